@@ -1,0 +1,157 @@
+//! Why did an attempt fail, in words that the customer understands?
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use rustls::CertificateError;
+
+/// Why an attempt was not a success. `Display` is what the history shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The host's name has no address.
+    Resolve { host: String },
+    /// Nobody listens there.
+    ConnectionRefused,
+    /// No secure connection came about; says why.
+    Tls(String),
+    /// The time for the whole request was over.
+    TimedOut(Duration),
+    /// A response that is neither 2xx nor a redirect.
+    Status(u16),
+    /// A 3xx response; we follow none, since the customer did not register where it points.
+    Redirect { status: u16, location: Option<String> },
+    /// The connection broke before the response was there.
+    Connection(String),
+    /// Not a URL that a request can be sent to.
+    InvalidUrl(String),
+    /// What came back is not HTTP, or too much of it.
+    InvalidResponse(String),
+    /// A bug of ours; the delivery is tried again.
+    Internal(String),
+}
+
+impl Failure {
+    /// The HTTP status, where there was a response.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status(status) | Self::Redirect { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// What ureq's error means. `host` and `timeout` are the request's.
+    pub(crate) fn of_request(error: ureq::Error, host: &str, timeout: Duration) -> Self {
+        use std::io::ErrorKind::*;
+        use ureq::Error;
+        match error {
+            Error::Timeout(_) => Self::TimedOut(timeout),
+            Error::HostNotFound => Self::Resolve { host: host.into() },
+            Error::BadUri(problem) => Self::InvalidUrl(problem),
+            Error::Http(problem) => Self::InvalidUrl(problem.to_string()),
+            Error::Rustls(problem) => Self::Tls(tls_problem(&problem)),
+            Error::Tls(problem) => Self::Tls(problem.into()),
+            Error::ConnectionFailed => Self::Connection("no connection could be made".into()),
+            Error::Protocol(problem) => Self::InvalidResponse(problem.to_string()),
+            Error::LargeResponseHeader(..) => Self::InvalidResponse("its header is too large".into()),
+            Error::Io(problem) => {
+                if let Some(tls) = rustls_error(&problem) {
+                    return Self::Tls(tls_problem(tls));
+                }
+                match problem.kind() {
+                    ConnectionRefused => Self::ConnectionRefused,
+                    TimedOut | WouldBlock => Self::TimedOut(timeout),
+                    ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof | NotConnected => {
+                        Self::Connection("connection closed before the response was complete".into())
+                    }
+                    HostUnreachable | NetworkUnreachable => Self::Connection("host is unreachable".into()),
+                    _ if problem.to_string().contains("lookup address") => Self::Resolve { host: host.into() },
+                    _ => Self::Connection(problem.to_string()),
+                }
+            }
+            other => Self::Connection(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve { host } => write!(f, "could not resolve {host}"),
+            Self::ConnectionRefused => write!(f, "connection refused"),
+            Self::Tls(problem) => write!(f, "TLS: {problem}"),
+            Self::TimedOut(after) if after.subsec_millis() == 0 => write!(f, "timed out after {} s", after.as_secs()),
+            Self::TimedOut(after) => write!(f, "timed out after {} ms", after.as_millis()),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Redirect { status, location: Some(location) } => {
+                write!(f, "status {status}: redirects are not followed (to {location})")
+            }
+            Self::Redirect { status, location: None } => write!(f, "status {status}: redirects are not followed"),
+            Self::Connection(problem) => write!(f, "{problem}"),
+            Self::InvalidUrl(problem) => write!(f, "invalid URL: {problem}"),
+            Self::InvalidResponse(problem) => write!(f, "invalid HTTP response: {problem}"),
+            Self::Internal(problem) => write!(f, "internal error of the sender: {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The TLS error inside an I/O error, however deep.
+fn rustls_error(problem: &std::io::Error) -> Option<&rustls::Error> {
+    let mut cause = problem.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        cause = error.source();
+    }
+    problem.source()?.downcast_ref()
+}
+
+fn tls_problem(problem: &rustls::Error) -> String {
+    match problem {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate has expired".into(),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "certificate is not valid yet".into()
+            }
+            CertificateError::UnknownIssuer => "certificate is not trusted (unknown issuer)".into(),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "certificate is not valid for this host name".into()
+            }
+            CertificateError::Revoked => "certificate has been revoked".into(),
+            other => format!("certificate is invalid ({other:?})"),
+        },
+        rustls::Error::InvalidMessage(_) => "the server does not speak TLS on this port".into(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_those_that_a_customer_understands() {
+        let cases = [
+            (Failure::Resolve { host: "nowhere.example".into() }, "could not resolve nowhere.example"),
+            (Failure::ConnectionRefused, "connection refused"),
+            (Failure::Tls("certificate has expired".into()), "TLS: certificate has expired"),
+            (Failure::TimedOut(Duration::from_secs(30)), "timed out after 30 s"),
+            (Failure::TimedOut(Duration::from_millis(250)), "timed out after 250 ms"),
+            (Failure::Status(503), "status 503"),
+            (Failure::Redirect { status: 302, location: None }, "status 302: redirects are not followed"),
+        ];
+        for (failure, message) in cases {
+            assert_eq!(failure.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn only_a_response_has_a_status() {
+        assert_eq!(Failure::Status(500).status(), Some(500));
+        assert_eq!(Failure::Redirect { status: 301, location: None }.status(), Some(301));
+        assert_eq!(Failure::ConnectionRefused.status(), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! What is one attempt, before it is made and after?
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use crate::Failure;
+
+/// Which attempt of which delivery. Goes through the pool unchanged, so that whoever submitted the job finds its place again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryKey {
+    /// The webhook_id: the same in every attempt.
+    pub delivery_id: Uuid,
+    /// Whose lane the job waits in.
+    pub endpoint_id: Uuid,
+    pub auction_id: Uuid,
+    /// 1 for the first.
+    pub attempt: u16,
+    /// The submitter's own: when the job was due. The pool does not read it.
+    pub due_at: i64,
+    /// The submitter's own. The pool does not read it.
+    pub is_test: bool,
+}
+
+/// An attempt to be made. Given by value: the thread that makes it needs nothing else and shares nothing.
+#[derive(Clone)]
+pub struct Job {
+    pub key: DeliveryKey,
+    pub event_type: String,
+    /// When the event happened; part of the body, and so the same in every attempt.
+    pub occurred_at: SystemTime,
+    /// JSON text. Goes into the body as it is, neither parsed nor written anew.
+    pub data: String,
+    pub url: String,
+    pub secret: String,
+    /// For everything: name look-up, connection, TLS, response.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for Job {
+    /// Without the secret and the data, which would end up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("key", &self.key).field("event_type", &self.event_type).finish_non_exhaustive()
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub struct Attempt {
+    pub key: DeliveryKey,
+    pub event_type: String,
+    pub started_at: SystemTime,
+    pub duration: Duration,
+    /// The status of a 2xx response, or why it was not one.
+    pub result: Result<u16, Failure>,
+    /// The beginning of the response to a failed attempt: at most 1 KiB of valid UTF-8 without NUL.
+    pub response_excerpt: Option<String>,
+}

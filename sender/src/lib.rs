@@ -1,0 +1,28 @@
+//! How does a delivery get from its data to a signed request at the customer's server, and what came back?
+//!
+//! | question | file |
+//! |---|---|
+//! | what is one attempt, before and after | `job.rs` |
+//! | what stands in the body | `body.rs` |
+//! | how is it signed | `signature.rs` |
+//! | how is it sent, within which bounds | `client.rs` |
+//! | what is the customer told when it fails | `failure.rs` |
+//! | who is served next, with how many threads | `pool.rs`, `lanes.rs` |
+//! | when is it tried again | `retry.rs` |
+//!
+//! Nothing here knows PostgreSQL: the extension's worker, the benchmark and the tests link it alike.
+
+mod body;
+mod client;
+mod failure;
+mod job;
+mod lanes;
+mod pool;
+mod retry;
+mod signature;
+
+pub use client::StartError;
+pub use failure::Failure;
+pub use job::{Attempt, DeliveryKey, Job};
+pub use pool::{Pool, PoolConfig};
+pub use retry::{InvalidSchedule, RetrySchedule};

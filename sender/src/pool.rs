@@ -1,0 +1,182 @@
+//! Who makes the attempts, and how does the submitter learn that one has ended?
+
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use crate::client::Client;
+use crate::lanes::Lanes;
+use crate::{Attempt, Failure, Job, StartError};
+
+/// Enough for a TLS handshake with a long certificate chain; the default of 2 MiB times a thousand threads is not small.
+const STACK_SIZE: usize = 512 * 1024;
+
+/// What a pool is made of.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// Requests under way at most; each takes a thread. At least 1.
+    pub threads: usize,
+    /// PEM file with certificate authorities that are trusted beside Mozilla's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Threads that sign and send. Dropping it is the end: threads go as they become free, and what waited is forgotten.
+pub struct Pool {
+    shared: Arc<Shared>,
+    /// Our end of the bell that threads ring when an attempt has ended.
+    bell: UnixStream,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Idle threads wait here for a job they may start.
+    work: Condvar,
+    /// Holds at most one byte, whatever has ended since the submitter last looked.
+    bell: UnixStream,
+}
+
+struct State {
+    lanes: Lanes,
+    finished: Vec<Attempt>,
+    /// The pool's owner has dropped it.
+    over: bool,
+}
+
+impl Shared {
+    /// Jobs run outside the lock, so a panic while it is held leaves nothing half done that matters.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    /// Starts the threads. They inherit the caller's signal mask.
+    pub fn start(config: PoolConfig) -> Result<Self, StartError> {
+        let threads = config.threads.max(1);
+        let client = Arc::new(Client::new(threads, config.ca_file.as_deref())?);
+        let (bell, ringer) = UnixStream::pair().map_err(StartError::Resources)?;
+        for end in [&bell, &ringer] {
+            end.set_nonblocking(true).map_err(StartError::Resources)?;
+        }
+        let state = State { lanes: Lanes::new(threads), finished: Vec::new(), over: false };
+        let pool =
+            Self { shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), bell: ringer }), bell };
+        for number in 0..threads {
+            let (shared, client) = (Arc::clone(&pool.shared), Arc::clone(&client));
+            std::thread::Builder::new()
+                .name(format!("webhook-{number}"))
+                .stack_size(STACK_SIZE)
+                .spawn(move || work(&shared, |job| client.attempt(job)))
+                // Those that have started end when `pool` is dropped here.
+                .map_err(StartError::Resources)?;
+        }
+        Ok(pool)
+    }
+
+    /// Puts a job into its endpoint's lane; never blocks.
+    pub fn submit(&self, job: Job) {
+        self.shared.lock().lanes.push(job);
+        self.shared.work.notify_one();
+    }
+
+    /// The attempts that have ended since the last call.
+    pub fn finished(&self) -> Vec<Attempt> {
+        // First the bell, then the list: what ends in between rings again.
+        let mut rings = [0; 16];
+        while matches!((&self.bell).read(&mut rings), Ok(read) if read > 0) {}
+        std::mem::take(&mut self.shared.lock().finished)
+    }
+
+    /// Readable while there is something in `finished()`. Belongs to the pool: watch it, do not read it.
+    pub fn wake_fd(&self) -> RawFd {
+        self.bell.as_raw_fd()
+    }
+
+    /// Jobs of this endpoint that have not started.
+    pub fn waiting(&self, endpoint_id: &Uuid) -> usize {
+        self.shared.lock().lanes.waiting(endpoint_id)
+    }
+
+    /// Jobs that have not started.
+    pub fn waiting_total(&self) -> usize {
+        self.shared.lock().lanes.waiting_total()
+    }
+
+    /// Bytes of the data of jobs that have not started.
+    pub fn waiting_bytes(&self) -> usize {
+        self.shared.lock().lanes.waiting_bytes()
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> usize {
+        self.shared.lock().lanes.in_flight()
+    }
+
+    /// Forgets the jobs that have not started; gives back how many.
+    pub fn clear_waiting(&self) -> usize {
+        self.shared.lock().lanes.clear_waiting()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.over = true;
+        state.lanes.clear_waiting();
+        drop(state);
+        self.shared.work.notify_all();
+    }
+}
+
+/// A thread's life: takes the next job that may start, until the pool is over.
+fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
+    let mut state = shared.lock();
+    loop {
+        if state.over {
+            return;
+        }
+        let Some(job) = state.lanes.take() else {
+            state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        drop(state);
+        let endpoint_id = job.key.endpoint_id;
+        let ended = guarded(job, &attempt);
+        state = shared.lock();
+        state.lanes.ended(&endpoint_id);
+        let first = state.finished.is_empty();
+        state.finished.push(ended);
+        if first {
+            // A full bell is a rung bell, and nobody to hear it is the pool's end.
+            _ = (&shared.bell).write(&[1]);
+        }
+        // This thread is idle again, which may let more than one lane start another request: this thread takes one.
+        shared.work.notify_one();
+    }
+}
+
+/// A panic must not cost a thread for ever: it becomes the attempt's outcome.
+fn guarded(job: Job, attempt: impl Fn(Job) -> Attempt) -> Attempt {
+    let (key, event_type, started_at) = (job.key.clone(), job.event_type.clone(), SystemTime::now());
+    catch_unwind(AssertUnwindSafe(|| attempt(job))).unwrap_or_else(|panic| {
+        let problem = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "panic".into());
+        Attempt {
+            key,
+            event_type,
+            started_at,
+            duration: started_at.elapsed().unwrap_or(Duration::ZERO),
+            result: Err(Failure::Internal(problem)),
+            response_excerpt: None,
+        }
+    })
+}

@@ -1,0 +1,69 @@
+-- Who may see and change the webhooks of which auction?
+
+create function webhook_delivery.is_operator() returns boolean
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    -- Not current_user: inside a SECURITY DEFINER function that is its owner, whoever called it.
+    select pg_catalog.pg_has_role(caller.oid, private.nspowner, 'usage') or caller.rolbypassrls
+    from pg_catalog.pg_roles as caller, pg_catalog.pg_namespace as private
+    where private.nspname = 'webhook_delivery'
+        and caller.rolname = coalesce(nullif(pg_catalog.current_setting('role'), 'none')::name, session_user)
+    $$;
+
+comment on function webhook_delivery.is_operator() is
+    'Whether the caller has the rights of the extension''s owner or bypasses row-level security, and so sees every auction';
+
+create function webhook_delivery.is_auction_admin(auction_id uuid) returns boolean
+    language plpgsql stable security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    claims json := nullif(current_setting('request.jwt.claims', true), '')::json;
+begin
+    return exists (
+        select from public.auction_members as member
+        where member.auction_id = is_auction_admin.auction_id
+          and member.user_id::text = claims ->> 'sub'
+          and member.role in ('owner', 'admin'));
+exception
+    when undefined_table or undefined_column then
+        -- An application without this table has said nothing about who administers an auction: nobody does.
+        return false;
+end
+$$;
+
+comment on function webhook_delivery.is_auction_admin(uuid) is
+    'The built-in access check: whether auction_members names the sub of request.jwt.claims as owner or admin of the auction';
+
+create function webhook_delivery.has_access(auction_id uuid) returns boolean
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    check_function text := current_setting('webhook_delivery.access_check');
+    allowed boolean;
+begin
+    if webhook_delivery.is_operator() then
+        return true;
+    end if;
+    if check_function = '' then
+        return webhook_delivery.is_auction_admin(auction_id);
+    end if;
+    execute format('select %s($1)', check_function::regproc) into allowed using auction_id;
+    return coalesce(allowed, false);
+end
+$$;
+
+comment on function webhook_delivery.has_access(uuid) is
+    'Whether the current role may see and change the webhooks of this auction: operators always, others as webhook_delivery.access_check says';
+
+alter table @extschema@.webhook_endpoints enable row level security;
+create policy administrators_of_the_auction on @extschema@.webhook_endpoints
+    using (webhook_delivery.has_access(auction_id)) with check (webhook_delivery.has_access(auction_id));
+comment on policy administrators_of_the_auction on @extschema@.webhook_endpoints is
+    'Rows of auctions for which webhook_delivery.has_access() says yes; holds even where someone granted ALL';
+
+alter table @extschema@.webhook_event_types enable row level security;
+create policy everybody_reads_the_catalogue on @extschema@.webhook_event_types for select using (true);
+comment on policy everybody_reads_the_catalogue on @extschema@.webhook_event_types is 'Reading only: the catalogue is the owner''s to change';

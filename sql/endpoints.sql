@@ -1,0 +1,185 @@
+-- Where does a customer want which events, and who may know the secret?
+
+create table @extschema@.webhook_endpoints (
+    id uuid not null default webhook_delivery.uuid_v7(),
+    auction_id uuid not null,
+    url text not null,
+    events text[] not null,
+    secret text,
+    is_active boolean not null default true,
+    description text,
+    created_at timestamptz not null default pg_catalog.now(),
+    updated_at timestamptz not null default pg_catalog.now(),
+    constraint endpoint_ids_are_unique primary key (id),
+    constraint url_is_at_most_2000_characters check (length(url) <= 2000),
+    constraint description_is_at_most_1000_characters check (length(description) <= 1000),
+    constraint events_has_1_to_100_entries check (coalesce(array_length(events, 1), 0) between 1 and 100)
+);
+
+create index webhook_endpoints_by_auction on @extschema@.webhook_endpoints (auction_id);
+
+comment on table @extschema@.webhook_endpoints is 'A customer''s URL, and the events of one auction that it wants';
+comment on column @extschema@.webhook_endpoints.id is 'Identifies the endpoint; given by the database when left out';
+comment on column @extschema@.webhook_endpoints.auction_id is 'The auction whose events are sent. Cannot be changed';
+comment on column @extschema@.webhook_endpoints.url is 'Where to POST: https only (http where webhook_delivery.allow_http is on), no user name or password in it, at most 2,000 characters';
+comment on column @extschema@.webhook_endpoints.events is 'Event types wanted: exact names, a whole family (submission.*), or * for all';
+comment on column @extschema@.webhook_endpoints.secret is
+    'Write: the signing secret, 16 to 256 characters. Left out, one is generated and returned once by INSERT … RETURNING. Read: a hint, its last four characters';
+comment on column @extschema@.webhook_endpoints.is_active is 'false: new events are not queued for it, and what is queued waits until it is true again';
+comment on column @extschema@.webhook_endpoints.description is 'The customer''s own note';
+comment on column @extschema@.webhook_endpoints.created_at is 'When the endpoint was created';
+comment on column @extschema@.webhook_endpoints.updated_at is 'When the endpoint was last changed';
+
+create table webhook_delivery.endpoint_secrets (
+    endpoint_id uuid not null,
+    secret text not null,
+    constraint one_secret_per_endpoint primary key (endpoint_id),
+    constraint secret_belongs_to_an_endpoint foreign key (endpoint_id)
+        references @extschema@.webhook_endpoints (id) on delete cascade,
+    constraint secret_has_16_to_256_characters check (length(secret) between 16 and 256)
+);
+
+comment on table webhook_delivery.endpoint_secrets is 'The signing secrets. Nobody but the owner and the worker reads this table';
+comment on column webhook_delivery.endpoint_secrets.endpoint_id is 'The endpoint whose requests are signed with it';
+comment on column webhook_delivery.endpoint_secrets.secret is 'The HMAC-SHA256 key as the customer gave it, or whsec_<base64> when generated';
+
+-- What the capture and the worker ask of the endpoints, so that neither needs to know the schema the extension was installed in.
+create view webhook_delivery.endpoint_targets as
+    select endpoint.id, endpoint.auction_id, endpoint.events, endpoint.is_active, endpoint.url, stored.secret
+    from @extschema@.webhook_endpoints as endpoint
+    join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
+
+comment on view webhook_delivery.endpoint_targets is 'Every endpoint with the secret that signs its requests';
+
+create view webhook_delivery.subscriptions as
+    select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events
+    from @extschema@.webhook_endpoints as endpoint
+    where endpoint.is_active;
+
+comment on view webhook_delivery.subscriptions is 'Which events new deliveries are queued for';
+
+create function webhook_delivery.secret_hint(secret text) returns text
+    language sql immutable strict parallel safe
+    set search_path = pg_catalog, pg_temp
+    as $$ select '…' || pg_catalog.right(secret, 4) $$;
+
+comment on function webhook_delivery.secret_hint(text) is 'What of a secret may be shown: its last four characters';
+
+create function webhook_delivery.check_endpoint_events(events text[]) returns void
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    unknown text[];
+begin
+    select array_agg(coalesce(wanted, 'NULL')) into unknown
+    from unnest(events) as wanted
+    where wanted is null
+       or (wanted <> '*'
+           and not exists (
+               select from @extschema@.webhook_event_types as known
+               where known.event_type = wanted
+                  or split_part(known.event_type, '.', 1) || '.*' = wanted));
+    if unknown is not null then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('unknown event type: %s', array_to_string(unknown, ', ')),
+            hint = format('Use exact names, a family such as submission.*, or *. Known event types: %s.',
+                (select string_agg(event_type, ', ' order by event_type) from @extschema@.webhook_event_types));
+    end if;
+end
+$$;
+
+comment on function webhook_delivery.check_endpoint_events(text[]) is
+    'Refuses names that are not in the catalogue (22023, with the list of those that are)';
+
+create function webhook_delivery.endpoint_before_write() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    stored text;
+begin
+    if tg_op = 'INSERT' and new.secret like '…____' and pg_has_role(session_user, current_user, 'member') then
+        -- A dump brings rows that were checked when they were first written; their secrets follow in a table of their own.
+        return new;
+    end if;
+    if tg_op = 'UPDATE' then
+        if new.id is distinct from old.id or new.auction_id is distinct from old.auction_id then
+            raise exception using
+                errcode = 'invalid_parameter_value',
+                message = 'id and auction_id of a webhook endpoint cannot be changed',
+                hint = 'Create a new endpoint instead.';
+        end if;
+        new.created_at := old.created_at;
+        new.updated_at := now();
+    end if;
+    if new.url is not null and (tg_op = 'INSERT' or new.url is distinct from old.url) then
+        perform webhook_delivery.check_url(new.url);
+    end if;
+    if tg_op = 'INSERT' or new.events is distinct from old.events then
+        perform webhook_delivery.check_endpoint_events(new.events);
+    end if;
+
+    if tg_op = 'UPDATE' then
+        -- An upsert comes here first as INSERT; what that left in the row is the sign that its secret is meant.
+        if new.secret = webhook_delivery.stashed_row_form(new.id) then
+            new.secret := webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id));
+            return new;
+        end if;
+        perform webhook_delivery.take_stashed_secret(new.id);
+        select secret into stored from webhook_delivery.endpoint_secrets where endpoint_id = new.id;
+        if new.secret is null or new.secret = old.secret or new.secret = webhook_delivery.secret_hint(stored) then
+            new.secret := coalesce(webhook_delivery.secret_hint(stored), old.secret);
+            return new;
+        end if;
+    end if;
+
+    if new.secret is null then
+        -- Stays in the row until the statement's AFTER trigger, so that RETURNING gives it this once.
+        new.secret := webhook_delivery.generate_secret();
+        perform webhook_delivery.stash_secret(new.id, new.secret, new.secret);
+    else
+        perform webhook_delivery.check_secret(new.secret);
+        perform webhook_delivery.stash_secret(new.id, new.secret, webhook_delivery.secret_hint(new.secret));
+        new.secret := webhook_delivery.secret_hint(new.secret);
+    end if;
+    return new;
+end
+$$;
+
+comment on function webhook_delivery.endpoint_before_write() is
+    'Checks URL, event types and secret, and takes the secret out of the row';
+
+create function webhook_delivery.endpoint_after_write() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    given text := webhook_delivery.take_stashed_secret(new.id);
+begin
+    if given is not null then
+        insert into webhook_delivery.endpoint_secrets (endpoint_id, secret) values (new.id, given)
+        on conflict (endpoint_id) do update set secret = excluded.secret;
+        if new.secret <> webhook_delivery.secret_hint(given) then
+            update @extschema@.webhook_endpoints set secret = webhook_delivery.secret_hint(given) where id = new.id;
+        end if;
+    end if;
+    if tg_op = 'UPDATE' and new.is_active and not old.is_active then
+        -- What waited for this endpoint lies behind the point that the worker has read to.
+        perform webhook_delivery.wake('-infinity');
+    end if;
+    return null;
+end
+$$;
+
+comment on function webhook_delivery.endpoint_after_write() is
+    'Puts the secret into the private schema and leaves its hint; wakes the worker when an endpoint is enabled';
+
+create trigger webhook_endpoint_before_write before insert or update on @extschema@.webhook_endpoints
+    for each row execute function webhook_delivery.endpoint_before_write();
+create trigger webhook_endpoint_after_write after insert or update on @extschema@.webhook_endpoints
+    for each row execute function webhook_delivery.endpoint_after_write();
+
+select pg_catalog.pg_extension_config_dump('@extschema@.webhook_endpoints', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_secrets', '');

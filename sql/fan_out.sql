@@ -1,0 +1,65 @@
+-- How does an event become one queue row for each endpoint that wants it?
+
+create function webhook_delivery.event_patterns(event_type text) returns text[]
+    language sql immutable strict parallel safe
+    set search_path = pg_catalog, pg_temp
+    as $$ select array[event_type, pg_catalog.split_part(event_type, '.', 1) || '.*', '*'] $$;
+
+comment on function webhook_delivery.event_patterns(text) is
+    'The entries of webhook_endpoints.events that an event of this type matches';
+
+create function webhook_delivery.fan_out(event_type text, auction_ids uuid[], payloads json[]) returns setof uuid
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    moment constant timestamptz := clock_timestamp();
+    patterns constant text[] := webhook_delivery.event_patterns(event_type);
+begin
+    -- Where the worker has read past this moment when we commit, it goes back to it.
+    perform webhook_delivery.wake(moment);
+    return query
+        with event as materialized (
+            select webhook_delivery.uuid_v7() as id, payload.auction_id, payload.data
+            from unnest(auction_ids, payloads) as payload(auction_id, data)
+            where exists (
+                select from webhook_delivery.subscriptions as wanted
+                where wanted.auction_id = payload.auction_id and wanted.events && patterns)
+        ), stored as (
+            insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
+            select event.id, event.auction_id, fan_out.event_type, moment, event.data from event
+        ), queued as (
+            insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
+            select moment, webhook_delivery.uuid_v7(), event.auction_id, wanted.endpoint_id, event.id
+            from event
+            join webhook_delivery.subscriptions as wanted on wanted.auction_id = event.auction_id and wanted.events && patterns
+        )
+        select event.id from event;
+end
+$$;
+
+comment on function webhook_delivery.fan_out(text, uuid[], json[]) is
+    'Writes the events that at least one active endpoint wants, and a queue row for each of those endpoints; gives back the ids of the events written';
+
+create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
+    language plpgsql volatile security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if event is null or auction_id is null or data is null then
+        raise exception using errcode = 'null_value_not_allowed', message = 'emit() needs event, auction_id and data',
+            hint = 'Use ''{}'' for an event without data.';
+    end if;
+    if not exists (select from @extschema@.webhook_event_types as known where known.event_type = event) then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('unknown event type: %s', event),
+            hint = format('Add it to %s first. Known event types: %s.', '@extschema@.webhook_event_types'::regclass,
+                (select string_agg(known.event_type, ', ' order by known.event_type) from @extschema@.webhook_event_types as known));
+    end if;
+    return (select webhook_delivery.fan_out(event, array[auction_id], array[data]));
+end
+$$;
+
+comment on function webhook_delivery.emit(text, uuid, json) is
+    'Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Gives back the event''s id, null when no endpoint wants it. Grant EXECUTE to the roles that may speak for every auction';

@@ -1,0 +1,136 @@
+-- What became of each delivery?
+
+create view @extschema@.webhook_deliveries with (security_barrier) as
+    select
+        waiting.delivery_id as id,
+        waiting.auction_id,
+        waiting.endpoint_id,
+        waiting.event_id,
+        event.event_type,
+        case when waiting.attempts = 0 then 'pending' else 'retrying' end as status,
+        waiting.attempts::integer as attempts,
+        last_attempt.response_status_code,
+        last_attempt.response_time_ms,
+        last_attempt.error_message,
+        waiting.is_test,
+        webhook_delivery.uuid_v7_time(waiting.delivery_id) as created_at,
+        last_attempt.attempted_at as last_attempt_at,
+        waiting.due_at as next_attempt_at,
+        null::timestamptz as completed_at
+    from webhook_delivery.queue as waiting
+    join webhook_delivery.events as event on event.id = waiting.event_id
+    left join webhook_delivery.attempts as last_attempt
+        on last_attempt.delivery_id = waiting.delivery_id and last_attempt.attempt = waiting.attempts
+    where webhook_delivery.has_access(waiting.auction_id)
+    union all
+    select
+        ended.delivery_id,
+        ended.auction_id,
+        ended.endpoint_id,
+        ended.event_id,
+        ended.event_type,
+        ended.delivery_status,
+        ended.attempt,
+        ended.response_status_code,
+        ended.response_time_ms,
+        ended.error_message,
+        ended.is_test,
+        webhook_delivery.uuid_v7_time(ended.delivery_id),
+        ended.attempted_at,
+        null,
+        ended.attempted_at + coalesce(ended.response_time_ms, 0) * interval '1 millisecond'
+    from webhook_delivery.attempts as ended
+    where ended.delivery_status in ('success', 'failed')
+        and webhook_delivery.has_access(ended.auction_id);
+
+comment on view @extschema@.webhook_deliveries is
+    'Every delivery of the auctions that you may see: pending (first attempt still to come), retrying, success or failed';
+comment on column @extschema@.webhook_deliveries.id is 'The webhook_id of body and headers, the same in every attempt';
+comment on column @extschema@.webhook_deliveries.auction_id is 'The auction of event and endpoint';
+comment on column @extschema@.webhook_deliveries.endpoint_id is 'Where it goes';
+comment on column @extschema@.webhook_deliveries.event_id is 'The event; deliveries of one event to several endpoints share it';
+comment on column @extschema@.webhook_deliveries.event_type is 'The type of the event';
+comment on column @extschema@.webhook_deliveries.status is 'pending, retrying, success or failed';
+comment on column @extschema@.webhook_deliveries.attempts is 'Attempts made so far';
+comment on column @extschema@.webhook_deliveries.response_status_code is 'HTTP status of the last attempt, null where no response came';
+comment on column @extschema@.webhook_deliveries.response_time_ms is 'Milliseconds the last attempt took';
+comment on column @extschema@.webhook_deliveries.error_message is 'Why the last attempt failed; null after a success';
+comment on column @extschema@.webhook_deliveries.is_test is 'Sent by test_webhook()';
+comment on column @extschema@.webhook_deliveries.created_at is 'When the delivery was queued (millisecond precision)';
+comment on column @extschema@.webhook_deliveries.last_attempt_at is 'When the last attempt started';
+comment on column @extschema@.webhook_deliveries.next_attempt_at is 'When the next attempt is due; null once the delivery has ended';
+comment on column @extschema@.webhook_deliveries.completed_at is 'When the delivery ended';
+
+create view @extschema@.webhook_delivery_attempts with (security_barrier) as
+    select
+        delivery_id,
+        attempt::integer as attempt,
+        auction_id,
+        endpoint_id,
+        event_id,
+        event_type,
+        case when error_message is null then 'success' else 'failed' end as status,
+        response_status_code,
+        response_time_ms,
+        error_message,
+        response_excerpt,
+        is_test,
+        attempted_at,
+        next_attempt_at
+    from webhook_delivery.attempts
+    where webhook_delivery.has_access(auction_id);
+
+comment on view @extschema@.webhook_delivery_attempts is 'Every request made for the deliveries of the auctions that you may see';
+comment on column @extschema@.webhook_delivery_attempts.delivery_id is 'The delivery it was made for';
+comment on column @extschema@.webhook_delivery_attempts.attempt is '1 for the first request of a delivery';
+comment on column @extschema@.webhook_delivery_attempts.auction_id is 'The auction of event and endpoint';
+comment on column @extschema@.webhook_delivery_attempts.endpoint_id is 'Where the request went';
+comment on column @extschema@.webhook_delivery_attempts.event_id is 'What it carried';
+comment on column @extschema@.webhook_delivery_attempts.event_type is 'The type of the event';
+comment on column @extschema@.webhook_delivery_attempts.status is 'success (a 2xx response) or failed';
+comment on column @extschema@.webhook_delivery_attempts.response_status_code is 'HTTP status, null where no response came';
+comment on column @extschema@.webhook_delivery_attempts.response_time_ms is 'Milliseconds from the start of the request to its end';
+comment on column @extschema@.webhook_delivery_attempts.error_message is 'Why it failed; null after a success';
+comment on column @extschema@.webhook_delivery_attempts.response_excerpt is 'The beginning of the response of a failed attempt, at most 1 kB';
+comment on column @extschema@.webhook_delivery_attempts.is_test is 'Sent by test_webhook()';
+comment on column @extschema@.webhook_delivery_attempts.attempted_at is 'When the request started';
+comment on column @extschema@.webhook_delivery_attempts.next_attempt_at is 'When the attempt after it was due; null where it ended the delivery';
+
+-- A delivery whose endpoint is deleted can no longer be made: it ends as failed, and says so.
+create function webhook_delivery.fail_deliveries_without_endpoint() returns bigint
+    language sql
+    set search_path = pg_catalog, pg_temp
+    as $$
+    with gone as (
+        delete from webhook_delivery.queue as waiting
+        where not exists (select from webhook_delivery.endpoint_targets as endpoint where endpoint.id = waiting.endpoint_id)
+        returning waiting.*
+    ), ended as (
+        insert into webhook_delivery.attempts (
+            delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, error_message, is_test, attempted_at)
+        select gone.delivery_id, gone.attempts + 1, gone.auction_id, gone.endpoint_id, gone.event_id, event.event_type, 'failed',
+            'the endpoint was deleted', gone.is_test, clock_timestamp()
+        from gone join webhook_delivery.events as event on event.id = gone.event_id
+        on conflict do nothing
+        returning 1
+    )
+    select count(*) from ended
+    $$;
+
+comment on function webhook_delivery.fail_deliveries_without_endpoint() is
+    'Ends what waits for endpoints that are no more; gives back how many. Called when an endpoint is deleted, and hourly by the worker';
+
+create function webhook_delivery.endpoints_after_delete() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    perform webhook_delivery.fail_deliveries_without_endpoint();
+    return null;
+end
+$$;
+
+comment on function webhook_delivery.endpoints_after_delete() is 'Ends what waits for the endpoints just deleted';
+
+create trigger webhook_endpoints_after_delete after delete on @extschema@.webhook_endpoints
+    for each statement execute function webhook_delivery.endpoints_after_delete();

@@ -1,0 +1,161 @@
+-- Where do events, deliveries under way and attempts lie?
+
+create table webhook_delivery.events (
+    id uuid not null,
+    auction_id uuid not null,
+    event_type text not null,
+    occurred_at timestamptz not null,
+    data json not null,
+    constraint event_ids_are_unique primary key (id, auction_id),
+    constraint data_is_at_most_256_kb check (octet_length(data::text) <= 262144)
+) partition by range (id);
+
+comment on table webhook_delivery.events is
+    'What happened, written once in the transaction that caused it. Partitioned by day through the time in its id (uuid version 7)';
+comment on column webhook_delivery.events.id is 'Time-ordered identifier';
+comment on column webhook_delivery.events.auction_id is 'The auction in which it happened';
+comment on column webhook_delivery.events.event_type is 'What happened: submission.created';
+comment on column webhook_delivery.events.occurred_at is 'When; "timestamp" in the body';
+comment on column webhook_delivery.events.data is '"data" in the body, byte for byte: json, because jsonb would reorder its keys';
+
+create table webhook_delivery.events_default partition of webhook_delivery.events default;
+comment on table webhook_delivery.events_default is 'Takes events for which the worker has made no partition yet, so that no insert ever fails for want of one';
+
+create table webhook_delivery.queue (
+    due_at timestamptz not null,
+    delivery_id uuid not null,
+    auction_id uuid not null,
+    endpoint_id uuid not null,
+    event_id uuid not null,
+    attempts smallint not null default 0,
+    is_test boolean not null default false,
+    constraint deliveries_are_queued_once_per_time primary key (due_at, delivery_id, auction_id),
+    constraint attempts_is_not_negative check (attempts >= 0)
+) with (
+    -- Every row is deleted soon after it is written: vacuum by count, not by a share of a table that is nearly empty.
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0
+);
+
+comment on table webhook_delivery.queue is
+    'Deliveries still to be made. A row is deleted when its delivery ends; which of them are under way only the worker knows';
+comment on column webhook_delivery.queue.due_at is 'When the next attempt may start. The only index begins with it: a million retries of tomorrow cost today nothing';
+comment on column webhook_delivery.queue.delivery_id is 'The webhook_id: the same in every attempt';
+comment on column webhook_delivery.queue.auction_id is 'The auction of event and endpoint';
+comment on column webhook_delivery.queue.endpoint_id is 'Where it goes';
+comment on column webhook_delivery.queue.event_id is 'What it carries';
+comment on column webhook_delivery.queue.attempts is 'Attempts made so far';
+comment on column webhook_delivery.queue.is_test is 'Sent by test_webhook(): one attempt, also to a disabled endpoint';
+
+create table webhook_delivery.attempts (
+    delivery_id uuid not null,
+    attempt smallint not null,
+    auction_id uuid not null,
+    endpoint_id uuid not null,
+    event_id uuid not null,
+    event_type text not null,
+    delivery_status text not null,
+    response_status_code smallint,
+    response_time_ms integer,
+    error_message text,
+    response_excerpt text,
+    is_test boolean not null default false,
+    attempted_at timestamptz not null,
+    next_attempt_at timestamptz,
+    constraint attempts_are_numbered_within_a_delivery primary key (delivery_id, attempt, auction_id),
+    constraint delivery_status_is_retrying_success_or_failed check (delivery_status in ('retrying', 'success', 'failed')),
+    constraint only_a_retrying_delivery_has_a_next_attempt check ((delivery_status = 'retrying') = (next_attempt_at is not null)),
+    constraint success_has_no_error_and_failure_has_one check ((delivery_status = 'success') = (error_message is null))
+) partition by range (delivery_id);
+
+create index attempts_by_endpoint on webhook_delivery.attempts (endpoint_id, delivery_id);
+
+comment on table webhook_delivery.attempts is
+    'Every request made, append-only. The row that ended a delivery has the status success or failed. Partitioned by the day on which the delivery was queued';
+comment on column webhook_delivery.attempts.delivery_id is 'The webhook_id';
+comment on column webhook_delivery.attempts.attempt is '1 for the first request of a delivery';
+comment on column webhook_delivery.attempts.auction_id is 'The auction of event and endpoint';
+comment on column webhook_delivery.attempts.endpoint_id is 'Where the request went';
+comment on column webhook_delivery.attempts.event_id is 'What it carried';
+comment on column webhook_delivery.attempts.event_type is 'The type of that event';
+comment on column webhook_delivery.attempts.delivery_status is 'What became of the delivery by this attempt: retrying, success or failed';
+comment on column webhook_delivery.attempts.response_status_code is 'HTTP status, null where no response came';
+comment on column webhook_delivery.attempts.response_time_ms is 'Milliseconds from the start of the request to its end; null where none was made';
+comment on column webhook_delivery.attempts.error_message is 'Why the attempt failed, for the customer to read';
+comment on column webhook_delivery.attempts.response_excerpt is 'The beginning of the response of a failed attempt, at most 1 kB';
+comment on column webhook_delivery.attempts.is_test is 'Sent by test_webhook()';
+comment on column webhook_delivery.attempts.attempted_at is 'When the request started';
+comment on column webhook_delivery.attempts.next_attempt_at is 'When the next attempt was due';
+
+create table webhook_delivery.attempts_default partition of webhook_delivery.attempts default;
+comment on table webhook_delivery.attempts_default is 'Takes attempts for which the worker has made no partition yet';
+
+create table webhook_delivery.capture_errors (
+    id bigint generated always as identity,
+    occurred_at timestamptz not null default pg_catalog.clock_timestamp(),
+    event_type text not null,
+    row_ids uuid[] not null,
+    error_code text not null,
+    error_message text not null,
+    detail text,
+    hint text,
+    context text,
+    constraint capture_error_ids_are_unique primary key (id)
+);
+
+comment on table webhook_delivery.capture_errors is
+    'Events that could not be built. The transaction that caused them was committed without them (webhook_delivery.on_capture_error = warn)';
+comment on column webhook_delivery.capture_errors.id is 'Counts up';
+comment on column webhook_delivery.capture_errors.occurred_at is 'When';
+comment on column webhook_delivery.capture_errors.event_type is 'The event that was not sent';
+comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was; null for emit()';
+comment on column webhook_delivery.capture_errors.error_code is 'SQLSTATE';
+comment on column webhook_delivery.capture_errors.error_message is 'Message of the error';
+comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';
+comment on column webhook_delivery.capture_errors.hint is 'Its HINT';
+comment on column webhook_delivery.capture_errors.context is 'Where in the payload function it happened';
+
+create function webhook_delivery.create_partitions(days_ahead integer default 3) returns integer
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    parent text;
+    key text;
+    day date;
+    name text;
+    lower_bound uuid;
+    upper_bound uuid;
+    made integer := 0;
+begin
+    foreach parent in array array['events', 'attempts'] loop
+        key := case parent when 'events' then 'id' else 'delivery_id' end;
+        for day in select (now() at time zone 'UTC')::date + offset_days from generate_series(0, days_ahead) as offset_days loop
+            name := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
+            continue when to_regclass(format('webhook_delivery.%I', name)) is not null;
+            lower_bound := webhook_delivery.uuid_v7_floor(day::timestamp at time zone 'UTC');
+            upper_bound := webhook_delivery.uuid_v7_floor((day + 1)::timestamp at time zone 'UTC');
+            -- Filled before it is attached: rows that were quicker than the partition lie in the default one.
+            execute format('create table webhook_delivery.%I (like webhook_delivery.%I including all)', name, parent);
+            execute format('lock table webhook_delivery.%I in share row exclusive mode', parent);
+            execute format(
+                'with moved as (delete from webhook_delivery.%1$I where %2$I >= %3$L and %2$I < %4$L returning *)
+                 insert into webhook_delivery.%5$I select * from moved',
+                parent || '_default', key, lower_bound, upper_bound, name);
+            execute format('alter table webhook_delivery.%I attach partition webhook_delivery.%I for values from (%L) to (%L)',
+                parent, name, lower_bound, upper_bound);
+            made := made + 1;
+        end loop;
+    end loop;
+    return made;
+end
+$$;
+
+comment on function webhook_delivery.create_partitions(integer) is
+    'Makes the daily partitions of events and attempts for today and the days ahead that are missing; gives back how many. The worker calls it';
+
+-- The partitions that the worker makes are no members of the extension: pg_dump carries them as they are.
+select pg_catalog.pg_extension_config_dump('webhook_delivery.events_default', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.attempts_default', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.queue', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.capture_errors', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.capture_errors_id_seq', '');

@@ -1,0 +1,41 @@
+//! How do identifiers carry the time, so that tables can be partitioned by them and indexes grow at one end?
+
+use pgrx::prelude::*;
+
+#[pg_schema]
+pub mod webhook_delivery {
+    use pgrx::datum::TimestampWithTimeZone;
+    use pgrx::prelude::*;
+
+    /// A new time-ordered uuid (version 7, RFC 9562); within one session each is greater than the one before.
+    #[pg_extern(volatile, parallel_safe)]
+    pub fn uuid_v7() -> pgrx::Uuid {
+        pgrx::Uuid::from_bytes(*uuid::Uuid::now_v7().as_bytes())
+    }
+
+    /// The time, in milliseconds, at which a version 7 uuid was made.
+    #[pg_extern(immutable, strict, parallel_safe)]
+    pub fn uuid_v7_time(id: pgrx::Uuid) -> TimestampWithTimeZone {
+        let bytes = id.as_bytes();
+        let milliseconds = bytes[..6].iter().fold(0_i64, |sum, byte| sum << 8 | i64::from(*byte));
+        super::timestamp(milliseconds * 1_000 - super::POSTGRES_EPOCH_MICROS)
+    }
+
+    /// The lowest version 7 uuid of a moment: the bound of a partition that begins there.
+    #[pg_extern(immutable, strict, parallel_safe)]
+    pub fn uuid_v7_floor(moment: TimestampWithTimeZone) -> pgrx::Uuid {
+        let milliseconds = (i64::from(moment) + super::POSTGRES_EPOCH_MICROS).div_euclid(1_000).max(0);
+        let mut bytes = [0_u8; 16];
+        bytes[..6].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
+        pgrx::Uuid::from_bytes(bytes)
+    }
+}
+
+/// 2000-01-01, where Postgres counts from, in microseconds since 1970.
+pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// A Postgres time from its microseconds; what lies outside the calendar becomes infinity.
+pub fn timestamp(micros: i64) -> pgrx::datum::TimestampWithTimeZone {
+    pgrx::datum::TimestampWithTimeZone::try_from(micros)
+        .unwrap_or_else(|_| pgrx::datum::TimestampWithTimeZone::positive_infinity())
+}

@@ -1,0 +1,154 @@
+//! Which of the deliveries that are due go to the pool now, so that no endpoint's backlog hides another's single row?
+//!
+//! The queue is read in the order of time, and read on from where the last read ended. Each endpoint may have as many
+//! deliveries waiting in memory as there is room left; past that it is *behind*: the reading leaves it out, and catches
+//! up with it alone once it has sent what it has. A million rows of one endpoint are thus passed over once.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use pgrx::spi::SpiResult;
+use uuid::Uuid;
+use webhook_sender::Pool;
+
+use crate::queue::{DueRow, Position, Statements};
+
+/// Deliveries waiting in memory at most, over all endpoints.
+const CAPACITY: usize = 4096;
+
+/// Their data at most, in bytes; one read may go beyond it by its own rows.
+const CAPACITY_BYTES: usize = 64 << 20;
+
+/// Rows of one read.
+const BATCH: usize = 500;
+
+/// Endpoints to catch up with in one turn; the others have theirs in the next.
+const CATCH_UPS: usize = 8;
+
+/// Reading from the start again may take one part in so many of the time: with an old snapshot open it walks dead rows.
+const START_OVER_SHARE: u32 = 100;
+
+pub struct Intake {
+    /// Where the next read over all endpoints begins.
+    position: Position,
+    /// Endpoints that are behind, and after which row each goes on.
+    behind: HashMap<Uuid, Position>,
+    /// Deliveries handed to the pool and not recorded yet, with their event. Their rows are still in the queue.
+    under_way: HashMap<Uuid, Uuid>,
+    /// Time spent reading since the last start.
+    reading: Duration,
+    next_start_over: Instant,
+}
+
+impl Intake {
+    pub fn new() -> Self {
+        Self {
+            position: Position::START,
+            behind: HashMap::new(),
+            under_way: HashMap::new(),
+            reading: Duration::ZERO,
+            next_start_over: Instant::now(),
+        }
+    }
+
+    /// Reads again from this time: a transaction has committed rows behind the place the reading had come to.
+    pub fn go_back_to(&mut self, due_at: i64) {
+        let place = Position::at(due_at);
+        self.position = self.position.min(place);
+        for position in self.behind.values_mut() {
+            *position = place.min(*position);
+        }
+    }
+
+    /// Reads from the start again now and then, which finds whatever no commit has announced: prepared transactions.
+    pub fn start_over_if_time(&mut self, every: Duration) {
+        if Instant::now() < self.next_start_over {
+            return;
+        }
+        self.next_start_over = Instant::now() + every.max(self.reading * START_OVER_SHARE);
+        self.reading = Duration::ZERO;
+        self.go_back_to(i64::MIN);
+    }
+
+    /// The delivery's attempt is over; gives back its event, `None` for one that was forgotten.
+    pub fn ended(&mut self, delivery_id: &Uuid) -> Option<Uuid> {
+        self.under_way.remove(delivery_id)
+    }
+
+    /// Hands due deliveries to the pool as far as there is room. True where more could be read at once.
+    pub fn take_in(&mut self, statements: &Statements, pool: &Pool, now: i64, timeout: Duration) -> SpiResult<bool> {
+        let began = Instant::now();
+        let catching_up = self.catch_up(statements, pool, now, timeout)?;
+        let more = self.read_on(statements, pool, now, timeout)?;
+        self.reading += began.elapsed();
+        Ok(catching_up || more)
+    }
+
+    /// Reads on over all endpoints but those that are behind.
+    fn read_on(&mut self, statements: &Statements, pool: &Pool, now: i64, timeout: Duration) -> SpiResult<bool> {
+        let limit = BATCH.min(room(pool));
+        if limit == 0 {
+            return Ok(false);
+        }
+        let leave_out = self.behind.keys().copied().collect();
+        let rows = statements.read_due(self.position, now, leave_out, limit as i32, timeout)?;
+        let more = rows.len() == limit;
+        for row in rows {
+            let (before, endpoint_id) = (self.position, row.endpoint_id);
+            self.position = row.position;
+            if self.behind.contains_key(&endpoint_id) || self.under_way.contains_key(&row.position.delivery_id) {
+                continue;
+            }
+            if pool.waiting(&endpoint_id) >= room(pool) {
+                self.behind.insert(endpoint_id, before);
+            } else {
+                self.submit(row, pool);
+            }
+        }
+        Ok(more)
+    }
+
+    /// Reads on for endpoints that are behind and have sent half of what they may have waiting.
+    fn catch_up(&mut self, statements: &Statements, pool: &Pool, now: i64, timeout: Duration) -> SpiResult<bool> {
+        let ready: Vec<(Uuid, Position)> = self
+            .behind
+            .iter()
+            .filter(|(endpoint_id, _)| pool.waiting(endpoint_id) * 2 < room(pool))
+            .map(|(endpoint_id, position)| (*endpoint_id, *position))
+            .take(CATCH_UPS)
+            .collect();
+        let mut more = ready.len() == CATCH_UPS;
+        for (endpoint_id, position) in ready {
+            let limit = BATCH.min(room(pool).saturating_sub(pool.waiting(&endpoint_id)));
+            if limit == 0 {
+                continue;
+            }
+            let rows = statements.read_due_of_endpoint(position, now, endpoint_id, limit as i32, timeout)?;
+            if rows.len() < limit {
+                self.behind.remove(&endpoint_id);
+            } else if let Some(last) = rows.last() {
+                self.behind.insert(endpoint_id, last.position);
+                more |= pool.waiting(&endpoint_id) * 2 < room(pool);
+            }
+            for row in rows {
+                if !self.under_way.contains_key(&row.position.delivery_id) {
+                    self.submit(row, pool);
+                }
+            }
+        }
+        Ok(more)
+    }
+
+    /// A row without a job waits: its endpoint is disabled. Enabling it leads the reading back.
+    fn submit(&mut self, row: DueRow, pool: &Pool) {
+        if let Some(job) = row.job {
+            self.under_way.insert(row.position.delivery_id, row.event_id);
+            pool.submit(job);
+        }
+    }
+}
+
+/// How many more deliveries may wait in memory.
+fn room(pool: &Pool) -> usize {
+    if pool.waiting_bytes() >= CAPACITY_BYTES { 0 } else { CAPACITY.saturating_sub(pool.waiting_total()) }
+}

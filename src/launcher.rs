@@ -1,0 +1,139 @@
+//! Which databases have a worker, and who starts it again?
+//!
+//! One launcher per server, connected to no database: it sees in the shared catalogs which of the databases named in
+//! `webhook_delivery.databases` exist, and keeps a worker in each. A static worker per name could not do that: it would end
+//! with a FATAL every second for a database that is not there yet.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker};
+use pgrx::prelude::*;
+
+use crate::{process, settings, wake};
+
+/// A worker that ended is started again after this time at the earliest, so that one that fails at once costs little.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// How often databases that appeared meanwhile are looked for; the end of a worker is signalled and needs no looking.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Registers the launcher with the postmaster; called while the server loads the library.
+pub fn register() {
+    BackgroundWorkerBuilder::new("webhook_delivery launcher")
+        .set_type("webhook_delivery launcher")
+        .set_library("webhook_delivery")
+        .set_function("webhook_delivery_launcher")
+        .enable_spi_access()
+        // Not on a standby, where nothing can be recorded; at once after its promotion.
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(Some(RESTART_DELAY))
+        .load();
+}
+
+/// A worker that the launcher has started.
+struct Started {
+    handle: DynamicBackgroundWorker,
+    at: Instant,
+}
+
+/// The launcher's process.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
+    process::attach_signal_handlers();
+    pgrx::bgworkers::BackgroundWorker::connect_worker_to_spi(None, None);
+    process::set_application_name(c"webhook_delivery launcher");
+    process::report_activity(c"webhook_delivery: keeping a worker in each of webhook_delivery.databases");
+
+    let mut workers: HashMap<u32, Started> = HashMap::new();
+    let mut complained = false;
+    while !process::shutdown_requested() {
+        process::reload_settings_if_asked();
+        for database in existing_databases() {
+            if is_alive(workers.get(&database.to_u32())) || wake::has_worker(database) {
+                continue;
+            }
+            if workers.get(&database.to_u32()).is_some_and(|worker| worker.at.elapsed() < RESTART_DELAY) {
+                continue;
+            }
+            match start_worker(database) {
+                Some(handle) => {
+                    workers.insert(database.to_u32(), Started { handle, at: Instant::now() });
+                    complained = false;
+                }
+                None if !complained => {
+                    complained = true;
+                    pg_sys::panic::ErrorReport::new(
+                        PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+                        "webhook_delivery: no background worker slot is free, webhooks wait",
+                        pgrx::function_name!(),
+                    )
+                    .set_hint("Raise max_worker_processes and restart the server.")
+                    .report(PgLogLevel::WARNING);
+                }
+                None => {}
+            }
+        }
+        process::wait(None, LOOK_INTERVAL);
+    }
+    // Anything but 0: after pg_terminate_backend the postmaster shall start another.
+    // SAFETY: ends the process, as Postgres has it.
+    unsafe { pg_sys::proc_exit(1) };
+}
+
+fn is_alive(worker: Option<&Started>) -> bool {
+    worker.is_some_and(|worker| matches!(worker.handle.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)))
+}
+
+/// The databases that are named in the settings, exist, and are not being dropped or copied at this moment.
+fn existing_databases() -> Vec<pg_sys::Oid> {
+    let wanted = settings::databases();
+    process::transaction(|| {
+        let mut found = databases_of_the_server();
+        found.retain(|(name, database)| wanted.contains(name) && process::database_is_at_rest(*database));
+        found.into_iter().map(|(_, database)| database).take(wake::MAX_DATABASES).collect()
+    })
+}
+
+/// Every database that accepts connections. Read by a plain scan, as autovacuum does: a process connected to no database
+/// cannot count on the catalogs' indexes.
+fn databases_of_the_server() -> Vec<(String, pg_sys::Oid)> {
+    let mut databases = Vec::new();
+    // SAFETY: the sequence of calls of every catalog scan, inside a transaction; each tuple is read before the next is
+    // fetched, and a pg_database tuple begins with the fixed columns of its struct.
+    unsafe {
+        let catalog = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
+        let scan = pg_sys::table_beginscan_catalog(catalog, 0, std::ptr::null_mut());
+        loop {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            let header = (*tuple).t_data;
+            let row = &*header.cast::<u8>().add((*header).t_hoff.into()).cast::<pg_sys::FormData_pg_database>();
+            if row.datallowconn {
+                databases.push((pgrx::name_data_to_str(&row.datname).to_owned(), row.oid));
+            }
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(catalog, pg_sys::AccessShareLock as i32);
+    }
+    databases
+}
+
+fn start_worker(database: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
+    BackgroundWorkerBuilder::new(&format!("webhook_delivery worker for database {}", database.to_u32()))
+        .set_type("webhook_delivery worker")
+        .set_library("webhook_delivery")
+        .set_function("webhook_delivery_worker")
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        // Never by the postmaster: the launcher is the one that knows whether the database still exists.
+        .set_restart_time(None)
+        // SAFETY: set when the process started.
+        .set_notify_pid(unsafe { pg_sys::MyProcPid })
+        .set_argument(pg_sys::Datum::from(database).into())
+        .load_dynamic()
+        .ok()
+}

@@ -1,0 +1,226 @@
+//! How does one of our processes behave as Postgres expects of a process: signals, waiting, transactions, locks, its face?
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use pgrx::prelude::*;
+
+/// What a wait is called in `pg_stat_activity`: an extension's.
+const WAIT_EVENT: u32 = pg_sys::PG_WAIT_EXTENSION;
+
+unsafe extern "C-unwind" {
+    // Declared here because pgrx's wrappers of them jump buffers that a signal handler must leave alone.
+    fn die(signal: i32);
+    fn SignalHandlerForConfigReload(signal: i32);
+}
+
+/// Lets SIGTERM and SIGHUP in. Start threads before, or with signals blocked: one that takes the main thread's signals
+/// makes it sleep on.
+pub fn attach_signal_handlers() {
+    // SAFETY: Postgres' own handlers, which do only what is allowed in one. `die` also breaks off a statement that waits
+    // for a lock, so that a shutdown never waits for us.
+    unsafe {
+        set_handler(pg_sys::SIGTERM, die);
+        set_handler(pg_sys::SIGHUP, SignalHandlerForConfigReload);
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+unsafe fn set_handler(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: the caller gives a handler that is safe to run at any time.
+    unsafe {
+        pg_sys::pqsignal(signal as i32, Some(handler));
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::pqsignal_be(signal as i32, Some(handler));
+    }
+}
+
+/// Whether SIGTERM came: a shutdown, or pg_terminate_backend.
+pub fn shutdown_requested() -> bool {
+    // SAFETY: a flag that the signal handler sets; read afresh each time.
+    unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() != 0 }
+}
+
+/// Takes the request as heard, so that the last transaction can still run; a second SIGTERM ends it.
+pub fn hear_shutdown_request() {
+    // SAFETY: flags of this process.
+    unsafe {
+        (&raw mut pg_sys::ProcDiePending).write_volatile(0);
+        (&raw mut pg_sys::InterruptPending).write_volatile(0);
+    }
+}
+
+/// Rereads the configuration after SIGHUP. Without this a reload would reach everybody but us.
+pub fn reload_settings_if_asked() {
+    // SAFETY: a flag of this process, set by the signal handler; outside of any transaction.
+    unsafe {
+        if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
+            (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}
+
+/// Sleeps until the latch is set (a commit, a signal), the descriptor is readable, or the time is over. Ends the process
+/// when the postmaster is gone. Serves the server's barriers meanwhile, without which DROP DATABASE waits for us.
+pub fn wait(readable: Option<RawFd>, at_most: Duration) {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    let (events, socket) = match readable {
+        Some(descriptor) => (events | pg_sys::WL_SOCKET_READABLE, descriptor),
+        None => (events, pg_sys::PGINVALID_SOCKET),
+    };
+    let milliseconds = at_most.as_millis().max(1).try_into().unwrap_or(std::ffi::c_long::MAX);
+    // SAFETY: our own latch; the descriptor belongs to the pool, which outlives the wait.
+    unsafe {
+        pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, socket, milliseconds, WAIT_EVENT);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    if !shutdown_requested() {
+        pgrx::check_for_interrupts!();
+    }
+}
+
+/// Runs `body` in a transaction of its own. An error ends the process, and the launcher starts another: that is the right
+/// answer to what nobody expected.
+pub fn transaction<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: the calls and their order are those of every background worker that runs SQL.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let result = body();
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommitTransactionCommand();
+        result
+    }
+}
+
+/// Takes a weak lock on a catalog object until the transaction ends, if nobody holds or changes it; never waits.
+fn try_lock_object(database: pg_sys::Oid, class: pg_sys::Oid, object: pg_sys::Oid, mode: u32) -> bool {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: database.to_u32(),
+        locktag_field2: class.to_u32(),
+        locktag_field3: object.to_u32(),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    // SAFETY: inside a transaction, with a complete tag that LockAcquire copies.
+    let result = unsafe { pg_sys::LockAcquire(&tag, mode as pg_sys::LOCKMODE, false, true) };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// Whether nobody is about to drop, rename, move or copy the database. Whoever is has its lock already and waits, for
+/// five seconds, that all others leave.
+pub fn database_is_at_rest(database: pg_sys::Oid) -> bool {
+    try_lock_object(pg_sys::InvalidOid, pg_sys::DatabaseRelationId, database, pg_sys::RowExclusiveLock)
+}
+
+/// Whether there is something to deliver from.
+#[derive(PartialEq, Eq)]
+pub enum Extension {
+    /// It does not exist in this database.
+    Absent,
+    /// Somebody is about to drop it.
+    BeingChanged,
+    /// It exists, and stays until the transaction ends.
+    Present,
+}
+
+/// Looks for the extension and takes its lock, so that DROP EXTENSION and we never wait for each other in a circle.
+pub fn extension() -> Extension {
+    // SAFETY: a NUL-terminated name, inside a transaction.
+    let find = || unsafe { pg_sys::get_extension_oid(c"webhook_delivery".as_ptr(), true) };
+    let found = find();
+    if found == pg_sys::InvalidOid {
+        return Extension::Absent;
+    }
+    // SAFETY: set when the process connected.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    if !try_lock_object(database, pg_sys::ExtensionRelationId, found, pg_sys::AccessShareLock) {
+        return Extension::BeingChanged;
+    }
+    // It may have been dropped before the lock was ours.
+    if find() == found { Extension::Present } else { Extension::Absent }
+}
+
+/// Takes the queue of this database for this process, until it ends. False where another worker has it.
+pub fn lock_queue() -> bool {
+    let tag = pg_sys::LOCKTAG {
+        // SAFETY: set when the process connected.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        // "webhook": a key that no application takes by accident; shows in pg_locks as an advisory lock.
+        locktag_field2: 0x0077_6562,
+        locktag_field3: 0x686f_6f6b,
+        locktag_field4: 2,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    };
+    // SAFETY: a complete tag that LockAcquire copies; held by the session, so it ends with the process.
+    let result = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true, true) };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// The worker reads few rows by key from tables whose statistics are never right: full one moment, empty the next. The
+/// planner must not conclude from them that it should walk through everything.
+pub fn plan_for_small_reads() {
+    for name in [c"enable_seqscan", c"enable_hashjoin", c"enable_mergejoin", c"jit"] {
+        set(name, c"off");
+    }
+    set(c"search_path", c"pg_catalog, pg_temp");
+}
+
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: NUL-terminated texts that guc.c copies.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+        );
+    }
+}
+
+/// The name in `pg_stat_activity.application_name`.
+pub fn set_application_name(name: &CStr) {
+    // SAFETY: copies the text.
+    unsafe { pg_sys::pgstat_report_appname(name.as_ptr()) };
+}
+
+/// What the process is at, in `pg_stat_activity.query`.
+pub fn report_activity(activity: &CStr) {
+    // SAFETY: copies the text.
+    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, activity.as_ptr()) };
+}
+
+/// Shows the process as idle, with what it was last at.
+pub fn report_idle() {
+    // SAFETY: null leaves the activity's text as it is.
+    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null()) };
+}
+
+/// Hands the table statistics to the server. Without this autovacuum never learns what we leave dead.
+pub fn report_statistics() {
+    // SAFETY: outside of a transaction. `false`: Postgres itself limits it to about once a second.
+    unsafe { pg_sys::pgstat_report_stat(false) };
+}
+
+/// Runs `start` with all signals blocked, so that the threads it starts never take one that is meant for the process.
+pub fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
+    // SAFETY: plain calls on two sets on the stack; the mask before is restored.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        let mut before = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let result = start();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        result
+    }
+}

@@ -1,0 +1,177 @@
+//! Which settings are there, in which unit, and who may change them when?
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::prelude::*;
+use webhook_sender::RetrySchedule;
+
+/// What becomes of a transaction whose event cannot be built.
+#[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq)]
+pub enum OnCaptureError {
+    /// It commits without the event; a WARNING and a row of `capture_errors` say so.
+    Warn,
+    /// It fails.
+    Error,
+}
+
+static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
+static POOL_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64);
+static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
+static RETRY_SCHEDULE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"1m, 5m, 30m, 2h, 12h"));
+static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureError>::new(OnCaptureError::Warn);
+static ACCESS_CHECK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
+static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// Makes the settings known; called once, when the server loads the library.
+pub fn define() {
+    // SAFETY: the check hook cannot panic across the boundary, it is guarded.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.retry_schedule",
+            c"Waiting times between the attempts of a delivery.",
+            c"A list such as '1m, 5m, 30m, 2h, 12h': after each failed attempt the next of these, and after the last one the \
+              delivery has failed. Units: ms, s, m, h, d. Empty: one attempt only.",
+            &RETRY_SCHEDULE,
+            GucContext::Sighup,
+            GucFlags::default(),
+            Some(check_retry_schedule),
+            None,
+            None,
+        );
+    }
+    GucRegistry::define_string_guc(
+        c"webhook_delivery.databases",
+        c"Databases in which a worker delivers webhooks.",
+        c"Comma-separated names, at most 64. A database that does not exist yet, or has no extension yet, is waited for.",
+        &DATABASES,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.pool_size",
+        c"Requests that a database's worker has under way at most.",
+        c"Each takes a thread. One endpoint alone may use half of them, and less where others are busy too.",
+        &POOL_SIZE,
+        2,
+        1024,
+        GucContext::Postmaster,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.request_timeout",
+        c"Time for one request in all: name look-up, connection, TLS and response.",
+        c"",
+        &REQUEST_TIMEOUT,
+        10,
+        600_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.poll_interval",
+        c"How often an idle worker looks by itself.",
+        c"A commit wakes it at once; this is for what cannot: prepared transactions, and a database that someone wants to drop.",
+        &POLL_INTERVAL,
+        10,
+        60_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_enum_guc(
+        c"webhook_delivery.on_capture_error",
+        c"What becomes of a transaction whose event cannot be built.",
+        c"warn: it commits without the event, which is recorded in webhook_delivery.capture_errors. error: it fails.",
+        &ON_CAPTURE_ERROR,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"webhook_delivery.access_check",
+        c"Function (auction_id uuid) returns boolean that says who administers an auction.",
+        c"Schema-qualified name. Empty: webhook_delivery.is_auction_admin, which asks public.auction_members for the sub of \
+          request.jwt.claims.",
+        &ACCESS_CHECK,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"webhook_delivery.allow_http",
+        c"Accepts endpoints with http:// URLs.",
+        c"For development: without TLS anyone on the way reads the events.",
+        &ALLOW_HTTP,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"webhook_delivery.ca_file",
+        c"PEM file with certificate authorities to trust beside Mozilla's.",
+        c"Read when a worker starts.",
+        &CA_FILE,
+        GucContext::Postmaster,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    // SAFETY: a NUL-terminated literal. From here on a misspelt webhook_delivery.* setting is an error, not a silent default.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"webhook_delivery".as_ptr()) };
+}
+
+/// Refuses a schedule when it is entered, not when the first delivery fails.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_retry_schedule(
+    new_value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: Postgres hands over a pointer to the new value, a NUL-terminated text.
+    let text = unsafe { CStr::from_ptr(*new_value) }.to_string_lossy();
+    match text.parse::<RetrySchedule>() {
+        Ok(_) => true,
+        Err(problem) => {
+            if let Ok(detail) = CString::new(problem.to_string()) {
+                // SAFETY: guc.c frees and reads this text itself, so it must be a palloc'd copy in the error context.
+                unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
+            }
+            false
+        }
+    }
+}
+
+fn text(setting: &GucSetting<Option<CString>>) -> String {
+    setting.get().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The databases to work in, in the order given.
+pub fn databases() -> Vec<String> {
+    let list = text(&DATABASES);
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+pub fn pool_size() -> usize {
+    POOL_SIZE.get().unsigned_abs() as usize
+}
+
+pub fn request_timeout() -> Duration {
+    Duration::from_millis(REQUEST_TIMEOUT.get().unsigned_abs().into())
+}
+
+/// The schedule; the check hook has seen every value that can be set.
+pub fn retry_schedule() -> RetrySchedule {
+    text(&RETRY_SCHEDULE).parse().unwrap_or_default()
+}
+
+pub fn poll_interval() -> Duration {
+    Duration::from_millis(POLL_INTERVAL.get().unsigned_abs().into())
+}
+
+pub fn allow_http() -> bool {
+    ALLOW_HTTP.get()
+}
+
+pub fn ca_file() -> Option<PathBuf> {
+    let path = text(&CA_FILE);
+    (!path.is_empty()).then(|| path.into())
+}
