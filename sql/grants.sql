@@ -33,3 +33,6 @@ begin
     end loop;
 end
 $$;
+
+-- A worker that waits for the extension need not wait until it looks again.
+select webhook_delivery.wake('-infinity');

@@ -44,7 +44,7 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
     process::attach_signal_handlers();
     pgrx::bgworkers::BackgroundWorker::connect_worker_to_spi(None, None);
     process::set_application_name(c"webhook_delivery launcher");
-    process::report_activity(c"webhook_delivery: keeping a worker in each of webhook_delivery.databases");
+    process::report_idle(c"webhook_delivery: keeping a worker in each of webhook_delivery.databases");
 
     let mut workers: HashMap<u32, Started> = HashMap::new();
     let mut complained = false;

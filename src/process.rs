@@ -121,6 +121,15 @@ pub fn database_is_at_rest(database: pg_sys::Oid) -> bool {
     try_lock_object(pg_sys::InvalidOid, pg_sys::DatabaseRelationId, database, pg_sys::RowExclusiveLock)
 }
 
+/// The name of the database this process is connected to, as it is now; inside a transaction.
+pub fn database_name() -> String {
+    // SAFETY: gives a copy of the name, or NULL for a database that is gone.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+    }
+}
+
 /// Whether there is something to deliver from.
 #[derive(PartialEq, Eq)]
 pub enum Extension {
@@ -193,16 +202,16 @@ pub fn set_application_name(name: &CStr) {
     unsafe { pg_sys::pgstat_report_appname(name.as_ptr()) };
 }
 
-/// What the process is at, in `pg_stat_activity.query`.
-pub fn report_activity(activity: &CStr) {
-    // SAFETY: copies the text.
-    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, activity.as_ptr()) };
+/// Shows the process as busy in `pg_stat_activity.state`.
+pub fn report_busy() {
+    // SAFETY: null leaves the activity's text as it is.
+    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, std::ptr::null()) };
 }
 
-/// Shows the process as idle, with what it was last at.
-pub fn report_idle() {
-    // SAFETY: null leaves the activity's text as it is.
-    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null()) };
+/// Shows the process as idle, and what it is at in `pg_stat_activity.query`.
+pub fn report_idle(activity: &CStr) {
+    // SAFETY: copies the text.
+    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, activity.as_ptr()) };
 }
 
 /// Hands the table statistics to the server. Without this autovacuum never learns what we leave dead.

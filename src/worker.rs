@@ -17,7 +17,8 @@ use crate::queue::{Statements, postgres_micros};
 use crate::wake::MyBell;
 use crate::{process, record, settings};
 
-/// While requests are under way, finished ones are gathered for so long: a commit for fifty costs little more than for one.
+/// Finished attempts are gathered for so long before they are recorded: a commit for fifty costs little more than for one,
+/// and each takes its share of the disk from the commits of the users.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// Gathered attempts that are recorded at once, whatever their age.
@@ -62,7 +63,8 @@ struct Worker {
     intake: Intake,
     /// Attempts that ended and are not recorded yet.
     finished: Vec<Attempt>,
-    recorded_at: Instant,
+    /// When the first of them came in.
+    gathering_since: Instant,
     next_maintenance: Instant,
     next_database_check: Instant,
 }
@@ -71,7 +73,7 @@ struct Worker {
 enum Turn {
     /// Sleep until something wakes the worker, at most so long.
     Wait(Duration),
-    /// Somebody wants the database for himself.
+    /// Somebody wants the database for himself, or it is no longer one of those to work in.
     Leave,
 }
 
@@ -83,7 +85,7 @@ impl Worker {
             equipment: None,
             intake: Intake::new(),
             finished: Vec::new(),
-            recorded_at: now,
+            gathering_since: now,
             next_maintenance: now,
             next_database_check: now,
         }
@@ -92,10 +94,10 @@ impl Worker {
     fn run(mut self) {
         while !process::shutdown_requested() {
             process::reload_settings_if_asked();
-            self.report_activity();
+            process::report_busy();
             let turn = self.turn();
             process::report_statistics();
-            process::report_idle();
+            self.report_activity();
             let Turn::Wait(at_most) = turn else { break };
             // With finished attempts at hand, further ones need not wake us: they are gathered.
             let ended_request =
@@ -112,7 +114,8 @@ impl Worker {
             if Instant::now() >= self.next_database_check {
                 self.next_database_check = Instant::now() + settings::poll_interval();
                 // SAFETY: set when the process connected.
-                if !process::database_is_at_rest(unsafe { pg_sys::MyDatabaseId }) {
+                let at_rest = process::database_is_at_rest(unsafe { pg_sys::MyDatabaseId });
+                if !at_rest || !settings::databases().contains(&process::database_name()) {
                     return Turn::Leave;
                 }
             }
@@ -144,9 +147,12 @@ impl Worker {
         self.intake.start_over_if_time(settings::poll_interval());
         let more = self.intake.take_in(statements, pool, now, settings::request_timeout())?;
 
-        self.finished.extend(pool.finished());
-        let idle = pool.in_flight() == 0 && pool.waiting_total() == 0;
-        let gathered = idle || self.finished.len() >= GATHER_AT_MOST || self.recorded_at.elapsed() >= GATHER;
+        let ended = pool.finished();
+        if self.finished.is_empty() {
+            self.gathering_since = Instant::now();
+        }
+        self.finished.extend(ended);
+        let gathered = self.finished.len() >= GATHER_AT_MOST || self.gathering_since.elapsed() >= GATHER;
         if gathered && !self.finished.is_empty() {
             self.record()?;
         }
@@ -160,7 +166,7 @@ impl Worker {
 
         let mut wait = settings::poll_interval();
         if !self.finished.is_empty() {
-            wait = wait.min(GATHER.saturating_sub(self.recorded_at.elapsed()));
+            wait = wait.min(GATHER.saturating_sub(self.gathering_since.elapsed()));
         }
         if more {
             let full = pool.waiting_total() > 0;
@@ -178,7 +184,6 @@ impl Worker {
         if !outcomes.is_empty() {
             statements.record(outcomes)?;
         }
-        self.recorded_at = Instant::now();
         Ok(())
     }
 
@@ -227,7 +232,7 @@ impl Worker {
             }
         };
         if let Ok(activity) = CString::new(activity) {
-            process::report_activity(&activity);
+            process::report_idle(&activity);
         }
     }
 }
