@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
-use webhook_sender::Pool;
+use webhook_sender::{Job, Pool, Waiting};
 
 use crate::queue::{DueRow, Position, Statements};
 
@@ -78,15 +78,25 @@ impl Intake {
     /// Hands due deliveries to the pool as far as there is room. True where more could be read at once.
     pub fn take_in(&mut self, statements: &Statements, pool: &Pool, now: i64, timeout: Duration) -> SpiResult<bool> {
         let began = Instant::now();
-        let catching_up = self.catch_up(statements, pool, now, timeout)?;
-        let more = self.read_on(statements, pool, now, timeout)?;
+        let mut waiting = pool.waiting();
+        let mut jobs = Vec::new();
+        let catching_up = self.catch_up(statements, &mut waiting, &mut jobs, now, timeout)?;
+        let more = self.read_on(statements, &mut waiting, &mut jobs, now, timeout)?;
+        pool.submit(jobs);
         self.reading += began.elapsed();
         Ok(catching_up || more)
     }
 
     /// Reads on over all endpoints but those that are behind.
-    fn read_on(&mut self, statements: &Statements, pool: &Pool, now: i64, timeout: Duration) -> SpiResult<bool> {
-        let limit = BATCH.min(room(pool));
+    fn read_on(
+        &mut self,
+        statements: &Statements,
+        waiting: &mut Waiting,
+        jobs: &mut Vec<Job>,
+        now: i64,
+        timeout: Duration,
+    ) -> SpiResult<bool> {
+        let limit = BATCH.min(room(waiting));
         if limit == 0 {
             return Ok(false);
         }
@@ -99,27 +109,34 @@ impl Intake {
             if self.behind.contains_key(&endpoint_id) || self.under_way.contains_key(&row.position.delivery_id) {
                 continue;
             }
-            if pool.waiting(&endpoint_id) >= room(pool) {
+            if waiting.of(&endpoint_id) >= room(waiting) {
                 self.behind.insert(endpoint_id, before);
             } else {
-                self.submit(row, pool);
+                self.take(row, waiting, jobs);
             }
         }
         Ok(more)
     }
 
     /// Reads on for endpoints that are behind and have sent half of what they may have waiting.
-    fn catch_up(&mut self, statements: &Statements, pool: &Pool, now: i64, timeout: Duration) -> SpiResult<bool> {
+    fn catch_up(
+        &mut self,
+        statements: &Statements,
+        waiting: &mut Waiting,
+        jobs: &mut Vec<Job>,
+        now: i64,
+        timeout: Duration,
+    ) -> SpiResult<bool> {
         let ready: Vec<(Uuid, Position)> = self
             .behind
             .iter()
-            .filter(|(endpoint_id, _)| pool.waiting(endpoint_id) * 2 < room(pool))
+            .filter(|(endpoint_id, _)| waiting.of(endpoint_id) * 2 < room(waiting))
             .map(|(endpoint_id, position)| (*endpoint_id, *position))
             .take(CATCH_UPS)
             .collect();
         let mut more = ready.len() == CATCH_UPS;
         for (endpoint_id, position) in ready {
-            let limit = BATCH.min(room(pool).saturating_sub(pool.waiting(&endpoint_id)));
+            let limit = BATCH.min(room(waiting).saturating_sub(waiting.of(&endpoint_id)));
             if limit == 0 {
                 continue;
             }
@@ -128,27 +145,28 @@ impl Intake {
                 self.behind.remove(&endpoint_id);
             } else if let Some(last) = rows.last() {
                 self.behind.insert(endpoint_id, last.position);
-                more |= pool.waiting(&endpoint_id) * 2 < room(pool);
             }
             for row in rows {
                 if !self.under_way.contains_key(&row.position.delivery_id) {
-                    self.submit(row, pool);
+                    self.take(row, waiting, jobs);
                 }
             }
+            more |= self.behind.contains_key(&endpoint_id) && waiting.of(&endpoint_id) * 2 < room(waiting);
         }
         Ok(more)
     }
 
     /// A row without a job waits: its endpoint is disabled. Enabling it leads the reading back.
-    fn submit(&mut self, row: DueRow, pool: &Pool) {
+    fn take(&mut self, row: DueRow, waiting: &mut Waiting, jobs: &mut Vec<Job>) {
         if let Some(job) = row.job {
             self.under_way.insert(row.position.delivery_id, row.event_id);
-            pool.submit(job);
+            waiting.add(&job);
+            jobs.push(job);
         }
     }
 }
 
 /// How many more deliveries may wait in memory.
-fn room(pool: &Pool) -> usize {
-    if pool.waiting_bytes() >= CAPACITY_BYTES { 0 } else { CAPACITY.saturating_sub(pool.waiting_total()) }
+fn room(waiting: &Waiting) -> usize {
+    if waiting.bytes >= CAPACITY_BYTES { 0 } else { CAPACITY.saturating_sub(waiting.total) }
 }

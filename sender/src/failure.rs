@@ -1,10 +1,12 @@
 //! Why did an attempt fail, in words that the customer understands?
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
 use rustls::CertificateError;
+
+/// A redirect's target longer than this is not shown.
+const MAX_LOCATION: usize = 200;
 
 /// Why an attempt was not a success. `Display` is what the history shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub enum Failure {
     TimedOut(Duration),
     /// A response that is neither 2xx nor a redirect.
     Status(u16),
-    /// A 3xx response; we follow none, since the customer did not register where it points.
+    /// A 3xx response; none is followed, since nobody registered where it points.
     Redirect { status: u16, location: Option<String> },
     /// The connection broke before the response was there.
     Connection(String),
@@ -27,8 +29,8 @@ pub enum Failure {
     InvalidUrl(String),
     /// What came back is not HTTP, or too much of it.
     InvalidResponse(String),
-    /// A bug of ours; the delivery is tried again.
-    Internal(String),
+    /// A bug of ours, with what the panic said; the delivery is tried again.
+    Panicked(String),
 }
 
 impl Failure {
@@ -48,7 +50,7 @@ impl Failure {
             Error::Timeout(_) => Self::TimedOut(timeout),
             Error::HostNotFound => Self::Resolve { host: host.into() },
             Error::BadUri(problem) => Self::InvalidUrl(problem),
-            Error::Http(problem) => Self::InvalidUrl(problem.to_string()),
+            Error::Http(problem) => Self::Connection(format!("the request cannot be built: {problem}")),
             Error::Rustls(problem) => Self::Tls(tls_problem(&problem)),
             Error::Tls(problem) => Self::Tls(problem.into()),
             Error::ConnectionFailed => Self::Connection("no connection could be made".into()),
@@ -62,10 +64,9 @@ impl Failure {
                     ConnectionRefused => Self::ConnectionRefused,
                     TimedOut | WouldBlock => Self::TimedOut(timeout),
                     ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof | NotConnected => {
-                        Self::Connection("connection closed before the response was complete".into())
+                        Self::Connection("connection closed before a response".into())
                     }
                     HostUnreachable | NetworkUnreachable => Self::Connection("host is unreachable".into()),
-                    _ if problem.to_string().contains("lookup address") => Self::Resolve { host: host.into() },
                     _ => Self::Connection(problem.to_string()),
                 }
             }
@@ -83,14 +84,17 @@ impl fmt::Display for Failure {
             Self::TimedOut(after) if after.subsec_millis() == 0 => write!(f, "timed out after {} s", after.as_secs()),
             Self::TimedOut(after) => write!(f, "timed out after {} ms", after.as_millis()),
             Self::Status(status) => write!(f, "status {status}"),
-            Self::Redirect { status, location: Some(location) } => {
-                write!(f, "status {status}: redirects are not followed (to {location})")
+            Self::Redirect { status, location } => {
+                write!(f, "status {status}: redirects are not followed")?;
+                match location {
+                    Some(location) if location.len() <= MAX_LOCATION => write!(f, " (to {location})"),
+                    _ => Ok(()),
+                }
             }
-            Self::Redirect { status, location: None } => write!(f, "status {status}: redirects are not followed"),
             Self::Connection(problem) => write!(f, "{problem}"),
             Self::InvalidUrl(problem) => write!(f, "invalid URL: {problem}"),
             Self::InvalidResponse(problem) => write!(f, "invalid HTTP response: {problem}"),
-            Self::Internal(problem) => write!(f, "internal error of the sender: {problem}"),
+            Self::Panicked(problem) => write!(f, "internal error of the sender: {problem}"),
         }
     }
 }
@@ -106,7 +110,7 @@ fn rustls_error(problem: &std::io::Error) -> Option<&rustls::Error> {
         }
         cause = error.source();
     }
-    problem.source()?.downcast_ref()
+    None
 }
 
 fn tls_problem(problem: &rustls::Error) -> String {
@@ -142,6 +146,15 @@ mod tests {
             (Failure::TimedOut(Duration::from_millis(250)), "timed out after 250 ms"),
             (Failure::Status(503), "status 503"),
             (Failure::Redirect { status: 302, location: None }, "status 302: redirects are not followed"),
+            (
+                Failure::Redirect { status: 308, location: Some("/new".into()) },
+                "status 308: redirects are not followed (to /new)",
+            ),
+            (
+                Failure::Redirect { status: 302, location: Some("a".repeat(201)) },
+                "status 302: redirects are not followed",
+            ),
+            (Failure::Panicked("index out of bounds".into()), "internal error of the sender: index out of bounds"),
         ];
         for (failure, message) in cases {
             assert_eq!(failure.to_string(), message);

@@ -51,6 +51,15 @@ impl Lanes {
         lane.waiting.push_back(job);
     }
 
+    /// Is there a job that may start, and a thread for it?
+    ///
+    /// Quick with thousands of lanes too: one that may not start has a request under way, so there are no more of these
+    /// than threads.
+    pub fn may_start(&self) -> bool {
+        let may_start = |lane: &Lane| lane.in_flight < self.idle_threads;
+        self.turns.iter().any(|endpoint_id| self.lanes.get(endpoint_id).is_some_and(may_start))
+    }
+
     /// The next job that may start, for a thread that was idle until now.
     pub fn take(&mut self) -> Option<Job> {
         for _ in 0..self.turns.len() {
@@ -116,28 +125,13 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
-
     use super::*;
-    use crate::DeliveryKey;
+    use crate::testing::job_of;
 
     fn job(endpoint: u128, delivery: u128) -> Job {
-        Job {
-            key: DeliveryKey {
-                delivery_id: Uuid::from_u128(delivery),
-                endpoint_id: Uuid::from_u128(endpoint),
-                auction_id: Uuid::nil(),
-                attempt: 1,
-                due_at: 0,
-                is_test: false,
-            },
-            event_type: "submission.created".into(),
-            occurred_at: SystemTime::UNIX_EPOCH,
-            data: "{}".into(),
-            url: String::new(),
-            secret: String::new(),
-            timeout: Duration::from_secs(1),
-        }
+        let mut job = job_of(endpoint, "");
+        job.key.delivery_id = Uuid::from_u128(delivery);
+        job
     }
 
     fn lanes(threads: usize, jobs: impl IntoIterator<Item = (u128, u128)>) -> Lanes {
@@ -152,15 +146,27 @@ mod tests {
 
     #[test]
     fn one_endpoint_alone_gets_half_the_threads() {
-        assert_eq!(started(&mut lanes(64, (0..100).map(|n| (1, n)))).len(), 32);
+        let mut lanes = lanes(64, (0..100).map(|n| (1, n)));
+        assert_eq!(started(&mut lanes).len(), 32);
+        assert!(!lanes.may_start());
     }
 
     #[test]
     fn hanging_endpoints_leave_a_thread_for_a_newcomer() {
         let mut lanes = lanes(64, (0..1000).map(|n| (n % 10, n)));
         started(&mut lanes);
+        assert!(!lanes.may_start());
         lanes.push(job(99, 5000));
+        assert!(lanes.may_start());
         assert_eq!(started(&mut lanes), [99]);
+    }
+
+    #[test]
+    fn a_request_that_ends_may_let_two_others_start() {
+        let mut lanes = lanes(6, [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]);
+        assert_eq!(started(&mut lanes), [1, 2, 1, 2]);
+        lanes.ended(&Uuid::from_u128(2));
+        assert_eq!(started(&mut lanes), [1, 2]);
     }
 
     #[test]

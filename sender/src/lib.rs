@@ -6,6 +6,8 @@
 //! | what stands in the body | `body.rs` |
 //! | how is it signed | `signature.rs` |
 //! | how is it sent, within which bounds | `client.rs` |
+//! | over which connection, to which addresses | `socket.rs`, `resolver.rs` |
+//! | which servers are trusted | `trust.rs` |
 //! | what is the customer told when it fails | `failure.rs` |
 //! | who is served next, with how many threads | `pool.rs`, `lanes.rs` |
 //! | when is it tried again | `retry.rs` |
@@ -18,11 +20,16 @@ mod failure;
 mod job;
 mod lanes;
 mod pool;
+mod resolver;
 mod retry;
 mod signature;
+mod socket;
+#[cfg(test)]
+mod testing;
+mod trust;
 
-pub use client::StartError;
 pub use failure::Failure;
 pub use job::{Attempt, DeliveryKey, Job};
 pub use pool::{Pool, PoolConfig};
 pub use retry::{InvalidSchedule, RetrySchedule};
+pub use trust::StartError;

@@ -15,7 +15,7 @@ use crate::lanes::Lanes;
 use crate::{Attempt, Failure, Job, StartError};
 
 /// Enough for a TLS handshake with a long certificate chain; the default of 2 MiB times a thousand threads is not small.
-const STACK_SIZE: usize = 512 * 1024;
+pub(crate) const STACK_SIZE: usize = 512 * 1024;
 
 /// What a pool is made of.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Pool {
         for number in 0..threads {
             let (shared, client) = (Arc::clone(&pool.shared), Arc::clone(&client));
             std::thread::Builder::new()
-                .name(format!("webhook-{number}"))
+                .name(format!("webhook-send-{number}"))
                 .stack_size(STACK_SIZE)
                 .spawn(move || work(&shared, |job| client.attempt(job)))
                 // Those that have started end when `pool` is dropped here.
@@ -81,8 +81,13 @@ impl Pool {
 
     /// Puts a job into its endpoint's lane; never blocks.
     pub fn submit(&self, job: Job) {
-        self.shared.lock().lanes.push(job);
-        self.shared.work.notify_one();
+        let mut state = self.shared.lock();
+        state.lanes.push(job);
+        let may_start = state.lanes.may_start();
+        drop(state);
+        if may_start {
+            self.shared.work.notify_one();
+        }
     }
 
     /// The attempts that have ended since the last call.
@@ -145,6 +150,11 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
+        // One event can let several lanes go on: each thread that starts a job wakes the next, until no job may start.
+        // Without it a thread would sleep beside a job that it could do.
+        if state.lanes.may_start() {
+            shared.work.notify_one();
+        }
         drop(state);
         let endpoint_id = job.key.endpoint_id;
         let ended = guarded(job, &attempt);
@@ -156,8 +166,6 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
             // A full bell is a rung bell, and nobody to hear it is the pool's end.
             _ = (&shared.bell).write(&[1]);
         }
-        // This thread is idle again, which may let more than one lane start another request: this thread takes one.
-        shared.work.notify_one();
     }
 }
 
@@ -175,8 +183,12 @@ fn guarded(job: Job, attempt: impl Fn(Job) -> Attempt) -> Attempt {
             event_type,
             started_at,
             duration: started_at.elapsed().unwrap_or(Duration::ZERO),
-            result: Err(Failure::Internal(problem)),
+            result: Err(Failure::Panicked(problem)),
             response_excerpt: None,
         }
     })
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

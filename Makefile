@@ -1,0 +1,37 @@
+# What can be done with this checkout? `make` lists it. Everything is written under target/ (installed packages and cargo's caches apart).
+
+# Another PostgreSQL: make test PG_CONFIG=/path/to/pg_config (15 to 18).
+PG_CONFIG ?= pg_config
+# Each test has a server of its own, so tests can run beside each other; more than the cores would only slow each down.
+TEST_THREADS ?= 2
+
+TESTS := webhook_delivery_tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench install clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## install what is missing, or say which package to install
+	@tests/setup.sh "$(PG_CONFIG)"
+
+build: setup ## compile the extension and install it into a private server under target/
+	@tests/build.sh
+
+demo: build ## show the whole path at work: row change, signed request, history
+	@cargo build --quiet --release -p $(TESTS) --bins
+	@cargo run --quiet --release -p $(TESTS) --bin demo
+
+test: build ## run all tests
+	@cargo test -p webhook_sender -p $(TESTS) -- --test-threads=$(TEST_THREADS)
+
+bench: build ## measure, print and write target/bench.json
+	@cargo build --quiet --release -p $(TESTS) --bins
+	@cargo run --quiet --release -p $(TESTS) --bin bench
+
+install: setup ## compile and install into the server of PG_CONFIG=/path/to/pg_config
+	@tests/build.sh install
+
+clean: ## remove target/
+	rm -rf target

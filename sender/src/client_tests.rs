@@ -1,0 +1,254 @@
+//! What does a customer's server see, and what is made of its answers?
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::mpsc::channel;
+
+use super::*;
+use crate::testing::{OK, SOON, Server, Then, job};
+
+fn client() -> Client {
+    Client::new(4, None).unwrap()
+}
+
+fn say(text: &'static [u8]) -> impl Fn(usize, &mut dyn Write) -> Then {
+    move |_, out| {
+        out.write_all(text).unwrap();
+        Then::Keep
+    }
+}
+
+fn result(server: &Server) -> Result<u16, Failure> {
+    client().attempt(job(&server.url())).result
+}
+
+/// For what might hang: the test fails instead.
+fn attempt_soon(job: Job) -> Attempt {
+    let (done, ended) = channel();
+    std::thread::spawn(move || _ = done.send(client().attempt(job)));
+    ended.recv_timeout(SOON / 2).expect("the attempt outlived its time")
+}
+
+#[test]
+fn the_request_is_what_the_documentation_says() {
+    let server = Server::start(say(OK));
+    assert_eq!(result(&server), Ok(200));
+    let request = server.requests.recv_timeout(SOON).unwrap();
+    let sent = job(&server.url());
+    assert_eq!(request.body, body(&sent));
+    assert!(request.head.starts_with("POST /hook?a=b HTTP/1.1\r\n"), "{}", request.head);
+    let id = sent.key.delivery_id.to_string();
+    let timestamp = request.header("X-Webhook-Timestamp").unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    assert!(now - timestamp.parse::<u64>().unwrap() <= SOON.as_secs());
+    for (name, value) in [
+        ("X-Webhook-Signature", body_signature(&sent.secret, &request.body)),
+        ("X-Webhook-ID", id.clone()),
+        ("X-Webhook-Event", "submission.created".into()),
+        ("Content-Type", "application/json".into()),
+        ("User-Agent", "AuctionExcellence-Webhook/1.0".into()),
+        ("webhook-id", id.clone()),
+        ("webhook-timestamp", timestamp.into()),
+        ("webhook-signature", standard_signature(&sent.secret, &id, timestamp, &request.body)),
+    ] {
+        assert_eq!(request.header(name), Some(&value[..]), "{name}");
+    }
+    assert_eq!(request.header("accept-encoding"), None);
+}
+
+#[test]
+fn every_2xx_is_a_success() {
+    assert_eq!(result(&Server::start(say(b"HTTP/1.1 204 No Content\r\n\r\n"))), Ok(204));
+    assert_eq!(result(&Server::start(say(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"))), Ok(202));
+}
+
+#[test]
+fn any_other_status_is_a_failure_with_the_beginning_of_the_response() {
+    let server = Server::start(say(b"HTTP/1.1 503 Busy\r\nContent-Length: 5\r\n\r\nlater"));
+    let attempt = client().attempt(job(&server.url()));
+    assert_eq!(attempt.result, Err(Failure::Status(503)));
+    assert_eq!(attempt.response_excerpt.as_deref(), Some("later"));
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    let (target, elsewhere) = (Server::start(say(OK)), "/elsewhere");
+    let location = format!("http://{}{elsewhere}", target.address);
+    let answer = format!("HTTP/1.1 307 Go\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+    let server = Server::start(move |_, out| {
+        out.write_all(answer.as_bytes()).unwrap();
+        Then::Keep
+    });
+    assert_eq!(result(&server), Err(Failure::Redirect { status: 307, location: Some(location) }));
+    assert_eq!(target.connections(), 0);
+}
+
+#[test]
+fn a_closed_port_is_a_refused_connection() {
+    assert_eq!(client().attempt(job("http://127.0.0.1:1/")).result, Err(Failure::ConnectionRefused));
+}
+
+#[test]
+fn a_name_without_address_is_told_by_its_name() {
+    let result = client().attempt(job("http://no-such-host.invalid:8080/")).result;
+    assert_eq!(result, Err(Failure::Resolve { host: "no-such-host.invalid".into() }));
+}
+
+#[test]
+fn what_is_no_url_is_told_so() {
+    for url in ["nothing", "http://", "ftp://example.com/", "http://a b/", ""] {
+        let result = client().attempt(job(url)).result;
+        assert!(matches!(result, Err(Failure::InvalidUrl(_))), "{url}: {result:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_http_is_told_so() {
+    let result = result(&Server::start(say(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")));
+    assert!(matches!(result, Err(Failure::InvalidResponse(_))), "{result:?}");
+}
+
+#[test]
+fn a_header_without_end_is_refused() {
+    for (line, problem) in [
+        (&b"and more "[..], "invalid HTTP response: its header is too large"),
+        (b"a\r\nX-More: ", "invalid HTTP response: http parse resulted in too many headers"),
+    ] {
+        let server = Server::start(move |_, out| {
+            _ = out.write_all(b"HTTP/1.1 200 OK\r\nX-More: ");
+            while out.write_all(line).is_ok() {}
+            Then::Close
+        });
+        assert_eq!(result(&server).unwrap_err().to_string(), problem);
+    }
+}
+
+#[test]
+fn a_server_that_hangs_up_without_an_answer_is_told_so() {
+    let server = Server::start(|_, _| Then::Close);
+    assert_eq!(result(&server), Err(Failure::Connection("connection closed before a response".into())));
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn silence_ends_with_the_time() {
+    let server = Server::start(|_, _| Then::Keep);
+    let mut job = job(&server.url());
+    job.timeout = Duration::from_millis(100);
+    assert_eq!(attempt_soon(job).result, Err(Failure::TimedOut(Duration::from_millis(100))));
+}
+
+#[test]
+fn an_answer_that_drips_does_not_outlive_the_time() {
+    let drip = |beginning: &'static [u8]| {
+        Server::start(move |_, out| {
+            _ = out.write_all(beginning);
+            // Until the client has hung up.
+            while out.write_all(b"a").is_ok() {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            Then::Close
+        })
+    };
+    let limit = Duration::from_millis(150);
+    for (beginning, expected) in [
+        (&b"HTTP/1.1 200 OK\r\nX-Slow: "[..], Err(Failure::TimedOut(limit))),
+        // The answer is there; only its body is not.
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", Ok(200)),
+        (b"HTTP/1.1 500 Oops\r\nContent-Length: 60000\r\n\r\n", Err(Failure::Status(500))),
+    ] {
+        let mut job = job(&drip(beginning).url());
+        job.timeout = limit;
+        assert_eq!(attempt_soon(job).result, expected);
+    }
+}
+
+#[test]
+fn a_server_that_reads_slowly_does_not_prolong_a_large_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut job = job(&format!("http://{}/", listener.local_addr().unwrap()));
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        while stream.read(&mut [0; 4096]).is_ok_and(|amount| amount > 0) {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+    job.data = format!("\"{}\"", "x".repeat(16 << 20));
+    job.timeout = Duration::from_millis(300);
+    assert_eq!(attempt_soon(job).result, Err(Failure::TimedOut(Duration::from_millis(300))));
+}
+
+#[test]
+fn a_large_body_arrives_as_it_was() {
+    let server = Server::start(say(OK));
+    let mut job = job(&server.url());
+    job.data = format!("\"{}\"", "0123456789".repeat(300_000));
+    let expected = body(&job);
+    assert_eq!(client().attempt(job).result, Ok(200));
+    assert!(server.requests.recv_timeout(SOON).unwrap().body == expected);
+}
+
+#[test]
+fn an_open_connection_is_used_again() {
+    let (server, client) = (Server::start(say(OK)), client());
+    for _ in 0..3 {
+        assert_eq!(client.attempt(job(&server.url())).result, Ok(200));
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_connection_whose_response_has_no_end_is_not_used_again() {
+    let server = Server::start(|_, out| {
+        _ = out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        while out.write_all(&[b'a'; 4096]).is_ok() {}
+        Then::Close
+    });
+    let client = client();
+    for _ in 0..2 {
+        assert_eq!(client.attempt(job(&server.url())).result, Ok(200));
+    }
+    assert_eq!(server.connections(), 2);
+}
+
+#[test]
+fn an_open_connection_that_the_server_gives_up_costs_no_attempt() {
+    // The second request is read and not answered: as if the server had closed just before it came.
+    let server = Server::start(|number, out| {
+        if number == 1 {
+            return Then::Close;
+        }
+        out.write_all(OK).unwrap();
+        Then::Keep
+    });
+    let client = client();
+    for _ in 0..2 {
+        assert_eq!(client.attempt(job(&server.url())).result, Ok(200));
+    }
+    assert_eq!(server.connections(), 2);
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_used() {
+    // In a process of its own: what is set here would be everybody's.
+    if std::env::var_os("ALL_PROXY").is_none() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "client::tests::a_proxy_of_the_environment_is_not_used"])
+            .envs(["ALL_PROXY", "HTTP_PROXY", "http_proxy"].map(|name| (name, "http://127.0.0.1:1")))
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    assert_eq!(result(&Server::start(say(OK))), Ok(200));
+}
+
+#[test]
+fn an_excerpt_is_short_valid_text_without_nul() {
+    assert_eq!(excerpt(b"a\0b\xff"), Some("ab\u{fffd}".into()));
+    assert!(excerpt(&[0xff; MAX_EXCERPT]).unwrap().len() <= MAX_EXCERPT);
+    assert_eq!(excerpt(b""), None);
+}

@@ -1,0 +1,157 @@
+//! How do bytes get to a customer's server and back, without ever outliving the request's time?
+//!
+//! In place of ureq's own TCP layer for three things it leaves open: a server that reads one byte at a time must not
+//! prolong a request; head and body of a request leave in one packet; and the caller learns whether a connection was new.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use ureq::Error;
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+
+/// Bytes are gathered up to here before they are sent.
+const PACKET: usize = 16 * 1024;
+
+/// Where the time for an address would be shorter, it is this.
+const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
+
+/// No time limit is longer; keeps sums of times within bounds.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+thread_local! {
+    /// A connection was made by this thread since the flag was last taken down.
+    static DIALLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a request in this thread and tells whether it made a connection of its own (`true`) or used an open one.
+pub fn noting_dials<T>(request: impl FnOnce() -> T) -> (T, bool) {
+    DIALLED.set(false);
+    let result = request();
+    (result, DIALLED.get())
+}
+
+/// Makes TCP connections.
+#[derive(Debug)]
+pub struct Dial;
+
+impl Connector for Dial {
+    type Out = Socket;
+
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Socket>, Error> {
+        DIALLED.set(true);
+        let deadline = deadline(&details.timeout);
+        let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
+        let mut untried = details.addrs.len() as u32;
+        for address in details.addrs.iter() {
+            let left = left(deadline, &details.timeout)?;
+            // Half of what is left, so that one silent address leaves time for the next; the last one gets it all.
+            let share = if untried > 1 { (left / 2).max(MIN_PER_ADDRESS) } else { left };
+            untried -= 1;
+            match TcpStream::connect_timeout(address, share) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    let config = details.config;
+                    let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+                    return Ok(Some(Socket { stream, buffers, unsent: Vec::new(), write_error: None }));
+                }
+                Err(problem) => last = problem,
+            }
+        }
+        left(deadline, &details.timeout)?;
+        Err(if is_timeout(&last) { Error::Timeout(details.timeout.reason) } else { Error::Io(last) })
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+    /// Bytes of the request that wait for company, or for the moment when an answer is expected.
+    unsent: Vec<u8>,
+    /// Why the request could not be sent to its end. Kept, since the server may have answered before it hung up.
+    write_error: Option<io::Error>,
+}
+
+impl Socket {
+    fn send(&mut self, timeout: &NextTimeout) -> Result<(), Error> {
+        let deadline = deadline(timeout);
+        let mut rest = &self.unsent[..];
+        while !rest.is_empty() && self.write_error.is_none() {
+            // A write may take part of the bytes after all of the time, so the time is set anew for each.
+            self.stream.set_write_timeout(Some(left(deadline, timeout)?))?;
+            match self.stream.write(rest) {
+                Ok(0) => self.write_error = Some(ErrorKind::WriteZero.into()),
+                Ok(written) => rest = &rest[written..],
+                Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
+                Err(problem) if is_timeout(&problem) => return Err(Error::Timeout(timeout.reason)),
+                Err(problem) => self.write_error = Some(problem),
+            }
+        }
+        self.unsent.clear();
+        Ok(())
+    }
+
+    fn receive(&mut self, timeout: &NextTimeout) -> Result<usize, Error> {
+        let deadline = deadline(timeout);
+        loop {
+            self.stream.set_read_timeout(Some(left(deadline, timeout)?))?;
+            match self.stream.read(self.buffers.input_append_buf()) {
+                Ok(amount) => return Ok(amount),
+                Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
+                Err(problem) if is_timeout(&problem) => return Err(Error::Timeout(timeout.reason)),
+                Err(problem) => return Err(Error::Io(problem)),
+            }
+        }
+    }
+}
+
+impl Transport for Socket {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.unsent.extend_from_slice(&self.buffers.output()[..amount]);
+        if self.unsent.len() < PACKET { Ok(()) } else { self.send(&timeout) }
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.send(&timeout)?;
+        let received = self.receive(&timeout);
+        match (received, self.write_error.take()) {
+            (Ok(amount), _) if amount > 0 => {
+                self.buffers.input_appended(amount);
+                Ok(true)
+            }
+            (_, Some(problem)) => Err(Error::Io(problem)),
+            (received, None) => received.map(|_| false),
+        }
+    }
+
+    /// Bytes that nobody asked for, an error or the end all mean that it is not to be used again.
+    fn is_open(&mut self) -> bool {
+        if self.stream.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let silent = matches!(self.stream.read(&mut [0]), Err(problem) if problem.kind() == ErrorKind::WouldBlock);
+        silent && self.write_error.is_none() && self.stream.set_nonblocking(false).is_ok()
+    }
+}
+
+fn deadline(timeout: &NextTimeout) -> Instant {
+    Instant::now() + (*timeout.after).min(MAX_TIMEOUT)
+}
+
+/// What is left of the time; an error when it is over.
+fn left(deadline: Instant, timeout: &NextTimeout) -> Result<Duration, Error> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(Error::Timeout(timeout.reason)) } else { Ok(left) }
+}
+
+/// A socket's time limit ends as `WouldBlock`, a connection attempt's as `TimedOut`.
+fn is_timeout(problem: &io::Error) -> bool {
+    matches!(problem.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}

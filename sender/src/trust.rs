@@ -1,0 +1,178 @@
+//! Which servers are believed to be who they say they are?
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use ureq::config::Config;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector};
+
+use crate::socket::Socket;
+
+/// Why the pool could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The file with further certificate authorities cannot be read.
+    UnreadableCaFile { path: PathBuf, problem: std::io::Error },
+    /// It can, but holds no certificate in PEM form, or a broken one.
+    NoCertificateIn { path: PathBuf },
+    /// The system gives no thread or socket.
+    Resources(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnreadableCaFile { path, problem } => write!(f, "could not read {}: {problem}", path.display()),
+            Self::NoCertificateIn { path } => {
+                write!(f, "{} contains no PEM certificate, or a broken one", path.display())
+            }
+            Self::Resources(problem) => write!(f, "no thread or socket: {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Mozilla's certificate authorities, and those of the file.
+pub fn trusted(ca_file: Option<&Path>) -> Result<TlsConfig, StartError> {
+    let mut trusted: Vec<Certificate<'static>> =
+        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|root| Certificate::from_der(root.as_ref())).collect();
+    if let Some(path) = ca_file {
+        trusted.extend(certificates_in(path)?);
+    }
+    Ok(TlsConfig::builder().root_certs(RootCerts::from(trusted)).build())
+}
+
+fn certificates_in(path: &Path) -> Result<Vec<Certificate<'static>>, StartError> {
+    let pem = std::fs::read(path).map_err(|problem| StartError::UnreadableCaFile { path: path.to_owned(), problem })?;
+    let broken = || StartError::NoCertificateIn { path: path.to_owned() };
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|_| broken())? {
+            // What is no certificate would be left out without a word later, and its servers refused.
+            let der = CertificateDer::from(certificate.der());
+            RootCertStore::empty().add(der).map_err(|_| broken())?;
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() { Err(broken()) } else { Ok(certificates) }
+}
+
+/// Puts TLS on a connection where the URL asks for it.
+#[derive(Debug)]
+pub struct Secure {
+    rustls: RustlsConnector,
+    config: Config,
+}
+
+impl Secure {
+    /// `config` is the agent's.
+    pub fn new(config: Config) -> Self {
+        Self { rustls: RustlsConnector::default(), config }
+    }
+}
+
+impl Connector<Socket> for Secure {
+    type Out = <RustlsConnector as Connector<Socket>>::Out;
+
+    /// All requests trust the same authorities. ureq builds the list of them anew for each connection of a request that
+    /// has settings of its own, as ours have (the time limit), and loses the sessions to be resumed: tell it they have none.
+    fn connect(&self, details: &ConnectionDetails, socket: Option<Socket>) -> Result<Option<Self::Out>, ureq::Error> {
+        let mut addrs = details.resolver.empty();
+        details.addrs.iter().for_each(|address| addrs.push(*address));
+        let details = ConnectionDetails {
+            uri: details.uri,
+            addrs,
+            config: &self.config,
+            request_level: false,
+            resolver: details.resolver,
+            now: details.now,
+            timeout: details.timeout,
+            current_time: details.current_time.clone(),
+            run_connector: details.run_connector.clone(),
+            register_shutdown: details.register_shutdown.clone(),
+        };
+        self.rustls.connect(&details, socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::Failure;
+    use crate::client::Client;
+    use crate::testing::{OK, SOON, Server, Then, certificates, job};
+
+    fn client(ca_file: Option<&Path>) -> Client {
+        Client::new(1, ca_file).unwrap()
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_refused_and_named() {
+        assert!(matches!(trusted(Some(Path::new("/nowhere"))), Err(StartError::UnreadableCaFile { .. })));
+        let problem = trusted(Some(Path::new("/dev/null"))).unwrap_err();
+        assert_eq!(problem.to_string(), "/dev/null contains no PEM certificate, or a broken one");
+    }
+
+    /// The result of a request to `localhost` with this certificate; `trusting` its authority or not.
+    fn over_tls(host: &str, last_year: i32, trusting: bool) -> Result<u16, Failure> {
+        let certificates = certificates(host, last_year);
+        let server = Server::start_tls(certificates.server, |_, out| {
+            out.write_all(OK).unwrap();
+            Then::Keep
+        });
+        let file =
+            std::env::temp_dir().join(format!("webhook-sender-{}-{}.pem", std::process::id(), server.address.port()));
+        std::fs::write(&file, certificates.authority_pem).unwrap();
+        let client = client(trusting.then_some(&*file));
+        std::fs::remove_file(&file).unwrap();
+        let (done, result) = channel();
+        // With the stack of a pool's thread, which must be enough.
+        let thread = std::thread::Builder::new().stack_size(crate::pool::STACK_SIZE);
+        thread
+            .spawn(move || {
+                let url = format!("https://localhost:{}/", server.address.port());
+                let results = [(); 2].map(|_| client.attempt(job(&url)).result);
+                assert_eq!(results[0], results[1]);
+                if results[0].is_ok() {
+                    assert_eq!(server.connections(), 1);
+                }
+                done.send(results[0].clone()).unwrap();
+            })
+            .unwrap();
+        result.recv_timeout(SOON).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_of_the_file_is_trusted() {
+        assert_eq!(over_tls("localhost", 4000, true), Ok(200));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_told() {
+        let problem = |host, last_year, trusting| over_tls(host, last_year, trusting).unwrap_err().to_string();
+        assert_eq!(problem("localhost", 2001, true), "TLS: certificate has expired");
+        assert_eq!(problem("localhost", 4000, false), "TLS: certificate is not trusted (unknown issuer)");
+        assert_eq!(problem("example.com", 4000, true), "TLS: certificate is not valid for this host name");
+    }
+
+    #[test]
+    fn a_server_without_tls_is_told_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+            _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        let result = client(None).attempt(job(&url)).result;
+        assert_eq!(result.unwrap_err().to_string(), "TLS: the server does not speak TLS on this port");
+    }
+}

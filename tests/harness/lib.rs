@@ -1,0 +1,33 @@
+//! What does a test of this extension stand on?
+//!
+//! A private PostgreSQL cluster ([`Cluster`]), real HTTP receivers ([`Receiver`] in this process, [`ReceiverProgram`] in one of its own),
+//! waiting that names what it waits for ([`wait_until`]), and judges of signatures that are not our own code ([`verify`]).
+//! Nothing here is a stand-in: rows are written over the protocol, requests arrive over TCP.
+
+mod cluster;
+mod endpoint;
+mod guard;
+mod http;
+mod installation;
+mod life_cycle;
+mod receiver;
+mod receiver_program;
+mod reply;
+mod request;
+pub mod serve;
+mod session;
+mod settings;
+mod template;
+pub mod tls;
+pub mod verify;
+mod wait;
+
+pub use cluster::{Cluster, ClusterBuilder};
+pub use endpoint::{AttemptRow, Delivery, Endpoint};
+pub use installation::{Installation, installation};
+pub use life_cycle::StopMode;
+pub use receiver::Receiver;
+pub use receiver_program::{ReceiverProgram, ReceiverStats};
+pub use reply::{Reply, by_path};
+pub use request::Request;
+pub use wait::{DEADLINE, wait_until};

@@ -1,0 +1,123 @@
+//! What happens to servers, and how does a test make it happen: stops, crashes, a standby taking over, a killed process?
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::cluster::Cluster;
+use crate::installation::installation;
+use crate::settings;
+use crate::template::run;
+use crate::wait::{DEADLINE, wait_until};
+
+/// What `pg_ctl stop --mode` takes.
+#[derive(Clone, Copy, Debug)]
+pub enum StopMode {
+    /// Waits for the clients to leave.
+    Smart,
+    /// Ends the sessions, then writes everything down.
+    Fast,
+    /// As if the machine had lost power.
+    Immediate,
+}
+
+impl Cluster {
+    /// Has the server read its configuration again.
+    pub fn reload(&self) {
+        self.pg_ctl("reload", &[]);
+    }
+
+    /// Stops the server and gives the time that it took.
+    #[track_caller]
+    pub fn stop(&self, mode: StopMode) -> Duration {
+        let started = Instant::now();
+        let mode = match mode {
+            StopMode::Smart => "--mode=smart",
+            StopMode::Fast => "--mode=fast",
+            StopMode::Immediate => "--mode=immediate",
+        };
+        self.pg_ctl("stop", &[mode]);
+        started.elapsed()
+    }
+
+    /// Starts the server again after [`Cluster::stop`].
+    #[track_caller]
+    pub fn start_again(&self) {
+        let log = self.dir.join("server.log");
+        let started = self.try_pg_ctl("start", &["--log", &log.to_string_lossy()]);
+        if let Err(written) = started {
+            panic!("the server did not start: {written}");
+        }
+    }
+
+    /// Stops the server and starts it.
+    pub fn restart(&self, mode: StopMode) {
+        self.stop(mode);
+        self.start_again();
+    }
+
+    /// A standby of this server, streaming from it.
+    pub fn standby(&self) -> Cluster {
+        let standby = Cluster::reserve();
+        run(installation()
+            .command("pg_basebackup")
+            .args(["--no-sync", "--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream"])
+            .args(["--username=postgres", "--host", &self.socket_dir.to_string_lossy()])
+            .arg("--pgdata")
+            .arg(standby.data_dir()));
+        let conf = standby.data_dir().join(settings::FILE);
+        let of_primary = fs::read_to_string(&conf).expect("the copy of the primary's settings");
+        let own_socket = format!("{of_primary}unix_socket_directories = '{}'\n", standby.socket_dir.display());
+        fs::write(&conf, own_socket).expect("the settings can be written");
+        standby.start_again();
+        standby
+    }
+
+    /// Makes a standby a server that can be written to.
+    pub fn promote(&self) {
+        self.pg_ctl("promote", &[]);
+    }
+
+    /// The process id of the extension's worker in a database, when there is one and the server can be asked.
+    pub fn worker_pid(&self, database: &str) -> Option<i32> {
+        self.worker_pids(database).first().copied()
+    }
+
+    /// Waits for a worker and gives its process id. `except` is one that was ended and may still be listed.
+    #[track_caller]
+    pub fn wait_for_worker(&self, database: &str, except: Option<i32>) -> i32 {
+        wait_until(&format!("a worker in database {database}"), DEADLINE, || {
+            self.worker_pids(database).into_iter().find(|pid| Some(*pid) != except)
+        })
+    }
+
+    fn worker_pids(&self, database: &str) -> Vec<i32> {
+        let sql = "select pid from pg_stat_activity
+                   where datname = $1 and backend_type like 'webhook_delivery%' order by backend_start desc";
+        // After a process was killed the server ends the others and refuses everybody while it recovers.
+        let rows = self.try_connect_as("postgres", "postgres").and_then(|mut client| client.query(sql, &[&database]));
+        rows.unwrap_or_default().iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Kills a process of the server as the kernel would when memory runs out. PostgreSQL then ends all sessions and recovers, as after a crash.
+    pub fn kill9(&self, pid: i32) {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_else(|e| panic!("could not kill process {pid}: {e}"));
+    }
+
+    #[track_caller]
+    fn pg_ctl(&self, action: &str, arguments: &[&str]) {
+        if let Err(written) = self.try_pg_ctl(action, arguments) {
+            panic!("pg_ctl {action} failed: {written}");
+        }
+    }
+
+    fn try_pg_ctl(&self, action: &str, arguments: &[&str]) -> Result<(), String> {
+        let mut command = installation().command("pg_ctl");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args([action, "--silent", "--pgdata"]).arg(self.data_dir()).args(arguments);
+        let output = command.output().map_err(|e| e.to_string())?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    }
+}

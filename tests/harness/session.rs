@@ -1,0 +1,91 @@
+//! How does a test speak SQL to its cluster?
+
+use postgres::error::SqlState;
+use postgres::types::{FromSqlOwned, ToSql};
+use postgres::{Client, NoTls};
+
+use crate::cluster::Cluster;
+use crate::wait::{DEADLINE, wait_until};
+
+impl Cluster {
+    /// A session in the database `postgres`, as superuser.
+    #[track_caller]
+    pub fn connect(&self) -> Client {
+        self.connect_to("postgres")
+    }
+
+    /// A session in another database, as superuser.
+    #[track_caller]
+    pub fn connect_to(&self, database: &str) -> Client {
+        self.connect_as("postgres", database)
+    }
+
+    /// A session as another role. A server that is just starting, or recovering from a killed process, is waited for.
+    #[track_caller]
+    pub fn connect_as(&self, role: &str, database: &str) -> Client {
+        wait_until("the server to accept connections", DEADLINE, || match self.try_connect_as(role, database) {
+            Ok(client) => Some(client),
+            Err(error) if will_pass(&error) => None,
+            Err(error) => panic!("could not connect to {database} as {role}: {}", describe(&error)),
+        })
+    }
+
+    /// One try, where the server may refuse.
+    pub fn try_connect_as(&self, role: &str, database: &str) -> Result<Client, postgres::Error> {
+        let mut config = self.config();
+        config.user(role).dbname(database).connect(NoTls)
+    }
+
+    /// How to reach the server, for whoever connects in another way.
+    pub fn config(&self) -> postgres::Config {
+        let mut config = postgres::Config::new();
+        config.host_path(&self.socket_dir).user("postgres").dbname("postgres").connect_timeout(DEADLINE);
+        config
+    }
+
+    /// Runs one or several statements in a session of their own.
+    #[track_caller]
+    pub fn execute(&self, sql: &str) {
+        if let Err(error) = self.connect().batch_execute(sql) {
+            panic!("{sql}\nfailed: {}", describe(&error));
+        }
+    }
+
+    /// The single value that a query gives, from a session of its own.
+    #[track_caller]
+    pub fn query_one<T: FromSqlOwned>(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> T {
+        match self.connect().query_one(sql, parameters) {
+            Ok(row) => row.get(0),
+            Err(error) => panic!("{sql}\nfailed: {}", describe(&error)),
+        }
+    }
+
+    /// Changes a setting as an administrator does: `ALTER SYSTEM`, then a reload.
+    #[track_caller]
+    pub fn set(&self, name: &str, value: &str) {
+        let mut client = self.connect();
+        let statement = format!("alter system set {name} = '{}'", value.replace('\'', "''"));
+        client.batch_execute(&statement).unwrap_or_else(|e| panic!("{statement}\nfailed: {}", describe(&e)));
+        self.reload();
+    }
+}
+
+/// Whether the server said that it is starting up, recovering or going down, or went down while it was asked.
+fn will_pass(error: &postgres::Error) -> bool {
+    let intervention = |state: &SqlState| state.code().starts_with("57P");
+    error.is_closed() || error.code().is_some_and(intervention)
+}
+
+/// The server's words rather than the driver's, which are only "db error".
+fn describe(error: &postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(server) => format!(
+            "{}: {}\nDETAIL: {}\nHINT: {}",
+            server.code().code(),
+            server.message(),
+            server.detail().unwrap_or("-"),
+            server.hint().unwrap_or("-")
+        ),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,52 @@
+//! How many requests per second could be sent at best: the same pool, signing and client, the same requests to the same
+//! receiver, with nothing read or stored?
+
+use std::time::{Duration, Instant, SystemTime};
+
+use uuid::Uuid;
+use webhook_sender::{DeliveryKey, Job, Pool, PoolConfig};
+
+use crate::stand::{AUCTION, Stand};
+use crate::throughput::{EVENTS, data};
+
+/// As many jobs wait in the pool at most, as when the worker fills it.
+const WAITING: usize = 2048;
+
+/// As installed: `webhook_delivery.pool_size`.
+const THREADS: usize = 64;
+
+/// Requests per second.
+pub fn measure(stand: &Stand) -> f64 {
+    let pool = Pool::start(PoolConfig { threads: THREADS, ca_file: None }).expect("a pool");
+    let (endpoint_id, url, data) = (Uuid::new_v4(), stand.receiver.url("/0"), data());
+    let job = || Job {
+        key: DeliveryKey {
+            delivery_id: Uuid::new_v4(),
+            endpoint_id,
+            auction_id: AUCTION,
+            attempt: 1,
+            due_at: 0,
+            is_test: false,
+        },
+        event_type: "submission.created".into(),
+        occurred_at: SystemTime::now(),
+        data: data.clone(),
+        url: url.clone(),
+        secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(),
+        timeout: Duration::from_secs(30),
+    };
+    stand.receiver.reset();
+    let began = Instant::now();
+    let (mut submitted, mut finished) = (0, 0);
+    while finished < EVENTS {
+        let next = (EVENTS - submitted).min(WAITING - (submitted - finished));
+        pool.submit(std::iter::repeat_with(job).take(next));
+        submitted += next;
+        let ended = pool.finished();
+        assert!(ended.iter().all(|attempt| attempt.result.is_ok()), "the receiver accepts everything");
+        finished += ended.len();
+        // As the worker does: look again a little later, not for each single request.
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    EVENTS as f64 / began.elapsed().as_secs_f64()
+}

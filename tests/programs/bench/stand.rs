@@ -1,0 +1,79 @@
+//! What does the benchmark run on?
+
+use postgres::Client;
+use uuid::Uuid;
+use webhook_harness::{Cluster, ReceiverProgram, wait_until};
+
+const APPLICATION: &str = include_str!("../../../sql/auction/schema.sql");
+const SAMPLE: &str = include_str!("../../../sql/auction/sample.sql");
+
+/// The auction whose events are delivered.
+pub const AUCTION: Uuid = Uuid::from_u128(0x00000000_0000_4000_8000_000000000001);
+
+/// A server with default settings, as far as they concern the worker, and a receiver that is a program of its own.
+pub struct Stand {
+    pub cluster: Cluster,
+    pub receiver: ReceiverProgram,
+}
+
+impl Stand {
+    pub fn set_up() -> Self {
+        println!("  starting a server (fsync on, the worker's settings as installed) and a receiver …");
+        let cluster = Cluster::builder()
+            // What users have; the tests' servers go without.
+            .set("fsync", "on")
+            .set("shared_buffers", "128MB")
+            .set("max_wal_size", "4GB")
+            // Tells the moment of a commit exactly.
+            .set("track_commit_timestamp", "on")
+            .start();
+        for sql in ["create extension webhook_delivery", APPLICATION, SAMPLE] {
+            cluster.execute(sql);
+        }
+        cluster.execute("select webhook_delivery.install_triggers()");
+        let stand = Self { cluster, receiver: ReceiverProgram::start() };
+        stand.worker_pid();
+        stand
+    }
+
+    pub fn connect(&self) -> Client {
+        self.cluster.connect()
+    }
+
+    /// Leaves exactly so many endpoints in the auction.
+    pub fn set_endpoints(&self, count: i32) {
+        self.wait_until_queue_is_empty();
+        self.cluster.execute("delete from webhook_endpoints");
+        let mut session = self.connect();
+        for number in 0..count {
+            session
+                .execute(
+                    "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{submission.*}')",
+                    &[&AUCTION, &self.receiver.url(&format!("/{number}"))],
+                )
+                .expect("an endpoint");
+        }
+    }
+
+    pub fn wait_until_queue_is_empty(&self) {
+        let mut session = self.connect();
+        wait_until("an empty queue", webhook_harness::DEADLINE, || {
+            let waiting: bool = session
+                .query_one("select exists (select from webhook_delivery.queue)", &[])
+                .expect("the queue is readable")
+                .get(0);
+            (!waiting).then_some(())
+        });
+    }
+
+    /// The process that delivers.
+    pub fn worker_pid(&self) -> i32 {
+        let mut session = self.connect();
+        wait_until("the worker", webhook_harness::DEADLINE, || {
+            session
+                .query_opt("select pid from pg_stat_activity where backend_type = 'webhook_delivery worker'", &[])
+                .expect("pg_stat_activity is readable")
+                .map(|row| row.get(0))
+        })
+    }
+}

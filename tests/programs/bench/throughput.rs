@@ -1,0 +1,52 @@
+//! How many deliveries per second, from the commit that queued them to the last history row?
+
+use std::time::Instant;
+
+use webhook_harness::{DEADLINE, wait_until};
+
+use crate::process;
+use crate::stand::{AUCTION, Stand};
+
+/// Events of one run.
+pub const EVENTS: usize = 50_000;
+
+pub struct Run {
+    pub per_s: f64,
+    pub worker_cpu_us_per_delivery: f64,
+}
+
+/// The data that every event carries: the catalogue's example.
+pub fn data() -> String {
+    r#"{"id": "7b2f8a14-52cb-4f0e-9d2a-1f5be0a3c601", "location_id": "c1a7d3f2-0e64-4a35-8b6e-5f0f7a1d2b03", "location_name": "North Lot", "user_id": "5d9e1c8b-6f3a-4c27-a1b0-9e8d7c6b5a04", "submitted_by": "Dana Reyes", "submitted_at": "2026-01-15T14:30:00Z", "entries": [{"type_id": "e0b4c2a6-3d18-4f59-8c71-2a6b9d0e4f05", "type_name": "Sedan", "car_count": 42, "image_url": null}, {"type_id": "f1c5d3b7-4e29-4a6a-9d82-3b7c0e1f5a06", "type_name": "Truck", "car_count": 17, "image_url": null}], "total_car_count": 59, "image_url": null}"#.to_owned()
+}
+
+pub fn measure(stand: &Stand) -> Run {
+    stand.set_endpoints(1);
+    stand.receiver.reset();
+    stand.cluster.execute("checkpoint");
+    let recorded = "select count(*) from webhook_delivery.attempts where delivery_status = 'success'";
+    let before: i64 = stand.cluster.query_one(recorded, &[]);
+    let worker = stand.worker_pid();
+    let mut session = stand.connect();
+    let mut queueing = session.transaction().expect("a transaction");
+    queueing
+        .execute(
+            "select webhook_delivery.fan_out('submission.created', array_agg($1::uuid), array_agg($2::text::json))
+             from generate_series(1, $3::int)",
+            &[&AUCTION, &data(), &(EVENTS as i32)],
+        )
+        .expect("events are queued");
+    let cpu_before = process::cpu_micros(worker);
+    queueing.commit().expect("a commit");
+    let began = Instant::now();
+    wait_until("the last request", DEADLINE, || (stand.receiver.stats().distinct_ids >= EVENTS as u64).then_some(()));
+    wait_until("the last history row", DEADLINE, || {
+        let now: i64 = session.query_one(recorded, &[]).expect("the history is readable").get(0);
+        (now - before >= EVENTS as i64).then_some(())
+    });
+    let took = began.elapsed();
+    Run {
+        per_s: EVENTS as f64 / took.as_secs_f64(),
+        worker_cpu_us_per_delivery: (process::cpu_micros(worker) - cpu_before) / EVENTS as f64,
+    }
+}
