@@ -4,7 +4,7 @@
 //! deliveries waiting in memory as there is room left; past that it is *behind*: the reading leaves it out, and catches
 //! up with it alone once it has sent what it has. A million rows of one endpoint are thus passed over once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiResult;
@@ -15,6 +15,10 @@ use crate::queue::{DueRow, Position, Statements};
 
 /// Deliveries waiting in memory at most, over all endpoints.
 const CAPACITY: usize = 4096;
+
+/// So much of it is kept for endpoints of which nothing waits. Without it a dozen that hang, coming one after the other,
+/// would take half, a quarter, an eighth … until nothing is left.
+const FOR_NEWCOMERS: usize = CAPACITY / 4;
 
 /// Their data at most, in bytes; one read may go beyond it by its own rows.
 const CAPACITY_BYTES: usize = 64 << 20;
@@ -33,6 +37,8 @@ pub struct Intake {
     position: Position,
     /// Endpoints that are behind, and after which row each goes on.
     behind: HashMap<Uuid, Position>,
+    /// Endpoints whose rows wait until they are enabled; left out as well.
+    disabled: HashSet<Uuid>,
     /// Deliveries handed to the pool and not recorded yet, with their event. Their rows are still in the queue.
     under_way: HashMap<Uuid, Uuid>,
     /// Time spent reading since the last start.
@@ -45,18 +51,23 @@ impl Intake {
         Self {
             position: Position::START,
             behind: HashMap::new(),
+            disabled: HashSet::new(),
             under_way: HashMap::new(),
             reading: Duration::ZERO,
             next_start_over: Instant::now(),
         }
     }
 
-    /// Reads again from this time: a transaction has committed rows behind the place the reading had come to.
+    /// Reads again from this time: rows have come behind the place that the reading has got to.
     pub fn go_back_to(&mut self, due_at: i64) {
         let place = Position::at(due_at);
         self.position = self.position.min(place);
         for position in self.behind.values_mut() {
             *position = place.min(*position);
+        }
+        if place == Position::START {
+            // This is how the enabling of an endpoint is announced.
+            self.disabled.clear();
         }
     }
 
@@ -100,7 +111,7 @@ impl Intake {
         if limit == 0 {
             return Ok(false);
         }
-        let leave_out = self.behind.keys().copied().collect();
+        let leave_out = self.behind.keys().chain(&self.disabled).copied().collect();
         let rows = statements.read_due(self.position, now, leave_out, limit as i32, timeout)?;
         let more = rows.len() == limit;
         for row in rows {
@@ -109,11 +120,15 @@ impl Intake {
             if self.behind.contains_key(&endpoint_id) || self.under_way.contains_key(&row.position.delivery_id) {
                 continue;
             }
-            if waiting.of(&endpoint_id) >= room(waiting) {
-                self.behind.insert(endpoint_id, before);
-            } else {
+            if has_room(waiting, &endpoint_id) {
                 self.take(row, waiting, jobs);
+            } else {
+                self.behind.insert(endpoint_id, before);
             }
+        }
+        if !more {
+            // Nothing up to now is left but what was left out: that need not be walked again.
+            self.position = self.position.max(Position::at(now));
         }
         Ok(more)
     }
@@ -130,15 +145,15 @@ impl Intake {
         let ready: Vec<(Uuid, Position)> = self
             .behind
             .iter()
-            .filter(|(endpoint_id, _)| waiting.of(endpoint_id) * 2 < room(waiting))
+            .filter(|(endpoint_id, _)| is_hungry(waiting, endpoint_id))
             .map(|(endpoint_id, position)| (*endpoint_id, *position))
             .take(CATCH_UPS)
             .collect();
         let mut more = ready.len() == CATCH_UPS;
         for (endpoint_id, position) in ready {
-            let limit = BATCH.min(room(waiting).saturating_sub(waiting.of(&endpoint_id)));
+            let limit = BATCH.min(room(waiting));
             if limit == 0 {
-                continue;
+                break;
             }
             let rows = statements.read_due_of_endpoint(position, now, endpoint_id, limit as i32, timeout)?;
             if rows.len() < limit {
@@ -151,17 +166,20 @@ impl Intake {
                     self.take(row, waiting, jobs);
                 }
             }
-            more |= self.behind.contains_key(&endpoint_id) && waiting.of(&endpoint_id) * 2 < room(waiting);
+            more |= self.behind.contains_key(&endpoint_id) && is_hungry(waiting, &endpoint_id);
         }
         Ok(more)
     }
 
-    /// A row without a job waits: its endpoint is disabled. Enabling it leads the reading back.
+    /// A row without a job waits, with all others of its endpoint, until that is enabled.
     fn take(&mut self, row: DueRow, waiting: &mut Waiting, jobs: &mut Vec<Job>) {
         if let Some(job) = row.job {
             self.under_way.insert(row.position.delivery_id, row.event_id);
             waiting.add(&job);
             jobs.push(job);
+        } else {
+            self.behind.remove(&row.endpoint_id);
+            self.disabled.insert(row.endpoint_id);
         }
     }
 }
@@ -169,4 +187,20 @@ impl Intake {
 /// How many more deliveries may wait in memory.
 fn room(waiting: &Waiting) -> usize {
     if waiting.bytes >= CAPACITY_BYTES { 0 } else { CAPACITY.saturating_sub(waiting.total) }
+}
+
+/// Whether one more of this endpoint may wait.
+fn has_room(waiting: &Waiting, endpoint_id: &Uuid) -> bool {
+    match waiting.of(endpoint_id) {
+        0 => room(waiting) > 0,
+        of_endpoint => of_endpoint < room(waiting).saturating_sub(FOR_NEWCOMERS),
+    }
+}
+
+/// Whether an endpoint that is behind has sent half of what it may have waiting.
+fn is_hungry(waiting: &Waiting, endpoint_id: &Uuid) -> bool {
+    match waiting.of(endpoint_id) {
+        0 => room(waiting) > 0,
+        of_endpoint => of_endpoint * 2 < room(waiting).saturating_sub(FOR_NEWCOMERS),
+    }
 }

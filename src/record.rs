@@ -6,13 +6,16 @@ use crate::ids::timestamp;
 use crate::intake::Intake;
 use crate::queue::{Outcomes, id_datum, postgres_micros};
 
-/// Turns finished attempts into what is recorded of them. What belongs to no known delivery is left out: the extension
+/// Turns finished attempts into what is recorded of them, and leads the reading back to those that are to be tried again. What belongs to no known delivery is left out: the extension
 /// was dropped while its request was under way.
 pub fn outcomes(attempts: Vec<Attempt>, intake: &mut Intake, schedule: &RetrySchedule) -> Outcomes {
     let mut outcomes = Outcomes::default();
     for attempt in attempts {
         if let Some(event_id) = intake.ended(&attempt.key.delivery_id) {
             outcomes.add(attempt, event_id, schedule);
+            if let Some(Some(next_attempt_at)) = outcomes.next_attempt_at.last() {
+                intake.go_back_to((*next_attempt_at).into());
+            }
         }
     }
     outcomes

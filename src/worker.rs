@@ -61,6 +61,8 @@ struct Worker {
     /// `None` while the extension does not exist in this database.
     equipment: Option<Equipment>,
     intake: Intake,
+    /// The earliest delivery that commits have announced and no reading has looked for yet.
+    announced: Option<i64>,
     /// Attempts that ended and are not recorded yet.
     finished: Vec<Attempt>,
     /// When the first of them came in.
@@ -84,6 +86,7 @@ impl Worker {
             bell,
             equipment: None,
             intake: Intake::new(),
+            announced: None,
             finished: Vec::new(),
             gathering_since: now,
             next_maintenance: now,
@@ -109,7 +112,7 @@ impl Worker {
 
     fn turn(&mut self) -> Turn {
         // Before the snapshot: what rings after this is announced again.
-        let queued_since = self.bell.earliest_due();
+        self.announced = self.announced.into_iter().chain(self.bell.earliest_due()).min();
         process::transaction(|| {
             if Instant::now() >= self.next_database_check {
                 self.next_database_check = Instant::now() + settings::poll_interval();
@@ -126,7 +129,7 @@ impl Worker {
                 }
                 process::Extension::BeingChanged => Turn::Wait(LOCKED_OUT),
                 process::Extension::Present => {
-                    if let Some(due_at) = queued_since {
+                    if let Some(due_at) = self.announced.take() {
                         self.intake.go_back_to(due_at);
                     }
                     self.deliver().unwrap_or_else(|problem| pgrx::error!("webhook_delivery worker: {problem}"))

@@ -1,8 +1,9 @@
 //! Whose turn is it, so that one bad endpoint harms nobody else?
 //!
-//! Each endpoint has a lane. The rule is one, known from switches that share their memory as the dynamic threshold: an
-//! endpoint may start another request only while it has fewer under way than there are idle threads. One endpoint alone
-//! gets half the threads, k that hang get one part in k + 1 each, and for a newcomer there is always a thread.
+//! Each endpoint has a lane. The rule is known from switches that share their memory as the dynamic threshold: an endpoint
+//! may start another request only while it has fewer under way than there are idle threads, not counting a quarter that
+//! is kept for endpoints with nothing under way. One endpoint alone gets three eighths of the threads; several that hang get
+//! ever less each, in whatever order they come; a newcomer finds a thread.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,12 +17,37 @@ struct Lane {
     in_flight: usize,
 }
 
+/// How many jobs wait, not started yet: for a submitter who decides what to submit next.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    pub total: usize,
+    /// Bytes of their data.
+    pub bytes: usize,
+    by_endpoint: HashMap<Uuid, usize>,
+}
+
+impl Waiting {
+    /// Of one endpoint.
+    pub fn of(&self, endpoint_id: &Uuid) -> usize {
+        self.by_endpoint.get(endpoint_id).copied().unwrap_or(0)
+    }
+
+    /// Counts a job that is about to be submitted.
+    pub fn add(&mut self, job: &Job) {
+        self.total += 1;
+        self.bytes += job.data.len();
+        *self.by_endpoint.entry(job.key.endpoint_id).or_default() += 1;
+    }
+}
+
 /// The jobs that wait and the counts that the rule needs.
 pub struct Lanes {
     lanes: HashMap<Uuid, Lane>,
     /// Lanes with a job waiting, in the order of their turns.
     turns: VecDeque<Uuid>,
     idle_threads: usize,
+    /// Idle threads that only an endpoint with nothing under way may use.
+    for_newcomers: usize,
     waiting: usize,
     waiting_bytes: usize,
     in_flight: usize,
@@ -33,6 +59,7 @@ impl Lanes {
             lanes: HashMap::new(),
             turns: VecDeque::new(),
             idle_threads: threads,
+            for_newcomers: threads / 4,
             waiting: 0,
             waiting_bytes: 0,
             in_flight: 0,
@@ -56,19 +83,25 @@ impl Lanes {
     /// Quick with thousands of lanes too: one that may not start has a request under way, so there are no more of these
     /// than threads.
     pub fn may_start(&self) -> bool {
-        let may_start = |lane: &Lane| lane.in_flight < self.idle_threads;
-        self.turns.iter().any(|endpoint_id| self.lanes.get(endpoint_id).is_some_and(may_start))
+        self.turns.iter().any(|endpoint_id| self.lane_may_start(endpoint_id))
+    }
+
+    fn lane_may_start(&self, endpoint_id: &Uuid) -> bool {
+        self.lanes.get(endpoint_id).is_some_and(|lane| match lane.in_flight {
+            0 => self.idle_threads > 0,
+            in_flight => in_flight < self.idle_threads.saturating_sub(self.for_newcomers),
+        })
     }
 
     /// The next job that may start, for a thread that was idle until now.
     pub fn take(&mut self) -> Option<Job> {
         for _ in 0..self.turns.len() {
             let endpoint_id = self.turns.pop_front()?;
-            let Some(lane) = self.lanes.get_mut(&endpoint_id) else { continue };
-            if lane.in_flight >= self.idle_threads {
+            if !self.lane_may_start(&endpoint_id) {
                 self.turns.push_back(endpoint_id);
                 continue;
             }
+            let Some(lane) = self.lanes.get_mut(&endpoint_id) else { continue };
             let Some(job) = lane.waiting.pop_front() else { continue };
             if !lane.waiting.is_empty() {
                 self.turns.push_back(endpoint_id);
@@ -106,16 +139,13 @@ impl Lanes {
         std::mem::take(&mut self.waiting)
     }
 
-    pub fn waiting(&self, endpoint_id: &Uuid) -> usize {
-        self.lanes.get(endpoint_id).map_or(0, |lane| lane.waiting.len())
+    pub fn waiting(&self) -> Waiting {
+        let by_endpoint = self.lanes.iter().map(|(endpoint_id, lane)| (*endpoint_id, lane.waiting.len())).collect();
+        Waiting { total: self.waiting, bytes: self.waiting_bytes, by_endpoint }
     }
 
     pub fn waiting_total(&self) -> usize {
         self.waiting
-    }
-
-    pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
     }
 
     pub fn in_flight(&self) -> usize {
@@ -145,9 +175,9 @@ mod tests {
     }
 
     #[test]
-    fn one_endpoint_alone_gets_half_the_threads() {
+    fn one_endpoint_alone_gets_three_eighths_of_the_threads() {
         let mut lanes = lanes(64, (0..100).map(|n| (1, n)));
-        assert_eq!(started(&mut lanes).len(), 32);
+        assert_eq!(started(&mut lanes).len(), 24);
         assert!(!lanes.may_start());
     }
 
@@ -163,10 +193,21 @@ mod tests {
 
     #[test]
     fn a_request_that_ends_may_let_two_others_start() {
-        let mut lanes = lanes(6, [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]);
+        let mut lanes = lanes(7, [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]);
         assert_eq!(started(&mut lanes), [1, 2, 1, 2]);
         lanes.ended(&Uuid::from_u128(2));
         assert_eq!(started(&mut lanes), [1, 2]);
+    }
+
+    #[test]
+    fn hanging_endpoints_that_come_one_after_the_other_leave_a_thread_for_a_newcomer() {
+        let mut lanes = lanes(64, []);
+        for endpoint in 0..15 {
+            (0..100).for_each(|delivery| lanes.push(job(endpoint, delivery)));
+            started(&mut lanes);
+        }
+        lanes.push(job(99, 5000));
+        assert_eq!(started(&mut lanes), [99]);
     }
 
     #[test]
@@ -195,7 +236,17 @@ mod tests {
         lanes.take().unwrap();
         lanes.ended(&Uuid::from_u128(1));
         assert!(lanes.lanes.is_empty() && lanes.turns.is_empty());
-        assert_eq!((lanes.waiting_total(), lanes.waiting_bytes(), lanes.in_flight(), lanes.idle_threads), (0, 0, 0, 4));
+        assert_eq!((lanes.waiting_total(), lanes.waiting_bytes, lanes.in_flight(), lanes.idle_threads), (0, 0, 0, 4));
+    }
+
+    #[test]
+    fn what_waits_is_counted_by_endpoint_and_with_what_is_about_to_come() {
+        let mut lanes = lanes(2, [(1, 1), (1, 2), (2, 3)]);
+        lanes.take().unwrap();
+        let mut waiting = lanes.waiting();
+        waiting.add(&job(1, 4));
+        assert_eq!([1, 2, 3].map(|endpoint| waiting.of(&Uuid::from_u128(endpoint))), [2, 1, 0]);
+        assert_eq!((waiting.total, waiting.bytes), (3, 3 * job(1, 4).data.len()));
     }
 
     #[test]

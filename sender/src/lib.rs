@@ -30,6 +30,7 @@ mod trust;
 
 pub use failure::Failure;
 pub use job::{Attempt, DeliveryKey, Job};
+pub use lanes::Waiting;
 pub use pool::{Pool, PoolConfig};
 pub use retry::{InvalidSchedule, RetrySchedule};
 pub use trust::StartError;

@@ -8,10 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use uuid::Uuid;
-
 use crate::client::Client;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Waiting};
 use crate::{Attempt, Failure, Job, StartError};
 
 /// Enough for a TLS handshake with a long certificate chain; the default of 2 MiB times a thousand threads is not small.
@@ -79,10 +77,11 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Puts a job into its endpoint's lane; never blocks.
-    pub fn submit(&self, job: Job) {
+    /// Puts jobs into their endpoints' lanes, in their order; never blocks.
+    pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
         let mut state = self.shared.lock();
-        state.lanes.push(job);
+        jobs.into_iter().for_each(|job| state.lanes.push(job));
+        // Whoever starts the first wakes the next.
         let may_start = state.lanes.may_start();
         drop(state);
         if may_start {
@@ -103,19 +102,14 @@ impl Pool {
         self.bell.as_raw_fd()
     }
 
-    /// Jobs of this endpoint that have not started.
-    pub fn waiting(&self, endpoint_id: &Uuid) -> usize {
-        self.shared.lock().lanes.waiting(endpoint_id)
+    /// The jobs that have not started, counted by endpoint.
+    pub fn waiting(&self) -> Waiting {
+        self.shared.lock().lanes.waiting()
     }
 
     /// Jobs that have not started.
     pub fn waiting_total(&self) -> usize {
         self.shared.lock().lanes.waiting_total()
-    }
-
-    /// Bytes of the data of jobs that have not started.
-    pub fn waiting_bytes(&self) -> usize {
-        self.shared.lock().lanes.waiting_bytes()
     }
 
     /// Requests under way.

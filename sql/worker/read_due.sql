@@ -1,11 +1,11 @@
 -- The next deliveries that are due, over all endpoints but those that have enough waiting. Reads on from where the last
 -- read ended, so that rows deleted since are not walked again. Endpoints are joined inside the limit: the last row read,
--- wanted or not, is where the next read begins.
+-- wanted or not, is where the next read begins. Tests go out whatever else waits for their endpoint.
 -- $1 due_at and $2 delivery_id of the last row read, $3 now, $4 endpoints to leave out, $5 at most so many rows
 with due as materialized (
     select due_at, delivery_id, auction_id, endpoint_id, event_id, attempts, is_test
     from webhook_delivery.queue
-    where (due_at, delivery_id) > ($1, $2) and due_at <= $3 and endpoint_id <> all ($4)
+    where (due_at, delivery_id) > ($1, $2) and due_at <= $3 and (endpoint_id <> all ($4) or is_test)
     order by due_at, delivery_id
     limit $5
 )
