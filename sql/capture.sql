@@ -5,19 +5,15 @@ create function webhook_delivery.capture(event_type text, row_ids uuid[]) return
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    auction_ids uuid[];
-    payloads json[];
-    problem record;
     middle integer;
 begin
     begin
         -- One static statement for each family: its plan is kept for the session.
         case split_part(event_type, '.', 1)
             when 'submission' then
-                select array_agg(payload.auction_id), array_agg(payload.data) into auction_ids, payloads
+                perform webhook_delivery.fan_out(event_type, array_agg(payload.auction_id), array_agg(payload.data))
                 from webhook_delivery.submission_payload(row_ids) as payload;
         end case;
-        perform webhook_delivery.fan_out(event_type, auction_ids, payloads);
         return;
     exception when others then
         if current_setting('webhook_delivery.on_capture_error') = 'error' then
@@ -75,8 +71,6 @@ comment on function webhook_delivery.iso8601(timestamptz) is 'A time as payloads
 create function webhook_delivery.submission_payload(row_ids uuid[]) returns table (auction_id uuid, data json)
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
-    -- Planned once per session: planning this for each transaction would cost more than running it.
-    set plan_cache_mode = force_generic_plan
     as $$
 begin
     return query
@@ -84,28 +78,25 @@ begin
             json_build_object(
                 'id', submission.id,
                 'location_id', submission.location_id,
-                'location_name', location.name,
+                'location_name', (select location.name from public.locations as location where location.id = submission.location_id),
                 'user_id', submission.user_id,
-                'submitted_by', submitter.full_name,
+                'submitted_by', (select submitter.full_name from public.users as submitter where submitter.id = submission.user_id),
                 'submitted_at', webhook_delivery.iso8601(submission.submitted_at),
                 'entries', coalesce(counted.entries, '[]'),
                 'total_car_count', coalesce(counted.total, 0),
                 'image_url', submission.image_url)
         from unnest(row_ids) with ordinality as wanted(id, position)
         join public.submissions as submission on submission.id = wanted.id
-        left join public.locations as location on location.id = submission.location_id
-        left join public.users as submitter on submitter.id = submission.user_id
-        left join lateral (
+        cross join lateral (
             select sum(entry.car_count) as total,
                 json_agg(json_build_object(
                     'type_id', entry.type_id,
-                    'type_name', kind.name,
+                    'type_name', (select kind.name from public.count_types as kind where kind.id = entry.type_id),
                     'car_count', entry.car_count,
                     'image_url', entry.image_url) order by entry.position, entry.id) as entries
             from public.submission_entries as entry
-            left join public.count_types as kind on kind.id = entry.type_id
             where entry.submission_id = submission.id
-        ) as counted on true
+        ) as counted
         order by wanted.position;
 end
 $$;

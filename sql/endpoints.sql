@@ -21,7 +21,7 @@ create index webhook_endpoints_by_auction on @extschema@.webhook_endpoints (auct
 comment on table @extschema@.webhook_endpoints is 'A customer''s URL, and the events of one auction that it wants';
 comment on column @extschema@.webhook_endpoints.id is 'Identifies the endpoint; given by the database when left out';
 comment on column @extschema@.webhook_endpoints.auction_id is 'The auction whose events are sent. Cannot be changed';
-comment on column @extschema@.webhook_endpoints.url is 'Where to POST: https only (http where webhook_delivery.allow_http is on), no user name or password in it, at most 2,000 characters';
+comment on column @extschema@.webhook_endpoints.url is 'Where to POST: https only (http where webhook_delivery.allow_http is on), no user name or password in it, at most 2,000 characters. Kept in its normal form, which is what is called';
 comment on column @extschema@.webhook_endpoints.events is 'Event types wanted: exact names, a whole family (submission.*), or * for all';
 comment on column @extschema@.webhook_endpoints.secret is
     'Write: the signing secret, 16 to 256 characters. Left out, one is generated and returned once by INSERT … RETURNING. Read: a hint, its last four characters';
@@ -115,7 +115,7 @@ begin
         new.updated_at := now();
     end if;
     if new.url is not null and (tg_op = 'INSERT' or new.url is distinct from old.url) then
-        perform webhook_delivery.check_url(new.url);
+        new.url := webhook_delivery.normal_url(new.url);
     end if;
     if tg_op = 'INSERT' or new.events is distinct from old.events then
         perform webhook_delivery.check_endpoint_events(new.events);

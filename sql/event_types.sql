@@ -1,5 +1,16 @@
 -- Which events are there to subscribe to, and what does each look like?
 
+do $$
+begin
+    if pg_catalog.current_setting('server_encoding') <> 'UTF8' then
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = 'webhook_delivery needs a database in UTF8, this one is in ' || pg_catalog.current_setting('server_encoding'),
+            hint = 'Bodies are JSON, and JSON is UTF-8. Create the database with: create database … encoding ''UTF8'' template template0.';
+    end if;
+end
+$$;
+
 create table @extschema@.webhook_event_types (
     event_type text not null,
     description text not null,

@@ -8,42 +8,49 @@ create function webhook_delivery.event_patterns(event_type text) returns text[]
 comment on function webhook_delivery.event_patterns(text) is
     'The entries of webhook_endpoints.events that an event of this type matches';
 
-create function webhook_delivery.fan_out(event_type text, auction_ids uuid[], payloads json[]) returns setof uuid
+create function webhook_delivery.fan_out(event_type text, auction_ids uuid[], payloads json[]) returns uuid
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
 declare
     moment constant timestamptz := clock_timestamp();
     patterns constant text[] := webhook_delivery.event_patterns(event_type);
+    event_id uuid;
 begin
-    -- Where the worker has read past this moment when we commit, it goes back to it.
-    perform webhook_delivery.wake(moment);
-    return query
-        with event as materialized (
-            select webhook_delivery.uuid_v7() as id, payload.auction_id, payload.data
-            from unnest(auction_ids, payloads) as payload(auction_id, data)
-            where exists (
-                select from webhook_delivery.subscriptions as wanted
-                where wanted.auction_id = payload.auction_id and wanted.events && patterns)
-        ), stored as (
-            insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
-            select event.id, event.auction_id, fan_out.event_type, moment, event.data from event
-        ), queued as (
-            insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
-            select moment, webhook_delivery.uuid_v7(), event.auction_id, wanted.endpoint_id, event.id
-            from event
-            join webhook_delivery.subscriptions as wanted on wanted.auction_id = event.auction_id and wanted.events && patterns
-        )
-        select event.id from event;
+    with event as materialized (
+        select webhook_delivery.uuid_v7() as id, payload.auction_id, payload.data,
+            array(
+                select wanted.endpoint_id from webhook_delivery.subscriptions as wanted
+                where wanted.auction_id = payload.auction_id and wanted.events && patterns
+            ) as endpoint_ids
+        from unnest(auction_ids, payloads) as payload(auction_id, data)
+    ), stored as (
+        insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
+        select event.id, event.auction_id, fan_out.event_type, moment, event.data
+        from event
+        where event.endpoint_ids <> '{}'
+        returning id
+    ), queued as (
+        insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
+        select moment, webhook_delivery.uuid_v7(), event.auction_id, unnest(event.endpoint_ids), event.id
+        from event
+    )
+    select stored.id into event_id from stored limit 1;
+    if event_id is not null then
+        -- Where the worker has read past this moment when we commit, it goes back to it.
+        perform webhook_delivery.wake(moment);
+    end if;
+    return event_id;
 end
 $$;
 
 comment on function webhook_delivery.fan_out(text, uuid[], json[]) is
-    'Writes the events that at least one active endpoint wants, and a queue row for each of those endpoints; gives back the ids of the events written';
+    'Writes the events that at least one active endpoint wants, and a queue row for each of those endpoints; gives back the id of one event written, null where none was';
 
 create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
     language plpgsql volatile security definer
     set search_path = pg_catalog, pg_temp
+    set plan_cache_mode = force_generic_plan
     as $$
 begin
     if event is null or auction_id is null or data is null then
@@ -57,7 +64,7 @@ begin
             hint = format('Add it to %s first. Known event types: %s.', '@extschema@.webhook_event_types'::regclass,
                 (select string_agg(known.event_type, ', ' order by known.event_type) from @extschema@.webhook_event_types as known));
     end if;
-    return (select webhook_delivery.fan_out(event, array[auction_id], array[data]));
+    return webhook_delivery.fan_out(event, array[auction_id], array[data]);
 end
 $$;
 

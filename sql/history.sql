@@ -96,41 +96,23 @@ comment on column @extschema@.webhook_delivery_attempts.is_test is 'Sent by test
 comment on column @extschema@.webhook_delivery_attempts.attempted_at is 'When the request started';
 comment on column @extschema@.webhook_delivery_attempts.next_attempt_at is 'When the attempt after it was due; null where it ended the delivery';
 
--- A delivery whose endpoint is deleted can no longer be made: it ends as failed, and says so.
-create function webhook_delivery.fail_deliveries_without_endpoint() returns bigint
-    language sql
-    set search_path = pg_catalog, pg_temp
-    as $$
-    with gone as (
-        delete from webhook_delivery.queue as waiting
-        where not exists (select from webhook_delivery.endpoint_targets as endpoint where endpoint.id = waiting.endpoint_id)
-        returning waiting.*
-    ), ended as (
-        insert into webhook_delivery.attempts (
-            delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, error_message, is_test, attempted_at)
-        select gone.delivery_id, gone.attempts + 1, gone.auction_id, gone.endpoint_id, gone.event_id, event.event_type, 'failed',
-            'the endpoint was deleted', gone.is_test, clock_timestamp()
-        from gone join webhook_delivery.events as event on event.id = gone.event_id
-        on conflict do nothing
-        returning 1
-    )
-    select count(*) from ended
-    $$;
-
-comment on function webhook_delivery.fail_deliveries_without_endpoint() is
-    'Ends what waits for endpoints that are no more; gives back how many. Called when an endpoint is deleted, and hourly by the worker';
-
+-- A delivery whose endpoint is deleted can no longer be made. The worker ends it: were its queue row deleted here, the worker
+-- would wait for this transaction to end, and every other endpoint with it.
 create function webhook_delivery.endpoints_after_delete() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    perform webhook_delivery.fail_deliveries_without_endpoint();
+    insert into webhook_delivery.deleted_endpoints (endpoint_id)
+    select id from gone
+    on conflict (endpoint_id) do update set deleted_at = excluded.deleted_at, is_swept = false;
+    perform webhook_delivery.wake('-infinity');
     return null;
 end
 $$;
 
-comment on function webhook_delivery.endpoints_after_delete() is 'Ends what waits for the endpoints just deleted';
+comment on function webhook_delivery.endpoints_after_delete() is 'Tells the worker to end what waits for the endpoints just deleted';
 
 create trigger webhook_endpoints_after_delete after delete on @extschema@.webhook_endpoints
+    referencing old table as gone
     for each statement execute function webhook_delivery.endpoints_after_delete();

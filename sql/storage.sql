@@ -114,48 +114,77 @@ comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';
 comment on column webhook_delivery.capture_errors.hint is 'Its HINT';
 comment on column webhook_delivery.capture_errors.context is 'Where in the payload function it happened';
 
-create function webhook_delivery.create_partitions(days_ahead integer default 3) returns integer
+create table webhook_delivery.deleted_endpoints (
+    endpoint_id uuid not null,
+    deleted_at timestamptz not null default pg_catalog.clock_timestamp(),
+    is_swept boolean not null default false,
+    constraint an_endpoint_is_deleted_once primary key (endpoint_id)
+);
+
+comment on table webhook_delivery.deleted_endpoints is
+    'Endpoints whose waiting deliveries end as failed. That an endpoint is merely not there proves nothing: a dump may be half restored';
+comment on column webhook_delivery.deleted_endpoints.endpoint_id is 'The endpoint';
+comment on column webhook_delivery.deleted_endpoints.deleted_at is 'When; kept for a day, for transactions that queued something just before';
+comment on column webhook_delivery.deleted_endpoints.is_swept is 'The worker has ended what waited for it';
+
+create function webhook_delivery.create_partition(parent name, key name, day date) returns boolean
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    parent text;
-    key text;
-    day date;
-    name text;
-    lower_bound uuid;
-    upper_bound uuid;
-    made integer := 0;
+    partition constant name := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
+    lower_bound constant uuid := webhook_delivery.uuid_v7_floor(day::timestamp at time zone 'UTC');
+    upper_bound constant uuid := webhook_delivery.uuid_v7_floor((day + 1)::timestamp at time zone 'UTC');
 begin
-    foreach parent in array array['events', 'attempts'] loop
-        key := case parent when 'events' then 'id' else 'delivery_id' end;
-        for day in select (now() at time zone 'UTC')::date + offset_days from generate_series(0, days_ahead) as offset_days loop
-            name := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
-            continue when to_regclass(format('webhook_delivery.%I', name)) is not null;
-            lower_bound := webhook_delivery.uuid_v7_floor(day::timestamp at time zone 'UTC');
-            upper_bound := webhook_delivery.uuid_v7_floor((day + 1)::timestamp at time zone 'UTC');
-            -- Filled before it is attached: rows that were quicker than the partition lie in the default one.
-            execute format('create table webhook_delivery.%I (like webhook_delivery.%I including all)', name, parent);
-            execute format('lock table webhook_delivery.%I in share row exclusive mode', parent);
-            execute format(
-                'with moved as (delete from webhook_delivery.%1$I where %2$I >= %3$L and %2$I < %4$L returning *)
-                 insert into webhook_delivery.%5$I select * from moved',
-                parent || '_default', key, lower_bound, upper_bound, name);
-            execute format('alter table webhook_delivery.%I attach partition webhook_delivery.%I for values from (%L) to (%L)',
-                parent, name, lower_bound, upper_bound);
-            made := made + 1;
-        end loop;
+    if to_regclass(format('webhook_delivery.%I', partition)) is not null then
+        return false;
+    end if;
+    -- All locks first and without waiting: while we waited for a backup, everybody who comes after us would wait too.
+    -- An INSERT that has just chosen the default partition for a row of this day would fail, so for a day that has begun
+    -- nobody may be inserting.
+    execute format('lock table only webhook_delivery.%I in %s mode nowait', parent,
+        case when lower_bound <= webhook_delivery.uuid_v7() then 'share row exclusive' else 'share update exclusive' end);
+    execute format('lock table webhook_delivery.%I in access exclusive mode nowait', parent || '_default');
+    -- Filled before it is attached: rows that were quicker than the partition lie in the default one.
+    execute format('create table webhook_delivery.%I (like webhook_delivery.%I including all)', partition, parent);
+    execute format(
+        'with moved as (delete from webhook_delivery.%1$I where %2$I >= %3$L and %2$I < %4$L returning *)
+         insert into webhook_delivery.%5$I select * from moved',
+        parent || '_default', key, lower_bound, upper_bound, partition);
+    execute format('alter table webhook_delivery.%I attach partition webhook_delivery.%I for values from (%L) to (%L)',
+        parent, partition, lower_bound, upper_bound);
+    return true;
+end
+$$;
+
+comment on function webhook_delivery.create_partition(name, name, date) is
+    'Makes the partition of one day, unless it is there; says whether it did. Fails (55P03) where someone uses the default partition';
+
+create function webhook_delivery.create_partitions(days_ahead integer default 3) returns boolean
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    today constant date := (now() at time zone 'UTC')::date;
+begin
+    for days in 0..days_ahead loop
+        perform webhook_delivery.create_partition('events', 'id', today + days);
+        perform webhook_delivery.create_partition('attempts', 'delivery_id', today + days);
     end loop;
-    return made;
+    return true;
+exception when lock_not_available then
+    -- Nothing is lost: the default partition takes what has no other.
+    return false;
 end
 $$;
 
 comment on function webhook_delivery.create_partitions(integer) is
-    'Makes the daily partitions of events and attempts for today and the days ahead that are missing; gives back how many. The worker calls it';
+    'Makes the daily partitions of events and attempts that are missing, for today and the days ahead. False where someone, a backup perhaps, uses the tables: try again later. The worker calls it';
 
 -- The partitions that the worker makes are no members of the extension: pg_dump carries them as they are.
 select pg_catalog.pg_extension_config_dump('webhook_delivery.events_default', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.attempts_default', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.queue', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.deleted_endpoints', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.capture_errors', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.capture_errors_id_seq', '');

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 
 use pgrx::prelude::*;
 use pgrx::spi::OwnedPreparedStatement;
@@ -210,16 +210,9 @@ impl AsOwner {
             // Between the last statement and the commit there is no snapshot, and SQL needs one.
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let settings_level = pg_sys::NewGUCNestLevel();
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+            set_locally(c"search_path", c"pg_catalog, pg_temp");
+            // Planning a payload anew for each transaction would cost several times what running it does.
+            set_locally(c"plan_cache_mode", c"force_generic_plan");
             Some(Self { user, security_context, settings_level })
         }
     }
@@ -237,6 +230,26 @@ impl Drop for AsOwner {
             pg_sys::PopActiveSnapshot();
             pg_sys::SetUserIdAndSecContext(self.user, self.security_context);
         }
+    }
+}
+
+/// Sets until the settings' level ends, as the SET clause of a function does.
+///
+/// # Safety
+/// A level of settings must be open.
+unsafe fn set_locally(name: &CStr, value: &CStr) {
+    // SAFETY: NUL-terminated texts that guc.c copies.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
     }
 }
 

@@ -37,8 +37,9 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
     }
 }
 
-/// Why the URL cannot be an endpoint, and what to do.
-fn url_problem(url: &str, allow_http: bool) -> Result<(), (String, &'static str)> {
+/// The URL's normal form, or why it cannot be an endpoint and what to do. The normal form is what is kept and called: what
+/// was checked and what is called must be the same to every parser.
+fn normal_url(url: &str, allow_http: bool) -> Result<String, (String, &'static str)> {
     const EXAMPLE: &str = "Use an address such as https://example.com/webhooks.";
     if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(("the URL contains white space or control characters".into(), EXAMPLE));
@@ -67,7 +68,14 @@ fn url_problem(url: &str, allow_http: bool) -> Result<(), (String, &'static str)
     if parsed.port() == Some(0) {
         return Err(("the URL names port 0".into(), EXAMPLE));
     }
-    Ok(())
+    let normal = parsed.as_str();
+    if !webhook_sender::can_be_called(normal) {
+        return Err((
+            "the URL contains characters that no request can carry".into(),
+            "Write them in percent encoding.",
+        ));
+    }
+    Ok(normal.to_owned())
 }
 
 fn refuse(message: String, hint: &'static str) {
@@ -80,12 +88,16 @@ fn refuse(message: String, hint: &'static str) {
 mod webhook_delivery {
     use super::*;
 
-    /// Refuses a URL that cannot be an endpoint (22023): scheme other than https (http where `allow_http` is on), no host,
-    /// user name or password in it, white space.
+    /// The normal form of an endpoint's URL. Refuses (22023) one that cannot be an endpoint: scheme other than https (http
+    /// where `allow_http` is on), no host, user name or password in it, white space.
     #[pg_extern(stable, strict)]
-    fn check_url(url: &str) {
-        if let Err((message, hint)) = url_problem(url, crate::settings::allow_http()) {
-            refuse(message, hint);
+    fn normal_url(url: &str) -> Option<String> {
+        match super::normal_url(url, crate::settings::allow_http()) {
+            Ok(normal) => Some(normal),
+            Err((message, hint)) => {
+                refuse(message, hint);
+                None
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use pgrx::spi::SpiResult;
 use uuid::Uuid;
 use webhook_sender::{Job, Pool, Waiting};
 
-use crate::queue::{DueRow, Position, Statements};
+use crate::queue::{DueRow, Orphan, Position, Statements, Task};
 
 /// Deliveries waiting in memory at most, over all endpoints.
 const CAPACITY: usize = 4096;
@@ -41,6 +41,8 @@ pub struct Intake {
     disabled: HashSet<Uuid>,
     /// Deliveries handed to the pool and not recorded yet, with their event. Their rows are still in the queue.
     under_way: HashMap<Uuid, Uuid>,
+    /// Deliveries that came due after their endpoint was deleted, to be ended.
+    orphans: Vec<Orphan>,
     /// Time spent reading since the last start.
     reading: Duration,
     next_start_over: Instant,
@@ -53,6 +55,7 @@ impl Intake {
             behind: HashMap::new(),
             disabled: HashSet::new(),
             under_way: HashMap::new(),
+            orphans: Vec::new(),
             reading: Duration::ZERO,
             next_start_over: Instant::now(),
         }
@@ -84,6 +87,26 @@ impl Intake {
     /// The delivery's attempt is over; gives back its event, `None` for one that was forgotten.
     pub fn ended(&mut self, delivery_id: &Uuid) -> Option<Uuid> {
         self.under_way.remove(delivery_id)
+    }
+
+    /// Whether the pool has the delivery, or what became of it is not recorded yet.
+    pub fn is_under_way(&self, delivery_id: &Uuid) -> bool {
+        self.under_way.contains_key(delivery_id)
+    }
+
+    /// How many deliveries those are.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// What was read and cannot be sent any more, its endpoint being deleted.
+    pub fn take_orphans(&mut self) -> Vec<Orphan> {
+        std::mem::take(&mut self.orphans)
+    }
+
+    /// Whether rows that are due may lie ahead of the place that the reading has got to.
+    pub fn has_more(&self, now: i64) -> bool {
+        self.position < Position::at(now)
     }
 
     /// Hands due deliveries to the pool as far as there is room. True where more could be read at once.
@@ -120,7 +143,7 @@ impl Intake {
             if self.behind.contains_key(&endpoint_id) || self.under_way.contains_key(&row.position.delivery_id) {
                 continue;
             }
-            if has_room(waiting, &endpoint_id) {
+            if share(waiting, &endpoint_id) > 0 {
                 self.take(row, waiting, jobs);
             } else {
                 self.behind.insert(endpoint_id, before);
@@ -151,10 +174,7 @@ impl Intake {
             .collect();
         let mut more = ready.len() == CATCH_UPS;
         for (endpoint_id, position) in ready {
-            let limit = BATCH.min(room(waiting));
-            if limit == 0 {
-                break;
-            }
+            let limit = BATCH.min(share(waiting, &endpoint_id));
             let rows = statements.read_due_of_endpoint(position, now, endpoint_id, limit as i32, timeout)?;
             if rows.len() < limit {
                 self.behind.remove(&endpoint_id);
@@ -171,15 +191,19 @@ impl Intake {
         Ok(more)
     }
 
-    /// A row without a job waits, with all others of its endpoint, until that is enabled.
     fn take(&mut self, row: DueRow, waiting: &mut Waiting, jobs: &mut Vec<Job>) {
-        if let Some(job) = row.job {
-            self.under_way.insert(row.position.delivery_id, row.event_id);
-            waiting.add(&job);
-            jobs.push(job);
-        } else {
-            self.behind.remove(&row.endpoint_id);
-            self.disabled.insert(row.endpoint_id);
+        match row.task {
+            Task::Send(job) => {
+                self.under_way.insert(row.position.delivery_id, row.event_id);
+                waiting.add(&job);
+                jobs.push(job);
+            }
+            // With all others of its endpoint, until that is enabled.
+            Task::Wait => {
+                self.behind.remove(&row.endpoint_id);
+                self.disabled.insert(row.endpoint_id);
+            }
+            Task::End(orphan) => self.orphans.push(orphan),
         }
     }
 }
@@ -189,18 +213,15 @@ fn room(waiting: &Waiting) -> usize {
     if waiting.bytes >= CAPACITY_BYTES { 0 } else { CAPACITY.saturating_sub(waiting.total) }
 }
 
-/// Whether one more of this endpoint may wait.
-fn has_room(waiting: &Waiting, endpoint_id: &Uuid) -> bool {
-    match waiting.of(endpoint_id) {
-        0 => room(waiting) > 0,
-        of_endpoint => of_endpoint < room(waiting).saturating_sub(FOR_NEWCOMERS),
-    }
+/// How many more of this endpoint may wait: as many as leave more room than it then takes, not counting what is kept for
+/// newcomers; one at least, where none waits and there is any room.
+fn share(waiting: &Waiting, endpoint_id: &Uuid) -> usize {
+    let (room, of_endpoint) = (room(waiting), waiting.of(endpoint_id));
+    let share = room.saturating_sub(FOR_NEWCOMERS).saturating_sub(of_endpoint).div_ceil(2);
+    if share == 0 && of_endpoint == 0 { room.min(1) } else { share }
 }
 
-/// Whether an endpoint that is behind has sent half of what it may have waiting.
+/// Whether an endpoint that is behind has sent most of what it may have waiting.
 fn is_hungry(waiting: &Waiting, endpoint_id: &Uuid) -> bool {
-    match waiting.of(endpoint_id) {
-        0 => room(waiting) > 0,
-        of_endpoint => of_endpoint * 2 < room(waiting).saturating_sub(FOR_NEWCOMERS),
-    }
+    share(waiting, endpoint_id) > waiting.of(endpoint_id) / 2
 }

@@ -12,8 +12,15 @@ use pgrx::prelude::*;
 
 use crate::{process, settings, wake};
 
-/// A worker that ended is started again after this time at the earliest, so that one that fails at once costs little.
+/// A worker that ended is started again after this time at the earliest.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// Each time it ends soon after its start the delay doubles, up to this: a worker that cannot record what it has sent
+/// (a full disk) would send the same again each second.
+const MAX_RESTART_DELAY: Duration = Duration::from_secs(60);
+
+/// A worker that has lived so long was not at fault.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// How often databases that appeared meanwhile are looked for; the end of a worker is signalled and needs no looking.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,6 +42,26 @@ pub fn register() {
 struct Started {
     handle: DynamicBackgroundWorker,
     at: Instant,
+    /// When it was last seen alive.
+    seen: Instant,
+    /// How long to wait after its end before the next one is started.
+    delay: Duration,
+}
+
+impl Started {
+    fn is_alive(&mut self) -> bool {
+        let alive = matches!(self.handle.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted));
+        if alive {
+            self.seen = Instant::now();
+        }
+        alive
+    }
+
+    /// The delay of a worker that follows this one.
+    fn next_delay(&self) -> Duration {
+        let lived = self.seen.duration_since(self.at);
+        if lived >= HEALTHY_AFTER { RESTART_DELAY } else { (self.delay * 2).min(MAX_RESTART_DELAY) }
+    }
 }
 
 /// The launcher's process.
@@ -51,15 +78,16 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
     while !process::shutdown_requested() {
         process::reload_settings_if_asked();
         for database in existing_databases() {
-            if is_alive(workers.get(&database.to_u32())) || wake::has_worker(database) {
-                continue;
-            }
-            if workers.get(&database.to_u32()).is_some_and(|worker| worker.at.elapsed() < RESTART_DELAY) {
+            let before = workers.get_mut(&database.to_u32());
+            let delay = before.as_ref().map_or(RESTART_DELAY, |worker| worker.next_delay());
+            let resting = before.is_some_and(|worker| worker.is_alive() || worker.seen.elapsed() < worker.delay);
+            if resting || wake::has_worker(database) {
                 continue;
             }
             match start_worker(database) {
                 Some(handle) => {
-                    workers.insert(database.to_u32(), Started { handle, at: Instant::now() });
+                    let now = Instant::now();
+                    workers.insert(database.to_u32(), Started { handle, at: now, seen: now, delay });
                     complained = false;
                 }
                 None if !complained => {
@@ -80,10 +108,6 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
     // Anything but 0: after pg_terminate_backend the postmaster shall start another.
     // SAFETY: ends the process, as Postgres has it.
     unsafe { pg_sys::proc_exit(1) };
-}
-
-fn is_alive(worker: Option<&Started>) -> bool {
-    worker.is_some_and(|worker| matches!(worker.handle.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)))
 }
 
 /// The databases that are named in the settings, exist, and are not being dropped or copied at this moment.

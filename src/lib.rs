@@ -79,4 +79,4 @@ extension_sql_file!("../sql/install_triggers.sql", name = "install_triggers", re
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["install_triggers"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["test_webhook"], finalize);
+extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["test_webhook"], finalize);

@@ -66,23 +66,49 @@ pub fn reload_settings_if_asked() {
     }
 }
 
-/// Sleeps until the latch is set (a commit, a signal), the descriptor is readable, or the time is over. Ends the process
-/// when the postmaster is gone. Serves the server's barriers meanwhile, without which DROP DATABASE waits for us.
-pub fn wait(readable: Option<RawFd>, at_most: Duration) {
-    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+/// What a wait ended with.
+#[derive(PartialEq, Eq)]
+pub enum Woken {
+    /// The latch was set: a commit, a signal.
+    Latch,
+    /// The descriptor is readable.
+    Descriptor,
+    /// The time is over.
+    Time,
+}
+
+/// Sleeps until the latch is set, the descriptor is readable, or the time is over. Ends the process when the postmaster is
+/// gone. Serves the server's barriers meanwhile, without which DROP DATABASE waits for us.
+pub fn wait(readable: Option<RawFd>, at_most: Duration) -> Woken {
     let (events, socket) = match readable {
-        Some(descriptor) => (events | pg_sys::WL_SOCKET_READABLE, descriptor),
-        None => (events, pg_sys::PGINVALID_SOCKET),
+        Some(descriptor) => (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE, descriptor),
+        None => (pg_sys::WL_LATCH_SET, pg_sys::PGINVALID_SOCKET),
     };
-    let milliseconds = at_most.as_millis().max(1).try_into().unwrap_or(std::ffi::c_long::MAX);
-    // SAFETY: our own latch; the descriptor belongs to the pool, which outlives the wait.
-    unsafe {
-        pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, socket, milliseconds, WAIT_EVENT);
-        pg_sys::ResetLatch(pg_sys::MyLatch);
-    }
+    let events = wait_for(events, socket, at_most);
+    // SAFETY: our own latch.
+    unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     if !shutdown_requested() {
         pgrx::check_for_interrupts!();
     }
+    if events & pg_sys::WL_LATCH_SET != 0 {
+        Woken::Latch
+    } else if events & pg_sys::WL_SOCKET_READABLE != 0 {
+        Woken::Descriptor
+    } else {
+        Woken::Time
+    }
+}
+
+/// Sleeps for so long, whatever happens but the postmaster's end. Only for moments: a signal waits as well.
+pub fn pause(duration: Duration) {
+    wait_for(0, pg_sys::PGINVALID_SOCKET, duration);
+}
+
+fn wait_for(events: u32, socket: pg_sys::pgsocket, at_most: Duration) -> u32 {
+    let events = events | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    let milliseconds = at_most.as_millis().max(1).try_into().unwrap_or(std::ffi::c_long::MAX);
+    // SAFETY: our own latch; the descriptor belongs to the pool, which outlives the wait.
+    unsafe { pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, socket, milliseconds, WAIT_EVENT) as u32 }
 }
 
 /// Runs `body` in a transaction of its own. An error ends the process, and the launcher starts another: that is the right
@@ -158,16 +184,22 @@ pub fn extension() -> Extension {
     if find() == found { Extension::Present } else { Extension::Absent }
 }
 
+/// Whether this transaction may write nothing, as `default_transaction_read_only` has it.
+pub fn is_read_only() -> bool {
+    // SAFETY: a flag that is set when a transaction begins.
+    unsafe { pg_sys::XactReadOnly }
+}
+
 /// Takes the queue of this database for this process, until it ends. False where another worker has it.
 pub fn lock_queue() -> bool {
     let tag = pg_sys::LOCKTAG {
         // SAFETY: set when the process connected.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        // "webhook": a key that no application takes by accident; shows in pg_locks as an advisory lock.
+        // "webhook". Not an advisory lock, which any session could take and so stop all webhooks; pg_locks shows it as "userlock".
         locktag_field2: 0x0077_6562,
         locktag_field3: 0x686f_6f6b,
-        locktag_field4: 2,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     };
     // SAFETY: a complete tag that LockAcquire copies; held by the session, so it ends with the process.

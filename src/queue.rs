@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Job};
 
@@ -33,8 +33,23 @@ pub struct DueRow {
     pub position: Position,
     pub endpoint_id: Uuid,
     pub event_id: Uuid,
-    /// What is to be sent; `None` where the endpoint is disabled or being deleted: the row waits.
-    pub job: Option<Job>,
+    pub task: Task,
+}
+
+/// What is to be done with a row that is due.
+pub enum Task {
+    Send(Job),
+    /// Its endpoint is disabled, or not there yet (a dump is being restored).
+    Wait,
+    /// Its endpoint was deleted.
+    End(Orphan),
+}
+
+/// A delivery that can no longer be made.
+pub struct Orphan {
+    pub key: DeliveryKey,
+    pub event_id: Uuid,
+    pub event_type: String,
 }
 
 /// How an attempt ended, as columns of `sql/worker/record.sql`.
@@ -49,7 +64,7 @@ pub struct Outcomes {
     pub event_type: Vec<String>,
     pub delivery_status: Vec<&'static str>,
     pub response_status_code: Vec<Option<i16>>,
-    pub response_time_ms: Vec<i32>,
+    pub response_time_ms: Vec<Option<i32>>,
     pub error_message: Vec<Option<String>>,
     pub response_excerpt: Vec<Option<String>>,
     pub is_test: Vec<bool>,
@@ -63,8 +78,10 @@ pub struct Statements {
     read_due_of_endpoint: OwnedPreparedStatement,
     next_due: OwnedPreparedStatement,
     record: OwnedPreparedStatement,
+    has_deleted: OwnedPreparedStatement,
+    orphans: OwnedPreparedStatement,
+    swept: OwnedPreparedStatement,
     create_partitions: OwnedPreparedStatement,
-    fail_deliveries_without_endpoint: OwnedPreparedStatement,
 }
 
 impl Statements {
@@ -105,10 +122,10 @@ impl Statements {
                         ],
                     )?
                     .keep(),
+                has_deleted: client.prepare(include_str!("../sql/worker/has_deleted.sql"), &[])?.keep(),
+                orphans: client.prepare(include_str!("../sql/worker/orphans.sql"), &[INT4OID.into()])?.keep(),
+                swept: client.prepare_mut(include_str!("../sql/worker/swept.sql"), &[])?.keep(),
                 create_partitions: client.prepare_mut("select webhook_delivery.create_partitions()", &[])?.keep(),
-                fail_deliveries_without_endpoint: client
-                    .prepare_mut("select webhook_delivery.fail_deliveries_without_endpoint()", &[])?
-                    .keep(),
             })
         })
     }
@@ -191,12 +208,27 @@ impl Statements {
         })
     }
 
-    /// Makes the partitions of the days ahead and ends what waits for endpoints that are gone.
-    pub fn maintain(&self) -> SpiResult<()> {
+    /// Deliveries, due or not, whose endpoint was deleted since the last sweep; `None` where none was.
+    pub fn orphans(&self, limit: i32) -> SpiResult<Option<Vec<Orphan>>> {
+        Spi::connect(|client| {
+            if client.select(&self.has_deleted, Some(1), &[])?.is_empty() {
+                return Ok(None);
+            }
+            let rows = client.select(&self.orphans, None, &[limit.into()])?;
+            rows.map(|row| orphan(&row)).collect::<SpiResult<_>>().map(Some)
+        })
+    }
+
+    /// Notes that nothing waits any more for the endpoints deleted so far.
+    pub fn swept(&self) -> SpiResult<()> {
+        Spi::connect_mut(|client| client.update(&self.swept, None, &[]).map(drop))
+    }
+
+    /// Makes the partitions of the days ahead. False where somebody uses the tables in a way that would make it wait.
+    pub fn create_partitions(&self) -> SpiResult<bool> {
         Spi::connect_mut(|client| {
-            client.update(&self.create_partitions, None, &[])?;
-            client.update(&self.fail_deliveries_without_endpoint, None, &[])?;
-            Ok(())
+            let made = client.update(&self.create_partitions, Some(1), &[])?.first().get_one()?;
+            Ok(made.unwrap_or(false))
         })
     }
 }
@@ -210,27 +242,15 @@ fn due_rows(
     let rows = client.select(statement, None, arguments)?;
     let mut due = Vec::with_capacity(rows.len());
     for row in rows {
-        let required = "the queue's columns are not null";
-        let due_at = i64::from(row.get::<TimestampWithTimeZone>(1)?.expect(required));
-        let delivery_id = id(row.get(2)?.expect(required));
-        let auction_id = id(row.get(3)?.expect(required));
-        let endpoint_id = id(row.get(4)?.expect(required));
-        let event_id = id(row.get(5)?.expect(required));
-        let attempts: i16 = row.get(6)?.expect(required);
-        let is_test = row.get(7)?.expect(required);
-        let (event_type, occurred_at, data) =
-            (row.get::<String>(8)?, row.get::<TimestampWithTimeZone>(9)?, row.get::<String>(10)?);
+        let Orphan { key, event_id, event_type } = orphan(&row)?;
+        let position = Position { due_at: key.due_at, delivery_id: key.delivery_id };
+        let endpoint_id = key.endpoint_id;
+        let (occurred_at, data) = (row.get::<TimestampWithTimeZone>(9)?, row.get::<String>(10)?);
         let (url, secret) = (row.get::<String>(11)?, row.get::<String>(12)?);
-        let job = match (event_type, occurred_at, data, url, secret) {
-            (Some(event_type), Some(occurred_at), Some(data), Some(url), Some(secret)) => Some(Job {
-                key: DeliveryKey {
-                    delivery_id,
-                    endpoint_id,
-                    auction_id,
-                    attempt: attempts.unsigned_abs() + 1,
-                    due_at,
-                    is_test,
-                },
+        let is_gone = row.get::<bool>(13)?.unwrap_or(false);
+        let task = match (occurred_at, data, url, secret) {
+            (Some(occurred_at), Some(data), Some(url), Some(secret)) => Task::Send(Job {
+                key,
                 event_type,
                 occurred_at: system_time(occurred_at.into()),
                 data,
@@ -238,11 +258,28 @@ fn due_rows(
                 secret,
                 timeout,
             }),
-            _ => None,
+            _ if is_gone => Task::End(Orphan { key, event_id, event_type }),
+            _ => Task::Wait,
         };
-        due.push(DueRow { position: Position { due_at, delivery_id }, endpoint_id, event_id, job });
+        due.push(DueRow { position, endpoint_id, event_id, task });
     }
     Ok(due)
+}
+
+/// The first eight columns of every statement that reads the queue.
+fn orphan(row: &SpiHeapTupleData<'_>) -> SpiResult<Orphan> {
+    let required = "the queue's columns are not null";
+    let attempts: i16 = row.get(6)?.expect(required);
+    let key = DeliveryKey {
+        due_at: row.get::<TimestampWithTimeZone>(1)?.expect(required).into(),
+        delivery_id: id(row.get(2)?.expect(required)),
+        auction_id: id(row.get(3)?.expect(required)),
+        endpoint_id: id(row.get(4)?.expect(required)),
+        attempt: attempts.unsigned_abs() + 1,
+        is_test: row.get(7)?.expect(required),
+    };
+    let event_id = id(row.get(5)?.expect(required));
+    Ok(Orphan { key, event_id, event_type: row.get(8)?.unwrap_or_default() })
 }
 
 /// A uuid as Postgres takes it.

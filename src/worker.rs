@@ -13,7 +13,7 @@ use pgrx::spi::SpiResult;
 use webhook_sender::{Attempt, Pool, PoolConfig};
 
 use crate::intake::Intake;
-use crate::queue::{Statements, postgres_micros};
+use crate::queue::{Orphan, Statements, postgres_micros};
 use crate::wake::MyBell;
 use crate::{process, record, settings};
 
@@ -21,14 +21,24 @@ use crate::{process, record, settings};
 /// and each takes its share of the disk from the commits of the users.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// Turns begin at least so far apart. Under load one turn then serves several commits, and leaves the processor to those
+/// who make them; after a quiet moment the first event goes out at once.
+const PACE: Duration = Duration::from_millis(1);
+
 /// Gathered attempts that are recorded at once, whatever their age.
 const GATHER_AT_MOST: usize = 500;
 
 /// How long requests under way may still end when the worker has to go. A fast shutdown waits for it.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Deliveries of deleted endpoints that are ended in one turn.
+const ORPHANS_AT_MOST: usize = 500;
+
 /// How often partitions are made ahead.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How soon that is tried again where a backup or a long transaction was in the way.
+const MAINTENANCE_RETRY: Duration = Duration::from_secs(60);
 
 /// How soon to look again where somebody is just dropping or altering the extension.
 const LOCKED_OUT: Duration = Duration::from_millis(50);
@@ -61,12 +71,16 @@ struct Worker {
     /// `None` while the extension does not exist in this database.
     equipment: Option<Equipment>,
     intake: Intake,
+    /// Endpoints may have been deleted: what waits for them is to be ended.
+    sweep: bool,
+    /// Why nothing is sent at the moment, for whoever looks.
+    paused: Option<&'static str>,
     /// The earliest delivery that commits have announced and no reading has looked for yet.
     announced: Option<i64>,
     /// Attempts that ended and are not recorded yet.
     finished: Vec<Attempt>,
-    /// When the first of them came in.
-    gathering_since: Instant,
+    /// When the first of them came in, or was heard of; `None` while there is none.
+    gathering_since: Option<Instant>,
     next_maintenance: Instant,
     next_database_check: Instant,
 }
@@ -86,9 +100,11 @@ impl Worker {
             bell,
             equipment: None,
             intake: Intake::new(),
+            sweep: true,
+            paused: None,
             announced: None,
             finished: Vec::new(),
-            gathering_since: now,
+            gathering_since: None,
             next_maintenance: now,
             next_database_check: now,
         }
@@ -97,17 +113,28 @@ impl Worker {
     fn run(mut self) {
         while !process::shutdown_requested() {
             process::reload_settings_if_asked();
+            let began = Instant::now();
             process::report_busy();
             let turn = self.turn();
             process::report_statistics();
             self.report_activity();
             let Turn::Wait(at_most) = turn else { break };
-            // With finished attempts at hand, further ones need not wake us: they are gathered.
-            let ended_request =
-                self.equipment.as_ref().filter(|_| self.finished.is_empty()).map(|it| it.pool.wake_fd());
-            process::wait(ended_request, at_most);
+            self.sleep(at_most);
+            if let Some(rest) = PACE.checked_sub(began.elapsed()) {
+                process::pause(rest);
+            }
         }
         self.leave();
+    }
+
+    /// Sleeps until there is something to do. That a request has ended is no reason for a turn: others will, and are gathered.
+    fn sleep(&mut self, at_most: Duration) {
+        let ended_request = self.equipment.as_ref().map(|equipment| equipment.pool.wake_fd());
+        let listen_for = if self.gathering_since.is_some() { None } else { ended_request };
+        if process::wait(listen_for, at_most) == process::Woken::Descriptor {
+            self.gathering_since = Some(Instant::now());
+            process::wait(None, at_most.min(GATHER));
+        }
     }
 
     fn turn(&mut self) -> Turn {
@@ -122,15 +149,23 @@ impl Worker {
                     return Turn::Leave;
                 }
             }
+            self.paused = None;
             match process::extension() {
                 process::Extension::Absent => {
                     self.forget_everything();
+                    self.paused = Some("waiting for CREATE EXTENSION webhook_delivery");
                     Turn::Wait(settings::poll_interval())
                 }
                 process::Extension::BeingChanged => Turn::Wait(LOCKED_OUT),
+                process::Extension::Present if process::is_read_only() => {
+                    // What cannot be recorded must not be sent: it would be sent again and again.
+                    self.paused = Some("paused, because default_transaction_read_only is on");
+                    Turn::Wait(settings::poll_interval())
+                }
                 process::Extension::Present => {
                     if let Some(due_at) = self.announced.take() {
                         self.intake.go_back_to(due_at);
+                        self.sweep |= due_at == i64::MIN;
                     }
                     self.deliver().unwrap_or_else(|problem| pgrx::error!("webhook_delivery worker: {problem}"))
                 }
@@ -140,54 +175,80 @@ impl Worker {
 
     /// One turn's work: intake first, so that no request waits for the commit that records others.
     fn deliver(&mut self) -> SpiResult<Turn> {
-        if self.equipment.is_none() {
-            self.equipment = Some(Equipment { statements: Statements::prepare()?, pool: start_pool() });
-        }
-        let Some(Equipment { statements, pool }) = &self.equipment else {
-            return Ok(Turn::Wait(settings::poll_interval()));
+        let equipment = match self.equipment.take() {
+            Some(equipment) => equipment,
+            None => Equipment { statements: Statements::prepare()?, pool: start_pool() },
         };
+        let turn = self.deliver_with(&equipment);
+        self.equipment = Some(equipment);
+        turn
+    }
+
+    fn deliver_with(&mut self, Equipment { statements, pool }: &Equipment) -> SpiResult<Turn> {
         let now = postgres_micros(SystemTime::now());
         self.intake.start_over_if_time(settings::poll_interval());
         let more = self.intake.take_in(statements, pool, now, settings::request_timeout())?;
 
-        let ended = pool.finished();
-        if self.finished.is_empty() {
-            self.gathering_since = Instant::now();
+        let orphans = self.orphans(statements)?;
+        self.finished.extend(pool.finished());
+        if self.has_gathered() || !orphans.is_empty() {
+            self.record(statements, orphans)?;
         }
-        self.finished.extend(ended);
-        let gathered = self.finished.len() >= GATHER_AT_MOST || self.gathering_since.elapsed() >= GATHER;
-        if gathered && !self.finished.is_empty() {
-            self.record()?;
-        }
-        let Some(Equipment { statements, pool }) = &self.equipment else {
-            return Ok(Turn::Wait(settings::poll_interval()));
-        };
         if Instant::now() >= self.next_maintenance {
-            self.next_maintenance = Instant::now() + MAINTENANCE_INTERVAL;
-            statements.maintain()?;
+            let done = statements.create_partitions()?;
+            self.next_maintenance = Instant::now() + if done { MAINTENANCE_INTERVAL } else { MAINTENANCE_RETRY };
         }
 
         let mut wait = settings::poll_interval();
-        if !self.finished.is_empty() {
-            wait = wait.min(GATHER.saturating_sub(self.gathering_since.elapsed()));
+        if let Some(since) = self.gathering_since {
+            wait = wait.min(GATHER.saturating_sub(since.elapsed()));
         }
-        if more {
-            let full = pool.waiting_total() > 0;
-            wait = if full { wait.min(GATHER) } else { Duration::ZERO };
+        if more || self.sweep || self.intake.has_more(now) {
+            // With deliveries at hand the threads have enough to do for a moment.
+            wait = if pool.waiting_total() > 0 { wait.min(GATHER) } else { Duration::ZERO };
         } else if let Some(due_at) = statements.next_due(now)? {
             wait = wait.min(Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs()));
         }
         Ok(Turn::Wait(wait))
     }
 
-    fn record(&mut self) -> SpiResult<()> {
-        let Some(Equipment { statements, .. }) = &self.equipment else { return Ok(()) };
-        let attempts = std::mem::take(&mut self.finished);
-        let outcomes = record::outcomes(attempts, &mut self.intake, &settings::retry_schedule());
-        if !outcomes.is_empty() {
-            statements.record(outcomes)?;
+    /// Whether enough attempts have ended, or the first of them long enough ago, to be recorded.
+    fn has_gathered(&mut self) -> bool {
+        if self.finished.is_empty() {
+            self.gathering_since = None;
+            return false;
         }
-        Ok(())
+        let since = *self.gathering_since.get_or_insert_with(Instant::now);
+        self.finished.len() >= GATHER_AT_MOST || since.elapsed() >= GATHER
+    }
+
+    /// Deliveries whose endpoint was deleted, some at a time. What is under way is left to end by itself.
+    fn orphans(&mut self, statements: &Statements) -> SpiResult<Vec<Orphan>> {
+        let mut orphans = self.intake.take_orphans();
+        if self.sweep {
+            let found = statements.orphans((ORPHANS_AT_MOST + self.intake.under_way()) as i32)?;
+            let was_deleted = found.is_some();
+            let before = orphans.len();
+            for orphan in found.into_iter().flatten() {
+                let known = orphans.iter().any(|other| other.key.delivery_id == orphan.key.delivery_id);
+                if !known && !self.intake.is_under_way(&orphan.key.delivery_id) {
+                    orphans.push(orphan);
+                }
+            }
+            self.sweep = orphans.len() > before;
+            if was_deleted && !self.sweep {
+                statements.swept()?;
+            }
+        }
+        Ok(orphans)
+    }
+
+    fn record(&mut self, statements: &Statements, orphans: Vec<Orphan>) -> SpiResult<()> {
+        self.gathering_since = None;
+        let attempts = std::mem::take(&mut self.finished);
+        let mut outcomes = record::outcomes(attempts, &mut self.intake, &settings::retry_schedule());
+        orphans.into_iter().for_each(|orphan| outcomes.add_orphan(orphan));
+        if outcomes.is_empty() { Ok(()) } else { statements.record(outcomes) }
     }
 
     /// The extension is gone, and with it everything that was to be delivered. The pool's threads end.
@@ -195,6 +256,8 @@ impl Worker {
         self.equipment = None;
         self.intake = Intake::new();
         self.finished.clear();
+        self.gathering_since = None;
+        self.sweep = true;
         self.next_maintenance = Instant::now();
     }
 
@@ -219,8 +282,10 @@ impl Worker {
             return;
         }
         process::transaction(|| {
-            if process::extension() == process::Extension::Present
-                && let Err(problem) = self.record()
+            if let Some(Equipment { statements, .. }) = self.equipment.take()
+                && process::extension() == process::Extension::Present
+                && !process::is_read_only()
+                && let Err(problem) = self.record(&statements, Vec::new())
             {
                 pgrx::error!("webhook_delivery worker: {problem}");
             }
@@ -228,9 +293,10 @@ impl Worker {
     }
 
     fn report_activity(&self) {
-        let activity = match &self.equipment {
-            None => "webhook_delivery: waiting for CREATE EXTENSION webhook_delivery".to_owned(),
-            Some(Equipment { pool, .. }) => {
+        let activity = match (self.paused, &self.equipment) {
+            (Some(reason), _) => format!("webhook_delivery: {reason}"),
+            (None, None) => "webhook_delivery: starting".to_owned(),
+            (None, Some(Equipment { pool, .. })) => {
                 format!("webhook_delivery: {} requests in flight, {} waiting", pool.in_flight(), pool.waiting_total())
             }
         };

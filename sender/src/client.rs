@@ -36,6 +36,11 @@ const OUTPUT_BUFFER: usize = 16 * 1024;
 /// An idle connection is used again for so long. Servers close theirs after 60 s or more as a rule.
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
+/// Whether a request can be sent to this URL, as far as its text says.
+pub fn can_be_called(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.host().is_some())
+}
+
 /// Sends requests; shared by all threads, and with it the open connections.
 pub struct Client(Agent);
 

@@ -28,6 +28,7 @@ mod socket;
 mod testing;
 mod trust;
 
+pub use client::can_be_called;
 pub use failure::Failure;
 pub use job::{Attempt, DeliveryKey, Job};
 pub use lanes::Waiting;

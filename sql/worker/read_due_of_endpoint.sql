@@ -8,9 +8,11 @@ with due as materialized (
     limit $5
 )
 select due.due_at, due.delivery_id, due.auction_id, due.endpoint_id, due.event_id, due.attempts, due.is_test,
-    event.event_type, event.occurred_at, event.data::text, endpoint.url, endpoint.secret
+    event.event_type, event.occurred_at, event.data::text, endpoint.url, endpoint.secret,
+    endpoint.id is null and exists (
+        select from webhook_delivery.deleted_endpoints as gone where gone.endpoint_id = due.endpoint_id) as is_gone
 from due
 left join webhook_delivery.endpoint_targets as endpoint
     on endpoint.id = due.endpoint_id and (endpoint.is_active or due.is_test)
-left join webhook_delivery.events as event on event.id = due.event_id and endpoint.id is not null
+left join webhook_delivery.events as event on event.id = due.event_id
 order by due.due_at, due.delivery_id

@@ -1,4 +1,4 @@
--- What may which role do? Nothing, unless it is said here.
+-- What may which role do? Nothing, unless it is said here. And what is left to do once everything is there.
 
 create function webhook_delivery.grant_api(grantee regrole) returns void
     language plpgsql
@@ -30,6 +30,23 @@ begin
         if grantee <> 'anon' then
             perform webhook_delivery.grant_api(pg_catalog.quote_ident(grantee)::pg_catalog.regrole);
         end if;
+    end loop;
+end
+$$;
+
+-- The first days' partitions. Like those that the worker makes they are no members of the extension: pg_dump carries them
+-- as they are, with their rows.
+select webhook_delivery.create_partitions();
+do $$
+declare
+    partition regclass;
+begin
+    for partition in
+        select inhrelid from pg_catalog.pg_inherits
+        where inhparent in ('webhook_delivery.events'::regclass, 'webhook_delivery.attempts'::regclass)
+            and inhrelid not in ('webhook_delivery.events_default'::regclass, 'webhook_delivery.attempts_default'::regclass)
+    loop
+        execute pg_catalog.format('alter extension webhook_delivery drop table %s', partition);
     end loop;
 end
 $$;
