@@ -23,8 +23,14 @@ const FOR_NEWCOMERS: usize = CAPACITY / 4;
 /// Their data at most, in bytes; one read may go beyond it by its own rows.
 const CAPACITY_BYTES: usize = 64 << 20;
 
-/// Rows of one read.
-const BATCH: usize = 500;
+/// So much of that is kept for endpoints of which nothing waits.
+const BYTES_FOR_NEWCOMERS: usize = CAPACITY_BYTES / 4;
+
+/// Rows of one read at most.
+const MAX_BATCH: usize = 500;
+
+/// Bytes of data that one read should not exceed: the next one asks for fewer rows, or again for more.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// Endpoints to catch up with in one turn; the others have theirs in the next.
 const CATCH_UPS: usize = 8;
@@ -43,6 +49,8 @@ pub struct Intake {
     under_way: HashMap<Uuid, Uuid>,
     /// Deliveries that came due after their endpoint was deleted, to be ended.
     orphans: Vec<Orphan>,
+    /// Rows to ask for in the next read.
+    batch: usize,
     /// Time spent reading since the last start.
     reading: Duration,
     next_start_over: Instant,
@@ -56,6 +64,7 @@ impl Intake {
             disabled: HashSet::new(),
             under_way: HashMap::new(),
             orphans: Vec::new(),
+            batch: MAX_BATCH / 8,
             reading: Duration::ZERO,
             next_start_over: Instant::now(),
         }
@@ -130,12 +139,13 @@ impl Intake {
         now: i64,
         timeout: Duration,
     ) -> SpiResult<bool> {
-        let limit = BATCH.min(room(waiting));
+        let limit = self.batch.min(room(waiting));
         if limit == 0 {
             return Ok(false);
         }
         let leave_out = self.behind.keys().chain(&self.disabled).copied().collect();
         let rows = statements.read_due(self.position, now, leave_out, limit as i32, timeout)?;
+        self.adapt_batch(&rows);
         let more = rows.len() == limit;
         for row in rows {
             let (before, endpoint_id) = (self.position, row.endpoint_id);
@@ -174,21 +184,35 @@ impl Intake {
             .collect();
         let mut more = ready.len() == CATCH_UPS;
         for (endpoint_id, position) in ready {
-            let limit = BATCH.min(share(waiting, &endpoint_id));
+            let limit = self.batch.min(share(waiting, &endpoint_id));
             let rows = statements.read_due_of_endpoint(position, now, endpoint_id, limit as i32, timeout)?;
+            self.adapt_batch(&rows);
             if rows.len() < limit {
                 self.behind.remove(&endpoint_id);
-            } else if let Some(last) = rows.last() {
-                self.behind.insert(endpoint_id, last.position);
             }
+            let mut before = position;
             for row in rows {
-                if !self.under_way.contains_key(&row.position.delivery_id) {
+                if share(waiting, &endpoint_id) == 0 {
+                    // Its deliveries are large: the rest when these are sent.
+                    self.behind.insert(endpoint_id, before);
+                    break;
+                }
+                before = row.position;
+                self.behind.entry(endpoint_id).and_modify(|position| *position = before);
+                if !self.under_way.contains_key(&before.delivery_id) {
                     self.take(row, waiting, jobs);
                 }
             }
             more |= self.behind.contains_key(&endpoint_id) && is_hungry(waiting, &endpoint_id);
         }
         Ok(more)
+    }
+
+    /// Large events are read few at a time: memory stays bounded, and nobody waits for half a second of reading.
+    fn adapt_batch(&mut self, rows: &[DueRow]) {
+        let bytes: usize = rows.iter().map(DueRow::bytes).sum();
+        let fitting = (rows.len() * BATCH_BYTES).checked_div(bytes).unwrap_or(MAX_BATCH);
+        self.batch = fitting.clamp(1, (self.batch * 2).min(MAX_BATCH));
     }
 
     fn take(&mut self, row: DueRow, waiting: &mut Waiting, jobs: &mut Vec<Job>) {
@@ -214,11 +238,16 @@ fn room(waiting: &Waiting) -> usize {
 }
 
 /// How many more of this endpoint may wait: as many as leave more room than it then takes, not counting what is kept for
-/// newcomers; one at least, where none waits and there is any room.
+/// newcomers; one at least, where none waits and there is any room. The same holds for their bytes.
 fn share(waiting: &Waiting, endpoint_id: &Uuid) -> usize {
     let (room, of_endpoint) = (room(waiting), waiting.of(endpoint_id));
+    let room_bytes = CAPACITY_BYTES.saturating_sub(waiting.bytes);
     let share = room.saturating_sub(FOR_NEWCOMERS).saturating_sub(of_endpoint).div_ceil(2);
-    if share == 0 && of_endpoint == 0 { room.min(1) } else { share }
+    match of_endpoint {
+        0 => share.max(room.min(1)),
+        _ if waiting.bytes_of(endpoint_id) >= room_bytes.saturating_sub(BYTES_FOR_NEWCOMERS) => 0,
+        _ => share,
+    }
 }
 
 /// Whether an endpoint that is behind has sent most of what it may have waiting.

@@ -210,7 +210,9 @@ pub fn lock_queue() -> bool {
 /// The worker reads few rows by key from tables whose statistics are never right: full one moment, empty the next. The
 /// planner must not conclude from them that it should walk through everything.
 pub fn plan_for_small_reads() {
-    for name in [c"enable_seqscan", c"enable_hashjoin", c"enable_mergejoin", c"jit"] {
+    for name in
+        [c"enable_seqscan", c"enable_bitmapscan", c"enable_sort", c"enable_hashjoin", c"enable_mergejoin", c"jit"]
+    {
         set(name, c"off");
     }
     set(c"search_path", c"pg_catalog, pg_temp");

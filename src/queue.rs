@@ -36,6 +36,16 @@ pub struct DueRow {
     pub task: Task,
 }
 
+impl DueRow {
+    /// Of the event's data.
+    pub fn bytes(&self) -> usize {
+        match &self.task {
+            Task::Send(job) => job.data.len(),
+            Task::Wait | Task::End(_) => 0,
+        }
+    }
+}
+
 /// What is to be done with a row that is due.
 pub enum Task {
     Send(Job),

@@ -38,7 +38,7 @@ const ORPHANS_AT_MOST: usize = 500;
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How soon that is tried again where a backup or a long transaction was in the way.
-const MAINTENANCE_RETRY: Duration = Duration::from_secs(60);
+const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
 
 /// How soon to look again where somebody is just dropping or altering the extension.
 const LOCKED_OUT: Duration = Duration::from_millis(50);

@@ -14,6 +14,7 @@ use crate::Job;
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<Job>,
+    waiting_bytes: usize,
     in_flight: usize,
 }
 
@@ -23,20 +24,27 @@ pub struct Waiting {
     pub total: usize,
     /// Bytes of their data.
     pub bytes: usize,
-    by_endpoint: HashMap<Uuid, usize>,
+    by_endpoint: HashMap<Uuid, (usize, usize)>,
 }
 
 impl Waiting {
-    /// Of one endpoint.
+    /// Jobs of one endpoint.
     pub fn of(&self, endpoint_id: &Uuid) -> usize {
-        self.by_endpoint.get(endpoint_id).copied().unwrap_or(0)
+        self.by_endpoint.get(endpoint_id).map_or(0, |(jobs, _)| *jobs)
+    }
+
+    /// Bytes of the data of these.
+    pub fn bytes_of(&self, endpoint_id: &Uuid) -> usize {
+        self.by_endpoint.get(endpoint_id).map_or(0, |(_, bytes)| *bytes)
     }
 
     /// Counts a job that is about to be submitted.
     pub fn add(&mut self, job: &Job) {
         self.total += 1;
         self.bytes += job.data.len();
-        *self.by_endpoint.entry(job.key.endpoint_id).or_default() += 1;
+        let (jobs, bytes) = self.by_endpoint.entry(job.key.endpoint_id).or_default();
+        *jobs += 1;
+        *bytes += job.data.len();
     }
 }
 
@@ -72,6 +80,7 @@ impl Lanes {
         self.waiting += 1;
         self.waiting_bytes += job.data.len();
         let lane = self.lanes.entry(endpoint_id).or_default();
+        lane.waiting_bytes += job.data.len();
         if lane.waiting.is_empty() {
             self.turns.push_back(endpoint_id);
         }
@@ -106,6 +115,7 @@ impl Lanes {
             if !lane.waiting.is_empty() {
                 self.turns.push_back(endpoint_id);
             }
+            lane.waiting_bytes -= job.data.len();
             lane.in_flight += 1;
             self.in_flight += 1;
             self.idle_threads -= 1;
@@ -133,6 +143,7 @@ impl Lanes {
         self.turns.clear();
         self.lanes.retain(|_, lane| {
             lane.waiting.clear();
+            lane.waiting_bytes = 0;
             lane.in_flight > 0
         });
         self.waiting_bytes = 0;
@@ -140,7 +151,11 @@ impl Lanes {
     }
 
     pub fn waiting(&self) -> Waiting {
-        let by_endpoint = self.lanes.iter().map(|(endpoint_id, lane)| (*endpoint_id, lane.waiting.len())).collect();
+        let by_endpoint = self
+            .lanes
+            .iter()
+            .map(|(endpoint_id, lane)| (*endpoint_id, (lane.waiting.len(), lane.waiting_bytes)))
+            .collect();
         Waiting { total: self.waiting, bytes: self.waiting_bytes, by_endpoint }
     }
 
@@ -247,6 +262,7 @@ mod tests {
         waiting.add(&job(1, 4));
         assert_eq!([1, 2, 3].map(|endpoint| waiting.of(&Uuid::from_u128(endpoint))), [2, 1, 0]);
         assert_eq!((waiting.total, waiting.bytes), (3, 3 * job(1, 4).data.len()));
+        assert_eq!(waiting.bytes_of(&Uuid::from_u128(1)), 2 * job(1, 4).data.len());
     }
 
     #[test]
