@@ -67,3 +67,25 @@ comment on policy administrators_of_the_auction on @extschema@.webhook_endpoints
 alter table @extschema@.webhook_event_types enable row level security;
 create policy everybody_reads_the_catalogue on @extschema@.webhook_event_types for select using (true);
 comment on policy everybody_reads_the_catalogue on @extschema@.webhook_event_types is 'Reading only: the catalogue is the owner''s to change';
+
+create function webhook_delivery.refuse_to_truncate() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if not webhook_delivery.is_operator() then
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = format('%I cannot be truncated', tg_table_name),
+            hint = 'Row-level security does not hold for TRUNCATE. Use DELETE.';
+    end if;
+    return null;
+end
+$$;
+
+comment on function webhook_delivery.refuse_to_truncate() is 'Refuses TRUNCATE (42501) to all but operators, also where someone granted ALL';
+
+create trigger webhook_event_types_before_truncate before truncate on @extschema@.webhook_event_types
+    for each statement execute function webhook_delivery.refuse_to_truncate();
+create trigger webhook_endpoints_before_truncate before truncate on @extschema@.webhook_endpoints
+    for each statement execute function webhook_delivery.refuse_to_truncate();

@@ -176,10 +176,27 @@ $$;
 comment on function webhook_delivery.endpoint_after_write() is
     'Puts the secret into the private schema and leaves its hint; wakes the worker when an endpoint is enabled';
 
+create function webhook_delivery.endpoints_after_statement() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    -- A secret proposed by a statement that then wrote nothing (ON CONFLICT DO NOTHING) must not be taken for a later one's.
+    if pg_trigger_depth() = 1 then
+        perform webhook_delivery.forget_stashed_secrets();
+    end if;
+    return null;
+end
+$$;
+
+comment on function webhook_delivery.endpoints_after_statement() is 'Forgets the secrets that a statement proposed and did not write';
+
 create trigger webhook_endpoint_before_write before insert or update on @extschema@.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_write();
 create trigger webhook_endpoint_after_write after insert or update on @extschema@.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_after_write();
+create trigger webhook_endpoints_after_statement after insert or update on @extschema@.webhook_endpoints
+    for each statement execute function webhook_delivery.endpoints_after_statement();
 
 select pg_catalog.pg_extension_config_dump('@extschema@.webhook_endpoints', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_secrets', '');

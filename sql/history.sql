@@ -30,7 +30,8 @@ create view @extschema@.webhook_deliveries with (security_barrier) as
         ended.event_id,
         ended.event_type,
         ended.delivery_status,
-        ended.attempt,
+        -- The row that ends a delivery whose endpoint was deleted stands for no request.
+        ended.attempt - case when ended.response_time_ms is null then 1 else 0 end,
         ended.response_status_code,
         ended.response_time_ms,
         ended.error_message,
@@ -78,7 +79,25 @@ create view @extschema@.webhook_delivery_attempts with (security_barrier) as
         attempted_at,
         next_attempt_at
     from webhook_delivery.attempts
-    where webhook_delivery.has_access(auction_id);
+    where response_time_ms is not null and webhook_delivery.has_access(auction_id);
+
+-- So simple a view could be written through, where someone granted ALL.
+create function webhook_delivery.refuse_to_change_history() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    raise exception using
+        errcode = 'insufficient_privilege',
+        message = 'the delivery history cannot be changed',
+        hint = 'The operator drops the partitions of days that are no longer needed.';
+end
+$$;
+
+comment on function webhook_delivery.refuse_to_change_history() is 'Refuses to write through webhook_delivery_attempts (42501)';
+
+create trigger webhook_delivery_attempts_are_read_only instead of insert or update or delete on @extschema@.webhook_delivery_attempts
+    for each row execute function webhook_delivery.refuse_to_change_history();
 
 comment on view @extschema@.webhook_delivery_attempts is 'Every request made for the deliveries of the auctions that you may see';
 comment on column @extschema@.webhook_delivery_attempts.delivery_id is 'The delivery it was made for';

@@ -6,7 +6,6 @@ create table webhook_delivery.events (
     event_type text not null,
     occurred_at timestamptz not null,
     data json not null,
-    constraint event_ids_are_unique primary key (id, auction_id),
     constraint data_is_at_most_256_kb check (octet_length(data::text) <= 262144)
 ) partition by range (id);
 
@@ -18,7 +17,11 @@ comment on column webhook_delivery.events.event_type is 'What happened: submissi
 comment on column webhook_delivery.events.occurred_at is 'When; "timestamp" in the body';
 comment on column webhook_delivery.events.data is '"data" in the body, byte for byte: json, because jsonb would reorder its keys';
 
-create table webhook_delivery.events_default partition of webhook_delivery.events default;
+-- The key is on each partition and not on the parent: pg_dump, which dumps the partitions but not an extension's parent,
+-- would else give each a second one and the dump could not be restored.
+create table webhook_delivery.events_default partition of webhook_delivery.events (
+    constraint event_ids_are_unique primary key (id, auction_id)
+) default;
 comment on table webhook_delivery.events_default is 'Takes events for which the worker has made no partition yet, so that no insert ever fails for want of one';
 
 create table webhook_delivery.queue (
@@ -61,13 +64,10 @@ create table webhook_delivery.attempts (
     is_test boolean not null default false,
     attempted_at timestamptz not null,
     next_attempt_at timestamptz,
-    constraint attempts_are_numbered_within_a_delivery primary key (delivery_id, attempt, auction_id),
     constraint delivery_status_is_retrying_success_or_failed check (delivery_status in ('retrying', 'success', 'failed')),
     constraint only_a_retrying_delivery_has_a_next_attempt check ((delivery_status = 'retrying') = (next_attempt_at is not null)),
     constraint success_has_no_error_and_failure_has_one check ((delivery_status = 'success') = (error_message is null))
 ) partition by range (delivery_id);
-
-create index attempts_by_endpoint on webhook_delivery.attempts (endpoint_id, delivery_id);
 
 comment on table webhook_delivery.attempts is
     'Every request made, append-only. The row that ended a delivery has the status success or failed. Partitioned by the day on which the delivery was queued';
@@ -86,7 +86,10 @@ comment on column webhook_delivery.attempts.is_test is 'Sent by test_webhook()';
 comment on column webhook_delivery.attempts.attempted_at is 'When the request started';
 comment on column webhook_delivery.attempts.next_attempt_at is 'When the next attempt was due';
 
-create table webhook_delivery.attempts_default partition of webhook_delivery.attempts default;
+create table webhook_delivery.attempts_default partition of webhook_delivery.attempts (
+    constraint attempts_are_numbered_within_a_delivery primary key (delivery_id, attempt, auction_id)
+) default;
+create index attempts_by_endpoint on webhook_delivery.attempts_default (endpoint_id, delivery_id);
 comment on table webhook_delivery.attempts_default is 'Takes attempts for which the worker has made no partition yet';
 
 create table webhook_delivery.capture_errors (
@@ -107,7 +110,7 @@ comment on table webhook_delivery.capture_errors is
 comment on column webhook_delivery.capture_errors.id is 'Counts up';
 comment on column webhook_delivery.capture_errors.occurred_at is 'When';
 comment on column webhook_delivery.capture_errors.event_type is 'The event that was not sent';
-comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was; null for emit()';
+comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was';
 comment on column webhook_delivery.capture_errors.error_code is 'SQLSTATE';
 comment on column webhook_delivery.capture_errors.error_message is 'Message of the error';
 comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';
@@ -126,6 +129,46 @@ comment on table webhook_delivery.deleted_endpoints is
 comment on column webhook_delivery.deleted_endpoints.endpoint_id is 'The endpoint';
 comment on column webhook_delivery.deleted_endpoints.deleted_at is 'When; kept for a day, for transactions that queued something just before';
 comment on column webhook_delivery.deleted_endpoints.is_swept is 'The worker has ended what waited for it';
+
+create function webhook_delivery.revoke_default_privileges() returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    opened record;
+begin
+    for opened in
+        select 'table' as kind, relation.oid::regclass::text as object, acl.grantee
+        from pg_class as relation, aclexplode(relation.relacl) as acl
+        where relation.relnamespace = 'webhook_delivery'::regnamespace and relation.relkind in ('r', 'p', 'v', 'S')
+            and acl.grantee <> relation.relowner
+        union
+        select 'routine', routine.oid::regprocedure::text, acl.grantee
+        from pg_proc as routine, aclexplode(routine.proacl) as acl
+        where routine.pronamespace = 'webhook_delivery'::regnamespace and acl.grantee <> routine.proowner
+            -- What grant_api() gives stays given.
+            and routine.oid <> all (webhook_delivery.tenant_routines())
+    loop
+        execute format('revoke all on %s %s from %s', opened.kind, opened.object,
+            case opened.grantee when 0 then 'public' else opened.grantee::regrole::text end);
+    end loop;
+end
+$$;
+
+comment on function webhook_delivery.revoke_default_privileges() is
+    'Takes back what ALTER DEFAULT PRIVILEGES gave to others on the objects of the private schema';
+
+create function webhook_delivery.tenant_routines() returns oid[]
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select array_agg(oid) from pg_catalog.pg_proc
+    where pronamespace = 'webhook_delivery'::regnamespace
+        and proname in ('has_access', 'is_operator', 'is_auction_admin', 'uuid_v7', 'uuid_v7_time')
+    $$;
+
+comment on function webhook_delivery.tenant_routines() is
+    'The functions of the private schema that a tenant''s own statements call: in row-level security, views and defaults';
 
 create function webhook_delivery.create_partition(parent name, key name, day date) returns boolean
     language plpgsql
@@ -146,13 +189,14 @@ begin
         case when lower_bound <= webhook_delivery.uuid_v7() then 'share row exclusive' else 'share update exclusive' end);
     execute format('lock table webhook_delivery.%I in access exclusive mode nowait', parent || '_default');
     -- Filled before it is attached: rows that were quicker than the partition lie in the default one.
-    execute format('create table webhook_delivery.%I (like webhook_delivery.%I including all)', partition, parent);
+    execute format('create table webhook_delivery.%I (like webhook_delivery.%I including all)', partition, parent || '_default');
     execute format(
         'with moved as (delete from webhook_delivery.%1$I where %2$I >= %3$L and %2$I < %4$L returning *)
          insert into webhook_delivery.%5$I select * from moved',
         parent || '_default', key, lower_bound, upper_bound, partition);
     execute format('alter table webhook_delivery.%I attach partition webhook_delivery.%I for values from (%L) to (%L)',
         parent, partition, lower_bound, upper_bound);
+    perform webhook_delivery.revoke_default_privileges();
     return true;
 end
 $$;

@@ -19,7 +19,7 @@ begin
         raise exception using
             errcode = 'PT404',
             message = format('there is no webhook endpoint %s', test_webhook.endpoint_id),
-            hint = 'select id, url from webhook_endpoints shows the endpoints that you may test.';
+            hint = format('select id, url from %s shows the endpoints that you may test.', '@extschema@.webhook_endpoints'::regclass);
     end if;
     select known.example into sample
     from @extschema@.webhook_event_types as known where known.event_type = test_webhook.event_type;
@@ -38,7 +38,7 @@ begin
     values (moment, delivery_id, endpoint_auction_id, test_webhook.endpoint_id, event_id, true);
     perform webhook_delivery.wake(moment);
     status := 'pending';
-    follow := format('select * from webhook_deliveries where id = %L', delivery_id);
+    follow := format('select * from %s where id = %L', '@extschema@.webhook_deliveries'::regclass, delivery_id);
 end
 $$;
 

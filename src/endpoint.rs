@@ -143,6 +143,12 @@ mod webhook_delivery {
         STASH.with_borrow(|stash| stash.get(endpoint_id.as_bytes()).map(|stashed| stashed.row_form.clone()))
     }
 
+    /// Forgets all stashed secrets of this session.
+    #[pg_extern(volatile)]
+    fn forget_stashed_secrets() {
+        STASH.with_borrow_mut(HashMap::clear);
+    }
+
     /// Takes the stashed secret out; null where there is none.
     #[pg_extern(volatile, strict)]
     fn take_stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {

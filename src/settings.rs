@@ -12,8 +12,10 @@ use webhook_sender::RetrySchedule;
 #[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq)]
 pub enum OnCaptureError {
     /// It commits without the event; a WARNING and a row of `capture_errors` say so.
+    #[name = c"warn"]
     Warn,
     /// It fails.
+    #[name = c"error"]
     Error,
 }
 

@@ -93,7 +93,9 @@ impl Endpoint {
     pub fn emit(&self, client: &mut impl GenericClient, count: i32) {
         let sql = "select webhook_delivery.emit('submission.created', $1, json_build_object('n', n))
                    from generate_series(1, $2) as n";
-        client.execute(sql, &[&self.auction_id, &count]).expect("events can be emitted");
+        client.execute(sql, &[&self.auction_id, &count]).unwrap_or_else(|e| {
+            panic!("emit() failed: {:?}", e.as_db_error().map(|e| (e.code().code(), e.message().to_owned())))
+        });
     }
 
     /// Its deliveries, oldest first.

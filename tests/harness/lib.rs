@@ -4,6 +4,7 @@
 //! waiting that names what it waits for ([`wait_until`]), and judges of signatures that are not our own code ([`verify`]).
 //! Nothing here is a stand-in: rows are written over the protocol, requests arrive over TCP.
 
+pub mod application;
 mod cluster;
 mod endpoint;
 mod guard;
@@ -12,6 +13,7 @@ mod installation;
 mod life_cycle;
 mod receiver;
 mod receiver_program;
+mod refusal;
 mod reply;
 mod request;
 pub mod serve;
@@ -22,12 +24,14 @@ pub mod tls;
 pub mod verify;
 mod wait;
 
+pub use application::{Application, Submission, sample};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use endpoint::{AttemptRow, Delivery, Endpoint};
 pub use installation::{Installation, installation};
 pub use life_cycle::StopMode;
 pub use receiver::Receiver;
 pub use receiver_program::{ReceiverProgram, ReceiverStats};
+pub use refusal::{refusal, refused};
 pub use reply::{Reply, by_path};
 pub use request::Request;
 pub use wait::{DEADLINE, wait_until};

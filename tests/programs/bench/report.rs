@@ -31,8 +31,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of each round: what else the machine did then, it did to both.
     fn ratio(&self) -> f64 {
-        median(&self.deliveries_per_s) / median(&self.ceiling_per_s)
+        let of_rounds: Vec<f64> =
+            self.deliveries_per_s.iter().zip(&self.ceiling_per_s).map(|(rate, ceiling)| rate / ceiling).collect();
+        median(&of_rounds)
     }
 
     pub fn print(&self) {

@@ -1,0 +1,230 @@
+//! Who sees and changes the webhooks of which auction?
+
+use postgres::Client;
+use uuid::Uuid;
+use webhook_harness::{Application, Endpoint, Receiver, Reply, refusal, sample};
+
+/// The roles that PostgREST uses: one that logs in and may do nothing, and one that it becomes for each request.
+const ROLES: &str = "create role authenticator login noinherit;
+    create role tenant nologin;
+    grant tenant to authenticator;
+    grant usage on schema public to tenant;
+    select webhook_delivery.grant_api('tenant')";
+
+/// Two auctions with an endpoint and a delivery each.
+struct Scene {
+    application: Application,
+    /// Keeps the endpoints' address in use.
+    _receiver: Receiver,
+    riverside: Endpoint,
+    hilltop: Endpoint,
+}
+
+impl Scene {
+    fn new(settings: &[(&str, &str)]) -> Scene {
+        let receiver = Receiver::start(|_| Reply::ok());
+        let mut application = Application::start(settings);
+        application.client.batch_execute(ROLES).unwrap();
+        let riverside = application.endpoint(sample::RIVERSIDE, &receiver.url("/riverside"), &["*"]);
+        let hilltop = application.endpoint(sample::HILLTOP, &receiver.url("/hilltop"), &["*"]);
+        for endpoint in [&riverside, &hilltop] {
+            endpoint.emit(&mut application.client, 1);
+            endpoint.wait_for(&mut application.client, 1, "success");
+        }
+        Scene { application, _receiver: receiver, riverside, hilltop }
+    }
+
+    /// A session such as PostgREST's, with these claims of a token.
+    fn session(&self, claims: &str) -> Client {
+        let mut client = self.application.cluster.connect_as("authenticator", "postgres");
+        client.batch_execute("set role tenant").unwrap();
+        client.execute("select set_config('request.jwt.claims', $1, false)", &[&claims]).unwrap();
+        client
+    }
+
+    fn session_of(&self, user: Uuid) -> Client {
+        self.session(&format!("{{\"sub\": \"{user}\", \"role\": \"authenticated\"}}"))
+    }
+
+    fn grant_all(&mut self) {
+        self.application.client.batch_execute("grant all on all tables in schema public to tenant").unwrap();
+    }
+}
+
+/// Of which auctions a session sees rows, for each relation.
+#[track_caller]
+fn auctions_seen(client: &mut Client) -> Vec<Vec<Uuid>> {
+    let relations = ["webhook_endpoints", "webhook_deliveries", "webhook_delivery_attempts"];
+    let seen = |relation| {
+        let query = format!("select distinct auction_id from {relation} order by 1");
+        let rows = client.query(&query, &[]).unwrap_or_else(|e| panic!("{relation}: {:?}", e.as_db_error()));
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    relations.map(seen).into()
+}
+
+const INSERT: &str = "insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') returning id, secret";
+
+/// What an admin of Riverside can do, and cannot.
+fn assert_confined_to_riverside(scene: &Scene, client: &mut Client) {
+    assert_eq!(auctions_seen(client), vec![vec![sample::RIVERSIDE]; 3]);
+    // His own auction's endpoints are his.
+    let made = client.query_one(INSERT, &[&sample::RIVERSIDE]).unwrap();
+    assert!(made.get::<_, String>(1).starts_with("whsec_"));
+    let id: Uuid = made.get(0);
+    let change = "update webhook_endpoints set url = 'https://example.com/new', events = '{submission.created}', secret = 'a secret of my own' where id = $1";
+    assert_eq!(client.execute(change, &[&id]).unwrap(), 1);
+    assert_eq!(client.execute("delete from webhook_endpoints where id = $1", &[&id]).unwrap(), 1);
+    // Others' are not there.
+    assert_eq!(refusal(client, INSERT, &[&sample::HILLTOP]).code().code(), "42501");
+    let own = &scene.riverside.id;
+    let others = &scene.hilltop.id;
+    for statement in
+        ["update webhook_endpoints set is_active = false where id = $1", "delete from webhook_endpoints where id = $1"]
+    {
+        assert_eq!(client.execute(statement, &[others]).unwrap(), 0, "{statement}");
+    }
+    refusal(client, "update webhook_endpoints set auction_id = $2 where id = $1", &[own, &sample::HILLTOP]);
+    let take_over = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/', '{*}', 'taken over by me')
+        on conflict (id) do update set secret = excluded.secret, url = excluded.url";
+    assert_eq!(refusal(client, take_over, &[others, &sample::RIVERSIDE]).code().code(), "42501");
+    let nothing = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/', '{*}', 'taken over by me')
+        on conflict (id) do nothing";
+    let _ = client.execute(nothing, &[others, &sample::RIVERSIDE]);
+    let test = "select test_webhook(endpoint_id => $1, event_type => 'submission.created')";
+    client.execute(test, &[own]).unwrap();
+    assert_eq!(refusal(client, test, &[others]).code().code(), "PT404");
+}
+
+/// That the other auction's endpoint and history are as they were.
+fn assert_hilltop_untouched(scene: &mut Scene) {
+    let client = &mut scene.application.client;
+    let query = "select events = '{*}' and is_active and stored.secret = $2 from webhook_endpoints as endpoint
+        join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id where endpoint.id = $1";
+    let row = client.query_one(query, &[&scene.hilltop.id, &scene.hilltop.secret]).unwrap();
+    assert!(row.get::<_, bool>(0));
+    assert_eq!(scene.hilltop.deliveries(client).len(), 1);
+}
+
+// BUG: grant_api() leaves out webhook_delivery.uuid_v7_time(uuid): webhook_deliveries cannot be read. The same in every test here that reads it.
+#[test]
+fn an_admin_sees_and_changes_the_webhooks_of_his_auction_only() {
+    let mut scene = Scene::new(&[]);
+    let mut dana = scene.session_of(sample::DANA);
+    assert_confined_to_riverside(&scene, &mut dana);
+    assert_hilltop_untouched(&mut scene);
+    assert_eq!(auctions_seen(&mut scene.session_of(sample::KIM)), vec![vec![sample::HILLTOP]; 3]);
+}
+
+#[test]
+fn an_admin_stays_confined_where_someone_granted_all() {
+    let mut scene = Scene::new(&[]);
+    scene.grant_all();
+    let mut dana = scene.session_of(sample::DANA);
+    assert_confined_to_riverside(&scene, &mut dana);
+    assert_hilltop_untouched(&mut scene);
+}
+
+// BUG: webhook_delivery_attempts is a view that can be written through.
+#[test]
+fn granted_all_the_history_cannot_be_rewritten_nor_the_catalogue() {
+    let mut scene = Scene::new(&[]);
+    scene.grant_all();
+    let snapshot = "select md5(string_agg(content::text, ',' order by content::text)) from (
+        select to_jsonb(made) from webhook_delivery.attempts as made union all select to_jsonb(known) from webhook_event_types as known) as content";
+    let history = |scene: &mut Scene| scene.application.client.query_one(snapshot, &[]).unwrap().get::<_, String>(0);
+    let before = history(&mut scene);
+    let mut dana = scene.session_of(sample::DANA);
+    for statement in [
+        "delete from webhook_delivery_attempts",
+        "update webhook_delivery_attempts set response_status_code = 500",
+        "update webhook_delivery_attempts set auction_id = '00000000-0000-4000-8000-000000000002'",
+        "delete from webhook_deliveries",
+        "delete from webhook_event_types",
+        "update webhook_event_types set example = '{}'",
+        "insert into webhook_event_types values ('mine.made', 'Mine', '{}', false)",
+    ] {
+        let _ = dana.execute(statement, &[]);
+        assert_eq!(history(&mut scene), before, "{statement}");
+    }
+}
+
+// BUG: row-level security does not hold for TRUNCATE.
+#[test]
+fn granted_all_nobody_empties_the_tables_for_every_auction() {
+    let mut scene = Scene::new(&[]);
+    scene.grant_all();
+    let mut dana = scene.session_of(sample::DANA);
+    for statement in
+        ["truncate webhook_endpoints cascade", "truncate webhook_endpoints", "truncate webhook_event_types"]
+    {
+        let _ = dana.batch_execute(statement);
+        assert_hilltop_untouched(&mut scene);
+        assert_eq!(scene.application.count("select count(*) from webhook_event_types"), 2, "{statement}");
+    }
+}
+
+#[test]
+fn who_administers_nothing_sees_and_does_nothing() {
+    let mut scene = Scene::new(&[]);
+    scene.grant_all();
+    let member = format!("{{\"sub\": \"{}\"}}", sample::SAM);
+    for claims in [member.as_str(), "", "{}", "null", "{\"sub\": null}", "{\"sub\": \"\"}", "{\"sub\": 7}", "[]"] {
+        let mut nobody = scene.session(claims);
+        assert_eq!(auctions_seen(&mut nobody), vec![Vec::<Uuid>::new(); 3], "{claims}");
+        for auction in [sample::RIVERSIDE, sample::HILLTOP] {
+            assert_eq!(refusal(&mut nobody, INSERT, &[&auction]).code().code(), "42501", "{claims}");
+        }
+        for statement in ["update webhook_endpoints set is_active = false", "delete from webhook_endpoints"] {
+            assert_eq!(nobody.execute(statement, &[]).unwrap(), 0, "{claims}: {statement}");
+        }
+        let test = "select test_webhook($1, 'submission.created')";
+        assert_eq!(refusal(&mut nobody, test, &[&scene.riverside.id]).code().code(), "PT404", "{claims}");
+    }
+    assert_hilltop_untouched(&mut scene);
+    let mut without_claims = scene.application.cluster.connect_as("authenticator", "postgres");
+    without_claims.batch_execute("set role tenant").unwrap();
+    assert_eq!(auctions_seen(&mut without_claims), vec![Vec::<Uuid>::new(); 3]);
+}
+
+#[test]
+fn a_function_of_the_applications_own_decides_where_access_check_names_it() {
+    let mut scene = Scene::new(&[("webhook_delivery.access_check", "public.works_here")]);
+    let works_here = format!(
+        "create function public.works_here(auction_id uuid) returns boolean language sql stable
+         return case when current_setting('request.jwt.claims') = 'unknown' then null else auction_id = '{}' end",
+        sample::HILLTOP
+    );
+    scene.application.client.batch_execute(&works_here).unwrap();
+    // Sam is no admin of anything; the application's function does not ask.
+    let mut sam = scene.session_of(sample::SAM);
+    assert_eq!(auctions_seen(&mut sam), vec![vec![sample::HILLTOP]; 3]);
+    sam.execute("select test_webhook($1, 'submission.created')", &[&scene.hilltop.id]).unwrap();
+    assert_eq!(refusal(&mut sam, INSERT, &[&sample::RIVERSIDE]).code().code(), "42501");
+    // An answer that is neither yes nor no is no.
+    assert_eq!(auctions_seen(&mut scene.session("unknown")), vec![Vec::<Uuid>::new(); 3]);
+    scene.application.client.batch_execute("drop function public.works_here").unwrap();
+    refusal(&mut sam, "select * from webhook_endpoints", &[]);
+}
+
+#[test]
+fn operators_see_every_auction_also_after_set_role() {
+    let mut scene = Scene::new(&[]);
+    let both = vec![vec![sample::RIVERSIDE, sample::HILLTOP]; 3];
+    assert_eq!(auctions_seen(&mut scene.application.client), both);
+    scene
+        .application
+        .client
+        .batch_execute(
+            "create role service nologin bypassrls; grant service to authenticator; grant usage on schema public to service;
+             select webhook_delivery.grant_api('service')",
+        )
+        .unwrap();
+    let mut service = scene.application.cluster.connect_as("authenticator", "postgres");
+    service.batch_execute("set role service").unwrap();
+    assert_eq!(auctions_seen(&mut service), both);
+    // A superuser who becomes a tenant is that tenant.
+    let mut superuser = scene.application.cluster.connect();
+    superuser.batch_execute("set role tenant").unwrap();
+    assert_eq!(auctions_seen(&mut superuser), vec![Vec::<Uuid>::new(); 3]);
+}

@@ -1,0 +1,222 @@
+//! Which endpoints can be written, and what becomes of deliveries when one is disabled or deleted?
+
+use postgres::Client;
+use uuid::Uuid;
+use webhook_harness::{Application, Cluster, Endpoint, Receiver, Reply, refusal, sample};
+
+fn cluster_with(settings: &[(&str, &str)]) -> (Cluster, Client) {
+    let cluster = Cluster::start(settings);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    (cluster, client)
+}
+
+const INSERT: &str = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, $3) returning id";
+
+#[test]
+fn only_https_addresses_that_give_nothing_away_are_accepted() {
+    let (_cluster, mut client) = cluster_with(&[("webhook_delivery.allow_http", "off")]);
+    let longest = format!("https://example.com/{}", "x".repeat(1980));
+    assert_eq!(longest.len(), 2000);
+    let accepted = [
+        "https://example.com",
+        "https://example.com:8443/hooks?from=auction&n=1",
+        "HTTPS://EXAMPLE.COM/Hooks",
+        "https://bücher.example/",
+        "https://192.0.2.7/",
+        "https://[2001:db8::1]:8443/",
+        longest.as_str(),
+    ];
+    for url in accepted {
+        client.execute(INSERT, &[&sample::RIVERSIDE, &url, &vec!["*"]]).unwrap_or_else(|e| panic!("{url}: {e:?}"));
+    }
+    let too_long = format!("{longest}x");
+    let refused = [
+        ("", "this is not a URL"),
+        ("example.com/hooks", "this is not a URL"),
+        ("/hooks", "this is not a URL"),
+        ("http://example.com/", "the URL must begin with https://"),
+        ("ftp://example.com/", "the URL must begin with https://, not ftp:"),
+        ("javascript:alert(1)", "the URL must begin with https://, not javascript:"),
+        ("file:///etc/passwd", "the URL must begin with https://, not file:"),
+        ("https://", "this is not a URL"),
+        ("https://user@example.com/", "the URL contains a user name or password"),
+        ("https://user:secret@example.com/", "the URL contains a user name or password"),
+        ("https://:secret@example.com/", "the URL contains a user name or password"),
+        (" https://example.com/", "the URL contains white space"),
+        ("https://example.com/a b", "the URL contains white space"),
+        ("https://example.com/\r\nX-Injected: yes", "the URL contains white space"),
+        ("https://example.com/\u{a0}", "the URL contains white space"),
+        ("https://example.com:0/", "the URL names port 0"),
+        ("https://example.com:99999/", "this is not a URL"),
+    ];
+    for (url, message) in refused {
+        let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &url, &vec!["*"]]);
+        assert_eq!(error.code().code(), "22023", "{url}: {error}");
+        assert!(error.message().starts_with(message), "{url}: {error}");
+        assert!(!error.hint().unwrap_or_default().is_empty(), "{url}: no hint");
+        // What is checked at the start is also checked later.
+        let error = refusal(&mut client, "update webhook_endpoints set url = $1", &[&url]);
+        assert!(error.message().starts_with(message), "{url}: {error}");
+    }
+    let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &too_long, &vec!["*"]]);
+    assert_eq!((error.code().code(), error.constraint()), ("23514", Some("url_is_at_most_2000_characters")));
+}
+
+#[test]
+fn http_is_accepted_where_the_administrator_says_so() {
+    let (_cluster, mut client) = cluster_with(&[("webhook_delivery.allow_http", "on")]);
+    client.execute(INSERT, &[&sample::RIVERSIDE, &"http://127.0.0.1:9/", &vec!["*"]]).unwrap();
+    let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &"ftp://127.0.0.1/", &vec!["*"]]);
+    assert!(error.message().contains("not ftp:"), "{error}");
+}
+
+#[test]
+fn event_types_are_those_of_the_catalogue_a_family_or_all() {
+    let (_cluster, mut client) = cluster_with(&[]);
+    let url = "https://example.com/";
+    let accepted =
+        [vec!["submission.created"], vec!["submission.created", "submission.updated"], vec!["submission.*"], vec!["*"]];
+    for events in accepted {
+        client.execute(INSERT, &[&sample::RIVERSIDE, &url, &events]).unwrap_or_else(|e| panic!("{events:?}: {e:?}"));
+    }
+    let unknown = [
+        "submission.deleted",
+        "submission",
+        "submision.*",
+        "Submission.created",
+        "submission.**",
+        "*.created",
+        "sub*",
+        ".*",
+        "",
+        " submission.created",
+    ];
+    for event in unknown {
+        for statement in [INSERT, "update webhook_endpoints set auction_id = $1, url = $2, events = $3"] {
+            let error =
+                refusal(&mut client, statement, &[&sample::RIVERSIDE, &url, &vec!["submission.updated", event]]);
+            assert_eq!(error.code().code(), "22023", "{event:?}: {error}");
+            assert_eq!(error.message(), format!("unknown event type: {event}"));
+            let hint = error.hint().unwrap_or_default();
+            assert!(hint.contains("Known event types: submission.created, submission.updated"), "{hint}");
+        }
+    }
+    let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &url, &vec![None, Some("*")]]);
+    assert_eq!(error.code().code(), "22023", "{error}");
+    for events in [Vec::new(), vec!["*"; 101]] {
+        let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &url, &events]);
+        assert_eq!((error.code().code(), error.constraint()), ("23514", Some("events_has_1_to_100_entries")));
+    }
+}
+
+#[test]
+fn an_endpoint_stays_in_its_auction_and_knows_when_it_was_changed() {
+    let (_cluster, mut client) = cluster_with(&[]);
+    let id: Uuid = client.query_one(INSERT, &[&sample::RIVERSIDE, &"https://example.com/", &vec!["*"]]).unwrap().get(0);
+    for change in [format!("auction_id = '{}'", sample::HILLTOP), "id = gen_random_uuid()".to_owned()] {
+        let error = refusal(&mut client, &format!("update webhook_endpoints set {change} where id = $1"), &[&id]);
+        assert_eq!(error.code().code(), "22023", "{change}: {error}");
+        assert_eq!(error.message(), "id and auction_id of a webhook endpoint cannot be changed");
+        assert_eq!(error.hint(), Some("Create a new endpoint instead."));
+    }
+    let change = "update webhook_endpoints set description = 'Ours', created_at = '2000-01-01', updated_at = '2000-01-01', auction_id = auction_id
+        where id = $1 returning created_at > now() - interval '1 minute', updated_at = now(), updated_at > created_at";
+    let row = client.query_one(change, &[&id]).unwrap();
+    assert_eq!((row.get(0), row.get(1), row.get(2)), (true, true, true));
+}
+
+/// An application with an endpoint for everything of Riverside and one for everything of Hilltop.
+fn two_endpoints(receiver: &Receiver, settings: &[(&str, &str)]) -> (Application, Endpoint, Endpoint) {
+    let mut application = Application::start(settings);
+    let riverside = application.endpoint(sample::RIVERSIDE, &receiver.url("/riverside"), &["*"]);
+    let hilltop = application.endpoint(sample::HILLTOP, &receiver.url("/hilltop"), &["*"]);
+    (application, riverside, hilltop)
+}
+
+const SET_ACTIVE: &str = "update webhook_endpoints set is_active = $2 where id = $1";
+
+#[test]
+fn what_is_queued_for_a_disabled_endpoint_waits_until_it_is_enabled() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[]);
+    let client = &mut application.client;
+    let mut transaction = client.transaction().unwrap();
+    riverside.emit(&mut transaction, 20);
+    transaction.execute(SET_ACTIVE, &[&riverside.id, &false]).unwrap();
+    transaction.commit().unwrap();
+    // Queued later and delivered earlier: the worker has passed by what waits.
+    hilltop.emit(client, 20);
+    hilltop.wait_for(client, 20, "success");
+    let waiting = riverside.deliveries(client);
+    assert_eq!(waiting.len(), 20);
+    assert!(waiting.iter().all(|delivery| delivery.status == "pending" && delivery.attempts == 0), "{waiting:?}");
+    assert_eq!(receiver.requests_to("/riverside").len(), 0);
+    // While it is disabled nothing is added.
+    riverside.emit(client, 5);
+    client.execute(SET_ACTIVE, &[&riverside.id, &true]).unwrap();
+    riverside.wait_for(client, 20, "success");
+    application.settle();
+    assert_eq!(receiver.requests_to("/riverside").len(), 20);
+}
+
+#[test]
+fn retries_of_a_disabled_endpoint_wait_until_it_is_enabled_also_over_a_restart() {
+    let receiver = Receiver::by_path();
+    let (mut application, _, hilltop) = two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "300ms")]);
+    let failing = application.endpoint(sample::RIVERSIDE, &receiver.url("/fail-then-ok/1"), &["submission.updated"]);
+    let client = &mut application.client;
+    client.execute("select webhook_delivery.emit('submission.updated', $1, '{}')", &[&sample::RIVERSIDE]).unwrap();
+    failing.wait_for(client, 1, "retrying");
+    client.execute(SET_ACTIVE, &[&failing.id, &false]).unwrap();
+    let attempts = receiver.requests_to("/fail-then-ok/1").len();
+    application.cluster.restart(webhook_harness::StopMode::Fast);
+    application.client = application.cluster.connect();
+    let client = &mut application.client;
+    let is_due = "select next_attempt_at < now() from webhook_deliveries where endpoint_id = $1";
+    webhook_harness::wait_until("the retry to be due", webhook_harness::DEADLINE, || {
+        client.query_one(is_due, &[&failing.id]).unwrap().get::<_, bool>(0).then_some(())
+    });
+    hilltop.emit(client, 1);
+    hilltop.wait_for(client, 1, "success");
+    assert_eq!(receiver.requests_to("/fail-then-ok/1").len(), attempts);
+    client.execute(SET_ACTIVE, &[&failing.id, &true]).unwrap();
+    let delivered = failing.wait_for(client, 1, "success");
+    assert_eq!(delivered[0].attempts, 2);
+}
+
+#[test]
+fn what_waits_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
+    let receiver = Receiver::by_path();
+    let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "1h")]);
+    let failing = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
+    let client = &mut application.client;
+    let mut transaction = client.transaction().unwrap();
+    riverside.emit(&mut transaction, 3);
+    transaction.execute(SET_ACTIVE, &[&riverside.id, &false]).unwrap();
+    transaction.commit().unwrap();
+    failing.wait_for(client, 3, "retrying");
+    let disabled_by_hand = "select count(*) from webhook_deliveries where status = 'pending'";
+    assert_eq!(client.query_one(disabled_by_hand, &[]).unwrap().get::<_, i64>(0), 3);
+    client.execute("delete from webhook_endpoints where auction_id = $1", &[&sample::RIVERSIDE]).unwrap();
+
+    for (endpoint, attempts_before) in [(&riverside, 0), (&failing, 1)] {
+        let ended = endpoint.wait_for(client, 3, "failed");
+        assert_eq!(ended.len(), 3);
+        for delivery in ended {
+            assert_eq!(delivery.error_message.as_deref(), Some("the endpoint was deleted"), "{delivery:?}");
+            assert!(delivery.next_attempt_at.is_none() && delivery.completed_at.is_some(), "{delivery:?}");
+            assert_eq!(delivery.response_status_code, None, "{delivery:?}");
+        }
+        // The requests that were made stay in the history, as they were.
+        let made =
+            "select count(*) from webhook_delivery_attempts where endpoint_id = $1 and error_message = 'status 503'";
+        assert_eq!(client.query_one(made, &[&endpoint.id]).unwrap().get::<_, i64>(0), 3 * attempts_before);
+    }
+    hilltop.emit(client, 1);
+    application.settle();
+    assert_eq!(receiver.requests_to("/status/503").len(), 3);
+    assert_eq!(receiver.requests_to("/hilltop").len(), 1);
+    assert_eq!(receiver.requests_to("/riverside").len(), 0);
+    assert_eq!(application.count("select count(*) from webhook_delivery.endpoint_secrets"), 1);
+}

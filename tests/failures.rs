@@ -1,0 +1,166 @@
+//! What does the history say of a request that failed, and what can a receiver not do to the worker?
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use webhook_harness::{AttemptRow, Cluster, Endpoint, Receiver, Reply};
+
+/// One attempt per delivery, so that each failure is final.
+fn started(request_timeout: &str) -> Cluster {
+    let cluster = Cluster::start(&[
+        ("webhook_delivery.retry_schedule", ""),
+        ("webhook_delivery.request_timeout", request_timeout),
+    ]);
+    cluster.execute("create extension webhook_delivery");
+    cluster
+}
+
+fn failure_of(cluster: &Cluster, url: &str) -> AttemptRow {
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, url);
+    endpoint.emit(&mut client, 1);
+    endpoint.only_failure(&mut client)
+}
+
+fn failure_when(answer: impl Fn() -> Reply + Send + Sync + 'static) -> AttemptRow {
+    let receiver = Receiver::start(move |_| answer());
+    failure_of(&started("10s"), &receiver.url("/"))
+}
+
+#[test]
+fn a_port_where_nobody_listens_is_connection_refused() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let attempt = failure_of(&started("10s"), &format!("http://127.0.0.1:{port}/"));
+    assert_eq!(attempt.error_message.unwrap(), "connection refused");
+    assert_eq!((attempt.response_status_code, attempt.response_excerpt), (None, None));
+}
+
+#[test]
+fn a_name_without_an_address_could_not_be_resolved() {
+    let attempt = failure_of(&started("30s"), "http://nowhere.invalid/hooks");
+    assert_eq!(attempt.error_message.unwrap(), "could not resolve nowhere.invalid");
+}
+
+#[test]
+fn a_status_other_than_2xx_is_named() {
+    let attempt = failure_when(|| Reply::status(503).body("down for maintenance"));
+    assert_eq!(attempt.error_message.unwrap(), "status 503");
+    assert_eq!(attempt.response_status_code, Some(503));
+    assert_eq!(attempt.response_excerpt.unwrap(), "down for maintenance");
+}
+
+#[test]
+fn every_2xx_acknowledges_and_a_success_keeps_no_response() {
+    let receiver = Receiver::start(|request| Reply::status(request.path[1..].parse().unwrap()).body("thanks"));
+    let cluster = started("10s");
+    let mut client = cluster.connect();
+    for status in [200, 201, 202, 204, 299] {
+        let endpoint = Endpoint::create(&mut client, &receiver.url(&format!("/{status}")));
+        endpoint.emit(&mut client, 1);
+        endpoint.wait_for(&mut client, 1, "success");
+        let attempt = endpoint.attempts(&mut client).remove(0);
+        assert_eq!((attempt.response_status_code, attempt.response_excerpt), (Some(status), None));
+    }
+}
+
+#[test]
+fn a_receiver_that_never_answers_is_given_up_after_the_timeout() {
+    let receiver = Receiver::start(|_| Reply::hang());
+    let attempt = failure_of(&started("300ms"), &receiver.url("/"));
+    assert_eq!(attempt.error_message.unwrap(), "timed out after 300 ms");
+    assert!((300..600).contains(&attempt.response_time_ms), "{} ms", attempt.response_time_ms);
+}
+
+#[test]
+fn a_whole_second_is_shown_as_seconds() {
+    let receiver = Receiver::start(|_| Reply::hang());
+    let attempt = failure_of(&started("1000"), &receiver.url("/"));
+    assert_eq!(attempt.error_message.unwrap(), "timed out after 1 s");
+}
+
+#[test]
+fn the_timeout_is_for_everything_so_a_head_that_trickles_does_not_prolong_it() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let receiver = Receiver::start(move |_| Reply::raw_slowly(head, Duration::from_millis(50)));
+    let attempt = failure_of(&started("300ms"), &receiver.url("/"));
+    assert_eq!(attempt.error_message.unwrap(), "timed out after 300 ms");
+    assert!((300..600).contains(&attempt.response_time_ms), "{} ms", attempt.response_time_ms);
+}
+
+#[test]
+fn a_body_that_trickles_ends_with_the_timeout_and_the_status_counts() {
+    let receiver = Receiver::start(|_| Reply::trickle(Duration::from_millis(20)));
+    let cluster = started("300ms");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 1);
+    // The customer has answered with 200: sending again what he has acknowledged would serve nobody.
+    endpoint.wait_for(&mut client, 1, "success");
+    let attempt = endpoint.attempts(&mut client).remove(0);
+    assert!(attempt.response_time_ms < 600, "{} ms", attempt.response_time_ms);
+}
+
+#[test]
+fn a_connection_that_is_closed_without_an_answer_says_so() {
+    let attempt = failure_when(Reply::drop_connection);
+    assert_eq!(attempt.error_message.unwrap(), "connection closed before a response");
+}
+
+#[test]
+fn what_is_not_http_says_so() {
+    let attempt = failure_when(|| Reply::raw("220 smtp.example.com ESMTP\r\n"));
+    let message = attempt.error_message.unwrap();
+    assert!(message.starts_with("invalid HTTP response: "), "{message}");
+}
+
+#[test]
+fn a_head_without_end_is_refused_within_bounds() {
+    let attempt = failure_when(|| Reply::raw(format!("HTTP/1.1 200 OK\r\nX-Long: {}", "a".repeat(1 << 20))));
+    let message = attempt.error_message.unwrap();
+    assert!(message.starts_with("invalid HTTP response: "), "{message}");
+}
+
+#[test]
+fn of_a_failed_response_at_most_1_kb_of_readable_text_is_kept() {
+    // Two-byte characters, cut in the middle of one by the odd byte before them; and what a text column cannot hold.
+    let long = failure_when(|| Reply::status(500).body(format!("x{}", "é".repeat(5_000))));
+    let excerpt = long.response_excerpt.unwrap();
+    assert!(excerpt.len() <= 1024 && excerpt.len() > 1000, "{} bytes", excerpt.len());
+    assert!(excerpt.starts_with("xéé"));
+    let binary = failure_when(|| Reply::status(500).body(b"a\0b\xff\xfec".to_vec()));
+    assert_eq!(binary.response_excerpt.unwrap(), "ab\u{fffd}\u{fffd}c");
+}
+
+#[test]
+fn a_compressed_response_is_not_inflated() {
+    let attempt = failure_when(|| Reply::status(500).header("Content-Encoding", "gzip").body("not gzip at all"));
+    assert_eq!(attempt.error_message.unwrap(), "status 500");
+    assert_eq!(attempt.response_excerpt.unwrap(), "not gzip at all");
+}
+
+#[test]
+fn responses_without_end_neither_hold_the_worker_up_nor_make_it_grow() {
+    let receiver = Receiver::start(|_| Reply::endless());
+    let cluster = started("20s");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 100);
+    endpoint.wait_for(&mut client, 100, "success");
+    let worker = cluster.wait_for_worker("postgres", None);
+    let before = peak_memory_kb(worker);
+
+    endpoint.emit(&mut client, 300);
+    endpoint.wait_for(&mut client, 400, "success");
+    assert_eq!(cluster.wait_for_worker("postgres", None), worker);
+    let growth = peak_memory_kb(worker) - before;
+    assert!(growth < 16 * 1024, "300 endless responses made the worker grow by {growth} kB");
+    let slowest = endpoint.attempts(&mut client).iter().map(|attempt| attempt.response_time_ms).max();
+    assert!(slowest < Some(10_000), "{slowest:?} ms");
+}
+
+fn peak_memory_kb(pid: i32) -> i64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

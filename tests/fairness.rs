@@ -1,0 +1,155 @@
+//! Does a bad or a busy endpoint harm anybody else?
+
+use std::time::{Duration, Instant};
+
+use postgres::Client;
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
+
+fn started() -> Cluster {
+    let cluster = Cluster::start(&[]);
+    cluster.execute("create extension webhook_delivery");
+    cluster
+}
+
+/// So many deliveries, made as an operator could: writing them one by one through emit() would take longer than the test.
+/// They come before whatever is emitted afterwards.
+fn queue_backlog(client: &mut Client, endpoint: &Endpoint, deliveries: i32) {
+    endpoint.emit(client, 1);
+    let sql = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
+               select queued.due_at, webhook_delivery.uuid_v7(), queued.auction_id, queued.endpoint_id, queued.event_id
+               from (select e.occurred_at as due_at, e.auction_id, $1::uuid as endpoint_id, e.id as event_id
+                   from webhook_delivery.events as e where e.auction_id = $2) as queued, generate_series(2, $3::integer)";
+    let mut transaction = client.transaction().unwrap();
+    transaction.execute(sql, &[&endpoint.id, &endpoint.auction_id, &deliveries]).unwrap();
+    transaction.batch_execute("select webhook_delivery.wake('-infinity')").unwrap();
+    transaction.commit().unwrap();
+}
+
+/// Emits events one by one and sees each arrive promptly.
+#[track_caller]
+fn assert_prompt(client: &mut Client, endpoint: &Endpoint, receiver: &Receiver, events: usize) {
+    for expected in 1..=events {
+        let emitted_at = Instant::now();
+        endpoint.emit(client, 1);
+        receiver.wait_for(expected, Duration::from_secs(5));
+        let took = emitted_at.elapsed();
+        assert!(took < Duration::from_secs(1), "event {expected} took {took:?}");
+    }
+}
+
+#[test]
+fn two_hundred_deliveries_to_a_hanging_endpoint_do_not_hold_up_2_000_to_a_good_one() {
+    let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let hanging = Endpoint::create(&mut client, &hanging_receiver.url("/"));
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    let interleaved = "select webhook_delivery.emit('submission.created',
+                           case when n % 11 = 0 then $1::uuid else $2::uuid end, json_build_object('n', n))
+                       from generate_series(1, 2200) as n order by n";
+    client.execute(interleaved, &[&hanging.auction_id, &good.auction_id]).unwrap();
+
+    let committed_at = Instant::now();
+    receiver.wait_for_distinct(2_000, Duration::from_secs(5));
+    println!("2,000 deliveries past a hanging endpoint in {:?}", committed_at.elapsed());
+    assert!(hanging_receiver.count() >= 1, "the hanging endpoint was tried");
+    assert_eq!(hanging.deliveries(&mut client).len(), 200, "and what it did not take is still there to see");
+}
+
+#[test]
+fn ten_hanging_endpoints_whose_deliveries_come_interleaved_leave_room_for_a_good_one() {
+    let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let url = hanging_receiver.url("/");
+    let auctions: Vec<_> = (0..10).map(|_| Endpoint::create(&mut client, &url).auction_id).collect();
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    let interleaved = "select webhook_delivery.emit('submission.created', auction_id, '{}')
+                       from generate_series(1, 50), unnest($1::uuid[]) as auction_id";
+    client.execute(interleaved, &[&auctions]).unwrap();
+    hanging_receiver.wait_for(10, DEADLINE);
+    assert_prompt(&mut client, &good, &receiver, 10);
+}
+
+#[test]
+fn ten_endpoints_that_begin_to_hang_one_after_the_other_leave_room_for_a_good_one() {
+    let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    for number in 0..10 {
+        // Each has the pool for itself for a moment, and takes what it may.
+        let path = format!("/{number}");
+        let hanging = Endpoint::create(&mut client, &hanging_receiver.url(&path));
+        hanging.emit(&mut client, 100);
+        wait_until(&format!("a request to hanging endpoint {number}"), Duration::from_secs(5), || {
+            (!hanging_receiver.requests_to(&path).is_empty()).then_some(())
+        });
+    }
+    assert_prompt(&mut client, &good, &receiver, 10);
+}
+
+#[test]
+fn backlogs_of_many_hanging_endpoints_do_not_fill_the_memory_that_a_good_one_needs() {
+    let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    for number in 0..16 {
+        let hanging = Endpoint::create(&mut client, &hanging_receiver.url(&format!("/{number}")));
+        queue_backlog(&mut client, &hanging, 5_000);
+    }
+    hanging_receiver.wait_for(16, DEADLINE);
+    assert_prompt(&mut client, &good, &receiver, 10);
+}
+
+#[test]
+fn large_events_for_a_hanging_endpoint_do_not_fill_the_memory_that_a_good_one_needs() {
+    let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let hanging = Endpoint::create(&mut client, &hanging_receiver.url("/"));
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    // 150 MB, more than the worker keeps in memory.
+    let large = "select webhook_delivery.emit('submission.created', $1, json_build_object('text', repeat('x', 250000)))
+                 from generate_series(1, 600)";
+    client.execute(large, &[&hanging.auction_id]).unwrap();
+    hanging_receiver.wait_for(1, DEADLINE);
+    assert_prompt(&mut client, &good, &receiver, 10);
+}
+
+#[test]
+fn a_backlog_of_100_000_does_not_hide_another_endpoints_single_delivery() {
+    let (slow_receiver, receiver) = (Receiver::by_path(), Receiver::start(|_| Reply::ok()));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let busy = Endpoint::create(&mut client, &slow_receiver.url("/slow/250"));
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    queue_backlog(&mut client, &busy, 100_000);
+    assert_prompt(&mut client, &good, &receiver, 1);
+    slow_receiver.wait_for(100, DEADLINE);
+    assert_prompt(&mut client, &good, &receiver, 10);
+    let left: i64 = client.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap().get(0);
+    assert!(left > 90_000, "the backlog is far from done: {left} are left");
+}
+
+#[test]
+fn the_backlog_of_a_disabled_endpoint_does_not_hide_another_endpoints_single_delivery_and_goes_on_later() {
+    let (waiting_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let disabled = Endpoint::create(&mut client, &waiting_receiver.url("/"));
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    disabled.emit(&mut client, 1);
+    waiting_receiver.wait_for(1, DEADLINE);
+    client.execute("update webhook_endpoints set is_active = false where id = $1", &[&disabled.id]).unwrap();
+    let sql = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
+               select now(), webhook_delivery.uuid_v7(), auction_id, $1, id
+               from webhook_delivery.events, generate_series(1, 20000) where auction_id = $2";
+    client.execute(sql, &[&disabled.id, &disabled.auction_id]).unwrap();
+    assert_prompt(&mut client, &good, &receiver, 10);
+    assert_eq!(waiting_receiver.count(), 1);
+
+    client.execute("update webhook_endpoints set is_active = true where id = $1", &[&disabled.id]).unwrap();
+    waiting_receiver.wait_for_distinct(20_001, DEADLINE);
+}

@@ -1,0 +1,140 @@
+//! Is anything ever lost, whatever is killed?
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use uuid::Uuid;
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, ReceiverProgram, Reply, StopMode, wait_until};
+
+fn started(settings: &[(&str, &str)]) -> Cluster {
+    let cluster = Cluster::start(settings);
+    cluster.execute("create extension webhook_delivery");
+    cluster
+}
+
+/// What the documentation calls "at most what was in flight", by the sizes in `src/worker.rs`: at any moment a request that
+/// the receiver may have seen is not recorded if it is
+/// - under way: at most one for each of the pool's 64 threads (one endpoint alone has half of them);
+/// - gathered: the worker records at 500 finished attempts, or 5 ms after the first;
+/// - in the batch whose transaction has not committed yet, and what has finished while it ran: another 500.
+const UNRECORDED_AT_MOST: u64 = 64 + 500 + 500;
+
+#[test]
+fn of_20_000_events_none_is_lost_by_two_killed_workers_and_an_immediate_stop() {
+    const EVENTS: usize = 20_000;
+    let receiver = ReceiverProgram::start();
+    let cluster = started(&[]);
+    let mut clients: Vec<_> = (0..4).map(|_| cluster.connect()).collect();
+    let endpoint = Endpoint::create(&mut clients[0], &receiver.url("/slow/2"));
+    // Four transactions at a time, so that the queue is long when the worker is killed.
+    let emitting = |client: &mut postgres::Client| {
+        let mut transaction = client.transaction().unwrap();
+        endpoint.emit(&mut transaction, (EVENTS / 4) as i32);
+        transaction.commit().unwrap();
+    };
+    std::thread::scope(|scope| {
+        clients.iter_mut().for_each(|client| drop(scope.spawn(|| emitting(client))));
+    });
+    drop(clients);
+
+    let mut killed = None;
+    for (kill, arrived) in [(true, 0.5), (true, 0.65), (false, 0.8)] {
+        let arrived = (arrived * EVENTS as f64) as u64;
+        wait_until(&format!("{arrived} deliveries"), DEADLINE, || {
+            (receiver.stats().distinct_ids >= arrived).then_some(())
+        });
+        if kill {
+            let worker = cluster.wait_for_worker("postgres", killed);
+            cluster.kill9(worker);
+            killed = Some(worker);
+        } else {
+            cluster.stop(StopMode::Immediate);
+            cluster.start_again();
+        }
+        let at_least = receiver.stats().distinct_ids;
+        println!("{} when {at_least} had arrived", if kill { "kill -9 of the worker" } else { "immediate stop" });
+        assert!(at_least < EVENTS as u64, "it happened in the middle");
+    }
+
+    wait_until("all of them", DEADLINE, || (receiver.stats().distinct_ids == EVENTS as u64).then_some(()));
+    let mut client = cluster.connect();
+    wait_until("an empty queue", DEADLINE, || {
+        let left: i64 = client.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap().get(0);
+        (left == 0).then_some(())
+    });
+    let arrived: HashSet<Uuid> = receiver.arrivals().into_keys().collect();
+    let history = endpoint.deliveries(&mut client);
+    assert_eq!((history.len(), arrived.len()), (EVENTS, EVENTS));
+    assert!(history.iter().all(|delivery| delivery.status == "success" && arrived.contains(&delivery.id)));
+    let events: i64 = client.query_one("select count(*) from webhook_delivery.events", &[]).unwrap().get(0);
+    assert_eq!(events, EVENTS as i64);
+
+    let duplicates = receiver.stats().duplicates;
+    println!(
+        "{EVENTS} events, 0 lost, {duplicates} duplicates; up to {} could have been in flight",
+        3 * UNRECORDED_AT_MOST
+    );
+    assert!(duplicates <= 3 * UNRECORDED_AT_MOST, "{duplicates} duplicates");
+}
+
+#[test]
+fn what_a_transaction_queued_long_ago_is_delivered_as_soon_as_it_commits() {
+    let (late_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
+    // Only the commit itself can make the worker look: it polls once a minute.
+    let cluster = started(&[("webhook_delivery.poll_interval", "60s")]);
+    let (mut slow, mut busy) = (cluster.connect(), cluster.connect());
+    let late = Endpoint::create(&mut busy, &late_receiver.url("/"));
+    let others = Endpoint::create(&mut busy, &receiver.url("/"));
+    let mut transaction = slow.transaction().unwrap();
+    late.emit(&mut transaction, 5);
+
+    for _ in 0..10 {
+        others.emit(&mut busy, 300);
+    }
+    receiver.wait_for_distinct(3_000, DEADLINE);
+    others.wait_for(&mut busy, 3_000, "success");
+    assert_eq!(late_receiver.count(), 0);
+    transaction.commit().unwrap();
+    late_receiver.wait_for_distinct(5, Duration::from_secs(1));
+    late.wait_for(&mut busy, 5, "success");
+    assert_eq!((late_receiver.count(), receiver.count()), (5, 3_000), "going back sends nothing twice");
+}
+
+#[test]
+fn a_prepared_transaction_is_delivered_after_it_was_committed_by_another_session() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let cluster = started(&[("max_prepared_transactions", "2")]);
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    client.batch_execute("begin").unwrap();
+    endpoint.emit(&mut client, 3);
+    client.batch_execute("prepare transaction 'later'").unwrap();
+    cluster.restart(StopMode::Immediate);
+    assert_eq!(receiver.count(), 0);
+    cluster.execute("commit prepared 'later'");
+    receiver.wait_for_distinct(3, Duration::from_secs(5));
+}
+
+#[test]
+fn a_backend_killed_in_the_middle_of_its_transaction_costs_nobody_else_anything() {
+    let (lost_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::by_path());
+    let cluster = started(&[]);
+    let (mut victim, mut client) = (cluster.connect(), cluster.connect());
+    let unfinished = Endpoint::create(&mut client, &lost_receiver.url("/"));
+    let committed = Endpoint::create(&mut client, &receiver.url("/slow/20"));
+    let victim_pid: i32 = victim.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+    victim.batch_execute("begin").unwrap();
+    unfinished.emit(&mut victim, 10);
+    committed.emit(&mut client, 1_000);
+    receiver.wait_for(100, DEADLINE);
+
+    cluster.kill9(victim_pid);
+    receiver.wait_for_distinct(1_000, DEADLINE);
+    let mut client = cluster.connect();
+    let history = committed.wait_for(&mut client, 1_000, "success");
+    assert_eq!(history.len(), 1_000);
+    assert_eq!(lost_receiver.count(), 0, "what was never committed is never sent");
+    assert!(unfinished.deliveries(&mut client).is_empty());
+    let duplicates = receiver.count() as u64 - 1_000;
+    assert!(duplicates <= UNRECORDED_AT_MOST, "{duplicates} duplicates");
+}

@@ -1,0 +1,237 @@
+//! When is a failed delivery tried again, what stays the same in it, and what does the history say meanwhile?
+
+use std::time::{Duration, SystemTime};
+
+use postgres::Client;
+use webhook_harness::{AttemptRow, Cluster, DEADLINE, Delivery, Endpoint, Receiver, Reply, Request, wait_until};
+
+fn started(settings: &[(&str, &str)]) -> Cluster {
+    let cluster = Cluster::start(settings);
+    cluster.execute("create extension webhook_delivery");
+    cluster
+}
+
+fn with_schedule(schedule: &str) -> Cluster {
+    started(&[("webhook_delivery.retry_schedule", schedule)])
+}
+
+fn queued(client: &mut Client) -> i64 {
+    client.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap().get(0)
+}
+
+/// How long after the end of the attempt the next was due.
+fn waiting_time(attempt: &AttemptRow) -> Duration {
+    let ended_at = attempt.attempted_at + Duration::from_millis(attempt.response_time_ms.unsigned_abs().into());
+    attempt.next_attempt_at.expect("a next attempt").duration_since(ended_at).expect("it lies after the end")
+}
+
+/// At least the schedule's time, and at most a tenth more; the history rounds an attempt's end down to a millisecond.
+fn assert_jitter_only_adds(attempt: &AttemptRow, scheduled: Duration) {
+    let waited = waiting_time(attempt);
+    let longest = scheduled.mul_f64(1.1) + Duration::from_millis(1);
+    assert!(waited >= scheduled && waited <= longest, "waits {waited:?} where the schedule says {scheduled:?}");
+}
+
+#[test]
+fn body_and_webhook_id_are_the_same_in_every_attempt_and_the_timestamp_is_the_attempts_own() {
+    let receiver = Receiver::by_path();
+    let cluster = with_schedule("1100ms, 20ms, 20ms");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/fail-then-ok/2"));
+    endpoint.emit(&mut client, 1);
+
+    let delivery = endpoint.wait_for(&mut client, 1, "success").remove(0);
+    let (requests, attempts) = (receiver.requests(), endpoint.attempts(&mut client));
+    assert_eq!((requests.len(), attempts.len()), (3, 3));
+    for (request, attempt) in requests.iter().zip(&attempts) {
+        assert_eq!(request.body, requests[0].body);
+        assert_eq!(request.webhook_id(), Some(delivery.id));
+        assert_eq!(request.header("X-Webhook-Timestamp"), Some(&*unix_seconds(attempt.attempted_at).to_string()));
+        assert_eq!(request.header("webhook-timestamp"), request.header("X-Webhook-Timestamp"));
+        assert_eq!(request.header("X-Webhook-Signature"), requests[0].header("X-Webhook-Signature"));
+    }
+    assert!(timestamp(&requests[1]) > timestamp(&requests[0]), "the second attempt came more than a second later");
+    webhook_harness::verify::assert_signed(&endpoint.secret, &requests);
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn timestamp(request: &Request) -> u64 {
+    request.header("X-Webhook-Timestamp").unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_history_has_one_row_for_each_request_and_one_for_the_delivery() {
+    let receiver = Receiver::by_path();
+    let cluster = with_schedule("20ms, 40ms, 60ms");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/fail-then-ok/2"));
+    endpoint.emit(&mut client, 50);
+
+    let deliveries = endpoint.wait_for(&mut client, 50, "success");
+    assert_eq!(deliveries.len(), 50);
+    let attempts = endpoint.attempts(&mut client);
+    assert_eq!(attempts.len(), 150);
+    for (delivery, attempts) in deliveries.iter().zip(attempts.chunks(3)) {
+        assert_eq!((delivery.attempts, delivery.response_status_code, &delivery.error_message), (3, Some(200), &None));
+        assert_eq!(delivery.last_attempt_at, Some(attempts[2].attempted_at));
+        assert!(delivery.next_attempt_at.is_none() && delivery.completed_at >= delivery.last_attempt_at);
+        for (attempt, number) in attempts.iter().zip(1..) {
+            assert_eq!((attempt.delivery_id, attempt.attempt), (delivery.id, number));
+        }
+        for (failed, scheduled) in [(&attempts[0], 20), (&attempts[1], 40)] {
+            assert_eq!((failed.status.as_str(), failed.response_status_code), ("failed", Some(503)));
+            assert_eq!(failed.error_message.as_deref(), Some("status 503"));
+            assert_eq!(failed.response_excerpt.as_deref(), Some("not yet"));
+            assert_jitter_only_adds(failed, Duration::from_millis(scheduled));
+        }
+        assert_eq!((attempts[2].status.as_str(), attempts[2].response_status_code), ("success", Some(200)));
+        assert!(attempts[2].error_message.is_none() && attempts[2].next_attempt_at.is_none());
+        assert!(attempts[1].attempted_at >= attempts[0].next_attempt_at.unwrap(), "no attempt comes before its time");
+        assert!(attempts[2].attempted_at >= attempts[1].next_attempt_at.unwrap(), "no attempt comes before its time");
+    }
+    assert_eq!(queued(&mut client), 0);
+}
+
+#[test]
+fn a_delivery_is_pending_until_its_first_attempt_has_ended_and_then_retrying() {
+    let receiver = Receiver::start(|_| Reply::status(500).after(Duration::from_secs(1)));
+    let cluster = with_schedule("1h");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 1);
+
+    receiver.wait_for(1, DEADLINE);
+    let delivery = endpoint.deliveries(&mut client).remove(0);
+    assert_eq!((delivery.status.as_str(), delivery.attempts, delivery.last_attempt_at), ("pending", 0, None));
+    assert!(delivery.next_attempt_at.is_some() && delivery.completed_at.is_none());
+
+    let delivery = endpoint.wait_for(&mut client, 1, "retrying").remove(0);
+    assert_eq!((delivery.attempts, delivery.error_message.as_deref()), (1, Some("status 500")));
+    let attempt = endpoint.attempts(&mut client).remove(0);
+    assert_eq!(
+        (delivery.last_attempt_at, delivery.next_attempt_at),
+        (Some(attempt.attempted_at), attempt.next_attempt_at)
+    );
+    assert!(delivery.completed_at.is_none());
+    assert!((1000..2000).contains(&attempt.response_time_ms));
+    assert_jitter_only_adds(&attempt, Duration::from_secs(3600));
+}
+
+#[test]
+fn after_the_last_attempt_a_delivery_has_failed_and_is_not_tried_again() {
+    let receiver = Receiver::by_path();
+    let cluster = with_schedule("20ms, 30ms");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/status/500"));
+    endpoint.emit(&mut client, 1);
+
+    let delivery = endpoint.wait_for(&mut client, 1, "failed").remove(0);
+    assert_eq!((delivery.attempts, delivery.response_status_code), (3, Some(500)));
+    assert_eq!(delivery.error_message.as_deref(), Some("status 500"));
+    assert!(delivery.next_attempt_at.is_none() && delivery.completed_at.is_some());
+    assert_eq!(queued(&mut client), 0);
+    // Another delivery that goes all the way afterwards shows that the first had its chance to come again.
+    endpoint.emit(&mut client, 1);
+    endpoint.wait_for(&mut client, 2, "failed");
+    assert_eq!(receiver.count(), 6);
+}
+
+#[test]
+fn the_default_schedule_is_1_min_5_min_30_min_2_h_and_12_h_and_then_failed() {
+    let receiver = Receiver::by_path();
+    let cluster = started(&[]);
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/status/503"));
+    endpoint.emit(&mut client, 1);
+
+    let minutes = [1, 5, 30, 120, 720];
+    for (made, scheduled) in (1..).zip(minutes) {
+        let delivery = wait_for_attempts(&endpoint, &mut client, made);
+        assert_eq!(delivery.status, "retrying");
+        let last = endpoint.attempts(&mut client).pop().unwrap();
+        assert_eq!(last.next_attempt_at, delivery.next_attempt_at);
+        assert_jitter_only_adds(&last, Duration::from_secs(scheduled * 60));
+        let bring_forward =
+            "update webhook_delivery.queue set due_at = now(); select webhook_delivery.wake('-infinity')";
+        client.batch_execute(bring_forward).unwrap();
+    }
+    let delivery = wait_for_attempts(&endpoint, &mut client, 6);
+    assert_eq!(delivery.status, "failed");
+    assert_eq!((endpoint.attempts(&mut client).len(), receiver.count(), queued(&mut client)), (6, 6, 0));
+}
+
+fn wait_for_attempts(endpoint: &Endpoint, client: &mut Client, made: i32) -> Delivery {
+    wait_until(&format!("attempt {made}"), DEADLINE, || {
+        endpoint.deliveries(client).into_iter().find(|delivery| delivery.attempts == made)
+    })
+}
+
+#[test]
+fn an_empty_schedule_is_one_attempt() {
+    let receiver = Receiver::by_path();
+    let cluster = with_schedule("");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/status/500"));
+    endpoint.emit(&mut client, 10);
+    let failed = endpoint.wait_for(&mut client, 10, "failed");
+    assert!(failed.iter().all(|delivery| delivery.attempts == 1));
+    assert_eq!(receiver.count(), 10);
+}
+
+#[test]
+fn a_schedule_changed_with_a_reload_holds_for_the_next_failure() {
+    let receiver = Receiver::by_path();
+    let cluster = with_schedule("1h");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/status/500"));
+    endpoint.emit(&mut client, 1);
+    endpoint.wait_for(&mut client, 1, "retrying");
+
+    cluster.set("webhook_delivery.retry_schedule", "");
+    wait_until("a delivery that fails with its first attempt", DEADLINE, || {
+        endpoint.emit(&mut client, 1);
+        endpoint.deliveries(&mut client).into_iter().find(|delivery| delivery.status == "failed")
+    });
+    assert_eq!(endpoint.deliveries(&mut client)[0].status, "retrying", "what was scheduled before keeps its time");
+}
+
+#[test]
+fn a_schedule_that_cannot_be_read_is_refused_when_it_is_entered() {
+    let cluster = started(&[]);
+    let refused = cluster.connect().batch_execute("alter system set webhook_delivery.retry_schedule = '1m, soon'");
+    let error = refused.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "22023");
+    assert!(error.detail().unwrap().contains("\"soon\" is no waiting time"), "{error:?}");
+}
+
+#[test]
+fn a_retry_waits_for_nobody_elses_and_holds_nobody_up() {
+    let receiver = Receiver::by_path();
+    let cluster = with_schedule("50ms, 50ms");
+    let mut client = cluster.connect();
+    let failing = Endpoint::create(&mut client, &receiver.url("/fail-then-ok/1"));
+    let good = Endpoint::create(&mut client, &receiver.url("/ok"));
+    failing.emit(&mut client, 200);
+    good.emit(&mut client, 200);
+    good.wait_for(&mut client, 200, "success");
+    failing.wait_for(&mut client, 200, "success");
+    assert_eq!((receiver.requests_to("/ok").len(), receiver.requests_to("/fail-then-ok/1").len()), (200, 400));
+}
+
+#[test]
+fn a_retry_that_is_due_before_it_is_written_down_does_not_wait_for_the_next_poll() {
+    let receiver = Receiver::by_path();
+    // Shorter than the time in which attempts are gathered: the next one is due when the first is recorded.
+    let cluster =
+        started(&[("webhook_delivery.retry_schedule", "1ms, 1ms, 1ms"), ("webhook_delivery.poll_interval", "60s")]);
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/fail-then-ok/3"));
+    cluster.wait_for_worker("postgres", None);
+    endpoint.emit(&mut client, 20);
+    endpoint.wait_for(&mut client, 20, "success");
+    assert_eq!(receiver.count(), 80);
+}

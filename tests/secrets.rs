@@ -1,0 +1,214 @@
+//! Who gets to see a secret, when does it change, and which one signs?
+
+use postgres::Client;
+use uuid::Uuid;
+use webhook_harness::verify::{assert_signed, count_valid};
+use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, refusal, sample};
+
+const FIRST: &str = "the first secret of all";
+const SECOND: &str = "a second one, not the same";
+
+fn application() -> (Application, Receiver) {
+    (Application::start(&[]), Receiver::start(|_| Reply::ok()))
+}
+
+/// The secret of the only row that a statement returns.
+#[track_caller]
+fn returned(client: &mut Client, sql: &str, id: Uuid) -> String {
+    client.query_one(sql, &[&id]).unwrap_or_else(|e| panic!("{sql}\nfailed: {:?}", e.as_db_error())).get("secret")
+}
+
+/// The secret as the worker reads it.
+fn stored(client: &mut Client, id: Uuid) -> String {
+    client
+        .query_one("select secret from webhook_delivery.endpoint_secrets where endpoint_id = $1", &[&id])
+        .unwrap()
+        .get(0)
+}
+
+fn with_secret(application: &mut Application, receiver: &Receiver, secret: &str) -> Endpoint {
+    Endpoint::create_with_secret(&mut application.client, &receiver.url("/"), secret)
+}
+
+#[test]
+fn a_generated_secret_is_shown_once_and_signs() {
+    let (mut application, receiver) = application();
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+    let encoded = endpoint.secret.strip_prefix("whsec_").expect("a secret in the form of Standard Webhooks");
+    assert_eq!(encoded.len(), 44, "32 bytes in base64: {encoded}");
+    let hint = format!("…{}", &endpoint.secret[endpoint.secret.len() - 4..]);
+    let client = &mut application.client;
+    for read in [
+        "select secret from webhook_endpoints where id = $1",
+        "update webhook_endpoints set description = 'x' where id = $1 returning secret",
+        "update webhook_endpoints set secret = null where id = $1 returning secret",
+        "delete from webhook_endpoints where id = $1 and false returning secret",
+    ] {
+        if !read.starts_with("delete") {
+            assert_eq!(returned(client, read, endpoint.id), hint, "{read}");
+        }
+    }
+    endpoint.emit(client, 1);
+    assert_signed(&endpoint.secret, &receiver.wait_for(1, DEADLINE));
+}
+
+#[test]
+fn each_row_of_a_statement_gets_a_secret_of_its_own() {
+    let (mut application, _receiver) = application();
+    let client = &mut application.client;
+    let insert = "insert into webhook_endpoints (auction_id, url, events, secret)
+        select $1, 'https://example.com/', '{*}', case when n = 2 then 'the one that is given' end from generate_series(1, 3) as n
+        returning id, secret";
+    let rows = client.query(insert, &[&sample::RIVERSIDE]).unwrap();
+    let mut secrets: Vec<String> = rows.iter().map(|row| stored(client, row.get(0))).collect();
+    assert_eq!(rows[0].get::<_, String>(1), secrets[0]);
+    assert_eq!((rows[1].get(1), secrets[1].as_str()), ("…iven", "the one that is given"));
+    assert_eq!(rows[2].get::<_, String>(1), secrets[2]);
+    secrets.sort();
+    secrets.dedup();
+    assert_eq!(secrets.len(), 3);
+    // Also within the transaction that made it, it is seen only in RETURNING.
+    let mut transaction = client.transaction().unwrap();
+    let with_cte = "with made as (insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') returning id, secret)
+        select id, secret from made";
+    let row = transaction.query_one(with_cte, &[&sample::RIVERSIDE]).unwrap();
+    assert!(row.get::<_, String>(1).starts_with("whsec_"));
+    let read =
+        transaction.query_one("select secret from webhook_endpoints where id = $1", &[&row.get::<_, Uuid>(0)]).unwrap();
+    assert_eq!(read.get::<_, String>(0).chars().count(), 5);
+}
+
+#[test]
+fn a_given_secret_is_never_given_back() {
+    let (mut application, receiver) = application();
+    let client = &mut application.client;
+    let insert = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, gen_random_uuid(), 'https://example.com/', '{*}', 'a secret that I know') returning secret";
+    let id = Uuid::new_v4();
+    assert_eq!(returned(client, insert, id), "…know");
+    let change = "update webhook_endpoints set secret = 'another that I knew' where id = $1 returning secret";
+    assert_eq!(returned(client, change, id), "…knew");
+    assert_eq!(stored(client, id), "another that I knew");
+    // Neither in what an error tells of the row.
+    let spoilt = "insert into webhook_endpoints (auction_id, url, events, secret, description) values ($1, 'https://example.com/', '{*}', 'do not tell anybody', repeat('x', 1001))";
+    let error = refusal(client, spoilt, &[&sample::RIVERSIDE]);
+    assert_eq!(error.code().code(), "23514");
+    assert!(!format!("{error:?}").contains("do not tell"), "{error:?}");
+    let error = refusal(
+        client,
+        "update webhook_endpoints set secret = 'do not tell anybody', events = '{}' where id = $1",
+        &[&id],
+    );
+    assert!(!format!("{error:?}").contains("do not tell"), "{error:?}");
+    let endpoint = with_secret(&mut application, &receiver, FIRST);
+    endpoint.emit(&mut application.client, 1);
+    assert_signed(FIRST, &receiver.wait_for(1, DEADLINE));
+}
+
+#[test]
+fn a_secret_has_16_to_256_characters_and_base64_after_whsec() {
+    let (mut application, _receiver) = application();
+    let client = &mut application.client;
+    let insert = "insert into webhook_endpoints (auction_id, url, events, secret) values (gen_random_uuid(), 'https://example.com/', '{*}', $1)";
+    let longest = "é".repeat(256);
+    for secret in ["exactly16letters", &longest, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "WHSEC_is not the prefix"] {
+        client.execute(insert, &[&secret]).unwrap_or_else(|e| panic!("{secret}: {:?}", e.as_db_error()));
+    }
+    let too_long = "x".repeat(257);
+    for (secret, message) in [
+        ("", "the secret has 0 characters; it must have 16 to 256"),
+        ("only 15 letters", "the secret has 15 characters; it must have 16 to 256"),
+        (&too_long, "the secret has 257 characters; it must have 16 to 256"),
+        ("whsec_this is not base64", "a secret that begins with whsec_ must go on in base64"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS", "a secret that begins with whsec_ must go on in base64"),
+    ] {
+        for statement in [insert, "update webhook_endpoints set secret = $1"] {
+            let error = refusal(client, statement, &[&secret]);
+            assert_eq!((error.code().code(), error.message()), ("22023", message));
+            assert!(!error.hint().unwrap_or_default().is_empty(), "{message}");
+            assert!(secret.is_empty() || !format!("{error:?}").contains(secret), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hint_written_back_changes_nothing_and_a_new_secret_signs_the_next_request() {
+    let (mut application, receiver) = application();
+    let endpoint = with_secret(&mut application, &receiver, FIRST);
+    let client = &mut application.client;
+    // As an application does that reads a row, changes a field and writes the row.
+    let write_back = "update webhook_endpoints as endpoint set secret = seen.secret, description = 'edited'
+        from (select id, secret from webhook_endpoints) as seen where seen.id = endpoint.id and endpoint.id = $1";
+    client.execute(write_back, &[&endpoint.id]).unwrap();
+    assert_eq!(stored(client, endpoint.id), FIRST);
+    endpoint.emit(client, 1);
+    assert_signed(FIRST, &receiver.wait_for(1, DEADLINE));
+    receiver.clear();
+    client.execute("update webhook_endpoints set secret = $2 where id = $1", &[&endpoint.id, &SECOND]).unwrap();
+    endpoint.emit(client, 1);
+    let requests = receiver.wait_for(1, DEADLINE);
+    assert_signed(SECOND, &requests);
+    assert_eq!(count_valid(FIRST, &requests), 0);
+    // Rolled back, it has not changed.
+    client.batch_execute("begin").unwrap();
+    client.execute("update webhook_endpoints set secret = $2 where id = $1", &[&endpoint.id, &FIRST]).unwrap();
+    client.batch_execute("rollback").unwrap();
+    assert_eq!(stored(client, endpoint.id), SECOND);
+}
+
+#[test]
+fn an_upsert_changes_the_secret_only_where_it_gives_one() {
+    let (mut application, receiver) = application();
+    let endpoint = with_secret(&mut application, &receiver, FIRST);
+    let client = &mut application.client;
+    let without =
+        "insert into webhook_endpoints (id, auction_id, url, events) values ($1, $2, 'https://example.com/new', '{*}')
+        on conflict (id) do update set url = excluded.url returning secret, url";
+    let row = client.query_one(without, &[&endpoint.id, &endpoint.auction_id]).unwrap();
+    assert_eq!((row.get(0), row.get(1)), ("… all", "https://example.com/new"));
+    assert_eq!(stored(client, endpoint.id), FIRST);
+
+    let with = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/', '{*}', $3)
+        on conflict (id) do update set url = excluded.url, secret = excluded.secret returning secret";
+    let row = client.query_one(with, &[&endpoint.id, &endpoint.auction_id, &SECOND]).unwrap();
+    assert_eq!(row.get::<_, String>(0), "…same");
+    assert_eq!(stored(client, endpoint.id), SECOND);
+    // And for an endpoint that is new, the same statement inserts.
+    let new = Uuid::new_v4();
+    client.query_one(with, &[&new, &endpoint.auction_id, &FIRST]).unwrap();
+    assert_eq!(stored(client, new), FIRST);
+    assert!(
+        client
+            .query_one(without, &[&Uuid::new_v4(), &endpoint.auction_id])
+            .unwrap()
+            .get::<_, String>(0)
+            .starts_with("whsec_")
+    );
+}
+
+// BUG: a stashed secret with the same last four characters is taken for the secret of an upsert.
+#[test]
+fn an_insert_that_does_nothing_leaves_the_secret_of_the_endpoint_that_is_there() {
+    let (mut application, receiver) = application();
+    let endpoint = with_secret(&mut application, &receiver, FIRST);
+    let nothing = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, gen_random_uuid(), 'https://example.com/', '{*}', $2)
+        on conflict do nothing";
+    // The last has the last four characters of the one that is there, and so its hint.
+    for other in [SECOND, "no secret of mine at all"] {
+        let mut transaction = application.client.transaction().unwrap();
+        assert_eq!(transaction.execute(nothing, &[&endpoint.id, &other]).unwrap(), 0);
+        transaction
+            .execute("update webhook_endpoints set description = 'later' where id = $1", &[&endpoint.id])
+            .unwrap();
+        transaction.commit().unwrap();
+        assert_eq!(stored(&mut application.client, endpoint.id), FIRST, "after {other}");
+    }
+    // Nor does a failed insert leave anything behind in its transaction.
+    let client = &mut application.client;
+    client.batch_execute("begin; savepoint before").unwrap();
+    let failing = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, gen_random_uuid(), 'https://example.com/', '{*}', $2)";
+    assert!(client.execute(failing, &[&endpoint.id, &SECOND]).is_err());
+    client.batch_execute("rollback to before").unwrap();
+    client.execute("update webhook_endpoints set description = 'still' where id = $1", &[&endpoint.id]).unwrap();
+    client.batch_execute("commit").unwrap();
+    assert_eq!(stored(client, endpoint.id), FIRST);
+}

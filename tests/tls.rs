@@ -1,0 +1,81 @@
+//! Whose certificates does the worker accept, and what does the history say of the others?
+
+use webhook_harness::tls::{Certificate, PrivateCa};
+use webhook_harness::{AttemptRow, Cluster, DEADLINE, Endpoint, Receiver, Reply};
+
+/// One attempt per delivery; trusts the authority when there is one.
+fn started(ca: Option<&PrivateCa>) -> Cluster {
+    let ca_file = ca.map_or(String::new(), |ca| ca.pem_path().display().to_string());
+    let cluster = Cluster::builder()
+        .set("webhook_delivery.retry_schedule", "")
+        .set("webhook_delivery.allow_http", "off")
+        .set("webhook_delivery.ca_file", &ca_file)
+        .start();
+    cluster.execute("create extension webhook_delivery");
+    cluster
+}
+
+fn failure(cluster: &Cluster, certificate: &Certificate, host: &str) -> AttemptRow {
+    let receiver = Receiver::start_tls(certificate, |_| Reply::ok());
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url_for_host(host, "/"));
+    endpoint.emit(&mut client, 1);
+    let attempt = endpoint.only_failure(&mut client);
+    assert_eq!(receiver.count(), 0, "nothing was sent to a server that is not who it should be");
+    attempt
+}
+
+#[test]
+fn a_receiver_with_a_certificate_of_the_authority_in_ca_file_is_delivered_to() {
+    let ca = PrivateCa::new();
+    let receiver = Receiver::start_tls(&ca.valid_for(&["localhost", "127.0.0.1"]), |_| Reply::ok());
+    let cluster = started(Some(&ca));
+    let mut client = cluster.connect();
+    for url in [receiver.url("/"), receiver.url_for_host("localhost", "/")] {
+        assert!(url.starts_with("https://"));
+        let endpoint = Endpoint::create(&mut client, &url);
+        endpoint.emit(&mut client, 10);
+        endpoint.wait_for(&mut client, 10, "success");
+    }
+    assert_eq!(receiver.wait_for(20, DEADLINE).len(), 20);
+}
+
+#[test]
+fn without_ca_file_a_private_authority_is_not_trusted() {
+    let ca = PrivateCa::new();
+    let attempt = failure(&started(None), &ca.valid_for(&["localhost"]), "localhost");
+    assert_eq!(attempt.error_message.unwrap(), "TLS: certificate is not trusted (unknown issuer)");
+    assert_eq!(attempt.response_status_code, None);
+}
+
+#[test]
+fn an_expired_certificate_and_one_for_another_host_are_told_apart() {
+    let ca = PrivateCa::new();
+    let cluster = started(Some(&ca));
+    let expired = failure(&cluster, &ca.expired(&["localhost"]), "localhost");
+    assert_eq!(expired.error_message.unwrap(), "TLS: certificate has expired");
+    let other_host = failure(&cluster, &ca.valid_for(&["example.com"]), "localhost");
+    assert_eq!(other_host.error_message.unwrap(), "TLS: certificate is not valid for this host name");
+}
+
+#[test]
+fn a_port_that_does_not_speak_tls_says_so() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let cluster = started(None);
+    let mut client = cluster.connect();
+    let https = receiver.url("/").replace("http://", "https://");
+    let endpoint = Endpoint::create(&mut client, &https);
+    endpoint.emit(&mut client, 1);
+    let attempt = endpoint.only_failure(&mut client);
+    assert_eq!(attempt.error_message.unwrap(), "TLS: the server does not speak TLS on this port");
+}
+
+#[test]
+fn a_ca_file_that_cannot_be_read_is_named_in_the_log_with_what_to_do() {
+    let cluster = Cluster::start(&[("webhook_delivery.ca_file", "/nowhere/ca.pem")]);
+    cluster.execute("create extension webhook_delivery");
+    let log = webhook_harness::wait_until("the complaint in the log", DEADLINE, || {
+        Some(cluster.log()).filter(|log| log.contains("HINT:  Check webhook_delivery.ca_file"))
+    });
+    assert!(log.contains("webhook_delivery cannot start sending: could not read /nowhere/ca.pem"), "{log}");
+}

@@ -1,0 +1,266 @@
+//! When is there a worker in a database, what does it show of itself, and in whose way is it not?
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant, SystemTime};
+
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
+
+const CREATE: &str = "create extension webhook_delivery";
+
+/// Long enough for a worker to notice that it is in the way, short of the five seconds after which PostgreSQL gives up.
+const PROMPT: Duration = Duration::from_secs(3);
+
+fn in_database(database: &str) -> Cluster {
+    Cluster::start(&[("webhook_delivery.databases", database)])
+}
+
+/// Creates an endpoint in the database and sees a delivery to it through.
+#[track_caller]
+fn assert_delivers(cluster: &Cluster, database: &str) {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut client = cluster.connect_to(database);
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 3);
+    receiver.wait_for_distinct(3, Duration::from_secs(5));
+    endpoint.wait_for(&mut client, 3, "success");
+}
+
+#[test]
+fn a_worker_is_there_soon_after_the_extension_and_delivers() {
+    let cluster = in_database("postgres");
+    cluster.execute(CREATE);
+    assert_delivers(&cluster, "postgres");
+}
+
+#[test]
+fn the_worker_survives_drop_and_create_extension_and_delivers_again() {
+    let cluster = in_database("postgres");
+    let worker = cluster.wait_for_worker("postgres", None);
+    for _ in 0..3 {
+        cluster.execute(CREATE);
+        assert_delivers(&cluster, "postgres");
+        cluster.execute("drop extension webhook_delivery cascade");
+        wait_until("the worker to see that the extension is gone", DEADLINE, || {
+            let query = "select query from pg_stat_activity where pid = $1";
+            let doing: String = cluster.query_one(query, &[&worker]);
+            (doing == "webhook_delivery: waiting for CREATE EXTENSION webhook_delivery").then_some(())
+        });
+    }
+    assert_eq!(cluster.worker_pid("postgres"), Some(worker));
+}
+
+#[test]
+fn drop_and_create_in_one_transaction_leaves_a_worker_that_delivers() {
+    let cluster = in_database("postgres");
+    cluster.execute(CREATE);
+    assert_delivers(&cluster, "postgres");
+    let worker = cluster.wait_for_worker("postgres", None);
+    cluster.execute("begin; drop extension webhook_delivery cascade; create extension webhook_delivery; commit");
+    assert_delivers(&cluster, "postgres");
+    assert_eq!(cluster.worker_pid("postgres"), Some(worker));
+}
+
+#[test]
+fn drop_extension_does_not_wait_for_requests_under_way() {
+    let receiver = Receiver::start(|_| Reply::hang());
+    let cluster = in_database("postgres");
+    cluster.execute(CREATE);
+    let mut client = cluster.connect();
+    Endpoint::create(&mut client, &receiver.url("/")).emit(&mut client, 100);
+    receiver.wait_for(10, DEADLINE);
+    let started = Instant::now();
+    cluster.execute("drop extension webhook_delivery cascade");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    cluster.execute(CREATE);
+    assert_delivers(&cluster, "postgres");
+}
+
+#[test]
+fn drop_database_is_not_blocked_and_the_next_database_of_that_name_gets_a_worker() {
+    let cluster = in_database("app");
+    for _ in 0..2 {
+        cluster.execute("create database app");
+        cluster.connect_to("app").batch_execute(CREATE).unwrap();
+        assert_delivers(&cluster, "app");
+        let started = Instant::now();
+        cluster.execute("drop database app");
+        assert!(started.elapsed() < PROMPT, "DROP DATABASE took {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn drop_database_is_not_blocked_by_requests_under_way() {
+    let receiver = Receiver::start(|_| Reply::hang());
+    let cluster = in_database("app");
+    cluster.execute("create database app");
+    let mut client = cluster.connect_to("app");
+    client.batch_execute(CREATE).unwrap();
+    Endpoint::create(&mut client, &receiver.url("/")).emit(&mut client, 100);
+    drop(client);
+    receiver.wait_for(10, DEADLINE);
+    let started = Instant::now();
+    cluster.execute("drop database app");
+    assert!(started.elapsed() < PROMPT, "DROP DATABASE took {:?}", started.elapsed());
+}
+
+#[test]
+fn a_database_with_a_worker_can_be_a_template_and_be_renamed() {
+    let cluster = in_database("app");
+    cluster.execute("create database app");
+    cluster.connect_to("app").batch_execute(CREATE).unwrap();
+    assert_delivers(&cluster, "app");
+    for statement in ["create database copy template app", "alter database app rename to away"] {
+        let started = Instant::now();
+        cluster.execute(statement);
+        assert!(started.elapsed() < PROMPT, "{statement} took {:?}", started.elapsed());
+    }
+    wait_until("the worker to leave a database that is not named", DEADLINE, || {
+        (cluster.worker_pid("away").is_none() && cluster.worker_pid("copy").is_none()).then_some(())
+    });
+    cluster.execute("alter database away rename to app");
+    assert_delivers(&cluster, "app");
+}
+
+#[test]
+fn a_database_that_does_not_exist_yet_is_waited_for_in_silence() {
+    let cluster = in_database("postgres, later, \"never\"");
+    cluster.wait_for_worker("postgres", None);
+    wait_until("the launcher to have looked for it several times", DEADLINE, || {
+        let uptime = "select now() - pg_postmaster_start_time() > interval '4 s'";
+        cluster.query_one::<bool>(uptime, &[]).then_some(())
+    });
+    let log = cluster.log();
+    assert!(!log.contains("later") && !log.contains("FATAL") && !log.contains("ERROR"), "{log}");
+    cluster.execute("create database later");
+    cluster.connect_to("later").batch_execute(CREATE).unwrap();
+    assert_delivers(&cluster, "later");
+}
+
+#[test]
+fn databases_are_added_and_taken_away_with_a_reload_and_each_has_its_own_worker() {
+    let cluster = in_database("postgres");
+    cluster.execute(CREATE);
+    cluster.execute("create database second");
+    cluster.connect_to("second").batch_execute(CREATE).unwrap();
+    assert_delivers(&cluster, "postgres");
+    assert_eq!(cluster.worker_pid("second"), None);
+
+    cluster.set("webhook_delivery.databases", "postgres, second");
+    assert_delivers(&cluster, "second");
+    assert_delivers(&cluster, "postgres");
+    assert_ne!(cluster.worker_pid("postgres"), cluster.worker_pid("second"));
+
+    cluster.set("webhook_delivery.databases", "second");
+    wait_until("the worker to leave", DEADLINE, || cluster.worker_pid("postgres").is_none().then_some(()));
+    assert_delivers(&cluster, "second");
+}
+
+#[test]
+fn an_idle_worker_uses_no_transaction_ids() {
+    let cluster = Cluster::start(&[("webhook_delivery.poll_interval", "50ms"), ("autovacuum", "off")]);
+    cluster.execute(CREATE);
+    assert_delivers(&cluster, "postgres");
+    let mut client = cluster.connect();
+    let mut next_id =
+        || -> String { client.query_one("select pg_snapshot_xmax(pg_current_snapshot())::text", &[]).unwrap().get(0) };
+    let before = next_id();
+    let mut observer = cluster.connect();
+    let mut turns: HashSet<SystemTime> = HashSet::new();
+    wait_until("twenty turns of the worker", DEADLINE, || {
+        let sql = "select state_change from pg_stat_activity where backend_type = 'webhook_delivery worker'";
+        turns.insert(observer.query_one(sql, &[]).unwrap().get(0));
+        (turns.len() >= 20).then_some(())
+    });
+    assert_eq!(next_id(), before);
+}
+
+#[test]
+fn pg_stat_activity_shows_who_they_are_and_what_they_do() {
+    let receiver = Receiver::start(|_| Reply::hang());
+    let cluster = in_database("postgres");
+    let mut client = cluster.connect();
+    let mut look = |backend_type: &str| {
+        let sql = "select datname::text, application_name, query, state from pg_stat_activity where backend_type = $1";
+        let row = client.query_opt(sql, &[&backend_type]).unwrap()?;
+        Some((
+            row.get::<_, Option<String>>(0),
+            row.get::<_, String>(1),
+            row.get::<_, String>(2),
+            row.get::<_, Option<String>>(3),
+        ))
+    };
+    let mut wait_for = |backend_type: &str, query: &str| {
+        wait_until(&format!("{backend_type}: {query}"), DEADLINE, || {
+            look(backend_type).filter(|(_, _, doing, state)| doing == query && state.as_deref() == Some("idle"))
+        })
+    };
+    let launcher = wait_for(
+        "webhook_delivery launcher",
+        "webhook_delivery: keeping a worker in each of webhook_delivery.databases",
+    );
+    assert_eq!((launcher.0, launcher.1.as_str()), (None, "webhook_delivery launcher"));
+    let worker = wait_for("webhook_delivery worker", "webhook_delivery: waiting for CREATE EXTENSION webhook_delivery");
+    assert_eq!((worker.0.as_deref(), worker.1.as_str()), (Some("postgres"), "webhook_delivery worker"));
+
+    let mut writer = cluster.connect();
+    writer.batch_execute(CREATE).unwrap();
+    wait_for("webhook_delivery worker", "webhook_delivery: 0 requests in flight, 0 waiting");
+    Endpoint::create(&mut writer, &receiver.url("/")).emit(&mut writer, 2);
+    wait_for("webhook_delivery worker", "webhook_delivery: 2 requests in flight, 0 waiting");
+}
+
+#[test]
+fn what_the_worker_deletes_reaches_the_table_statistics_so_that_autovacuum_comes() {
+    let cluster = in_database("postgres");
+    cluster.execute(CREATE);
+    assert_delivers(&cluster, "postgres");
+    wait_until("the deleted rows in the statistics", DEADLINE, || {
+        let sql =
+            "select n_tup_del from pg_stat_user_tables where schemaname = 'webhook_delivery' and relname = 'queue'";
+        (cluster.query_one::<i64>(sql, &[]) >= 3).then_some(())
+    });
+}
+
+#[test]
+fn one_worker_owns_a_databases_queue_by_a_lock_that_no_session_can_take() {
+    let cluster = in_database("postgres");
+    cluster.execute(CREATE);
+    assert_delivers(&cluster, "postgres");
+    let worker = cluster.wait_for_worker("postgres", None);
+    let mut client = cluster.connect();
+    let held = "select classid::bigint, objid::bigint, mode from pg_locks
+                where locktype = 'userlock' and granted and pid = $1
+                  and database = (select oid from pg_database where datname = 'postgres')";
+    let locks = client.query(held, &[&worker]).unwrap();
+    assert_eq!(locks.len(), 1, "the lock shows in pg_locks");
+    assert_eq!(locks[0].get::<_, String>(2), "ExclusiveLock");
+
+    let (class, object): (i64, i64) = (locks[0].get(0), locks[0].get(1));
+    client.batch_execute(&format!("select pg_advisory_lock({class}, {object})")).unwrap();
+    client.batch_execute(&format!("select pg_advisory_lock({})", class << 32 | object)).unwrap();
+    client.execute("select pg_terminate_backend($1)", &[&worker]).unwrap();
+    cluster.wait_for_worker("postgres", Some(worker));
+    assert_delivers(&cluster, "postgres");
+}
+
+#[test]
+fn a_reload_reaches_the_worker() {
+    let receiver = Receiver::start(|_| Reply::hang());
+    let cluster = Cluster::start(&[("webhook_delivery.retry_schedule", "")]);
+    cluster.execute(CREATE);
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    cluster.set("webhook_delivery.request_timeout", "150ms");
+    endpoint.emit(&mut client, 1);
+    assert_eq!(endpoint.only_failure(&mut client).error_message.unwrap(), "timed out after 150 ms");
+}
+
+#[test]
+fn a_database_that_is_not_in_utf_8_refuses_the_extension_because_one_letter_could_stop_its_worker() {
+    let cluster = in_database("latin");
+    cluster.execute("create database latin encoding 'LATIN1' locale 'C' template template0");
+    let error = cluster.connect_to("latin").batch_execute(CREATE).unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "0A000");
+    assert!(error.hint().unwrap().contains("UTF8"), "{error:?}");
+}
