@@ -24,7 +24,7 @@ demo: build ## show the whole path at work: row change, signed request, history
 	@cargo run --quiet --release -p $(TESTS) --bin demo
 
 test: build ## run all tests
-	@cargo test -p webhook_sender -p $(TESTS) -- --test-threads=$(TEST_THREADS)
+	@cargo test --no-fail-fast -p webhook_sender -p $(TESTS) -- --test-threads=$(TEST_THREADS)
 
 bench: build ## measure, print and write target/bench.json
 	@cargo build --quiet --release -p $(TESTS) --bins

@@ -45,11 +45,16 @@ comment on column webhook_delivery.endpoint_secrets.secret is 'The HMAC-SHA256 k
 
 -- What the capture and the worker ask of the endpoints, so that neither needs to know the schema the extension was installed in.
 create view webhook_delivery.endpoint_targets as
-    select endpoint.id, endpoint.auction_id, endpoint.events, endpoint.is_active, endpoint.url, stored.secret
+    select endpoint.id, endpoint.auction_id, endpoint.is_active, endpoint.url, stored.secret
     from @extschema@.webhook_endpoints as endpoint
     join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
 
 comment on view webhook_delivery.endpoint_targets is 'Every endpoint with the secret that signs its requests';
+comment on column webhook_delivery.endpoint_targets.id is 'The endpoint';
+comment on column webhook_delivery.endpoint_targets.auction_id is 'Its auction';
+comment on column webhook_delivery.endpoint_targets.url is 'Where requests go';
+comment on column webhook_delivery.endpoint_targets.is_active is 'Whether it receives anything but tests';
+comment on column webhook_delivery.endpoint_targets.secret is 'What signs the requests';
 
 create view webhook_delivery.subscriptions as
     select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events
@@ -57,6 +62,9 @@ create view webhook_delivery.subscriptions as
     where endpoint.is_active;
 
 comment on view webhook_delivery.subscriptions is 'Which events new deliveries are queued for';
+comment on column webhook_delivery.subscriptions.auction_id is 'Events of this auction';
+comment on column webhook_delivery.subscriptions.endpoint_id is 'are queued for this endpoint';
+comment on column webhook_delivery.subscriptions.events is 'where their type is among these: exact names, families (submission.*), *';
 
 create function webhook_delivery.secret_hint(secret text) returns text
     language sql immutable strict parallel safe

@@ -63,23 +63,6 @@ begin
 end
 $$;
 
--- The first days' partitions. Like those that the worker makes they are no members of the extension: pg_dump carries them
--- as they are, with their rows.
-select webhook_delivery.create_partitions();
-do $$
-declare
-    partition regclass;
-begin
-    for partition in
-        select inhrelid from pg_catalog.pg_inherits
-        where inhparent in ('webhook_delivery.events'::regclass, 'webhook_delivery.attempts'::regclass)
-            and inhrelid not in ('webhook_delivery.events_default'::regclass, 'webhook_delivery.attempts_default'::regclass)
-    loop
-        execute pg_catalog.format('alter extension webhook_delivery drop table %s', partition);
-    end loop;
-end
-$$;
-
 -- A worker that waits for the extension need not wait until it looks again.
 select webhook_delivery.wake('-infinity');
 

@@ -182,12 +182,11 @@ begin
     if to_regclass(format('webhook_delivery.%I', partition)) is not null then
         return false;
     end if;
-    -- All locks first and without waiting: while we waited for a backup, everybody who comes after us would wait too.
-    -- An INSERT that has just chosen the default partition for a row of this day would fail, so for a day that has begun
-    -- nobody may be inserting.
-    execute format('lock table only webhook_delivery.%I in %s mode nowait', parent,
-        case when lower_bound <= webhook_delivery.uuid_v7() then 'share row exclusive' else 'share update exclusive' end);
-    execute format('lock table webhook_delivery.%I in access exclusive mode nowait', parent || '_default');
+    -- A day that has begun has rows to be moved. An INSERT that has just chosen the default partition for one more would
+    -- fail, and a query that was planned without the new partition would miss what has moved: both wait at the parent.
+    execute format('lock table only webhook_delivery.%I in %s mode', parent,
+        case when lower_bound <= webhook_delivery.uuid_v7() then 'access exclusive' else 'share update exclusive' end);
+    execute format('lock table webhook_delivery.%I in access exclusive mode', parent || '_default');
     -- Filled before it is attached: rows that were quicker than the partition lie in the default one.
     execute format('create table webhook_delivery.%I (like webhook_delivery.%I including all)', partition, parent || '_default');
     execute format(
@@ -202,15 +201,21 @@ end
 $$;
 
 comment on function webhook_delivery.create_partition(name, name, date) is
-    'Makes the partition of one day, unless it is there; says whether it did. Fails (55P03) where someone uses the default partition';
+    'Makes the partition of one day, unless it is there; says whether it did. Locks the default partition';
 
 create function webhook_delivery.create_partitions(days_ahead integer default 3) returns boolean
     language plpgsql
     set search_path = pg_catalog, pg_temp
+    -- While we wait for a backup or a long transaction, everybody who comes after us waits too.
+    set lock_timeout = '50ms'
     as $$
 declare
     today constant date := (now() at time zone 'UTC')::date;
 begin
+    -- While a dump is being restored its own partitions are yet to come; endpoints come after them.
+    if not exists (select from @extschema@.webhook_endpoints) then
+        return null;
+    end if;
     for days in 0..days_ahead loop
         perform webhook_delivery.create_partition('events', 'id', today + days);
         perform webhook_delivery.create_partition('attempts', 'delivery_id', today + days);
@@ -223,7 +228,7 @@ end
 $$;
 
 comment on function webhook_delivery.create_partitions(integer) is
-    'Makes the daily partitions of events and attempts that are missing, for today and the days ahead. False where someone, a backup perhaps, uses the tables: try again later. The worker calls it';
+    'Makes the daily partitions of events and attempts that are missing, for today and the days ahead. False where someone, a backup perhaps, uses the tables: try again later. Null where there is no endpoint yet, and so no need. The worker calls it';
 
 -- The partitions that the worker makes are no members of the extension: pg_dump carries them as they are.
 select pg_catalog.pg_extension_config_dump('webhook_delivery.events_default', '');

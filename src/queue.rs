@@ -234,12 +234,10 @@ impl Statements {
         Spi::connect_mut(|client| client.update(&self.swept, None, &[]).map(drop))
     }
 
-    /// Makes the partitions of the days ahead. False where somebody uses the tables in a way that would make it wait.
-    pub fn create_partitions(&self) -> SpiResult<bool> {
-        Spi::connect_mut(|client| {
-            let made = client.update(&self.create_partitions, Some(1), &[])?.first().get_one()?;
-            Ok(made.unwrap_or(false))
-        })
+    /// Makes the partitions of the days ahead. False where somebody uses the tables in a way that would make it wait;
+    /// `None` where there is no endpoint yet.
+    pub fn create_partitions(&self) -> SpiResult<Option<bool>> {
+        Spi::connect_mut(|client| client.update(&self.create_partitions, Some(1), &[])?.first().get_one())
     }
 }
 

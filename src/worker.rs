@@ -195,8 +195,12 @@ impl Worker {
             self.record(statements, orphans)?;
         }
         if Instant::now() >= self.next_maintenance {
-            let done = statements.create_partitions()?;
-            self.next_maintenance = Instant::now() + if done { MAINTENANCE_INTERVAL } else { MAINTENANCE_RETRY };
+            self.next_maintenance = Instant::now()
+                + match statements.create_partitions()? {
+                    Some(true) => MAINTENANCE_INTERVAL,
+                    Some(false) => MAINTENANCE_RETRY,
+                    None => Duration::ZERO,
+                };
         }
 
         let mut wait = settings::poll_interval();

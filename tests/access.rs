@@ -106,7 +106,6 @@ fn assert_hilltop_untouched(scene: &mut Scene) {
     assert_eq!(scene.hilltop.deliveries(client).len(), 1);
 }
 
-// BUG: grant_api() leaves out webhook_delivery.uuid_v7_time(uuid): webhook_deliveries cannot be read. The same in every test here that reads it.
 #[test]
 fn an_admin_sees_and_changes_the_webhooks_of_his_auction_only() {
     let mut scene = Scene::new(&[]);
@@ -125,7 +124,6 @@ fn an_admin_stays_confined_where_someone_granted_all() {
     assert_hilltop_untouched(&mut scene);
 }
 
-// BUG: webhook_delivery_attempts is a view that can be written through.
 #[test]
 fn granted_all_the_history_cannot_be_rewritten_nor_the_catalogue() {
     let mut scene = Scene::new(&[]);
@@ -149,7 +147,6 @@ fn granted_all_the_history_cannot_be_rewritten_nor_the_catalogue() {
     }
 }
 
-// BUG: row-level security does not hold for TRUNCATE.
 #[test]
 fn granted_all_nobody_empties_the_tables_for_every_auction() {
     let mut scene = Scene::new(&[]);

@@ -108,7 +108,6 @@ const TRAPS: &str = r#"
     reset role;
 "#;
 
-// BUG: grant_api() leaves out webhook_delivery.uuid_v7_time(uuid), so that a tenant cannot read webhook_deliveries.
 #[test]
 fn traps_in_a_users_search_path_are_not_run_as_the_owner() {
     let (mut application, receiver, _) = riverside(&[]);
@@ -238,7 +237,6 @@ fn an_event_of_more_than_256_kilobytes_costs_only_itself() {
     assert_eq!(application.count("select count(*) from public.submissions"), 4);
 }
 
-// BUG: current_setting('webhook_delivery.on_capture_error') is 'Error' (the Rust variant's name), capture() compares with 'error'.
 #[test]
 fn on_capture_error_set_to_error_ends_the_transaction() {
     let (mut application, receiver, _) = riverside(&[("webhook_delivery.on_capture_error", "error")]);
@@ -253,7 +251,6 @@ fn on_capture_error_set_to_error_ends_the_transaction() {
     assert_eq!(arrived(&mut application, &receiver), [id]);
 }
 
-// BUG: as above: on_capture_error = 'error' has no effect.
 #[test]
 fn an_error_at_the_commit_leaves_the_session_with_its_own_role_and_settings() {
     let (mut application, _receiver, _) = riverside(&[("webhook_delivery.on_capture_error", "error")]);

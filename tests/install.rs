@@ -33,7 +33,6 @@ fn a_server_that_does_not_preload_the_library_says_which_line_to_add_where() {
     assert!(hint.contains("restart the server"), "{hint}");
 }
 
-// BUG: test_webhook()'s `follow` names webhook_deliveries without its schema.
 #[test]
 fn the_public_objects_go_to_the_schema_that_is_asked_for() {
     let receiver = Receiver::start(|_| Reply::ok());
@@ -73,7 +72,6 @@ const MEMBERS: &str = "create temporary view member as
     where deptype = 'e' and refclassid = 'pg_extension'::regclass
       and refobjid = (select oid from pg_extension where extname = 'webhook_delivery')";
 
-// BUG: the schema and the functions written in Rust have no COMMENT.
 #[test]
 fn every_object_and_column_says_what_it_is() {
     let (_cluster, mut client) = with_extension();

@@ -185,7 +185,6 @@ fn an_upsert_changes_the_secret_only_where_it_gives_one() {
     );
 }
 
-// BUG: a stashed secret with the same last four characters is taken for the secret of an upsert.
 #[test]
 fn an_insert_that_does_nothing_leaves_the_secret_of_the_endpoint_that_is_there() {
     let (mut application, receiver) = application();
