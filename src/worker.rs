@@ -321,7 +321,7 @@ fn start_pool() -> Pool {
                 pgrx::function_name!(),
             )
             .set_hint(
-                "Check webhook_delivery.ca_file and webhook_delivery.pool_size; the worker tries again every second.",
+                "Check webhook_delivery.ca_file and webhook_delivery.pool_size; the worker tries again, at first after a second.",
             )
             .report(PgLogLevel::ERROR);
             unreachable!("an ERROR does not return")

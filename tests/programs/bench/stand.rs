@@ -55,6 +55,33 @@ impl Stand {
         }
     }
 
+    /// Leaves so many of the endpoints active.
+    pub fn activate_endpoints(&self, count: i32) {
+        self.cluster.execute(&format!(
+            "update webhook_endpoints as endpoint set is_active = numbered.number <= {count}
+             from (select id, row_number() over (order by id) as number from webhook_endpoints) as numbered
+             where endpoint.id = numbered.id"
+        ));
+    }
+
+    /// Nothing is delivered from now on.
+    pub fn stop_worker(&self) {
+        self.wait_until_queue_is_empty();
+        self.cluster.execute("alter system set webhook_delivery.databases = ''");
+        self.cluster.execute("select pg_reload_conf()");
+        let mut session = self.connect();
+        wait_until("the worker's end", webhook_harness::DEADLINE, || {
+            let stopped: bool = session
+                .query_one(
+                    "select not exists (select from pg_stat_activity where backend_type = 'webhook_delivery worker')",
+                    &[],
+                )
+                .expect("pg_stat_activity is readable")
+                .get(0);
+            stopped.then_some(())
+        });
+    }
+
     pub fn wait_until_queue_is_empty(&self) {
         let mut session = self.connect();
         wait_until("an empty queue", webhook_harness::DEADLINE, || {
