@@ -1,32 +1,26 @@
 //! What is in this extension, and in which order does a delivery pass through it?
 //!
-//! | step | file |
+//! | step | room |
 //! |---|---|
-//! | a row changes, its key is noted, the event is built before the commit | `capture.rs`, `sql/capture.sql` |
-//! | event and queue rows are written | `sql/fan_out.sql` |
-//! | the commit wakes the worker | `wake.rs` |
-//! | the launcher has started a worker in each database | `launcher.rs` |
-//! | the worker's life: signals, waiting, its turn | `worker.rs`, `process.rs` |
-//! | what is due goes to the pool, endpoint by endpoint | `intake.rs`, `queue.rs` |
-//! | a thread signs and sends | the crate `webhook_sender` |
-//! | finished attempts are recorded | `record.rs`, `queue.rs` |
+//! | a row changes, its key is noted, the event is built before the commit | `capture/`, `sql/capture/` |
+//! | event and queue rows are written | `sql/capture/fan_out.sql` |
+//! | the commit wakes the worker | `server/wake.rs` |
+//! | the launcher has started a worker in each database | `server/launcher.rs` |
+//! | the worker's life: signals, waiting, its turn | `delivery/worker.rs`, `server/process.rs` |
+//! | what is due goes to the pool, endpoint by endpoint | `delivery/intake.rs`, `delivery/queue.rs`, `sql/delivery/` |
+//! | a thread signs and sends | `sender/`, a crate of its own: it links without Postgres |
+//! | finished attempts are recorded | `delivery/record.rs`, `delivery/queue.rs` |
 //!
-//! Beside the way: `settings.rs` (GUCs), `endpoint.rs` (what a customer writes is checked, the secret is put away),
+//! Beside the way: `server/settings.rs` (GUCs), `endpoint/` (what a customer writes is checked, the secret is put away),
 //! `ids.rs` (time-ordered uuids).
 
 use pgrx::prelude::*;
 
 mod capture;
+mod delivery;
 mod endpoint;
 mod ids;
-mod intake;
-mod launcher;
-mod process;
-mod queue;
-mod record;
-mod settings;
-mod wake;
-mod worker;
+mod server;
 
 pgrx::pg_module_magic!(name, version);
 
@@ -44,11 +38,11 @@ pub extern "C-unwind" fn _PG_init() {
     if !preloading {
         refuse_to_load_late();
     }
-    settings::define();
-    wake::init();
+    server::settings::define();
+    server::wake::init();
     capture::init();
     endpoint::init();
-    launcher::register();
+    server::launcher::register();
 }
 
 /// Shared memory and the launcher exist only from the server's start: without them events would be queued and never sent.
@@ -73,9 +67,9 @@ fn refuse_to_load_late() {
 extension_sql_file!("../sql/event_types.sql", name = "event_types", requires = [uuid_v7, uuid_v7_time]);
 extension_sql_file!("../sql/endpoints.sql", name = "endpoints", requires = ["event_types"]);
 extension_sql_file!("../sql/storage.sql", name = "storage", requires = ["endpoints"]);
-extension_sql_file!("../sql/fan_out.sql", name = "fan_out", requires = ["storage"]);
-extension_sql_file!("../sql/capture.sql", name = "capture", requires = ["fan_out"]);
-extension_sql_file!("../sql/install_triggers.sql", name = "install_triggers", requires = ["capture"]);
+extension_sql_file!("../sql/capture/fan_out.sql", name = "fan_out", requires = ["storage"]);
+extension_sql_file!("../sql/capture/build.sql", name = "capture", requires = ["fan_out"]);
+extension_sql_file!("../sql/capture/install_triggers.sql", name = "install_triggers", requires = ["capture"]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["install_triggers"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);

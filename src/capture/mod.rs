@@ -141,10 +141,13 @@ impl Statements {
         use pg_sys::BuiltinOid::*;
         Ok(Self {
             any_interest: client
-                .prepare(include_str!("../sql/capture/any_interest.sql"), &[UUIDARRAYOID.into(), TEXTARRAYOID.into()])?
+                .prepare(
+                    include_str!("../../sql/capture/any_interest.sql"),
+                    &[UUIDARRAYOID.into(), TEXTARRAYOID.into()],
+                )?
                 .keep(),
             capture: client
-                .prepare_mut(include_str!("../sql/capture/capture.sql"), &[TEXTOID.into(), UUIDARRAYOID.into()])?
+                .prepare_mut(include_str!("../../sql/capture/capture.sql"), &[TEXTOID.into(), UUIDARRAYOID.into()])?
                 .keep(),
         })
     }

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, RetrySchedule};
 
+use super::intake::Intake;
+use super::queue::{Orphan, Outcomes, id_datum, postgres_micros};
 use crate::ids::timestamp;
-use crate::intake::Intake;
-use crate::queue::{Orphan, Outcomes, id_datum, postgres_micros};
 
 /// Turns finished attempts into what is recorded of them, and leads the reading back to those that are to be tried again.
 /// What belongs to no known delivery is left out: the extension was dropped while its request was under way.

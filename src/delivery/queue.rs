@@ -62,7 +62,7 @@ pub struct Orphan {
     pub event_type: String,
 }
 
-/// How an attempt ended, as columns of `sql/worker/record.sql`.
+/// How an attempt ended, as columns of `sql/delivery/record.sql`.
 #[derive(Default)]
 pub struct Outcomes {
     pub due_at: Vec<TimestampWithTimeZone>,
@@ -106,13 +106,18 @@ impl Statements {
                 )
             };
             Ok(Self {
-                read_due: read(include_str!("../sql/worker/read_due.sql"), UUIDARRAYOID.into())?.keep(),
-                read_due_of_endpoint: read(include_str!("../sql/worker/read_due_of_endpoint.sql"), UUIDOID.into())?
+                read_due: read(include_str!("../../sql/delivery/read_due.sql"), UUIDARRAYOID.into())?.keep(),
+                read_due_of_endpoint: read(
+                    include_str!("../../sql/delivery/read_due_of_endpoint.sql"),
+                    UUIDOID.into(),
+                )?
+                .keep(),
+                next_due: client
+                    .prepare(include_str!("../../sql/delivery/next_due.sql"), &[TIMESTAMPTZOID.into()])?
                     .keep(),
-                next_due: client.prepare(include_str!("../sql/worker/next_due.sql"), &[TIMESTAMPTZOID.into()])?.keep(),
                 record: client
                     .prepare_mut(
-                        include_str!("../sql/worker/record.sql"),
+                        include_str!("../../sql/delivery/record.sql"),
                         &[
                             TIMESTAMPTZARRAYOID.into(),
                             UUIDARRAYOID.into(),
@@ -132,9 +137,9 @@ impl Statements {
                         ],
                     )?
                     .keep(),
-                has_deleted: client.prepare(include_str!("../sql/worker/has_deleted.sql"), &[])?.keep(),
-                orphans: client.prepare(include_str!("../sql/worker/orphans.sql"), &[INT4OID.into()])?.keep(),
-                swept: client.prepare_mut(include_str!("../sql/worker/swept.sql"), &[])?.keep(),
+                has_deleted: client.prepare(include_str!("../../sql/delivery/has_deleted.sql"), &[])?.keep(),
+                orphans: client.prepare(include_str!("../../sql/delivery/orphans.sql"), &[INT4OID.into()])?.keep(),
+                swept: client.prepare_mut(include_str!("../../sql/delivery/swept.sql"), &[])?.keep(),
                 create_partitions: client.prepare_mut("select webhook_delivery.create_partitions()", &[])?.keep(),
             })
         })

@@ -92,7 +92,7 @@ mod webhook_delivery {
     /// where `allow_http` is on), no host, user name or password in it, white space.
     #[pg_extern(stable, strict)]
     fn normal_url(url: &str) -> Option<String> {
-        match super::normal_url(url, crate::settings::allow_http()) {
+        match super::normal_url(url, crate::server::settings::allow_http()) {
             Ok(normal) => Some(normal),
             Err((message, hint)) => {
                 refuse(message, hint);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker};
 use pgrx::prelude::*;
 
-use crate::{process, settings, wake};
+use super::{process, settings, wake};
 
 /// A worker that ended is started again after this time at the earliest.
 const RESTART_DELAY: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use pgrx::spi::SpiResult;
 use uuid::Uuid;
 use webhook_sender::{Job, Pool, Waiting};
 
-use crate::queue::{DueRow, Orphan, Position, Statements, Task};
+use super::queue::{DueRow, Orphan, Position, Statements, Task};
 
 /// Deliveries waiting in memory at most, over all endpoints.
 const CAPACITY: usize = 4096;

@@ -12,10 +12,11 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 use webhook_sender::{Attempt, Pool, PoolConfig};
 
-use crate::intake::Intake;
-use crate::queue::{Orphan, Statements, postgres_micros};
-use crate::wake::MyBell;
-use crate::{process, record, settings};
+use super::intake::Intake;
+use super::queue::{Orphan, Statements, postgres_micros};
+use super::record;
+use crate::server::wake::MyBell;
+use crate::server::{process, settings};
 
 /// Finished attempts are gathered for so long before they are recorded: a commit for fifty costs little more than for one,
 /// and each takes its share of the disk from the commits of the users.

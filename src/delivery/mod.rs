@@ -1,0 +1,6 @@
+//! How does what is due reach its endpoint, and what became of it?
+
+mod intake;
+mod queue;
+mod record;
+mod worker;
