@@ -106,16 +106,16 @@ create table webhook_delivery.capture_errors (
 );
 
 comment on table webhook_delivery.capture_errors is
-    'Events that could not be built. The transaction that caused them was committed without them (webhook_delivery.on_capture_error = warn)';
-comment on column webhook_delivery.capture_errors.id is 'Counts up';
-comment on column webhook_delivery.capture_errors.occurred_at is 'When';
+    'Events that could not be built. The transaction that caused them was committed without them (webhook_delivery.on_capture_error = warn). webhook_delivery.capture_again(id) sends them after all';
+comment on column webhook_delivery.capture_errors.id is 'Counts up; what capture_again() takes';
+comment on column webhook_delivery.capture_errors.occurred_at is 'When it happened; "timestamp" in the body when the event is captured again';
 comment on column webhook_delivery.capture_errors.event_type is 'The event that was not sent';
-comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was';
+comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was; empty where the trigger could not read them';
 comment on column webhook_delivery.capture_errors.error_code is 'SQLSTATE';
-comment on column webhook_delivery.capture_errors.error_message is 'Message of the error';
+comment on column webhook_delivery.capture_errors.error_message is 'Message of the error. Where a transaction has very many different ones, further rows join the last';
 comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';
 comment on column webhook_delivery.capture_errors.hint is 'Its HINT';
-comment on column webhook_delivery.capture_errors.context is 'Where in the payload function it happened';
+comment on column webhook_delivery.capture_errors.context is 'In which functions and statements it happened';
 
 create table webhook_delivery.deleted_endpoints (
     endpoint_id uuid not null,

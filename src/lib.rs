@@ -68,8 +68,7 @@ extension_sql_file!("../sql/event_types.sql", name = "event_types", requires = [
 extension_sql_file!("../sql/endpoints.sql", name = "endpoints", requires = ["event_types"]);
 extension_sql_file!("../sql/storage.sql", name = "storage", requires = ["endpoints"]);
 extension_sql_file!("../sql/capture/fan_out.sql", name = "fan_out", requires = ["storage"]);
-extension_sql_file!("../sql/capture/build.sql", name = "capture", requires = ["fan_out"]);
-extension_sql_file!("../sql/capture/install_triggers.sql", name = "install_triggers", requires = ["capture"]);
+extension_sql_file!("../sql/capture/install_triggers.sql", name = "install_triggers", requires = ["fan_out"]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["install_triggers"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);

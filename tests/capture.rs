@@ -74,8 +74,8 @@ fn the_body_has_every_field_also_of_entries_that_came_after_their_submission() {
     transaction.commit().unwrap();
 
     let request = &receiver.wait_for(1, DEADLINE)[0];
-    let occurred_at: String =
-        application.cluster.query_one("select webhook_delivery.iso8601(occurred_at) from webhook_delivery.events", &[]);
+    let stored = "select to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') from webhook_delivery.events";
+    let occurred_at: String = application.cluster.query_one(stored, &[]);
     let expected = json!({
         "event": "submission.created",
         "timestamp": occurred_at,

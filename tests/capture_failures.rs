@@ -22,18 +22,17 @@ struct CaptureError {
     code: String,
     message: String,
     hint: Option<String>,
-    context: Option<String>,
 }
 
 fn capture_errors(application: &mut Application) -> Vec<CaptureError> {
-    let query = "select event_type, row_ids, error_code, error_message, hint, context from webhook_delivery.capture_errors order by id";
+    let query =
+        "select event_type, row_ids, error_code, error_message, hint from webhook_delivery.capture_errors order by id";
     let error = |row: &postgres::Row| CaptureError {
         event_type: row.get(0),
         row_ids: row.get(1),
         code: row.get(2),
         message: row.get(3),
         hint: row.get(4),
-        context: row.get(5),
     };
     application.client.query(query, &[]).unwrap().iter().map(error).collect()
 }
@@ -170,8 +169,6 @@ fn a_payload_that_cannot_be_built_costs_the_event_and_not_the_change() {
         assert_eq!(error.message, "column submitter.full_name does not exist");
         let hint = error.hint.as_deref().unwrap_or_default();
         assert!(hint.contains("\"submitter.fullname\""), "{hint}");
-        let context = error.context.as_deref().unwrap_or_default();
-        assert!(context.contains("submission_payload"), "{context}");
     }
     let warnings = warnings.lock().unwrap();
     let [warning] = warnings.as_slice() else { panic!("one warning, not {warnings:?}") };

@@ -183,7 +183,7 @@ fn install_triggers_attaches_what_it_can_and_says_what_is_missing() {
     let report = "select concat_ws(' ', table_name, trigger_name, result, detail) from webhook_delivery.install_triggers() order by 1";
     let entries = |operation: &str| {
         format!(
-            "submission_entries webhook_delivery_{operation} missing public.submission_entries has no column image_url, position."
+            "submission_entries webhook_delivery_{operation} unsuitable public.submission_entries: no column image_url, position."
         )
     };
     let expected = [
@@ -194,7 +194,7 @@ fn install_triggers_attaches_what_it_can_and_says_what_is_missing() {
         entries("update"),
         "submissions webhook_delivery_insert installed".to_owned(),
         "submissions webhook_delivery_update installed".to_owned(),
-        "users missing public.users has no column full_name.".to_owned(),
+        "users unsuitable public.users: no column full_name.".to_owned(),
     ];
     assert_eq!(list(&mut client, report), expected);
     // In a database that has nothing of it, nothing fails.

@@ -8,14 +8,15 @@ create function webhook_delivery.event_patterns(event_type text) returns text[]
 comment on function webhook_delivery.event_patterns(text) is
     'The entries of webhook_endpoints.events that an event of this type matches';
 
-create function webhook_delivery.fan_out(event_type text, auction_ids uuid[], payloads json[]) returns uuid
+create function webhook_delivery.fan_out(
+    event_type text, occurred_at timestamptz, auction_ids uuid[], payloads json[], out events_written bigint, out an_event_id uuid
+)
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
 declare
     moment constant timestamptz := clock_timestamp();
     patterns constant text[] := webhook_delivery.event_patterns(event_type);
-    event_id uuid;
 begin
     with event as materialized (
         select webhook_delivery.uuid_v7() as id, payload.auction_id, payload.data,
@@ -26,7 +27,7 @@ begin
         from unnest(auction_ids, payloads) as payload(auction_id, data)
     ), stored as (
         insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
-        select event.id, event.auction_id, fan_out.event_type, moment, event.data
+        select event.id, event.auction_id, fan_out.event_type, fan_out.occurred_at, event.data
         from event
         where event.endpoint_ids <> '{}'
         returning id
@@ -35,17 +36,16 @@ begin
         select moment, webhook_delivery.uuid_v7(), event.auction_id, unnest(event.endpoint_ids), event.id
         from event
     )
-    select stored.id into event_id from stored limit 1;
-    if event_id is not null then
+    select count(*), (array_agg(stored.id))[1] into events_written, an_event_id from stored;
+    if events_written > 0 then
         -- Where the worker has read past this moment when we commit, it goes back to it.
         perform webhook_delivery.wake(moment);
     end if;
-    return event_id;
 end
 $$;
 
-comment on function webhook_delivery.fan_out(text, uuid[], json[]) is
-    'Writes the events that at least one active endpoint wants, and a queue row for each of those endpoints; gives back the id of one event written, null where none was';
+comment on function webhook_delivery.fan_out(text, timestamptz, uuid[], json[]) is
+    'Writes the events that at least one active endpoint wants, and a queue row for each of those endpoints; gives back how many events were written, and the id of one of them';
 
 create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
     language plpgsql volatile security definer
@@ -64,7 +64,7 @@ begin
             hint = format('Add it to %s first. Known event types: %s.', '@extschema@.webhook_event_types'::regclass,
                 (select string_agg(known.event_type, ', ' order by known.event_type) from @extschema@.webhook_event_types as known));
     end if;
-    return webhook_delivery.fan_out(event, array[auction_id], array[data]);
+    return (select an_event_id from webhook_delivery.fan_out(event, clock_timestamp(), array[auction_id], array[data]));
 end
 $$;
 

@@ -1,6 +1,10 @@
-//! What makes this extension a good citizen of its server: settings, processes, and the wake-up between them.
+//! What makes this extension a good citizen of its server: settings, processes and the wake-up between them, and how it
+//! works inside a user's session: with whose rights, how long, and without ending his transaction.
 
+pub mod attempt;
 pub mod launcher;
+pub mod patience;
 pub mod process;
+pub mod rights;
 pub mod settings;
 pub mod wake;

@@ -169,6 +169,10 @@ pub fn poll_interval() -> Duration {
     Duration::from_millis(POLL_INTERVAL.get().unsigned_abs().into())
 }
 
+pub fn on_capture_error() -> OnCaptureError {
+    ON_CAPTURE_ERROR.get()
+}
+
 pub fn allow_http() -> bool {
     ALLOW_HTTP.get()
 }

@@ -1,0 +1,72 @@
+//! How is captured what could not be captured before?
+
+use pgrx::prelude::*;
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// Sends the events of a row of `capture_errors`, with the data that their rows have now, and removes it. What fails
+    /// again is a new row. Gives back how many events were written: none for rows that are gone or that nobody wants.
+    /// Unknown id: 02000; a row whose keys are not known: 55000.
+    #[pg_extern(volatile, strict)]
+    fn capture_again(error_id: i64) -> i64 {
+        super::capture_again(error_id)
+    }
+}
+
+use pgrx::datum::TimestampWithTimeZone;
+use uuid::Uuid;
+
+use super::build::Capture;
+use super::changes::Row;
+use crate::server::rights::Rights;
+
+/// A row of `capture_errors`.
+struct Owed {
+    occurred_at: TimestampWithTimeZone,
+    event_type: String,
+    rows: Vec<Row>,
+}
+
+fn capture_again(error_id: i64) -> i64 {
+    let owed = match take(error_id) {
+        Ok(Some(owed)) => owed,
+        Ok(None) => {
+            ereport!(
+                ERROR,
+                PgSqlErrorCode::ERRCODE_NO_DATA,
+                format!("there is no capture error {error_id}"),
+                "select id from webhook_delivery.capture_errors shows those that there are."
+            );
+        }
+        Err(problem) => pgrx::error!("webhook_delivery.capture_errors cannot be read: {problem}"),
+    };
+    if owed.rows.is_empty() {
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("of capture error {error_id} it is not known which rows it was about"),
+            "Send the event with webhook_delivery.emit(), and delete the row from webhook_delivery.capture_errors."
+        );
+    }
+    let mut capture = Capture::new(owed.occurred_at);
+    capture.build(&owed.event_type, owed.rows.into_iter());
+    let written = capture.written;
+    capture.failures.report(owed.occurred_at);
+    written
+}
+
+fn take(error_id: i64) -> pgrx::spi::SpiResult<Option<Owed>> {
+    let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
+    Spi::connect_mut(|client| {
+        let taken = client.update(include_str!("../../sql/capture/take_error.sql"), Some(1), &[error_id.into()])?;
+        let Some(row) = taken.into_iter().next() else { return Ok(None) };
+        let keys: Vec<pgrx::Uuid> = row.get(3)?.unwrap_or_default();
+        Ok(row.get(1)?.zip(row.get(2)?).map(|(occurred_at, event_type)| Owed {
+            occurred_at,
+            event_type,
+            rows: keys.iter().map(|key| Row { key: Uuid::from_bytes(*key.as_bytes()), auction_id: None }).collect(),
+        }))
+    })
+}

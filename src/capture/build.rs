@@ -1,0 +1,247 @@
+//! How do changed rows become events in the queue?
+//!
+//! The rows of an event are taken some at a time: their data is read with the rights of their table's owner, and written
+//! to the queue with those of ours. Each portion is a subtransaction, so that what fails costs no more than itself.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
+use uuid::Uuid;
+
+use super::changes::Row;
+use super::failures::Failures;
+use super::family::{FAMILIES, place_of};
+use crate::server::attempt::{Failure, attempt};
+use crate::server::rights::Rights;
+use crate::server::settings::{self, OnCaptureError};
+
+/// Rows of the first portion; how many the next ones have depends on how large their data is.
+const FIRST_PORTION: usize = 256;
+
+/// At most so many rows in one: with more than some 64 portions a transaction has more subtransactions than the server
+/// keeps in memory, and that slows everybody's snapshots.
+const LARGEST_PORTION: usize = 16_384;
+
+/// The data of one portion should have about so many bytes. It is in memory a few times over.
+const PORTION_BYTES: usize = 4 << 20;
+
+/// So many times in a transaction a portion that failed is halved, to find the rows that it fails for. After that it
+/// fails as a whole: where every one of a million rows fails, two million attempts would not make it better.
+const HALVINGS: usize = 512;
+
+/// The capture of one transaction.
+pub struct Capture {
+    on_error: OnCaptureError,
+    occurred_at: TimestampWithTimeZone,
+    portion: usize,
+    halvings: usize,
+    /// Events written.
+    pub written: i64,
+    pub failures: Failures,
+}
+
+/// What became of a portion.
+#[derive(Default)]
+struct Sent {
+    written: i64,
+    bytes: usize,
+}
+
+impl Capture {
+    pub fn new(occurred_at: TimestampWithTimeZone) -> Self {
+        Self {
+            on_error: settings::on_capture_error(),
+            occurred_at,
+            portion: FIRST_PORTION,
+            halvings: HALVINGS,
+            written: 0,
+            failures: Failures::default(),
+        }
+    }
+
+    /// Writes the events of these rows that somebody wants.
+    pub fn build(&mut self, event_type: &str, mut rows: impl Iterator<Item = Row>) {
+        loop {
+            let portion: Vec<Row> = rows.by_ref().take(self.portion).collect();
+            if portion.is_empty() {
+                break;
+            }
+            self.build_portion(event_type, &portion);
+        }
+    }
+
+    fn build_portion(&mut self, event_type: &str, rows: &[Row]) {
+        match self.send(event_type, rows) {
+            Ok(sent) => {
+                self.written += sent.written;
+                let fitting = if sent.bytes == 0 { LARGEST_PORTION } else { rows.len() * PORTION_BYTES / sent.bytes };
+                self.portion = fitting.clamp(1, LARGEST_PORTION).min(self.portion * 2);
+            }
+            Err(_) if rows.len() > 1 && self.halvings > 0 => {
+                self.halvings -= 1;
+                let (first, second) = rows.split_at(rows.len() / 2);
+                self.build_portion(event_type, first);
+                self.build_portion(event_type, second);
+            }
+            Err(failure) => self.failures.add(event_type, rows.iter().map(|row| row.key), failure),
+        }
+    }
+
+    fn send(&self, event_type: &str, rows: &[Row]) -> Result<Sent, Failure> {
+        let work = || {
+            let sent = Spi::connect_mut(|client| {
+                STATEMENTS.with_borrow_mut(|statements| send(client, statements, event_type, &self.occurred_at, rows))
+            });
+            sent.unwrap_or_else(|problem| pgrx::error!("webhook events could not be built: {problem}"))
+        };
+        match self.on_error {
+            OnCaptureError::Warn => attempt(work),
+            OnCaptureError::Error => Ok(work()),
+        }
+    }
+}
+
+thread_local! {
+    static STATEMENTS: RefCell<Statements> = RefCell::default();
+}
+
+/// Planned once per session.
+#[derive(Default)]
+struct Statements {
+    wanted: Option<OwnedPreparedStatement>,
+    payloads: [Option<OwnedPreparedStatement>; FAMILIES.len()],
+    fan_out: Option<OwnedPreparedStatement>,
+}
+
+fn send(
+    client: &mut SpiClient<'_>,
+    statements: &mut Statements,
+    event_type: &str,
+    occurred_at: &TimestampWithTimeZone,
+    rows: &[Row],
+) -> SpiResult<Sent> {
+    let keys = wanted(client, statements, event_type, rows)?;
+    if keys.is_empty() {
+        return Ok(Sent::default());
+    }
+    let Some(payloads) = Payloads::read(client, statements, event_type, keys)? else {
+        return Ok(Sent::default());
+    };
+    let _rights = rights_of_extension_owner();
+    let fan_out = match &mut statements.fan_out {
+        Some(known) => known,
+        unplanned => {
+            use pg_sys::BuiltinOid::*;
+            let types = [TEXTOID.into(), TIMESTAMPTZOID.into(), UUIDARRAYOID.into(), JSONARRAYOID.into()];
+            unplanned.insert(client.prepare_mut(include_str!("../../sql/capture/fan_out_rows.sql"), &types)?.keep())
+        }
+    };
+    let bytes = payloads.bytes();
+    let arguments = [event_type.into(), (*occurred_at).into(), payloads.auction_ids, payloads.data];
+    let written = client.update(&*fan_out, Some(1), &arguments)?.first().get_one()?.unwrap_or(0);
+    Ok(Sent { written, bytes })
+}
+
+/// Keys of the rows whose auction has an endpoint that wants the event, and of those whose auction is not known yet.
+fn wanted(
+    client: &SpiClient<'_>,
+    statements: &mut Statements,
+    event_type: &str,
+    rows: &[Row],
+) -> SpiResult<Vec<pgrx::Uuid>> {
+    let auction_ids: HashSet<Uuid> = rows.iter().filter_map(|row| row.auction_id).collect();
+    let mut wanted = HashSet::new();
+    if !auction_ids.is_empty() {
+        let _rights = rights_of_extension_owner();
+        let statement = match &mut statements.wanted {
+            Some(known) => known,
+            unplanned => {
+                use pg_sys::BuiltinOid::*;
+                let types = [UUIDARRAYOID.into(), TEXTOID.into()];
+                unplanned.insert(client.prepare(include_str!("../../sql/capture/wanted.sql"), &types)?.keep())
+            }
+        };
+        let auction_ids: Vec<pgrx::Uuid> = auction_ids.iter().map(to_datum).collect();
+        let found = client.select(&*statement, Some(1), &[auction_ids.into(), event_type.into()])?;
+        let found: Option<Vec<pgrx::Uuid>> = found.first().get_one()?;
+        wanted.extend(found.unwrap_or_default().iter().map(|id| Uuid::from_bytes(*id.as_bytes())));
+    }
+    let is_wanted = |row: &&Row| row.auction_id.is_none_or(|id| wanted.contains(&id));
+    Ok(rows.iter().filter(is_wanted).map(|row| to_datum(&row.key)).collect())
+}
+
+/// The data of some rows, as the server's own arrays: they go from one statement into the next as they are.
+struct Payloads<'a> {
+    auction_ids: DatumWithOid<'a>,
+    data: DatumWithOid<'a>,
+}
+
+impl<'a> Payloads<'a> {
+    /// With the rights of the owner of the rows' table; `None` where none of the rows is there any more.
+    fn read(
+        client: &SpiClient<'a>,
+        statements: &mut Statements,
+        event_type: &str,
+        keys: Vec<pgrx::Uuid>,
+    ) -> SpiResult<Option<Self>> {
+        let Some(place) = place_of(event_type) else {
+            ereport!(
+                ERROR,
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                format!("{event_type} is no event that a trigger can send"),
+                "Attach triggers with webhook_delivery.install_triggers(), and send events of your own with webhook_delivery.emit()."
+            );
+        };
+        let family = &FAMILIES[place];
+        let Some(_rights) = Rights::of_owner_of(family.table) else {
+            ereport!(
+                ERROR,
+                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                format!("relation public.{} does not exist", family.table.to_string_lossy()),
+                "Its rows are what the event is about."
+            );
+        };
+        let statement = match &mut statements.payloads[place] {
+            Some(known) => known,
+            unplanned => {
+                let sql = format!(
+                    "select array_agg(built.auction_id), array_agg(built.data) from ({}) as built",
+                    family.payload
+                );
+                unplanned.insert(client.prepare(sql.as_str(), &[pg_sys::BuiltinOid::UUIDARRAYOID.into()])?.keep())
+            }
+        };
+        let row = client.select(&*statement, Some(1), &[keys.into()])?.first();
+        let (auction_ids, data) = (row.get_datum_by_ordinal(1)?, row.get_datum_by_ordinal(2)?);
+        Ok(auction_ids.zip(data).map(|(auction_ids, data)| {
+            // SAFETY: the statement gives a uuid[] and a json[], which live until the connection to SPI ends.
+            unsafe {
+                Self {
+                    auction_ids: DatumWithOid::new(auction_ids, pg_sys::UUIDARRAYOID),
+                    data: DatumWithOid::new(data, pg_sys::JSONARRAYOID),
+                }
+            }
+        }))
+    }
+
+    fn bytes(&self) -> usize {
+        self.data.datum().map_or(0, |data| {
+            // SAFETY: an array that a query just made is a varlena in memory, not toasted.
+            unsafe { pgrx::varsize_any(data.sans_lifetime().cast_mut_ptr()) }
+        })
+    }
+}
+
+fn rights_of_extension_owner() -> Rights {
+    let Some(rights) = Rights::of_extension_owner() else {
+        ereport!(ERROR, PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "schema webhook_delivery does not exist");
+    };
+    rights
+}
+
+fn to_datum(id: &Uuid) -> pgrx::Uuid {
+    pgrx::Uuid::from_bytes(*id.as_bytes())
+}

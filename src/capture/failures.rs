@@ -1,0 +1,103 @@
+//! What becomes of events that could not be captured?
+
+use indexmap::IndexMap;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use crate::server::attempt::{Failure, attempt};
+use crate::server::rights::Rights;
+
+/// Rows of `capture_errors` that one transaction writes at most; what else fails joins the last of them.
+const CAUSES_AT_MOST: usize = 20;
+
+/// Rows that the WARNING names.
+const NAMED_AT_MOST: usize = 10;
+
+/// By event and cause, so that a million rows that fail alike are one row of `capture_errors`.
+#[derive(Default)]
+pub struct Failures(IndexMap<Cause, Failed>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Cause {
+    event_type: String,
+    code: String,
+    message: String,
+}
+
+struct Failed {
+    failure: Failure,
+    keys: Vec<Uuid>,
+}
+
+impl Failures {
+    /// `keys`: the rows that the event was to tell of; none where they are not known.
+    pub fn add(&mut self, event_type: &str, keys: impl Iterator<Item = Uuid>, failure: Failure) {
+        let cause =
+            Cause { event_type: event_type.to_owned(), code: failure.code.clone(), message: failure.message.clone() };
+        let is_full = self.0.len() >= CAUSES_AT_MOST;
+        let same_event = |known: &Cause| known.event_type == event_type;
+        let place = match self.0.get_index_of(&cause) {
+            Some(place) => place,
+            // Of another event its rows would be captured again as something that they are not.
+            None if is_full && let Some(place) = self.0.keys().rposition(same_event) => place,
+            None => self.0.insert_full(cause, Failed { failure, keys: Vec::new() }).0,
+        };
+        if let Some((_, failed)) = self.0.get_index_mut(place) {
+            failed.keys.extend(keys);
+        }
+    }
+
+    /// Writes them to `capture_errors` and warns the user, once. Neither can fail: an error here is a second warning.
+    pub fn report(self, occurred_at: TimestampWithTimeZone) {
+        let Some((cause, failed)) = self.0.first() else { return };
+        let rows: usize = self.0.values().map(|failed| failed.keys.len().max(1)).sum();
+        let message = if rows == 1 {
+            format!("webhook event {} was not sent: {}", cause.event_type, cause.message)
+        } else {
+            format!("{rows} webhook events were not sent; {} was not sent: {}", cause.event_type, cause.message)
+        };
+        let named: Vec<String> = failed.keys.iter().take(NAMED_AT_MOST).map(Uuid::to_string).collect();
+        let others =
+            if rows > named.len().max(1) { format!(" and {} more", rows - named.len()) } else { String::new() };
+        let warning = ErrorReport::new(failed.failure.known_code(), message, pgrx::function_name!())
+            .set_detail(format!("Rows: {}{others}.", named.join(", ")));
+        let hint = match attempt(|| self.record(occurred_at)) {
+            Ok(()) => {
+                "Your change is saved. See webhook_delivery.capture_errors; once the cause is gone, \
+                 webhook_delivery.capture_again(id) sends the events."
+            }
+            Err(problem) => {
+                pgrx::warning!("webhook_delivery.capture_errors could not be written: {}", problem.message);
+                "Your change is saved. There is no other trace of the event than this warning: send it again with \
+                 webhook_delivery.emit() once the cause is gone."
+            }
+        };
+        warning.set_hint(hint).report(PgLogLevel::WARNING);
+    }
+
+    fn record(&self, occurred_at: TimestampWithTimeZone) {
+        let Some(_rights) = Rights::of_extension_owner() else { return };
+        let written = Spi::connect_mut(|client| {
+            for (cause, Failed { failure, keys }) in &self.0 {
+                let keys: Vec<pgrx::Uuid> = keys.iter().map(|key| pgrx::Uuid::from_bytes(*key.as_bytes())).collect();
+                let arguments = [
+                    occurred_at.into(),
+                    cause.event_type.as_str().into(),
+                    keys.into(),
+                    cause.code.as_str().into(),
+                    cause.message.as_str().into(),
+                    failure.detail.as_deref().into(),
+                    failure.hint.as_deref().into(),
+                    failure.context.as_deref().into(),
+                ];
+                client.update(include_str!("../../sql/capture/record_error.sql"), None, &arguments)?;
+            }
+            Ok::<_, pgrx::spi::SpiError>(())
+        });
+        if let Err(problem) = written {
+            pgrx::error!("{problem}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How does something fail without ending the user's transaction?
+
+use std::ffi::{CStr, c_void};
+use std::panic::AssertUnwindSafe;
+
+use pgrx::PgTryBuilder;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::prelude::*;
+
+/// An SQL error, as a value: what a user would have read of it.
+#[derive(Debug)]
+pub struct Failure {
+    /// SQLSTATE, also one of the application's own that no list knows.
+    pub code: String,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    /// In which functions it happened.
+    pub context: Option<String>,
+}
+
+impl Failure {
+    /// The SQLSTATE among those that have a name; `internal_error` for any other.
+    pub fn known_code(&self) -> PgSqlErrorCode {
+        let packed = (0..)
+            .zip(self.code.bytes())
+            .map(|(place, digit)| i32::from(digit.wrapping_sub(b'0') & 0x3f) << (6 * place));
+        PgSqlErrorCode::from(packed.sum::<i32>())
+    }
+
+    /// Ends the transaction with it.
+    pub fn raise(self) -> ! {
+        let mut report = ErrorReport::new(self.known_code(), self.message, pgrx::function_name!());
+        if let Some(detail) = self.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+}
+
+/// Runs `work` in a subtransaction. Where it fails all that it did is undone, and the error comes back as a value; only
+/// when somebody cancels the statement the error goes on: that is not a failure but a wish.
+pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+    // SAFETY: as PL/pgSQL does for a block with an EXCEPTION clause; context and owner are put back after the subtransaction.
+    let (memory, resources) = unsafe {
+        let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::CurrentMemoryContext = before.0;
+        before
+    };
+    let mut witness = Witness::default();
+    let outcome = witness
+        .watch(|| PgTryBuilder::new(AssertUnwindSafe(|| Ok(work()))).catch_others(Err).catch_rust_panic(Err).execute());
+    // SAFETY: the subtransaction begun above is the current one: whatever `work` began has ended with it.
+    unsafe {
+        match outcome {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
+        pg_sys::CurrentMemoryContext = memory;
+        pg_sys::CurrentResourceOwner = resources;
+    }
+    outcome.map_err(|error| witness.failure(error))
+}
+
+/// Sees errors while they are raised, because what pgrx hands on lacks their context and any SQLSTATE that it does not know.
+#[derive(Default)]
+struct Witness {
+    code: Option<String>,
+    context: Option<String>,
+    was_cancelled: bool,
+}
+
+impl Witness {
+    fn watch<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        // SAFETY: the entry is in the list only while this frame lives, whose value outlives it.
+        unsafe {
+            let mut entry = pg_sys::ErrorContextCallback {
+                previous: pg_sys::error_context_stack,
+                callback: Some(witness_error),
+                arg: std::ptr::from_mut(self).cast(),
+            };
+            pg_sys::error_context_stack = &mut entry;
+            let result = work();
+            pg_sys::error_context_stack = entry.previous;
+            result
+        }
+    }
+
+    fn failure(self, error: CaughtError) -> Failure {
+        if self.was_cancelled {
+            error.rethrow();
+        }
+        let (CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. }) = error;
+        let code = match self.code {
+            Some(code) => code,
+            // Raised by ourselves, not by the server.
+            None => sqlstate(report.sql_error_code() as i32),
+        };
+        Failure {
+            code,
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+            hint: report.hint().map(str::to_owned),
+            context: self.context,
+        }
+    }
+}
+
+unsafe extern "C-unwind" {
+    // Not pgrx's, which would turn an error in here into a panic that unwinds through the server's frames.
+    fn CopyErrorData() -> *mut pg_sys::ErrorData;
+    fn FreeErrorData(error: *mut pg_sys::ErrorData);
+}
+
+/// Called by the server for every error and every notice raised while `Witness::watch` runs, after the callbacks of
+/// everything inside it.
+unsafe extern "C-unwind" fn witness_error(witness: *mut c_void) {
+    // SAFETY: the pointer is that of a `Witness` whose `watch` has not returned. The copy is taken outside of the context
+    // in which errors are made, and what is kept of it is Rust's own.
+    unsafe {
+        let witness = &mut *witness.cast::<Witness>();
+        let error_context = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext = pg_sys::TopTransactionContext;
+        let error = CopyErrorData();
+        if (*error).elevel >= PgLogLevel::ERROR as i32 {
+            witness.code = Some(sqlstate((*error).sqlerrcode));
+            witness.context = text((*error).context);
+            // The same code raised by a function of the application is a failure like any other.
+            witness.was_cancelled = (*error).sqlerrcode == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32
+                && text((*error).funcname).as_deref() == Some("ProcessInterrupts");
+        }
+        FreeErrorData(error);
+        pg_sys::CurrentMemoryContext = error_context;
+    }
+}
+
+/// # Safety
+/// Null, or a NUL-terminated text.
+unsafe fn text(pointer: *const std::ffi::c_char) -> Option<String> {
+    // SAFETY: as the caller promises.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
+}
+
+/// The five characters of an SQLSTATE, which Postgres packs six bits each.
+fn sqlstate(packed: i32) -> String {
+    (0..5).map(|place| char::from((((packed >> (6 * place)) & 0x3f) + i32::from(b'0')) as u8)).collect()
+}

@@ -1,0 +1,135 @@
+//! With whose rights, and under which settings, do our own statements run inside a user's session?
+//!
+//! A user who changes a row has no rights on the queue, and the queue's owner must not run what the user wrote. So there
+//! are two roles to act as, each for its own tables: the extension's owner, and the owner of an application's table.
+
+use std::ffi::CStr;
+
+use pgrx::prelude::*;
+
+/// While it lives, this session acts as another role. An error ends the (sub)transaction, and that gives the role back too.
+pub struct Rights {
+    user: pg_sys::Oid,
+    security_context: i32,
+    is_read_only: bool,
+    settings: Settings,
+}
+
+impl Rights {
+    /// Those of whoever ran CREATE EXTENSION, for our own tables; `None` where the extension is gone. Writes also in a
+    /// transaction that the user has made read-only after he wrote: what he wrote is still to be told.
+    pub fn of_extension_owner() -> Option<Self> {
+        Some(Self::take(extension_owner()?, 0, false))
+    }
+
+    /// Those of the owner of `public.<table>`, for reading the application's tables; `None` where there is no such table.
+    ///
+    /// Views, casts and functions that the application's tables bring along run with no more rights than their owner has,
+    /// and, as in the refresh of a materialized view, can neither leave something behind in the session nor write.
+    pub fn of_owner_of(table: &CStr) -> Option<Self> {
+        let relation = public_relation(table)?;
+        let owner = attribute(pg_sys::SysCacheIdentifier::RELOID, relation, pg_sys::Anum_pg_class_relowner)?;
+        Some(Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION, true))
+    }
+
+    fn take(role: pg_sys::Oid, restriction: u32, is_read_only: bool) -> Self {
+        // SAFETY: plain reads and writes of this session's state; `drop` puts back what is saved here.
+        unsafe {
+            let (mut user, mut security_context) = (pg_sys::InvalidOid, 0);
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut security_context);
+            let taken = Self { user, security_context, is_read_only: pg_sys::XactReadOnly, settings: Settings::open() };
+            pg_sys::SetUserIdAndSecContext(
+                role,
+                security_context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | restriction) as i32,
+            );
+            pg_sys::XactReadOnly = is_read_only;
+            taken
+        }
+    }
+}
+
+impl Drop for Rights {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // An SQL error is on its way out: the abort resets all of it, in its own order.
+            return;
+        }
+        self.settings.close();
+        // SAFETY: these are the values that `take` found.
+        unsafe {
+            pg_sys::SetUserIdAndSecContext(self.user, self.security_context);
+            pg_sys::XactReadOnly = self.is_read_only;
+        }
+    }
+}
+
+/// A level of settings: what is set in it is undone when it is closed, as the SET clause of a function is.
+struct Settings(i32);
+
+impl Settings {
+    fn open() -> Self {
+        // SAFETY: a counter; the level is closed by `close`, or by the abort of the transaction.
+        let level = Self(unsafe { pg_sys::NewGUCNestLevel() });
+        // Nobody can put anything into these schemas that we would find under a name we meant otherwise.
+        set_locally(c"search_path", c"pg_catalog, pg_temp");
+        // A policy that hides rows from their own table's owner would make events vanish: an error says so instead.
+        set_locally(c"row_security", c"off");
+        // The user's patience is with his own statements. Ours wait for a lock as long as they must: giving up loses the event.
+        set_locally(c"lock_timeout", c"0");
+        // Planning a payload anew for each transaction would cost several times what running it does.
+        set_locally(c"plan_cache_mode", c"force_generic_plan");
+        level
+    }
+
+    fn close(&self) {
+        // SAFETY: the level that `open` opened.
+        unsafe { pg_sys::AtEOXact_GUC(false, self.0) };
+    }
+}
+
+fn set_locally(name: &CStr, value: &CStr) {
+    // SAFETY: NUL-terminated texts that guc.c copies; a level is open.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// The relation of the application with this name; `None` where there is none.
+pub fn public_relation(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: look-ups by NUL-terminated names, inside a transaction.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"public".as_ptr(), true);
+        let relation = pg_sys::get_relname_relid(name.as_ptr(), schema);
+        (relation != pg_sys::InvalidOid).then_some(relation)
+    }
+}
+
+fn extension_owner() -> Option<pg_sys::Oid> {
+    // SAFETY: a look-up by a NUL-terminated name, inside a transaction.
+    let schema = unsafe { pg_sys::get_namespace_oid(c"webhook_delivery".as_ptr(), true) };
+    attribute(pg_sys::SysCacheIdentifier::NAMESPACEOID, schema, pg_sys::Anum_pg_namespace_nspowner)
+}
+
+/// An attribute of type oid that is never null, of the catalogue's row with this oid; `None` where there is no such row.
+fn attribute(cache: pg_sys::SysCacheIdentifier::Type, object: pg_sys::Oid, number: u32) -> Option<pg_sys::Oid> {
+    // SAFETY: inside a transaction; the tuple is released after its attribute was copied.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(cache as i32, object.into());
+        if tuple.is_null() {
+            return None;
+        }
+        let mut is_null = false;
+        let value = pg_sys::SysCacheGetAttr(cache as i32, tuple, number as i16, &mut is_null);
+        pg_sys::ReleaseSysCache(tuple);
+        Some(pg_sys::Oid::from(value.value() as u32))
+    }
+}
