@@ -77,7 +77,7 @@ impl Capture {
         match self.send(event_type, rows) {
             Ok(sent) => {
                 self.written += sent.written;
-                let fitting = if sent.bytes == 0 { LARGEST_PORTION } else { rows.len() * PORTION_BYTES / sent.bytes };
+                let fitting = (rows.len() * PORTION_BYTES).checked_div(sent.bytes).unwrap_or(LARGEST_PORTION);
                 self.portion = fitting.clamp(1, LARGEST_PORTION).min(self.portion * 2);
             }
             Err(_) if rows.len() > 1 && self.halvings > 0 => {

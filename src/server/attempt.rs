@@ -53,8 +53,12 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
         before
     };
     let mut witness = Witness::default();
-    let outcome = witness
-        .watch(|| PgTryBuilder::new(AssertUnwindSafe(|| Ok(work()))).catch_others(Err).catch_rust_panic(Err).execute());
+    let outcome = witness.watch(|| {
+        PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
+            .catch_others(|error| Err(Box::new(error)))
+            .catch_rust_panic(|error| Err(Box::new(error)))
+            .execute()
+    });
     // SAFETY: the subtransaction begun above is the current one: whatever `work` began has ended with it.
     unsafe {
         match outcome {
@@ -64,7 +68,7 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
         pg_sys::CurrentMemoryContext = memory;
         pg_sys::CurrentResourceOwner = resources;
     }
-    outcome.map_err(|error| witness.failure(error))
+    outcome.map_err(|error| witness.failure(*error))
 }
 
 /// Sees errors while they are raised, because what pgrx hands on lacks their context and any SQLSTATE that it does not know.

@@ -1,0 +1,111 @@
+//! Does a transaction stay one that a server can bear, however many rows it changes?
+
+use std::fs;
+
+use postgres::{Client, NoTls};
+use uuid::Uuid;
+use webhook_harness::{Application, DEADLINE, Receiver, Reply, sample};
+
+/// More than a few portions, and few enough for a test of seconds. What it costs for a million is in the README.
+const ROWS: i64 = 100_000;
+
+fn insert_rows(client: &mut Client, rows: i64) {
+    let insert =
+        "insert into public.submissions (auction_id, location_id) select $1, $2 from generate_series(1, $3::bigint)";
+    assert_eq!(client.execute(insert, &[&sample::RIVERSIDE, &sample::NORTH_LOT, &rows]).unwrap(), rows as u64);
+}
+
+/// The memory that is the backend's own, at its peak so far, in MiB: without the server's shared memory, which it maps.
+fn peak_memory(client: &mut Client) -> u64 {
+    let pid: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the backend lives");
+    let kib = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells");
+        line.trim().trim_end_matches("kB").trim().parse().expect("a number")
+    };
+    kib("VmHWM:").saturating_sub(kib("RssShmem:")) / 1024
+}
+
+#[test]
+fn every_row_of_a_large_insert_is_delivered_once_and_the_session_stays_small() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[("shared_buffers", "32MB")]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["submission.created"]);
+    let mut user = application.cluster.connect();
+    insert_rows(&mut user, ROWS);
+    // Some 60 bytes a row and a few portions of 4 MB; the rest is a backend's own.
+    let peak = peak_memory(&mut user);
+    assert!(peak < 120, "the session had {peak} MiB");
+    receiver.wait_for_distinct(ROWS as usize, DEADLINE * 4);
+    application.settle();
+    let delivered = "select count(distinct event.data ->> 'id') from webhook_deliveries as delivery
+        join webhook_delivery.events as event on event.id = delivery.event_id
+        where delivery.status = 'success' and delivery.endpoint_id = $1";
+    let delivered: i64 = application.client.query_one(delivered, &[&endpoint.id]).unwrap().get(0);
+    assert_eq!(delivered, ROWS);
+}
+
+#[test]
+fn where_every_row_fails_there_are_one_warning_and_few_capture_errors_from_which_all_are_captured_again() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["submission.created"]);
+    // A message of its own for each row.
+    let fail = "alter table public.locations rename to lots;
+        create table public.switch (is_broken boolean); insert into public.switch values (true);
+        create function public.lot_name(name text) returns text language plpgsql volatile as $$
+        begin
+            if (select is_broken from public.switch) then raise exception 'no % today', gen_random_uuid(); end if;
+            return name;
+        end $$;
+        create view public.locations as select id, auction_id, public.lot_name(name) as name from public.lots";
+    application.client.batch_execute(fail).unwrap();
+    let warnings = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = std::sync::Arc::clone(&warnings);
+    let mut config = application.cluster.config();
+    config.notice_callback(move |notice| heard.lock().unwrap().push(notice.message().to_owned()));
+    let mut user = config.connect(NoTls).unwrap();
+    insert_rows(&mut user, 5_000);
+    assert_eq!(application.count("select count(*) from public.submissions"), 5_000);
+    let warnings = warnings.lock().unwrap();
+    let [warning] = warnings.as_slice() else { panic!("one warning, not {}", warnings.len()) };
+    assert!(
+        warning.starts_with("5000 webhook events were not sent; submission.created was not sent: no "),
+        "{warning}"
+    );
+    let errors = application.client.query("select row_ids from webhook_delivery.capture_errors", &[]).unwrap();
+    assert!((1..=20).contains(&errors.len()), "{} rows", errors.len());
+    let mut ids: Vec<Uuid> = errors.iter().flat_map(|row| row.get::<_, Vec<Uuid>>(0)).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 5_000, "each row is named once");
+
+    application.client.batch_execute("update public.switch set is_broken = false").unwrap();
+    let again = "select sum(webhook_delivery.capture_again(id))::bigint from webhook_delivery.capture_errors";
+    assert_eq!(application.count(again), 5_000);
+    receiver.wait_for_distinct(5_000, DEADLINE);
+    assert_eq!(application.count("select count(*) from webhook_delivery.capture_errors"), 0);
+}
+
+#[test]
+fn a_loop_that_rolls_back_to_a_savepoint_for_each_row_does_not_grow_slower_with_each() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["submission.created"]);
+    // With 20,000 rows noted before it, each rollback looks only at what it takes back.
+    let mut transaction = application.client.transaction().unwrap();
+    let insert = "insert into public.submissions (auction_id) select $1 from generate_series(1, 20000)";
+    transaction.execute(insert, &[&sample::RIVERSIDE]).unwrap();
+    let rolled_back = format!(
+        "do $$ begin for i in 1..2000 loop
+            begin
+                insert into public.submissions (auction_id) values ('{}');
+                raise exception 'no';
+            exception when others then null; end;
+        end loop; end $$",
+        sample::RIVERSIDE
+    );
+    transaction.batch_execute(&rolled_back).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(application.count("select count(*) from webhook_delivery.events"), 20_000);
+}
