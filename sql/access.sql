@@ -4,37 +4,13 @@ create function webhook_delivery.is_operator() returns boolean
     language sql stable
     set search_path = pg_catalog, pg_temp
     as $$
-    -- Not current_user: inside a SECURITY DEFINER function that is its owner, whoever called it.
     select pg_catalog.pg_has_role(caller.oid, private.nspowner, 'usage') or caller.rolbypassrls
     from pg_catalog.pg_roles as caller, pg_catalog.pg_namespace as private
-    where private.nspname = 'webhook_delivery'
-        and caller.rolname = coalesce(nullif(pg_catalog.current_setting('role'), 'none')::name, session_user)
+    where private.nspname = 'webhook_delivery' and caller.rolname = current_user
     $$;
 
 comment on function webhook_delivery.is_operator() is
-    'Whether the caller has the rights of the extension''s owner or bypasses row-level security, and so sees every auction';
-
-create function webhook_delivery.is_auction_admin(auction_id uuid) returns boolean
-    language plpgsql stable security definer
-    set search_path = pg_catalog, pg_temp
-    as $$
-declare
-    claims json := nullif(current_setting('request.jwt.claims', true), '')::json;
-begin
-    return exists (
-        select from public.auction_members as member
-        where member.auction_id = is_auction_admin.auction_id
-          and member.user_id::text = claims ->> 'sub'
-          and member.role in ('owner', 'admin'));
-exception
-    when undefined_table or undefined_column then
-        -- An application without this table has said nothing about who administers an auction: nobody does.
-        return false;
-end
-$$;
-
-comment on function webhook_delivery.is_auction_admin(uuid) is
-    'The built-in access check: whether auction_members names the sub of request.jwt.claims as owner or admin of the auction';
+    'Whether the current role has the rights of the extension''s owner or bypasses row-level security, and so sees every auction';
 
 create function webhook_delivery.has_access(auction_id uuid) returns boolean
     language plpgsql stable

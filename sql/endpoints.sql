@@ -24,7 +24,7 @@ comment on column @extschema@.webhook_endpoints.auction_id is 'The auction whose
 comment on column @extschema@.webhook_endpoints.url is 'Where to POST: https only (http where webhook_delivery.allow_http is on), no user name or password in it, at most 2,000 characters. Kept in its normal form, which is what is called';
 comment on column @extschema@.webhook_endpoints.events is 'Event types wanted: exact names, a whole family (submission.*), or * for all';
 comment on column @extschema@.webhook_endpoints.secret is
-    'Write: the signing secret, 16 to 256 characters. Left out, one is generated and returned once by INSERT … RETURNING. Read: a hint, its last four characters';
+    'Write: the signing secret, 16 to 256 characters. Left out, one is generated, and INSERT … RETURNING generated_secret(webhook_endpoints) gives it this once. Read: a hint, its last four characters';
 comment on column @extschema@.webhook_endpoints.is_active is 'false: new events are not queued for it, and what is queued waits until it is true again';
 comment on column @extschema@.webhook_endpoints.description is 'The customer''s own note';
 comment on column @extschema@.webhook_endpoints.created_at is 'When the endpoint was created';
@@ -108,10 +108,6 @@ create function webhook_delivery.endpoint_before_write() returns trigger
 declare
     stored text;
 begin
-    if tg_op = 'INSERT' and new.secret like '…____' and pg_has_role(session_user, current_user, 'member') then
-        -- A dump brings rows that were checked when they were first written; their secrets follow in a table of their own.
-        return new;
-    end if;
     if tg_op = 'UPDATE' then
         if new.id is distinct from old.id or new.auction_id is distinct from old.auction_id then
             raise exception using
@@ -130,9 +126,11 @@ begin
     end if;
 
     if tg_op = 'UPDATE' then
-        -- An upsert comes here first as INSERT; what that left in the row is the sign that its secret is meant.
-        if new.secret = webhook_delivery.stashed_row_form(new.id) then
-            new.secret := webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id));
+        -- An upsert comes here first as INSERT. What that left in the row is the sign that its secret is meant, unless it is
+        -- what the row had anyway: then only a secret that was given is.
+        if new.secret = webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id))
+            and (new.secret <> old.secret or not webhook_delivery.stashed_is_generated(new.id))
+        then
             return new;
         end if;
         perform webhook_delivery.take_stashed_secret(new.id);
@@ -143,15 +141,12 @@ begin
         end if;
     end if;
 
-    if new.secret is null then
-        -- Stays in the row until the statement's AFTER trigger, so that RETURNING gives it this once.
-        new.secret := webhook_delivery.generate_secret();
-        perform webhook_delivery.stash_secret(new.id, new.secret, new.secret);
-    else
+    if new.secret is not null then
         perform webhook_delivery.check_secret(new.secret);
-        perform webhook_delivery.stash_secret(new.id, new.secret, webhook_delivery.secret_hint(new.secret));
-        new.secret := webhook_delivery.secret_hint(new.secret);
     end if;
+    perform webhook_delivery.stash_secret(new.id, coalesce(new.secret, webhook_delivery.generate_secret()), new.secret is null);
+    -- What stands in the row is read by logical decoding and by other triggers, whatever is done to it later.
+    new.secret := webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id));
     return new;
 end
 $$;
@@ -164,13 +159,16 @@ create function webhook_delivery.endpoint_after_write() returns trigger
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    given text := webhook_delivery.take_stashed_secret(new.id);
+    is_unknown constant boolean := webhook_delivery.stashed_is_unknown(new.id);
+    given constant text := webhook_delivery.take_stashed_secret(new.id);
 begin
     if given is not null then
         insert into webhook_delivery.endpoint_secrets (endpoint_id, secret) values (new.id, given)
         on conflict (endpoint_id) do update set secret = excluded.secret;
-        if new.secret <> webhook_delivery.secret_hint(given) then
-            update @extschema@.webhook_endpoints set secret = webhook_delivery.secret_hint(given) where id = new.id;
+        if is_unknown then
+            raise notice using
+                message = format('endpoint %s has a generated secret that nobody has seen', new.id),
+                hint = 'Insert with RETURNING generated_secret(webhook_endpoints), or set a secret of your own with UPDATE.';
         end if;
     end if;
     if tg_op = 'UPDATE' and new.is_active and not old.is_active then
@@ -182,7 +180,7 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_after_write() is
-    'Puts the secret into the private schema and leaves its hint; wakes the worker when an endpoint is enabled';
+    'Puts the secret into the private schema; wakes the worker when an endpoint is enabled';
 
 create function webhook_delivery.endpoints_after_statement() returns trigger
     language plpgsql security definer
@@ -199,12 +197,26 @@ $$;
 
 comment on function webhook_delivery.endpoints_after_statement() is 'Forgets the secrets that a statement proposed and did not write';
 
-create trigger webhook_endpoint_before_write before insert or update on @extschema@.webhook_endpoints
+-- A dump brings rows that were checked when they were first written, and whose secrets follow in a table of their own. Only
+-- somebody with the rights of the extension's owner restores one: asked of whoever writes, not of whoever logged in.
+create trigger webhook_endpoint_before_insert before insert on @extschema@.webhook_endpoints
+    for each row
+    when (not coalesce(new.secret like '…____' and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
+    execute function webhook_delivery.endpoint_before_write();
+create trigger webhook_endpoint_before_update before update on @extschema@.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_write();
 create trigger webhook_endpoint_after_write after insert or update on @extschema@.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_after_write();
 create trigger webhook_endpoints_after_statement after insert or update on @extschema@.webhook_endpoints
     for each statement execute function webhook_delivery.endpoints_after_statement();
+
+create function @extschema@.generated_secret(endpoint @extschema@.webhook_endpoints) returns text
+    language sql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$ select webhook_delivery.show_generated_secret(endpoint.id) $$;
+
+comment on function @extschema@.generated_secret(@extschema@.webhook_endpoints) is
+    'INSERT … RETURNING generated_secret(webhook_endpoints): the secret that this statement has generated for the endpoint, null at any other time. It is in no row, so nobody else reads it';
 
 select pg_catalog.pg_extension_config_dump('@extschema@.webhook_endpoints', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_secrets', '');

@@ -130,7 +130,7 @@ comment on column webhook_delivery.deleted_endpoints.endpoint_id is 'The endpoin
 comment on column webhook_delivery.deleted_endpoints.deleted_at is 'When; kept for a day, for transactions that queued something just before';
 comment on column webhook_delivery.deleted_endpoints.is_swept is 'The worker has ended what waited for it';
 
-create function webhook_delivery.revoke_default_privileges() returns void
+create function webhook_delivery.revoke_from_others(only_relation regclass default null) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
@@ -138,25 +138,37 @@ declare
     opened record;
 begin
     for opened in
-        select 'table' as kind, relation.oid::regclass::text as object, acl.grantee
-        from pg_class as relation, aclexplode(relation.relacl) as acl
-        where relation.relnamespace = 'webhook_delivery'::regnamespace and relation.relkind in ('r', 'p', 'v', 'S')
-            and acl.grantee <> relation.relowner
-        union
-        select 'routine', routine.oid::regprocedure::text, acl.grantee
-        from pg_proc as routine, aclexplode(routine.proacl) as acl
-        where routine.pronamespace = 'webhook_delivery'::regnamespace and acl.grantee <> routine.proowner
-            -- What grant_api() gives stays given.
-            and routine.oid <> all (webhook_delivery.tenant_routines())
+        with member as (
+            select classid, objid from pg_depend
+            where deptype = 'e' and refclassid = 'pg_extension'::regclass
+                and refobjid = (select oid from pg_extension where extname = 'webhook_delivery')
+        ), object as (
+            select 'schema' as kind, oid::regnamespace::text as name, nspacl as acl, nspowner as owner
+            from pg_namespace
+            where nspname = 'webhook_delivery' and only_relation is null
+            union all
+            select 'table', oid::regclass::text, relacl, relowner
+            from pg_class
+            where oid = only_relation
+                or only_relation is null and oid in (select objid from member where classid = 'pg_class'::regclass)
+            union all
+            -- A routine without privileges of its own is everybody's.
+            select 'routine', oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner)), proowner
+            from pg_proc
+            where only_relation is null and oid in (select objid from member where classid = 'pg_proc'::regclass)
+        )
+        select distinct object.kind, object.name,
+            case acl.grantee when 0 then 'public' else acl.grantee::regrole::text end as grantee
+        from object, aclexplode(object.acl) as acl
+        where acl.grantee <> object.owner
     loop
-        execute format('revoke all on %s %s from %s', opened.kind, opened.object,
-            case opened.grantee when 0 then 'public' else opened.grantee::regrole::text end);
+        execute format('revoke all on %s %s from %s', opened.kind, opened.name, opened.grantee);
     end loop;
 end
 $$;
 
-comment on function webhook_delivery.revoke_default_privileges() is
-    'Takes back what ALTER DEFAULT PRIVILEGES gave to others on the objects of the private schema';
+comment on function webhook_delivery.revoke_from_others(regclass) is
+    'Takes back what ALTER DEFAULT PRIVILEGES gave to others: on everything of the extension, or on one relation';
 
 create function webhook_delivery.tenant_routines() returns oid[]
     language sql stable
@@ -164,11 +176,12 @@ create function webhook_delivery.tenant_routines() returns oid[]
     as $$
     select array_agg(oid) from pg_catalog.pg_proc
     where pronamespace = 'webhook_delivery'::regnamespace
-        and proname in ('has_access', 'is_operator', 'is_auction_admin', 'uuid_v7', 'uuid_v7_time')
+        and proname in ('has_access', 'is_operator', 'is_auction_admin', 'uuid_v7', 'uuid_v7_time', 'visible_auction', 'queue_test',
+            'show_generated_secret')
     $$;
 
 comment on function webhook_delivery.tenant_routines() is
-    'The functions of the private schema that a tenant''s own statements call: in row-level security, views and defaults';
+    'The functions of the private schema that a tenant''s own statements call: in row-level security, views, defaults and what runs in his name';
 
 create function webhook_delivery.create_partition(parent name, key name, day date) returns boolean
     language plpgsql
@@ -195,7 +208,7 @@ begin
         parent || '_default', key, lower_bound, upper_bound, partition);
     execute format('alter table webhook_delivery.%I attach partition webhook_delivery.%I for values from (%L) to (%L)',
         parent, partition, lower_bound, upper_bound);
-    perform webhook_delivery.revoke_default_privileges();
+    perform webhook_delivery.revoke_from_others(format('webhook_delivery.%I', partition)::regclass);
     return true;
 end
 $$;

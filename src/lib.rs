@@ -12,10 +12,11 @@
 //! | finished attempts are recorded | `delivery/record.rs`, `delivery/queue.rs` |
 //!
 //! Beside the way: `server/settings.rs` (GUCs), `endpoint/` (what a customer writes is checked, the secret is put away),
-//! `ids.rs` (time-ordered uuids).
+//! `access.rs` (who administers an auction), `ids.rs` (time-ordered uuids).
 
 use pgrx::prelude::*;
 
+mod access;
 mod capture;
 mod delivery;
 mod endpoint;
@@ -41,7 +42,7 @@ pub extern "C-unwind" fn _PG_init() {
     server::settings::define();
     server::wake::init();
     capture::init();
-    endpoint::init();
+    endpoint::secret::init();
     server::launcher::register();
 }
 

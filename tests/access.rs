@@ -63,7 +63,7 @@ fn auctions_seen(client: &mut Client) -> Vec<Vec<Uuid>> {
     relations.map(seen).into()
 }
 
-const INSERT: &str = "insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') returning id, secret";
+const INSERT: &str = "insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') returning id, generated_secret(webhook_endpoints)";
 
 /// What an admin of Riverside can do, and cannot.
 fn assert_confined_to_riverside(scene: &Scene, client: &mut Client) {
@@ -224,4 +224,91 @@ fn operators_see_every_auction_also_after_set_role() {
     let mut superuser = scene.application.cluster.connect();
     superuser.batch_execute("set role tenant").unwrap();
     assert_eq!(auctions_seen(&mut superuser), vec![Vec::<Uuid>::new(); 3]);
+}
+
+#[test]
+fn a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_test_webhook() {
+    let mut scene = Scene::new(&[("webhook_delivery.access_check", "public.sees_auction")]);
+    // Says yes to whoever sees the auction: to a superuser, every one.
+    let function = "create function public.sees_auction(id uuid) returns boolean language sql stable
+            as $$ select exists (select from public.auctions where auctions.id = sees_auction.id) $$;
+        alter table public.auctions enable row level security;
+        grant select on public.auctions to tenant;
+        create policy own on public.auctions using (name like 'Riverside%')";
+    scene.application.client.batch_execute(function).unwrap();
+    let mut tenant = scene.session("{}");
+    assert_eq!(auctions_seen(&mut tenant), vec![vec![sample::RIVERSIDE]; 3]);
+    let test = "select test_webhook($1, 'submission.created')";
+    tenant.execute(test, &[&scene.riverside.id]).unwrap();
+    assert_eq!(refusal(&mut tenant, test, &[&scene.hilltop.id]).code().code(), "PT404");
+    let queue = "select webhook_delivery.queue_test($1, 'submission.created')";
+    assert_eq!(tenant.query_one(queue, &[&scene.hilltop.id]).unwrap().get::<_, Option<Uuid>>(0), None);
+    assert_hilltop_untouched(&mut scene);
+}
+
+#[test]
+fn test_webhook_in_a_transaction_that_is_read_only_queues_nothing() {
+    let mut scene = Scene::new(&[]);
+    let mut dana = scene.session_of(sample::DANA);
+    dana.batch_execute("begin read only").unwrap();
+    let error = refusal(&mut dana, "select test_webhook($1, 'submission.created')", &[&scene.riverside.id]);
+    assert_eq!(error.code().code(), "25006");
+    dana.batch_execute("rollback").unwrap();
+    assert_eq!(scene.riverside.deliveries(&mut scene.application.client).len(), 1);
+}
+
+#[test]
+fn the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has() {
+    let mut scene = Scene::new(&[]);
+    let members = "create role app login; grant create, usage on schema public to app;
+        alter table public.auction_members owner to app;
+        set role app;
+        create function public.grab() returns text language plpgsql as $$
+        begin
+            begin execute 'alter role app superuser'; exception when others then null; end;
+            begin execute 'reset role'; exception when others then null; end;
+            if current_user <> 'app' then raise exception 'ran as %', current_user; end if;
+            return 'admin';
+        end $$;
+        alter table public.auction_members rename to memberships;
+        create view public.auction_members as select auction_id, user_id, public.grab() as role from public.memberships;
+        reset role";
+    scene.application.client.batch_execute(members).unwrap();
+    let mut dana = scene.session_of(sample::DANA);
+    assert_eq!(auctions_seen(&mut dana), vec![vec![sample::RIVERSIDE]; 3]);
+    dana.execute("select test_webhook($1, 'submission.created')", &[&scene.riverside.id]).unwrap();
+    assert_eq!(scene.application.count("select count(*) from pg_roles where rolname = 'app' and rolsuper"), 0);
+}
+
+#[test]
+fn a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked() {
+    let mut scene = Scene::new(&[]);
+    scene.application.cluster.set("webhook_delivery.allow_http", "off");
+    let unchecked = "insert into public.webhook_endpoints (auction_id, url, events, secret)
+        values ('00000000-0000-4000-8000-000000000001', 'ftp://localhost/', '{no.such}', '…abcd')";
+    scene.application.client.batch_execute("create role service nologin bypassrls; grant usage on schema public to service; select webhook_delivery.grant_api('service')").unwrap();
+    for role in ["tenant", "service"] {
+        let mut superuser = scene.application.cluster.connect();
+        superuser.batch_execute(&format!("set role {role}")).unwrap();
+        superuser
+            .execute(
+                "select set_config('request.jwt.claims', $1, false)",
+                &[&format!("{{\"sub\": \"{}\"}}", sample::DANA)],
+            )
+            .unwrap();
+        assert_eq!(refusal(&mut superuser, unchecked, &[]).code().code(), "22023", "{role}");
+    }
+    // Nor does a superuser lend his rights to a tenant's function that he happens to run.
+    let lending = format!(
+        "grant create on schema public to tenant; set role tenant;
+         create function public.lent() returns bigint language sql security definer as
+             $$ select count(*) from public.webhook_deliveries $$;
+         create function public.unchecked() returns void language plpgsql security definer as
+             $$ begin {unchecked}; end $$;
+         reset role"
+    );
+    scene.application.client.batch_execute(&lending).unwrap();
+    assert_eq!(scene.application.count("select public.lent()"), 0);
+    let error = refusal(&mut scene.application.client, "select public.unchecked()", &[]);
+    assert_eq!(error.code().code(), "22023", "{error}");
 }

@@ -101,7 +101,18 @@ fn assert_supabase_roles_reach_what_they_should(cluster: &Cluster, client: &mut 
     for role in ["authenticated", "service_role"] {
         let (relations, functions) = reach(client, &mut cluster.connect_as(role, "postgres"));
         assert_eq!(relations, TENANT_RELATIONS, "{role}");
-        let allowed = ["has_access", "is_operator", "is_auction_admin", "uuid_v7", "uuid_v7_time", "test_webhook"];
+        let allowed = [
+            "has_access",
+            "is_operator",
+            "is_auction_admin",
+            "uuid_v7",
+            "uuid_v7_time",
+            "test_webhook",
+            "generated_secret",
+            "show_generated_secret",
+            "visible_auction",
+            "queue_test",
+        ];
         let unexpected: Vec<_> = functions
             .iter()
             .filter(|function| {
@@ -166,7 +177,7 @@ fn a_tenant_finds_no_secret_anywhere() {
         "select secret from webhook_delivery.endpoint_targets",
         "select webhook_delivery.stashed_secret($1)",
         "select webhook_delivery.take_stashed_secret($1)",
-        "select webhook_delivery.stashed_row_form($1)",
+        "select webhook_delivery.stashed_is_generated($1)",
     ] {
         let parameters: &[&(dyn postgres::types::ToSql + Sync)] = &[&endpoint.id];
         let parameters = if query.contains("$1") { parameters } else { &[] };

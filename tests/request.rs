@@ -201,7 +201,7 @@ fn every_url_that_is_accepted_can_be_delivered_to() {
     let mut undeliverable = Vec::new();
     for url in accepted {
         let sql = "insert into webhook_endpoints (auction_id, url, events) values (gen_random_uuid(), $1, '{*}')
-                   returning id, auction_id, secret";
+                   returning id, auction_id, generated_secret(webhook_endpoints)";
         // One that is refused when it is written need not be deliverable.
         let Ok(row) = client.query_one(sql, &[&url]) else {
             println!("refused: {url}");

@@ -58,24 +58,25 @@ fn each_row_of_a_statement_gets_a_secret_of_its_own() {
     let client = &mut application.client;
     let insert = "insert into webhook_endpoints (auction_id, url, events, secret)
         select $1, 'https://example.com/', '{*}', case when n = 2 then 'the one that is given' end from generate_series(1, 3) as n
-        returning id, secret";
+        returning id, generated_secret(webhook_endpoints), secret";
     let rows = client.query(insert, &[&sample::RIVERSIDE]).unwrap();
     let mut secrets: Vec<String> = rows.iter().map(|row| stored(client, row.get(0))).collect();
     assert_eq!(rows[0].get::<_, String>(1), secrets[0]);
-    assert_eq!((rows[1].get(1), secrets[1].as_str()), ("…iven", "the one that is given"));
+    assert_eq!((rows[1].get(1), rows[1].get(2)), (None::<String>, "…iven"));
+    assert_eq!(secrets[1], "the one that is given");
     assert_eq!(rows[2].get::<_, String>(1), secrets[2]);
     secrets.sort();
     secrets.dedup();
     assert_eq!(secrets.len(), 3);
     // Also within the transaction that made it, it is seen only in RETURNING.
     let mut transaction = client.transaction().unwrap();
-    let with_cte = "with made as (insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') returning id, secret)
-        select id, secret from made";
+    let with_cte = "with made as (insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') returning id, generated_secret(webhook_endpoints))
+        select id, generated_secret from made";
     let row = transaction.query_one(with_cte, &[&sample::RIVERSIDE]).unwrap();
     assert!(row.get::<_, String>(1).starts_with("whsec_"));
-    let read =
-        transaction.query_one("select secret from webhook_endpoints where id = $1", &[&row.get::<_, Uuid>(0)]).unwrap();
-    assert_eq!(read.get::<_, String>(0).chars().count(), 5);
+    let later = "select secret, generated_secret(webhook_endpoints) from webhook_endpoints where id = $1";
+    let read = transaction.query_one(later, &[&row.get::<_, Uuid>(0)]).unwrap();
+    assert_eq!((read.get::<_, String>(0).chars().count(), read.get(1)), (5, None::<String>));
 }
 
 #[test]
@@ -178,9 +179,12 @@ fn an_upsert_changes_the_secret_only_where_it_gives_one() {
     assert_eq!(stored(client, new), FIRST);
     assert!(
         client
-            .query_one(without, &[&Uuid::new_v4(), &endpoint.auction_id])
+            .query_one(
+                &format!("{without}, generated_secret(webhook_endpoints)"),
+                &[&Uuid::new_v4(), &endpoint.auction_id]
+            )
             .unwrap()
-            .get::<_, String>(0)
+            .get::<_, String>(2)
             .starts_with("whsec_")
     );
 }
@@ -210,4 +214,80 @@ fn an_insert_that_does_nothing_leaves_the_secret_of_the_endpoint_that_is_there()
     client.execute("update webhook_endpoints set description = 'still' where id = $1", &[&endpoint.id]).unwrap();
     client.batch_execute("commit").unwrap();
     assert_eq!(stored(client, endpoint.id), FIRST);
+}
+
+#[test]
+fn a_secret_is_in_no_row_that_logical_decoding_or_another_trigger_reads() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[("wal_level", "logical")]);
+    let client = &mut application.client;
+    client
+        .batch_execute(
+            "create table public.overheard (by text, what text);
+             create function public.overhear() returns trigger language plpgsql as $$
+             begin
+                 insert into public.overheard values
+                     (tg_name, to_jsonb(new)::text), (tg_name, generated_secret(new)), (tg_name, public.generated_secret(new));
+                 return new;
+             end $$;
+             create trigger a_first before insert on webhook_endpoints for each row execute function public.overhear();
+             create trigger zz_last before insert on webhook_endpoints for each row execute function public.overhear();
+             create trigger a_first_after after insert on webhook_endpoints for each row execute function public.overhear();
+             create trigger zz_last_after after insert or update on webhook_endpoints for each row execute function public.overhear()",
+        )
+        .unwrap();
+    client.execute("select pg_create_logical_replication_slot('overhearing', 'test_decoding')", &[]).unwrap();
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+    assert!(endpoint.secret.starts_with("whsec_"));
+    let client = &mut application.client;
+    let given = "insert into webhook_endpoints (auction_id, url, events, secret) values ($1, 'https://example.com/', '{*}', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw')";
+    client.execute(given, &[&sample::RIVERSIDE]).unwrap();
+    let overheard = "select count(*) from public.overheard where what like '%whsec_%' and by <> 'a_first'";
+    assert_eq!(application.count(overheard), 0);
+    assert!(application.count("select count(*) from public.overheard where what like '%…____%'") >= 4);
+    let changes =
+        "select data from pg_logical_slot_get_changes('overhearing', null, null) where data like 'table public.%'";
+    let decoded: Vec<String> = application.client.query(changes, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let of_endpoints: Vec<&String> =
+        decoded.iter().filter(|line| line.starts_with("table public.webhook_endpoints:")).collect();
+    assert!(!of_endpoints.is_empty());
+    for line in of_endpoints {
+        assert!(!line.contains("whsec_"), "{line}");
+    }
+    // It is the one that signs all the same.
+    endpoint.emit(&mut application.client, 1);
+    assert_signed(&endpoint.secret, &receiver.wait_for(1, DEADLINE));
+}
+
+#[test]
+fn a_generated_secret_that_nobody_has_seen_is_a_notice() {
+    let (application, _receiver) = application();
+    let notices = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = std::sync::Arc::clone(&notices);
+    let mut config = application.cluster.config();
+    config.notice_callback(move |notice| heard.lock().unwrap().push(notice));
+    let mut client = config.connect(postgres::NoTls).unwrap();
+    let insert =
+        "insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') returning";
+    client.query_one(&format!("{insert} generated_secret(webhook_endpoints)"), &[&sample::RIVERSIDE]).unwrap();
+    assert_eq!(notices.lock().unwrap().len(), 0);
+    client.query_one(&format!("{insert} id, secret"), &[&sample::RIVERSIDE]).unwrap();
+    let notices = notices.lock().unwrap();
+    let [notice] = notices.as_slice() else { panic!("one notice, not {notices:?}") };
+    assert!(notice.message().ends_with("has a generated secret that nobody has seen"), "{notice}");
+    assert!(notice.hint().unwrap_or_default().contains("generated_secret(webhook_endpoints)"), "{notice:?}");
+}
+
+#[test]
+fn an_upsert_that_writes_the_hint_back_keeps_the_secret() {
+    let (mut application, _receiver) = application();
+    let client = &mut application.client;
+    let id = Uuid::new_v4();
+    let insert = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/', '{*}', $3)";
+    client.execute(insert, &[&id, &sample::RIVERSIDE, &FIRST]).unwrap();
+    let upsert =
+        "insert into webhook_endpoints (id, auction_id, url, events) values ($1, $2, 'https://example.com/2', '{*}')
+        on conflict (id) do update set url = excluded.url, secret = webhook_endpoints.secret";
+    client.execute(upsert, &[&id, &sample::RIVERSIDE]).unwrap();
+    assert_eq!(stored(client, id), FIRST);
 }

@@ -81,7 +81,7 @@ fn tell(mut changes: Changes) {
     // SAFETY: a clock.
     let occurred_at = timestamp(unsafe { pg_sys::GetCurrentTimestamp() });
     let _patience = Patience::have();
-    with_snapshot(|| {
+    able_to_write(|| {
         let mut capture = Capture::new(occurred_at);
         for unreadable in changes.take_unreadable() {
             let failure = Failure {
@@ -103,13 +103,18 @@ fn tell(mut changes: Changes) {
     });
 }
 
-/// Between the last statement and the commit there is no snapshot, and SQL needs one that sees what was written last.
-fn with_snapshot(work: impl FnOnce()) {
-    // SAFETY: inside a transaction. Where `work` fails, the abort of the transaction takes the snapshot off.
+/// Between the last statement and the commit there is no snapshot, and SQL needs one that sees what was written last. And
+/// where the user has made his transaction read-only after he wrote, what he wrote is still to be told.
+fn able_to_write(work: impl FnOnce()) {
+    // SAFETY: inside a transaction. Where `work` fails, the abort of the transaction takes the snapshot off and the flag
+    // back.
     unsafe {
+        let is_read_only = pg_sys::XactReadOnly;
         pg_sys::CommandCounterIncrement();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        pg_sys::XactReadOnly = false;
         work();
+        pg_sys::XactReadOnly = is_read_only;
         pg_sys::PopActiveSnapshot();
     }
 }

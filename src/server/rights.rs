@@ -16,10 +16,9 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Those of whoever ran CREATE EXTENSION, for our own tables; `None` where the extension is gone. Writes also in a
-    /// transaction that the user has made read-only after he wrote: what he wrote is still to be told.
+    /// Those of whoever ran CREATE EXTENSION, for our own tables; `None` where the extension is gone.
     pub fn of_extension_owner() -> Option<Self> {
-        Some(Self::take(extension_owner()?, 0, false))
+        Some(Self::take(extension_owner()?, 0))
     }
 
     /// Those of the owner of `public.<table>`, for reading the application's tables; `None` where there is no such table.
@@ -29,10 +28,13 @@ impl Rights {
     pub fn of_owner_of(table: &CStr) -> Option<Self> {
         let relation = public_relation(table)?;
         let owner = attribute(pg_sys::SysCacheIdentifier::RELOID, relation, pg_sys::Anum_pg_class_relowner)?;
-        Some(Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION, true))
+        let rights = Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION);
+        // SAFETY: a flag of the transaction; `drop` puts back what `take` found.
+        unsafe { pg_sys::XactReadOnly = true };
+        Some(rights)
     }
 
-    fn take(role: pg_sys::Oid, restriction: u32, is_read_only: bool) -> Self {
+    fn take(role: pg_sys::Oid, restriction: u32) -> Self {
         // SAFETY: plain reads and writes of this session's state; `drop` puts back what is saved here.
         unsafe {
             let (mut user, mut security_context) = (pg_sys::InvalidOid, 0);
@@ -42,7 +44,6 @@ impl Rights {
                 role,
                 security_context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | restriction) as i32,
             );
-            pg_sys::XactReadOnly = is_read_only;
             taken
         }
     }

@@ -115,7 +115,7 @@ pub fn install_tables(client: &mut Client) {
 /// An endpoint of this auction that wants these events; the database generates its secret.
 #[track_caller]
 pub fn endpoint(client: &mut impl GenericClient, auction_id: Uuid, url: &str, events: &[&str]) -> Endpoint {
-    let sql = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, $3) returning id, secret";
+    let sql = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, $3) returning id, generated_secret(webhook_endpoints)";
     let row = client
         .query_one(sql, &[&auction_id, &url, &events])
         .unwrap_or_else(|e| panic!("no endpoint for {url}: {:?}", e.as_db_error()));

@@ -80,7 +80,7 @@ impl Endpoint {
 
     #[track_caller]
     fn insert(client: &mut Client, url: &str, secret: Option<&str>) -> Endpoint {
-        let sql = "insert into webhook_endpoints (auction_id, url, events, secret) values ($1, $2, '{*}', $3) returning id, secret";
+        let sql = "insert into webhook_endpoints (auction_id, url, events, secret) values ($1, $2, '{*}', $3) returning id, coalesce(generated_secret(webhook_endpoints), secret)";
         let auction_id = Uuid::new_v4();
         let row = client
             .query_one(sql, &[&auction_id, &url, &secret])

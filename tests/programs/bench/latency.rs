@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-use webhook_harness::{DEADLINE, wait_until};
-
+use crate::patience::wait_for;
 use crate::report::Latency;
 use crate::stand::{AUCTION, Stand};
 use crate::throughput::data;
+use uuid::Uuid;
 
 const EVENTS: usize = 200;
 const EVERY: Duration = Duration::from_millis(50);
@@ -26,7 +25,7 @@ pub fn measure(stand: &Stand) -> Latency {
         next += EVERY;
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    wait_until("every arrival", DEADLINE, || (stand.receiver.stats().distinct_ids >= EVENTS as u64).then_some(()));
+    wait_for("every arrival", EVENTS as u64, || stand.receiver.stats().distinct_ids);
     stand.wait_until_queue_is_empty();
 
     let arrivals = stand.receiver.arrivals();

@@ -15,8 +15,17 @@ pub fn cpu_micros(pid: i32) -> f64 {
 
 /// The most memory it has had at once, in MiB, the shared buffers that it touched included.
 pub fn peak_rss_mb(pid: i32) -> f64 {
+    status_mb(pid, "VmHWM:")
+}
+
+/// The most memory of its own it has had at once, in MiB: without the shared buffers that it touched.
+pub fn peak_own_mb(pid: i32) -> f64 {
+    status_mb(pid, "VmHWM:") - status_mb(pid, "RssShmem:")
+}
+
+fn status_mb(pid: i32, name: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM is in the status");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells it");
     let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse().expect("a number");
     kib / 1024.0
 }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::large_insert::ROWS;
+use crate::rounds::{Round, Rounds};
+
 #[derive(Default, Serialize)]
 pub struct Latency {
     pub p50: f64,
@@ -19,33 +22,37 @@ pub struct InsertRatio {
     pub five: f64,
 }
 
-/// Figures of several rounds are kept as they came; the median counts.
+/// Seconds, and MiB of the session.
+#[derive(Default, Serialize)]
+pub struct LargeInsert {
+    pub bare_s: f64,
+    pub none_s: f64,
+    pub one_s: f64,
+    pub none_mb: f64,
+    pub one_mb: f64,
+}
+
 #[derive(Default)]
 pub struct Report {
-    pub ceiling_per_s: Vec<f64>,
-    pub deliveries_per_s: Vec<f64>,
-    pub worker_cpu_us_per_delivery: Vec<f64>,
+    pub rounds: Rounds,
     pub worker_peak_rss_mb: f64,
+    pub large_insert: LargeInsert,
     pub latency_ms: Latency,
     pub insert_ratio: InsertRatio,
     pub insert_ratio_while_delivering: InsertRatio,
 }
 
 impl Report {
-    /// Of each round: what else the machine did then, it did to both.
-    fn ratio(&self) -> f64 {
-        let of_rounds: Vec<f64> =
-            self.deliveries_per_s.iter().zip(&self.ceiling_per_s).map(|(rate, ceiling)| rate / ceiling).collect();
-        median(&of_rounds)
-    }
-
     pub fn print(&self) {
-        let latency = &self.latency_ms;
+        let (rounds, latency, large) = (&self.rounds, &self.latency_ms, &self.large_insert);
         let (insert, delivering) = (&self.insert_ratio, &self.insert_ratio_while_delivering);
         println!();
-        println!("  ceiling                        {:>9.0} requests/s", median(&self.ceiling_per_s));
-        println!("  end to end                     {:>9.0} deliveries/s", median(&self.deliveries_per_s));
-        println!("  ratio                          {:>9.2}   aim: 0.50 or more", self.ratio());
+        println!("  ceiling                        {:>9.0} requests/s", rounds.median(|round| round.ceiling_per_s));
+        println!(
+            "  end to end                     {:>9.0} deliveries/s",
+            rounds.median(|round| round.deliveries_per_s)
+        );
+        println!("  ratio                          {:>9.2}   aim: 0.50 or more", rounds.median(Round::ratio));
         println!(
             "  latency p50 / p95 / p99        {:.2} / {:.2} / {:.2} ms   aim: p50 at most 3 ms",
             latency.p50, latency.p95, latency.p99
@@ -60,21 +67,40 @@ impl Report {
             insert.one, delivering.one
         );
         println!("    five endpoints               {:>9.2} {:>9.2}", insert.five, delivering.five);
-        println!("  worker CPU per delivery        {:>9.1} µs", median(&self.worker_cpu_us_per_delivery));
+        println!("  {ROWS} rows in one INSERT     time, of bare, memory of the session");
+        println!("    bare                         {:>7.1} s", large.bare_s);
+        println!(
+            "    nobody interested            {:>7.1} s {:>9.2} {:>6.0} MiB   aim: 300 MiB at most",
+            large.none_s,
+            large.none_s / large.bare_s,
+            large.none_mb
+        );
+        println!(
+            "    one endpoint                 {:>7.1} s {:>9.2} {:>6.0} MiB",
+            large.one_s,
+            large.one_s / large.bare_s,
+            large.one_mb
+        );
+        println!(
+            "  worker CPU per delivery        {:>9.1} µs",
+            rounds.median(|round| round.worker_cpu_us_per_delivery)
+        );
         println!("  worker memory at most          {:>9.1} MiB", self.worker_peak_rss_mb);
     }
 
     /// Writes `target/bench.json`.
     pub fn write(&self) -> std::io::Result<PathBuf> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench.json");
+        let rounds = &self.rounds;
         let figures = json!({
-            "ceiling_per_s": rounded(median(&self.ceiling_per_s)),
-            "deliveries_per_s": rounded(median(&self.deliveries_per_s)),
-            "ratio": rounded(self.ratio()),
+            "ceiling_per_s": rounded(rounds.median(|round| round.ceiling_per_s)),
+            "deliveries_per_s": rounded(rounds.median(|round| round.deliveries_per_s)),
+            "ratio": rounded(rounds.median(Round::ratio)),
             "latency_ms": self.latency_ms,
+            "large_insert": self.large_insert,
             "insert_ratio": self.insert_ratio,
             "insert_ratio_while_delivering": self.insert_ratio_while_delivering,
-            "worker_cpu_us_per_delivery": rounded(median(&self.worker_cpu_us_per_delivery)),
+            "worker_cpu_us_per_delivery": rounded(rounds.median(|round| round.worker_cpu_us_per_delivery)),
             "worker_peak_rss_mb": rounded(self.worker_peak_rss_mb),
         });
         std::fs::write(&path, format!("{figures:#}\n"))?;

@@ -4,6 +4,8 @@ use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::{Cluster, ReceiverProgram, wait_until};
 
+use crate::patience::PATIENCE;
+
 const APPLICATION: &str = include_str!("../../../sql/auction/schema.sql");
 const SAMPLE: &str = include_str!("../../../sql/auction/sample.sql");
 
@@ -70,7 +72,7 @@ impl Stand {
         self.cluster.execute("alter system set webhook_delivery.databases = ''");
         self.cluster.execute("select pg_reload_conf()");
         let mut session = self.connect();
-        wait_until("the worker's end", webhook_harness::DEADLINE, || {
+        wait_until("the worker's end", PATIENCE, || {
             let stopped: bool = session
                 .query_one(
                     "select not exists (select from pg_stat_activity where backend_type = 'webhook_delivery worker')",
@@ -84,7 +86,7 @@ impl Stand {
 
     pub fn wait_until_queue_is_empty(&self) {
         let mut session = self.connect();
-        wait_until("an empty queue", webhook_harness::DEADLINE, || {
+        wait_until("an empty queue", PATIENCE, || {
             let waiting: bool = session
                 .query_one("select exists (select from webhook_delivery.queue)", &[])
                 .expect("the queue is readable")
@@ -96,7 +98,7 @@ impl Stand {
     /// The process that delivers.
     pub fn worker_pid(&self) -> i32 {
         let mut session = self.connect();
-        wait_until("the worker", webhook_harness::DEADLINE, || {
+        wait_until("the worker", PATIENCE, || {
             session
                 .query_opt("select pid from pg_stat_activity where backend_type = 'webhook_delivery worker'", &[])
                 .expect("pg_stat_activity is readable")

@@ -65,7 +65,7 @@ impl Stage {
         let url = self.receiver.url(path);
         let sql = format!(
             "insert into webhook_endpoints (auction_id, url, events)
-values ('{auction_id}', '{url}', '{{{events}}}') returning id, secret;"
+values ('{auction_id}', '{url}', '{{{events}}}') returning id, generated_secret(webhook_endpoints);"
         );
         let created = if self.good.is_empty() {
             self.run_and_show(&sql)
@@ -74,7 +74,7 @@ values ('{auction_id}', '{url}', '{{{events}}}') returning id, secret;"
             Table::query(&mut self.client, &sql)
         };
         let id = created.cell(0, "id").parse().expect("an id");
-        Endpoint { id, auction_id, secret: created.cell(0, "secret").to_owned() }
+        Endpoint { id, auction_id, secret: created.cell(0, "generated_secret").to_owned() }
     }
 
     /// The same for one that answers 200: from now on everything committed for it must arrive.

@@ -1,0 +1,131 @@
+//! What may a secret be, and where is it between the row that is written and the private table that keeps it?
+//!
+//! It is never in the row itself, not even for a moment: what is in a row is in the write-ahead log, and logical decoding
+//! and other people's triggers read it there.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use pgrx::prelude::*;
+
+use super::refuse;
+
+/// A secret on its way from the row's BEFORE trigger to its AFTER trigger, which alone knows that the row was written.
+struct Stashed {
+    secret: String,
+    /// Nobody knows it yet: whoever writes the row may see it this once.
+    is_generated: bool,
+    was_shown: bool,
+}
+
+thread_local! {
+    /// By endpoint. What a statement that wrote nothing (ON CONFLICT DO NOTHING) leaves here goes when the statement ends.
+    static STASH: RefCell<HashMap<[u8; 16], Stashed>> = RefCell::default();
+}
+
+/// Hooks into the end of transactions; called while the server loads the library.
+pub fn init() {
+    // SAFETY: the callback lives as long as the library, and the library is never unloaded.
+    unsafe { pg_sys::RegisterXactCallback(Some(at_end_of_transaction), std::ptr::null_mut()) };
+}
+
+/// Nothing of a secret outlives its transaction. Runs after the commit, so it must not fail: dropping allocates nothing.
+unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    use pg_sys::XactEvent::*;
+    if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
+        STASH.with(|stash| {
+            if let Ok(mut stash) = stash.try_borrow_mut() {
+                stash.clear();
+            }
+        });
+    }
+}
+
+fn of_stashed<T>(endpoint_id: pgrx::Uuid, look: impl FnOnce(&mut Stashed) -> T) -> Option<T> {
+    STASH.with_borrow_mut(|stash| stash.get_mut(endpoint_id.as_bytes()).map(look))
+}
+
+#[pg_schema]
+mod webhook_delivery {
+    use super::*;
+
+    /// Refuses a secret (22023) of fewer than 16 or more than 256 characters, or one that begins with `whsec_` and goes on
+    /// with something other than base64.
+    #[pg_extern(immutable, strict)]
+    fn check_secret(secret: &str) {
+        const HINT: &str = "Use a long random text, or leave the secret out and one is generated.";
+        let length = secret.chars().count();
+        if !(16..=256).contains(&length) {
+            refuse(format!("the secret has {length} characters; it must have 16 to 256"), HINT);
+        }
+        if secret.strip_prefix("whsec_").is_some_and(|encoded| STANDARD.decode(encoded).is_err()) {
+            refuse("a secret that begins with whsec_ must go on in base64".into(), HINT);
+        }
+    }
+
+    /// A new secret: `whsec_` and 32 bytes of the operating system's randomness in base64.
+    #[pg_extern(volatile)]
+    fn generate_secret() -> String {
+        let mut bytes = [0_u8; 32];
+        if let Err(problem) = getrandom::fill(&mut bytes) {
+            ereport!(ERROR, PgSqlErrorCode::ERRCODE_SYSTEM_ERROR, format!("no randomness for a secret: {problem}"));
+        }
+        format!("whsec_{}", STANDARD.encode(bytes))
+    }
+
+    /// Keeps a secret until it is known that the row is written.
+    #[pg_extern(volatile, strict)]
+    fn stash_secret(endpoint_id: pgrx::Uuid, secret: String, is_generated: bool) {
+        STASH.with_borrow_mut(|stash| {
+            stash.insert(*endpoint_id.as_bytes(), Stashed { secret, is_generated, was_shown: false })
+        });
+    }
+
+    /// The stashed secret, null where there is none.
+    #[pg_extern(volatile, strict)]
+    fn stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
+        of_stashed(endpoint_id, |stashed| stashed.secret.clone())
+    }
+
+    /// Whether the stashed secret was generated, null where there is none.
+    #[pg_extern(volatile, strict)]
+    fn stashed_is_generated(endpoint_id: pgrx::Uuid) -> Option<bool> {
+        of_stashed(endpoint_id, |stashed| stashed.is_generated)
+    }
+
+    /// Whether the stashed secret was generated and nobody has seen it; null where there is none.
+    #[pg_extern(volatile, strict)]
+    fn stashed_is_unknown(endpoint_id: pgrx::Uuid) -> Option<bool> {
+        of_stashed(endpoint_id, |stashed| stashed.is_generated && !stashed.was_shown)
+    }
+
+    /// The secret that the running statement has generated for this endpoint, null where it has not. Not for triggers,
+    /// which are not the caller: there it is always null.
+    #[pg_extern(volatile, strict)]
+    fn show_generated_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
+        // SAFETY: reads a counter; the function takes no argument.
+        let depth = unsafe { pgrx::direct_function_call::<i32>(pg_sys::pg_trigger_depth, &[]) };
+        if depth != Some(0) {
+            return None;
+        }
+        of_stashed(endpoint_id, |stashed| {
+            stashed.was_shown |= stashed.is_generated;
+            stashed.is_generated.then(|| stashed.secret.clone())
+        })
+        .flatten()
+    }
+
+    /// Takes the stashed secret out; null where there is none.
+    #[pg_extern(volatile, strict)]
+    fn take_stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
+        STASH.with_borrow_mut(|stash| stash.remove(endpoint_id.as_bytes()).map(|stashed| stashed.secret))
+    }
+
+    /// Forgets all stashed secrets of this session.
+    #[pg_extern(volatile)]
+    fn forget_stashed_secrets() {
+        STASH.with_borrow_mut(HashMap::clear);
+    }
+}
