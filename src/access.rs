@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiResult};
 
-use crate::server::rights::{Rights, public_relation};
+use crate::server::rights::{OurSettings, Rights, public_relation};
 
 const MEMBERS: &CStr = c"auction_members";
 
@@ -32,6 +32,7 @@ fn is_auction_admin(auction_id: pgrx::Uuid) -> SpiResult<bool> {
         // An application without this table has said nothing about who administers an auction: nobody does.
         return Ok(false);
     }
+    let _settings = OurSettings::begin();
     let Some(_rights) = Rights::of_owner_of(MEMBERS) else { return Ok(false) };
     Spi::connect(|client| {
         STATEMENT.with_borrow_mut(|statement| {

@@ -109,7 +109,8 @@ const TRAPS: &str = r#"
 
 #[test]
 fn traps_in_a_users_search_path_are_not_run_as_the_owner() {
-    let (mut application, receiver, _) = riverside(&[]);
+    let (mut application, receiver, riversides) = riverside(&[]);
+    let endpoint_id = riversides.id;
     application.client.batch_execute(CLERK).unwrap();
     application.client.batch_execute("grant temporary on database postgres to clerk").unwrap();
     application.client.batch_execute(TRAPS).unwrap();
@@ -131,8 +132,16 @@ fn traps_in_a_users_search_path_are_not_run_as_the_owner() {
         "insert into public.webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}')";
     clerk.execute(endpoint, &[&sample::RIVERSIDE]).unwrap_err();
     clerk.query("select * from public.webhook_deliveries", &[]).unwrap();
-    application.wait_for_deliveries(3, "success");
-    assert_eq!(receiver.count(), 3);
+    application.client.batch_execute("create function public.everyone(uuid) returns boolean language sql as 'select true'; alter role clerk set webhook_delivery.access_check = 'public.everyone'").unwrap();
+    let mut admin = application.cluster.connect_as("clerk", "postgres");
+    admin.batch_execute("set search_path = mallory, pg_catalog, public").unwrap();
+    for test in
+        ["public.test_webhook($1, 'submission.created')", "webhook_delivery.queue_test($1, 'submission.created')"]
+    {
+        admin.execute(&format!("select {test}"), &[&endpoint_id]).unwrap();
+    }
+    application.wait_for_deliveries(5, "success");
+    assert_eq!(receiver.count(), 5);
     let sprung = |application: &mut Application| {
         application.count("select is_called::integer::bigint from mallory.ran_as_owner")
     };

@@ -38,10 +38,8 @@ fn the_request_is_the_documented_one_to_the_letter() {
     let request = receiver.wait_for(1, DEADLINE).remove(0);
     let delivery = endpoint.wait_for(&mut client, 1, "success").remove(0);
     let (id, auction_id) = (delivery.id.to_string(), endpoint.auction_id.to_string());
-    let occurred_at: String = client
-        .query_one("select webhook_delivery.iso8601(occurred_at) from webhook_delivery.events", &[])
-        .unwrap()
-        .get(0);
+    let stored = "select to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') from webhook_delivery.events";
+    let occurred_at: String = client.query_one(stored, &[]).unwrap().get(0);
     let sent_at = delivery.last_attempt_at.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
 
     assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/hooks/count?tenant=1&x=%20"));

@@ -12,7 +12,8 @@ select submission.auction_id,
         'total_car_count', coalesce(counted.total, 0),
         'image_url', submission.image_url) as data
 from unnest($1) with ordinality as wanted(id, position)
-join public.submissions as submission on submission.id = wanted.id
+-- The limit keeps the planner from turning the look-up round: from reading the table, and looking for each row among the keys.
+cross join lateral (select * from public.submissions where submissions.id = wanted.id limit 1) as submission
 cross join lateral (
     select sum(entry.car_count) as total,
         json_agg(json_build_object(

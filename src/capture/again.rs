@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::build::Capture;
 use super::changes::Row;
-use crate::server::rights::Rights;
+use crate::server::rights::{OurSettings, Rights};
 
 /// A row of `capture_errors`.
 struct Owed {
@@ -58,6 +58,7 @@ fn capture_again(error_id: i64) -> i64 {
 }
 
 fn take(error_id: i64) -> pgrx::spi::SpiResult<Option<Owed>> {
+    let _settings = OurSettings::begin();
     let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
     Spi::connect_mut(|client| {
         let taken = client.update(include_str!("../../sql/capture/take_error.sql"), Some(1), &[error_id.into()])?;

@@ -15,7 +15,7 @@ use super::changes::Row;
 use super::failures::Failures;
 use super::family::{FAMILIES, place_of};
 use crate::server::attempt::{Failure, attempt};
-use crate::server::rights::Rights;
+use crate::server::rights::{OurSettings, Rights};
 use crate::server::settings::{self, OnCaptureError};
 
 /// Rows of the first portion; how many the next ones have depends on how large their data is.
@@ -127,6 +127,7 @@ fn send(
     if keys.is_empty() {
         return Ok(Sent::default());
     }
+    let _settings = OurSettings::begin();
     let Some(payloads) = Payloads::read(client, statements, event_type, keys)? else {
         return Ok(Sent::default());
     };
@@ -165,9 +166,9 @@ fn wanted(
             }
         };
         let auction_ids: Vec<pgrx::Uuid> = auction_ids.iter().map(to_datum).collect();
-        let found = client.select(&*statement, Some(1), &[auction_ids.into(), event_type.into()])?;
-        let found: Option<Vec<pgrx::Uuid>> = found.first().get_one()?;
-        wanted.extend(found.unwrap_or_default().iter().map(|id| Uuid::from_bytes(*id.as_bytes())));
+        for row in client.select(&*statement, None, &[auction_ids.into(), event_type.into()])? {
+            wanted.extend(row.get::<pgrx::Uuid>(1)?.map(|id| Uuid::from_bytes(*id.as_bytes())));
+        }
     }
     let is_wanted = |row: &&Row| row.auction_id.is_none_or(|id| wanted.contains(&id));
     Ok(rows.iter().filter(is_wanted).map(|row| to_datum(&row.key)).collect())

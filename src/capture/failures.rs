@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use crate::server::attempt::{Failure, attempt};
-use crate::server::rights::Rights;
+use crate::server::rights::{OurSettings, Rights};
 
 /// Rows of `capture_errors` that one transaction writes at most; what else fails joins the last of them.
 const CAUSES_AT_MOST: usize = 20;
@@ -78,6 +78,7 @@ impl Failures {
     }
 
     fn record(&self, occurred_at: TimestampWithTimeZone) {
+        let _settings = OurSettings::begin();
         let Some(_rights) = Rights::of_extension_owner() else { return };
         let written = Spi::connect_mut(|client| {
             for (cause, Failed { failure, keys }) in &self.0 {

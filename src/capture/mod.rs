@@ -19,7 +19,7 @@ use pgrx::prelude::*;
 use crate::ids::timestamp;
 use crate::server::attempt::Failure;
 use crate::server::patience::Patience;
-use crate::server::rights::Rights;
+use crate::server::rights;
 use crate::server::settings::{self, OnCaptureError};
 use build::Capture;
 use changes::Changes;
@@ -74,7 +74,7 @@ unsafe extern "C-unwind" fn at_end_of_subtransaction(
 
 /// Writes the events that the transaction owes.
 fn tell(mut changes: Changes) {
-    if Rights::of_extension_owner().is_none() {
+    if !rights::extension_exists() {
         // The extension was dropped in this very transaction: nobody is left to deliver to.
         return;
     }

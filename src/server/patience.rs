@@ -2,6 +2,8 @@
 
 use pgrx::prelude::*;
 
+use super::rights::{SettingsLevel, set_locally};
+
 // Not in pgrx: utils/timeout.h.
 unsafe extern "C-unwind" {
     fn get_timeout_active(id: u32) -> bool;
@@ -16,9 +18,12 @@ const LIMITS: &[u32] = &[3];
 #[cfg(any(feature = "pg17", feature = "pg18"))]
 const LIMITS: &[u32] = &[3, 8];
 
-/// While it lives, the user's `statement_timeout` and `transaction_timeout` do not run: they are meant for what he does,
-/// and would end his transaction for what somebody else does to our tables. He can still cancel.
+/// While it lives, the user's `statement_timeout`, `transaction_timeout` and `lock_timeout` do not hold: they are meant for
+/// what he does, and would end his transaction, or lose the event, for what somebody else does to our tables. He can still
+/// cancel.
 pub struct Patience {
+    /// Where he has a `lock_timeout`: ours is none.
+    lock_timeout: Option<SettingsLevel>,
     /// Limits that were running, and when each would have been reached.
     running: Vec<(u32, pg_sys::TimestampTz)>,
 }
@@ -37,7 +42,13 @@ impl Patience {
                 })
                 .collect()
         };
-        Self { running }
+        // SAFETY: a plain integer of this session.
+        let lock_timeout = (unsafe { pg_sys::LockTimeout } > 0).then(|| {
+            let level = SettingsLevel::begin();
+            set_locally(c"lock_timeout", c"0");
+            level
+        });
+        Self { lock_timeout, running }
     }
 }
 
@@ -46,6 +57,9 @@ impl Drop for Patience {
         if std::thread::panicking() {
             // The transaction is ended by an error, and that disarms all timers.
             return;
+        }
+        if let Some(level) = &self.lock_timeout {
+            level.end();
         }
         // SAFETY: arms timers that were armed. One whose time has passed meanwhile would end a transaction that is complete.
         unsafe {

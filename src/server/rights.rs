@@ -12,11 +12,13 @@ pub struct Rights {
     user: pg_sys::Oid,
     security_context: i32,
     is_read_only: bool,
-    settings: Settings,
+    /// What the application's code sets is undone before ours goes on. Ours sets nothing.
+    level: Option<SettingsLevel>,
 }
 
 impl Rights {
-    /// Those of whoever ran CREATE EXTENSION, for our own tables; `None` where the extension is gone.
+    /// Those of whoever ran CREATE EXTENSION, for our own tables; `None` where the extension is gone. A superuser's, as a
+    /// rule: statements run with them under [`OurSettings`], or have every name and operator qualified.
     pub fn of_extension_owner() -> Option<Self> {
         Some(Self::take(extension_owner()?, 0))
     }
@@ -28,7 +30,8 @@ impl Rights {
     pub fn of_owner_of(table: &CStr) -> Option<Self> {
         let relation = public_relation(table)?;
         let owner = attribute(pg_sys::SysCacheIdentifier::RELOID, relation, pg_sys::Anum_pg_class_relowner)?;
-        let rights = Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION);
+        let mut rights = Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION);
+        rights.level = Some(SettingsLevel::begin());
         // SAFETY: a flag of the transaction; `drop` puts back what `take` found.
         unsafe { pg_sys::XactReadOnly = true };
         Some(rights)
@@ -39,12 +42,11 @@ impl Rights {
         unsafe {
             let (mut user, mut security_context) = (pg_sys::InvalidOid, 0);
             pg_sys::GetUserIdAndSecContext(&mut user, &mut security_context);
-            let taken = Self { user, security_context, is_read_only: pg_sys::XactReadOnly, settings: Settings::open() };
             pg_sys::SetUserIdAndSecContext(
                 role,
                 security_context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | restriction) as i32,
             );
-            taken
+            Self { user, security_context, is_read_only: pg_sys::XactReadOnly, level: None }
         }
     }
 }
@@ -55,7 +57,9 @@ impl Drop for Rights {
             // An SQL error is on its way out: the abort resets all of it, in its own order.
             return;
         }
-        self.settings.close();
+        if let Some(level) = &self.level {
+            level.end();
+        }
         // SAFETY: these are the values that `take` found.
         unsafe {
             pg_sys::SetUserIdAndSecContext(self.user, self.security_context);
@@ -64,32 +68,57 @@ impl Drop for Rights {
     }
 }
 
-/// A level of settings: what is set in it is undone when it is closed, as the SET clause of a function is.
-struct Settings(i32);
+/// While it lives, statements are understood and planned as ours are meant, whatever the user has set.
+pub struct OurSettings(SettingsLevel);
 
-impl Settings {
-    fn open() -> Self {
-        // SAFETY: a counter; the level is closed by `close`, or by the abort of the transaction.
-        let level = Self(unsafe { pg_sys::NewGUCNestLevel() });
-        // Nobody can put anything into these schemas that we would find under a name we meant otherwise.
-        set_locally(c"search_path", c"pg_catalog, pg_temp");
-        // A policy that hides rows from their own table's owner would make events vanish: an error says so instead.
-        set_locally(c"row_security", c"off");
-        // The user's patience is with his own statements. Ours wait for a lock as long as they must: giving up loses the event.
-        set_locally(c"lock_timeout", c"0");
-        // Planning a payload anew for each transaction would cost several times what running it does.
-        set_locally(c"plan_cache_mode", c"force_generic_plan");
-        level
+impl OurSettings {
+    pub fn begin() -> Self {
+        let level = SettingsLevel::begin();
+        for (name, value) in [
+            // Nobody can put anything into these schemas that we would find under a name we meant otherwise.
+            (c"search_path", c"pg_catalog, pg_temp"),
+            // A policy that hides rows from their own table's owner would make events vanish: an error says so instead.
+            (c"row_security", c"off"),
+            // Planning a payload anew for each transaction would cost several times what running it does.
+            (c"plan_cache_mode", c"force_generic_plan"),
+            // Rows are looked up by key. What the planner believes of a table that this very transaction has filled is
+            // wrong by a million rows, and the plan made now is also for then.
+            (c"enable_seqscan", c"off"),
+            (c"enable_bitmapscan", c"off"),
+            (c"jit", c"off"),
+        ] {
+            set_locally(name, value);
+        }
+        Self(level)
+    }
+}
+
+impl Drop for OurSettings {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.0.end();
+        }
+    }
+}
+
+/// What is set in a level of settings is undone when it ends, as what the SET clause of a function has set.
+pub struct SettingsLevel(i32);
+
+impl SettingsLevel {
+    pub fn begin() -> Self {
+        // SAFETY: a counter; the level ends with `end`, or with the abort of the (sub)transaction.
+        Self(unsafe { pg_sys::NewGUCNestLevel() })
     }
 
-    fn close(&self) {
-        // SAFETY: the level that `open` opened.
+    pub fn end(&self) {
+        // SAFETY: the level that `begin` began.
         unsafe { pg_sys::AtEOXact_GUC(false, self.0) };
     }
 }
 
-fn set_locally(name: &CStr, value: &CStr) {
-    // SAFETY: NUL-terminated texts that guc.c copies; a level is open.
+/// Sets until the level that has begun ends.
+pub fn set_locally(name: &CStr, value: &CStr) {
+    // SAFETY: NUL-terminated texts that guc.c copies; a level has begun.
     unsafe {
         pg_sys::set_config_option(
             name.as_ptr(),
@@ -102,6 +131,11 @@ fn set_locally(name: &CStr, value: &CStr) {
             false,
         );
     }
+}
+
+/// Whether the extension is there, as seen by this transaction.
+pub fn extension_exists() -> bool {
+    extension_owner().is_some()
 }
 
 /// The relation of the application with this name; `None` where there is none.
