@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiResult};
+use pgrx::spi::SpiResult;
 
+use crate::server::planned::Planned;
 use crate::server::rights::{OurSettings, Rights, public_relation};
 
 const MEMBERS: &CStr = c"auction_members";
@@ -24,7 +25,7 @@ mod webhook_delivery {
 }
 
 thread_local! {
-    static STATEMENT: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
+    static STATEMENT: RefCell<Planned> = const { RefCell::new(Planned::new()) };
 }
 
 fn is_auction_admin(auction_id: pgrx::Uuid) -> SpiResult<bool> {
@@ -36,14 +37,9 @@ fn is_auction_admin(auction_id: pgrx::Uuid) -> SpiResult<bool> {
     let Some(_rights) = Rights::of_owner_of(MEMBERS) else { return Ok(false) };
     Spi::connect(|client| {
         STATEMENT.with_borrow_mut(|statement| {
-            let statement = match statement {
-                Some(known) => known,
-                unplanned => {
-                    let sql = include_str!("../sql/is_auction_admin.sql");
-                    unplanned.insert(client.prepare(sql, &[pg_sys::BuiltinOid::UUIDOID.into()])?.keep())
-                }
-            };
-            let found = client.select(&*statement, Some(1), &[auction_id.into()])?;
+            let sql = include_str!("../sql/is_auction_admin.sql");
+            let statement = statement.to_read(client, sql, &[PgBuiltInOids::UUIDOID])?;
+            let found = client.select(statement, Some(1), &[auction_id.into()])?;
             Ok(found.first().get_one()?.unwrap_or(false))
         })
     })

@@ -208,6 +208,31 @@ fn install_triggers_attaches_what_it_can_and_says_what_is_missing() {
 }
 
 #[test]
+fn install_triggers_says_which_column_has_an_unsuitable_type_and_accepts_what_serves_as_well() {
+    let (_cluster, mut client) = with_extension();
+    install_tables(&mut client);
+    client
+        .batch_execute(
+            "create domain public.key as uuid; create type public.kind as enum ('Sedan', 'Truck', 'SUV');
+             alter table public.locations alter name type varchar(80);
+             alter table public.count_types alter name type public.kind using name::public.kind;
+             alter table public.submissions alter auction_id type public.key;
+             alter table public.submission_entries alter car_count type bigint, drop submission_id, add submission_id text, drop position,
+                 add position timestamptz;
+             drop table public.users cascade; create table public.users (id bigint, full_name bytea)",
+        )
+        .unwrap();
+    let report = "select concat_ws(' ', table_name, trigger_name, result, detail) from webhook_delivery.install_triggers()
+        where result not in ('found', 'installed') and coalesce(trigger_name, 'webhook_delivery_insert') = 'webhook_delivery_insert'
+        order by 1";
+    let expected = [
+        "submission_entries webhook_delivery_insert unsuitable public.submission_entries: column submission_id is text, not uuid; column \"position\" is timestamp with time zone, not numeric.",
+        "users unsuitable public.users: column id is bigint, not uuid; column full_name is bytea, not text.",
+    ];
+    assert_eq!(list(&mut client, report), expected);
+}
+
+#[test]
 fn drop_extension_takes_the_triggers_along_and_the_application_goes_on() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
@@ -238,8 +263,7 @@ fn a_change_and_drop_extension_in_one_transaction_commit() {
     let mut application = Application::start(&[]);
     let client = &mut application.client;
     Endpoint::create(client, "https://example.com/");
-    // PostgreSQL drops no trigger that has still to run in this transaction.
-    client.batch_execute("begin; set constraints all immediate").unwrap();
+    client.batch_execute("begin").unwrap();
     Submission::of_riverside().insert_without_transaction(client).unwrap();
     client.batch_execute("drop extension webhook_delivery; commit").unwrap();
     assert_eq!(application.count("select count(*) from public.submissions"), 1);

@@ -37,10 +37,10 @@ create function webhook_delivery.unsuitable_columns(target regclass, needed_colu
     set search_path = pg_catalog, pg_temp
     as $$
     with needed as (
-        select split_part(entry, ' ', 1)::name as name, split_part(entry, ' ', 2)::regtype as type
-        from unnest(needed_columns) as entry
+        select split_part(entry.text, ' ', 1)::name as name, split_part(entry.text, ' ', 2)::regtype as type, entry.number
+        from unnest(needed_columns) with ordinality as entry(text, number)
     ), found as (
-        select needed.name, needed.type, attribute.atttypid::regtype as declared, base.typtype,
+        select needed.number, needed.name, needed.type, attribute.atttypid::regtype as declared, base.typtype,
             case base.typtype when 'd' then base.typbasetype else attribute.atttypid end as base_type
         from needed
         left join pg_attribute as attribute
@@ -48,8 +48,8 @@ create function webhook_delivery.unsuitable_columns(target regclass, needed_colu
         left join pg_type as base on base.oid = attribute.atttypid
     )
     select concat_ws('; ',
-        'no column ' || string_agg(found.name, ', ') filter (where found.declared is null),
-        string_agg(format('column %I is %s, not %s', found.name, found.declared, found.type), '; ') filter (where
+        'no column ' || string_agg(found.name, ', ' order by found.number) filter (where found.declared is null),
+        string_agg(format('column %I is %s, not %s', found.name, found.declared, found.type), '; ' order by found.number) filter (where
             found.base_type <> found.type
             -- A key is compared, all else is shown: there, what the server turns into the type by itself does as well.
             and (found.type = 'uuid'::regtype

@@ -7,14 +7,16 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID};
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
+use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
 use super::changes::Row;
 use super::failures::Failures;
 use super::family::{FAMILIES, place_of};
 use crate::server::attempt::{Failure, attempt};
+use crate::server::planned::Planned;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::settings::{self, OnCaptureError};
 
@@ -111,9 +113,9 @@ thread_local! {
 /// Planned once per session.
 #[derive(Default)]
 struct Statements {
-    wanted: Option<OwnedPreparedStatement>,
-    payloads: [Option<OwnedPreparedStatement>; FAMILIES.len()],
-    fan_out: Option<OwnedPreparedStatement>,
+    wanted: Planned,
+    payloads: [Planned; FAMILIES.len()],
+    fan_out: Planned,
 }
 
 fn send(
@@ -132,17 +134,14 @@ fn send(
         return Ok(Sent::default());
     };
     let _rights = rights_of_extension_owner();
-    let fan_out = match &mut statements.fan_out {
-        Some(known) => known,
-        unplanned => {
-            use pg_sys::BuiltinOid::*;
-            let types = [TEXTOID.into(), TIMESTAMPTZOID.into(), UUIDARRAYOID.into(), JSONARRAYOID.into()];
-            unplanned.insert(client.prepare_mut(include_str!("../../sql/capture/fan_out_rows.sql"), &types)?.keep())
-        }
-    };
+    let fan_out = statements.fan_out.to_write(
+        client,
+        include_str!("../../sql/capture/fan_out_rows.sql"),
+        &[TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID, JSONARRAYOID],
+    )?;
     let bytes = payloads.bytes();
     let arguments = [event_type.into(), (*occurred_at).into(), payloads.auction_ids, payloads.data];
-    let written = client.update(&*fan_out, Some(1), &arguments)?.first().get_one()?.unwrap_or(0);
+    let written = client.update(fan_out, Some(1), &arguments)?.first().get_one()?.unwrap_or(0);
     Ok(Sent { written, bytes })
 }
 
@@ -157,16 +156,10 @@ fn wanted(
     let mut wanted = HashSet::new();
     if !auction_ids.is_empty() {
         let _rights = rights_of_extension_owner();
-        let statement = match &mut statements.wanted {
-            Some(known) => known,
-            unplanned => {
-                use pg_sys::BuiltinOid::*;
-                let types = [UUIDARRAYOID.into(), TEXTOID.into()];
-                unplanned.insert(client.prepare(include_str!("../../sql/capture/wanted.sql"), &types)?.keep())
-            }
-        };
+        let sql = include_str!("../../sql/capture/wanted.sql");
+        let statement = statements.wanted.to_read(client, sql, &[UUIDARRAYOID, TEXTOID])?;
         let auction_ids: Vec<pgrx::Uuid> = auction_ids.iter().map(to_datum).collect();
-        for row in client.select(&*statement, None, &[auction_ids.into(), event_type.into()])? {
+        for row in client.select(statement, None, &[auction_ids.into(), event_type.into()])? {
             wanted.extend(row.get::<pgrx::Uuid>(1)?.map(|id| Uuid::from_bytes(*id.as_bytes())));
         }
     }
@@ -205,17 +198,8 @@ impl<'a> Payloads<'a> {
                 "Its rows are what the event is about."
             );
         };
-        let statement = match &mut statements.payloads[place] {
-            Some(known) => known,
-            unplanned => {
-                let sql = format!(
-                    "select array_agg(built.auction_id), array_agg(built.data) from ({}) as built",
-                    family.payload
-                );
-                unplanned.insert(client.prepare(sql.as_str(), &[pg_sys::BuiltinOid::UUIDARRAYOID.into()])?.keep())
-            }
-        };
-        let row = client.select(&*statement, Some(1), &[keys.into()])?.first();
+        let statement = statements.payloads[place].to_read(client, family.payloads, &[UUIDARRAYOID])?;
+        let row = client.select(statement, Some(1), &[keys.into()])?.first();
         let (auction_ids, data) = (row.get_datum_by_ordinal(1)?, row.get_datum_by_ordinal(2)?);
         Ok(auction_ids.zip(data).map(|(auction_ids, data)| {
             // SAFETY: the statement gives a uuid[] and a json[], which live until the connection to SPI ends.

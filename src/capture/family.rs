@@ -8,13 +8,25 @@ pub struct Family {
     name: &'static str,
     /// The table in `public` whose rows they are about, and with whose owner's rights the data is read.
     pub table: &'static CStr,
-    /// Gives `auction_id` and `data` of the rows whose keys are `$1`, of those that exist, in the order of the keys.
-    pub payload: &'static str,
+    /// Gives the auctions and the data of the rows whose keys are `$1`, of those that exist, as two arrays in the order of
+    /// the keys; nulls where none exists.
+    pub payloads: &'static str,
+}
+
+/// A file gives `auction_id` and `data` of each row.
+macro_rules! payloads_of {
+    ($file:literal) => {
+        concat!(
+            "select array_agg(built.auction_id), array_agg(built.data) from (",
+            include_str!(concat!("../../sql/capture/", $file)),
+            ") as built"
+        )
+    };
 }
 
 /// A file in `sql/capture/` each.
 pub static FAMILIES: [Family; 1] =
-    [Family { name: "submission", table: c"submissions", payload: include_str!("../../sql/capture/submission.sql") }];
+    [Family { name: "submission", table: c"submissions", payloads: payloads_of!("submission.sql") }];
 
 /// The place of an event's family among [`FAMILIES`].
 pub fn place_of(event_type: &str) -> Option<usize> {

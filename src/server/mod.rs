@@ -4,6 +4,7 @@
 pub mod attempt;
 pub mod launcher;
 pub mod patience;
+pub mod planned;
 pub mod process;
 pub mod rights;
 pub mod settings;

@@ -1,0 +1,48 @@
+//! How is a statement planned once per session?
+
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, PreparedStatement, SpiClient, SpiResult};
+
+/// A statement's plan, made when it is first wanted. For a field of a `thread_local`.
+#[derive(Default)]
+pub struct Planned(Option<OwnedPreparedStatement>);
+
+impl Planned {
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// The plan of a statement that only reads.
+    pub fn to_read(
+        &mut self,
+        client: &SpiClient<'_>,
+        sql: &str,
+        arguments: &[PgBuiltInOids],
+    ) -> SpiResult<&OwnedPreparedStatement> {
+        self.or_plan(arguments, |arguments| client.prepare(sql, arguments))
+    }
+
+    /// The plan of a statement that writes.
+    pub fn to_write(
+        &mut self,
+        client: &SpiClient<'_>,
+        sql: &str,
+        arguments: &[PgBuiltInOids],
+    ) -> SpiResult<&OwnedPreparedStatement> {
+        self.or_plan(arguments, |arguments| client.prepare_mut(sql, arguments))
+    }
+
+    fn or_plan<'conn>(
+        &mut self,
+        arguments: &[PgBuiltInOids],
+        plan: impl FnOnce(&[pg_sys::PgOid]) -> SpiResult<PreparedStatement<'conn>>,
+    ) -> SpiResult<&OwnedPreparedStatement> {
+        Ok(match &mut self.0 {
+            Some(known) => known,
+            unplanned => {
+                let arguments: Vec<pg_sys::PgOid> = arguments.iter().map(|oid| (*oid).into()).collect();
+                unplanned.insert(plan(&arguments)?.keep())
+            }
+        })
+    }
+}
