@@ -38,7 +38,7 @@ fn is_auction_admin(auction_id: pgrx::Uuid) -> SpiResult<bool> {
     Spi::connect(|client| {
         STATEMENT.with_borrow_mut(|statement| {
             let sql = include_str!("../sql/is_auction_admin.sql");
-            let statement = statement.to_read(client, sql, &[PgBuiltInOids::UUIDOID])?;
+            let statement = statement.for_reading(client, sql, &[PgBuiltInOids::UUIDOID])?;
             let found = client.select(statement, Some(1), &[auction_id.into()])?;
             Ok(found.first().get_one()?.unwrap_or(false))
         })

@@ -134,7 +134,7 @@ fn send(
         return Ok(Sent::default());
     };
     let _rights = rights_of_extension_owner();
-    let fan_out = statements.fan_out.to_write(
+    let fan_out = statements.fan_out.for_writing(
         client,
         include_str!("../../sql/capture/fan_out_rows.sql"),
         &[TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID, JSONARRAYOID],
@@ -157,7 +157,7 @@ fn wanted(
     if !auction_ids.is_empty() {
         let _rights = rights_of_extension_owner();
         let sql = include_str!("../../sql/capture/wanted.sql");
-        let statement = statements.wanted.to_read(client, sql, &[UUIDARRAYOID, TEXTOID])?;
+        let statement = statements.wanted.for_reading(client, sql, &[UUIDARRAYOID, TEXTOID])?;
         let auction_ids: Vec<pgrx::Uuid> = auction_ids.iter().map(to_datum).collect();
         for row in client.select(statement, None, &[auction_ids.into(), event_type.into()])? {
             wanted.extend(row.get::<pgrx::Uuid>(1)?.map(|id| Uuid::from_bytes(*id.as_bytes())));
@@ -198,7 +198,7 @@ impl<'a> Payloads<'a> {
                 "Its rows are what the event is about."
             );
         };
-        let statement = statements.payloads[place].to_read(client, family.payloads, &[UUIDARRAYOID])?;
+        let statement = statements.payloads[place].for_reading(client, family.payloads, &[UUIDARRAYOID])?;
         let row = client.select(statement, Some(1), &[keys.into()])?.first();
         let (auction_ids, data) = (row.get_datum_by_ordinal(1)?, row.get_datum_by_ordinal(2)?);
         Ok(auction_ids.zip(data).map(|(auction_ids, data)| {

@@ -61,8 +61,10 @@ impl Failures {
         let named: Vec<String> = failed.keys.iter().take(NAMED_AT_MOST).map(Uuid::to_string).collect();
         let others =
             if rows > named.len().max(1) { format!(" and {} more", rows - named.len()) } else { String::new() };
-        let warning = ErrorReport::new(failed.failure.known_code(), message, pgrx::function_name!())
-            .set_detail(format!("Rows: {}{others}.", named.join(", ")));
+        let mut warning = ErrorReport::new(failed.failure.known_code(), message, pgrx::function_name!());
+        if !named.is_empty() {
+            warning = warning.set_detail(format!("Rows: {}{others}.", named.join(", ")));
+        }
         let hint = match attempt(|| self.record(occurred_at)) {
             Ok(()) => {
                 "Your change is saved. See webhook_delivery.capture_errors; once the cause is gone, \

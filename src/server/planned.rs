@@ -13,7 +13,7 @@ impl Planned {
     }
 
     /// The plan of a statement that only reads.
-    pub fn to_read(
+    pub fn for_reading(
         &mut self,
         client: &SpiClient<'_>,
         sql: &str,
@@ -23,7 +23,7 @@ impl Planned {
     }
 
     /// The plan of a statement that writes.
-    pub fn to_write(
+    pub fn for_writing(
         &mut self,
         client: &SpiClient<'_>,
         sql: &str,
