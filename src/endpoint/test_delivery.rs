@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use crate::ids::{self, timestamp};
 use crate::server::rights::{OurSettings, Rights};
+use crate::server::wake;
 
 #[pg_schema]
 mod webhook_delivery {
@@ -31,9 +32,10 @@ fn queue_test(endpoint_id: pgrx::Uuid, event_type: &str) -> pgrx::spi::SpiResult
         let moment: TimestampWithTimeZone = timestamp(unsafe { pg_sys::GetCurrentTimestamp() });
         let arguments = [endpoint_id.into(), auction_id.into(), event_type.into(), delivery_id.into(), moment.into()];
         let queued = client.update(include_str!("../../sql/queue_test.sql"), Some(1), &arguments)?;
-        match queued.into_iter().next() {
-            Some(row) => row.get(1),
-            None => Ok(None),
+        if queued.is_empty() {
+            return Ok(None);
         }
+        wake::at_commit(moment.into());
+        Ok(Some(delivery_id))
     })
 }

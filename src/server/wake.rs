@@ -84,6 +84,11 @@ fn ring(database: u32, due: i64) {
     }
 }
 
+/// Wakes the worker when this transaction commits; `due_at`, in Postgres microseconds, is the earliest delivery it queued.
+pub fn at_commit(due_at: i64) {
+    QUEUED.fetch_min(due_at, Ordering::Relaxed);
+}
+
 /// Whether some process has hung a bell for this database.
 pub fn has_worker(database: pg_sys::Oid) -> bool {
     BELLS.get().0.iter().any(|bell| bell.database.load(Ordering::Acquire) == database.to_u32())
@@ -124,14 +129,12 @@ unsafe extern "C-unwind" fn take_down(_code: i32, place: pg_sys::Datum) {
 
 #[pg_schema]
 mod webhook_delivery {
-    use std::sync::atomic::Ordering;
-
     use pgrx::datum::TimestampWithTimeZone;
     use pgrx::prelude::*;
 
     /// Wakes the worker when this transaction commits; `due_at` is the earliest delivery it queued.
     #[pg_extern(volatile, strict)]
     fn wake(due_at: TimestampWithTimeZone) {
-        super::QUEUED.fetch_min(due_at.into(), Ordering::Relaxed);
+        super::at_commit(due_at.into());
     }
 }
