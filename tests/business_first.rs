@@ -195,6 +195,27 @@ fn a_key_or_auction_of_another_type_than_expected_is_reported_and_ends_nothing()
 }
 
 #[test]
+fn an_auction_that_is_text_is_told_where_it_is_a_uuid_and_is_a_capture_error_where_it_is_not() {
+    let (mut application, receiver) = riverside();
+    let client = &mut application.client;
+    execute(
+        client,
+        "alter table public.submissions drop constraint submissions_auction_id_fkey;
+         alter table public.submissions alter auction_id type text",
+    );
+    // The server would take the bytes of a text for those of a uuid, if nobody looked.
+    let insert = "insert into public.submissions (auction_id) values";
+    execute(client, &format!("{insert} ('{}')", sample::RIVERSIDE));
+    receiver.wait_for(1, DEADLINE);
+    execute(client, &format!("{insert} ('x')"));
+    execute(client, &format!("{insert} (repeat('a long name of no auction at all', 100))"));
+    let errors = capture_errors(&mut application);
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors.iter().all(|(code, _, rows)| code == "22P02" && *rows == 1), "{errors:?}");
+    assert_eq!(application.count("select count(*) from public.submissions"), 3);
+}
+
+#[test]
 fn an_error_inside_the_handling_of_the_error_ends_nothing_and_says_what_is_lost() {
     let (mut application, receiver) = riverside();
     execute(

@@ -202,7 +202,8 @@ impl<'a> Payloads<'a> {
         let row = client.select(statement, Some(1), &[keys.into()])?.first();
         let (auction_ids, data) = (row.get_datum_by_ordinal(1)?, row.get_datum_by_ordinal(2)?);
         Ok(auction_ids.zip(data).map(|(auction_ids, data)| {
-            // SAFETY: the statement gives a uuid[] and a json[], which live until the connection to SPI ends.
+            // SAFETY: the statement casts to uuid and json, whatever the columns are, so these are a uuid[] and a json[]. They
+            // live until the connection to SPI ends.
             unsafe {
                 Self {
                     auction_ids: DatumWithOid::new(auction_ids, pg_sys::UUIDARRAYOID),

@@ -13,11 +13,12 @@ pub struct Family {
     pub payloads: &'static str,
 }
 
-/// A file gives `auction_id` and `data` of each row.
+/// A file gives `auction_id` and `data` of each row. The casts are what makes it safe to take the arrays as they are: the
+/// columns belong to the application, which may give them any type at any time.
 macro_rules! payloads_of {
     ($file:literal) => {
         concat!(
-            "select array_agg(built.auction_id), array_agg(built.data) from (",
+            "select array_agg(built.auction_id::uuid), array_agg(built.data::json) from (",
             include_str!(concat!("../../sql/capture/", $file)),
             ") as built"
         )
