@@ -129,7 +129,7 @@ begin
         -- An upsert comes here first as INSERT. What that left in the row is the sign that its secret is meant, unless it is
         -- what the row had anyway: then only a secret that was given is.
         if new.secret = webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id))
-            and (new.secret <> old.secret or not webhook_delivery.stashed_is_generated(new.id))
+            and (new.secret <> old.secret or not webhook_delivery.stashed_is_unknown(new.id))
         then
             return new;
         end if;

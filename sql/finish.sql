@@ -38,7 +38,6 @@ comment on function webhook_delivery.check_secret(text) is 'Refuses (22023) a se
 comment on function webhook_delivery.generate_secret() is 'A new secret: whsec_ and 32 random bytes in base64';
 comment on function webhook_delivery.stash_secret(uuid, text, boolean) is 'Keeps a secret, and whether it was generated, until it is known that the row is written';
 comment on function webhook_delivery.stashed_secret(uuid) is 'The stashed secret of an endpoint, or null';
-comment on function webhook_delivery.stashed_is_generated(uuid) is 'Whether the stashed secret of an endpoint was generated, or null';
 comment on function webhook_delivery.stashed_is_unknown(uuid) is 'Whether the stashed secret of an endpoint was generated and nobody has seen it, or null';
 comment on function webhook_delivery.show_generated_secret(uuid) is 'The secret that the running statement has generated for an endpoint, or null; always null in a trigger';
 comment on function webhook_delivery.take_stashed_secret(uuid) is 'Takes the stashed secret of an endpoint out, or null';

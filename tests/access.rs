@@ -309,6 +309,12 @@ fn a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked() {
     );
     scene.application.client.batch_execute(&lending).unwrap();
     assert_eq!(scene.application.count("select public.lent()"), 0);
+    // Nor does the owner of a function his to the tenant who calls it.
+    let wrapper = "create function public.wrapped() returns setof uuid language sql security definer as
+        $$ select distinct auction_id from public.webhook_deliveries $$";
+    scene.application.client.batch_execute(wrapper).unwrap();
+    let seen = scene.session_of(sample::DANA).query("select public.wrapped()", &[]).unwrap();
+    assert_eq!(seen.iter().map(|row| row.get(0)).collect::<Vec<Uuid>>(), [sample::RIVERSIDE]);
     let error = refusal(&mut scene.application.client, "select public.unchecked()", &[]);
     assert_eq!(error.code().code(), "22023", "{error}");
 }

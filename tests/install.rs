@@ -216,7 +216,7 @@ fn install_triggers_says_which_column_has_an_unsuitable_type_and_accepts_what_se
             "create domain public.key as uuid; create type public.kind as enum ('Sedan', 'Truck', 'SUV');
              alter table public.locations alter name type varchar(80);
              alter table public.count_types alter name type public.kind using name::public.kind;
-             alter table public.submissions alter auction_id type public.key;
+             alter table public.submissions alter auction_id type public.key, alter submitted_at type timestamp;
              alter table public.submission_entries alter car_count type bigint, drop submission_id, add submission_id text, drop position,
                  add position timestamptz;
              drop table public.users cascade; create table public.users (id bigint, full_name bytea)",
@@ -227,6 +227,7 @@ fn install_triggers_says_which_column_has_an_unsuitable_type_and_accepts_what_se
         order by 1";
     let expected = [
         "submission_entries webhook_delivery_insert unsuitable public.submission_entries: column submission_id is text, not uuid; column \"position\" is timestamp with time zone, not numeric.",
+        "submissions webhook_delivery_insert unsuitable public.submissions: column submitted_at is timestamp without time zone, not timestamp with time zone.",
         "users unsuitable public.users: column id is bigint, not uuid; column full_name is bytea, not text.",
     ];
     assert_eq!(list(&mut client, report), expected);

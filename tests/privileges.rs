@@ -177,7 +177,7 @@ fn a_tenant_finds_no_secret_anywhere() {
         "select secret from webhook_delivery.endpoint_targets",
         "select webhook_delivery.stashed_secret($1)",
         "select webhook_delivery.take_stashed_secret($1)",
-        "select webhook_delivery.stashed_is_generated($1)",
+        "select webhook_delivery.stashed_is_unknown($1)",
     ] {
         let parameters: &[&(dyn postgres::types::ToSql + Sync)] = &[&endpoint.id];
         let parameters = if query.contains("$1") { parameters } else { &[] };

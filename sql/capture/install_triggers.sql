@@ -51,8 +51,9 @@ create function webhook_delivery.unsuitable_columns(target regclass, needed_colu
         'no column ' || string_agg(found.name, ', ' order by found.number) filter (where found.declared is null),
         string_agg(format('column %I is %s, not %s', found.name, found.declared, found.type), '; ' order by found.number) filter (where
             found.base_type <> found.type
-            -- A key is compared, all else is shown: there, what the server turns into the type by itself does as well.
-            and (found.type = 'uuid'::regtype
+            -- A key is compared, and a time without a zone is another moment in each session. All else is shown: there, what
+            -- the server turns into the type by itself does as well.
+            and (found.type in ('uuid'::regtype, 'timestamptz'::regtype)
                 or not exists (
                     select from pg_cast as conversion
                     where conversion.castsource = found.base_type and conversion.casttarget = found.type and conversion.castcontext = 'i')

@@ -52,9 +52,7 @@ fn capture_again(error_id: i64) -> i64 {
     }
     let mut capture = Capture::new(owed.occurred_at);
     capture.build(&owed.event_type, owed.rows.into_iter());
-    let written = capture.written;
-    capture.failures.report(owed.occurred_at);
-    written
+    capture.finish()
 }
 
 fn take(error_id: i64) -> pgrx::spi::SpiResult<Option<Owed>> {

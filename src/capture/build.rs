@@ -40,9 +40,9 @@ pub struct Capture {
     occurred_at: TimestampWithTimeZone,
     portion: usize,
     halvings: usize,
-    /// Events written.
-    pub written: i64,
-    pub failures: Failures,
+    /// Events, so far.
+    written: i64,
+    failures: Failures,
 }
 
 /// What became of a portion.
@@ -75,6 +75,20 @@ impl Capture {
         }
     }
 
+    /// What was to be told of these rows cannot be: it is kept, or ends the transaction where that is what is wanted.
+    pub fn fail(&mut self, event_type: &str, keys: impl Iterator<Item = Uuid>, failure: Failure) {
+        match self.on_error {
+            OnCaptureError::Warn => self.failures.add(event_type, keys, failure),
+            OnCaptureError::Error => failure.raise(),
+        }
+    }
+
+    /// Records and reports what has failed; gives back how many events were written.
+    pub fn finish(self) -> i64 {
+        self.failures.report(self.occurred_at);
+        self.written
+    }
+
     fn build_portion(&mut self, event_type: &str, rows: &[Row]) {
         match self.send(event_type, rows) {
             Ok(sent) => {
@@ -88,7 +102,7 @@ impl Capture {
                 self.build_portion(event_type, first);
                 self.build_portion(event_type, second);
             }
-            Err(failure) => self.failures.add(event_type, rows.iter().map(|row| row.key), failure),
+            Err(failure) => self.fail(event_type, rows.iter().map(|row| row.key), failure),
         }
     }
 

@@ -78,7 +78,7 @@ pub struct Unreadable {
     subtransaction: u32,
 }
 
-/// What a transaction owes. Some sixty bytes a row, so that a million rows of one statement fit into any session.
+/// What a transaction owes. A key and three numbers a row, so that a million rows of one statement fit into any session.
 #[derive(Default)]
 pub struct Changes {
     /// In the order in which the rows were first seen: what a subtransaction noted are the last ones when it is rolled back.

@@ -20,7 +20,6 @@ use crate::ids::timestamp;
 use crate::server::attempt::Failure;
 use crate::server::patience::Patience;
 use crate::server::rights;
-use crate::server::settings::{self, OnCaptureError};
 use build::Capture;
 use changes::Changes;
 
@@ -91,15 +90,12 @@ fn tell(mut changes: Changes) {
                 hint: Some("select * from webhook_delivery.install_triggers() says what the tables lack.".to_owned()),
                 context: None,
             };
-            if settings::on_capture_error() == OnCaptureError::Error {
-                failure.raise();
-            }
-            capture.failures.add(&unreadable.subject.event_type(), std::iter::empty(), failure);
+            capture.fail(&unreadable.subject.event_type(), std::iter::empty(), failure);
         }
         for subject in changes.subjects() {
             capture.build(&subject.event_type(), changes.rows(subject));
         }
-        capture.failures.report(occurred_at);
+        capture.finish();
     });
 }
 

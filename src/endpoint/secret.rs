@@ -89,12 +89,6 @@ mod webhook_delivery {
         of_stashed(endpoint_id, |stashed| stashed.secret.clone())
     }
 
-    /// Whether the stashed secret was generated, null where there is none.
-    #[pg_extern(volatile, strict)]
-    fn stashed_is_generated(endpoint_id: pgrx::Uuid) -> Option<bool> {
-        of_stashed(endpoint_id, |stashed| stashed.is_generated)
-    }
-
     /// Whether the stashed secret was generated and nobody has seen it; null where there is none.
     #[pg_extern(volatile, strict)]
     fn stashed_is_unknown(endpoint_id: pgrx::Uuid) -> Option<bool> {

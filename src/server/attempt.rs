@@ -96,23 +96,18 @@ impl Witness {
     }
 
     fn failure(self, error: CaughtError) -> Failure {
-        if self.was_cancelled {
-            error.rethrow();
-        }
-        let (CaughtError::PostgresError(report)
-        | CaughtError::ErrorReport(report)
-        | CaughtError::RustPanic { ereport: report, .. }) = error;
-        let code = match self.code {
-            Some(code) => code,
-            // Raised by ourselves, not by the server.
-            None => sqlstate(report.sql_error_code() as i32),
+        let (report, code, context) = match error {
+            CaughtError::PostgresError(_) if self.was_cancelled => error.rethrow(),
+            CaughtError::PostgresError(report) => (report, self.code, self.context),
+            // Raised by ourselves: what the witness saw was an earlier error, which somebody has caught.
+            CaughtError::ErrorReport(report) | CaughtError::RustPanic { ereport: report, .. } => (report, None, None),
         };
         Failure {
-            code,
+            code: code.unwrap_or_else(|| sqlstate(report.sql_error_code() as i32)),
             message: report.message().to_owned(),
             detail: report.detail().map(str::to_owned),
             hint: report.hint().map(str::to_owned),
-            context: self.context,
+            context,
         }
     }
 }
