@@ -221,26 +221,74 @@ fn what_the_worker_deletes_reaches_the_table_statistics_so_that_autovacuum_comes
     });
 }
 
+/// Those that `pg_stat_activity` shows in this database.
+fn workers(cluster: &Cluster, database: &str) -> i64 {
+    let sql = "select count(*) from pg_stat_activity where datname = $1 and backend_type = 'webhook_delivery worker'";
+    cluster.query_one(sql, &[&database])
+}
+
 #[test]
-fn one_worker_owns_a_databases_queue_by_a_lock_that_no_session_can_take() {
+fn a_launcher_that_was_killed_and_is_there_again_starts_no_second_worker() {
     let cluster = in_database("postgres");
     cluster.execute(CREATE);
     assert_delivers(&cluster, "postgres");
     let worker = cluster.wait_for_worker("postgres", None);
+    let launcher = "select pid from pg_stat_activity where backend_type = 'webhook_delivery launcher'";
+    let before: i32 = cluster.query_one(launcher, &[]);
+    cluster.execute(&format!("select pg_terminate_backend({before})"));
     let mut client = cluster.connect();
-    let held = "select classid::bigint, objid::bigint, mode from pg_locks
-                where locktype = 'userlock' and granted and pid = $1
-                  and database = (select oid from pg_database where datname = 'postgres')";
-    let locks = client.query(held, &[&worker]).unwrap();
-    assert_eq!(locks.len(), 1, "the lock shows in pg_locks");
-    assert_eq!(locks[0].get::<_, String>(2), "ExclusiveLock");
-
-    let (class, object): (i64, i64) = (locks[0].get(0), locks[0].get(1));
-    client.batch_execute(&format!("select pg_advisory_lock({class}, {object})")).unwrap();
-    client.batch_execute(&format!("select pg_advisory_lock({})", class << 32 | object)).unwrap();
+    wait_until("another launcher, at work since a second", DEADLINE, || {
+        let sql = "select from pg_stat_activity where backend_type = 'webhook_delivery launcher' and pid <> $1
+                   and backend_start < now() - interval '1.5 s'";
+        client.query_opt(sql, &[&before]).unwrap()
+    });
+    assert_eq!((workers(&cluster, "postgres"), cluster.worker_pid("postgres")), (1, Some(worker)));
     client.execute("select pg_terminate_backend($1)", &[&worker]).unwrap();
     cluster.wait_for_worker("postgres", Some(worker));
     assert_delivers(&cluster, "postgres");
+    assert_eq!(workers(&cluster, "postgres"), 1);
+}
+
+#[test]
+fn a_worker_that_was_told_to_go_is_back_at_once_however_often_that_happens() {
+    let cluster = in_database("postgres");
+    cluster.execute(CREATE);
+    assert_delivers(&cluster, "postgres");
+    let mut worker = cluster.wait_for_worker("postgres", None);
+    for _ in 0..6 {
+        let told = Instant::now();
+        cluster.execute(&format!("select pg_terminate_backend({worker})"));
+        worker = cluster.wait_for_worker("postgres", Some(worker));
+        assert!(told.elapsed() < Duration::from_secs(2), "after pg_terminate_backend: {:?}", told.elapsed());
+    }
+    for _ in 0..6 {
+        cluster.set("webhook_delivery.databases", "");
+        wait_until("the worker to leave", DEADLINE, || (workers(&cluster, "postgres") == 0).then_some(()));
+        let wanted = Instant::now();
+        cluster.set("webhook_delivery.databases", "postgres");
+        cluster.wait_for_worker("postgres", Some(worker));
+        assert!(wanted.elapsed() < Duration::from_secs(2), "after the setting: {:?}", wanted.elapsed());
+    }
+    assert_delivers(&cluster, "postgres");
+}
+
+#[test]
+fn a_worker_that_fails_is_tried_again_ever_less_often() {
+    let cluster = in_database("postgres");
+    // What DROP DATABASE leaves behind when it is interrupted: nobody can connect to it.
+    cluster.execute("create database broken");
+    cluster.execute("update pg_database set datconnlimit = -2 where datname = 'broken'");
+    cluster.set("webhook_delivery.databases", "postgres, broken");
+    let failures: Vec<Instant> = (1..=4)
+        .map(|count| {
+            wait_until(&format!("failure {count}"), DEADLINE, || {
+                let log = cluster.log();
+                (log.matches("cannot connect to invalid database \"broken\"").count() >= count).then(Instant::now)
+            })
+        })
+        .collect();
+    let waits: Vec<Duration> = failures.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits.windows(2).all(|pair| pair[1] > pair[0]) && waits[2] > Duration::from_millis(3500), "{waits:?}");
 }
 
 #[test]

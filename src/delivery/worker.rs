@@ -44,17 +44,15 @@ const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
 /// How soon to look again where somebody is just dropping or altering the extension.
 const LOCKED_OUT: Duration = Duration::from_millis(50);
 
-/// The worker's process; the argument is the oid of its database.
+/// The worker's process; the argument is the place of its bell.
 #[unsafe(no_mangle)]
 #[pg_guard]
-pub extern "C-unwind" fn webhook_delivery_worker(database: pg_sys::Datum) {
-    process::attach_signal_handlers();
-    BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database.value() as u32)), None);
-    process::set_application_name(c"webhook_delivery worker");
-    process::plan_for_small_reads();
-    if process::transaction(process::lock_queue)
-        && let Some(bell) = MyBell::hang()
-    {
+pub extern "C-unwind" fn webhook_delivery_worker(place: pg_sys::Datum) {
+    if let Some(bell) = MyBell::hang(place) {
+        process::attach_signal_handlers();
+        BackgroundWorker::connect_worker_to_spi_by_oid(Some(bell.database()), None);
+        process::set_application_name(c"webhook_delivery worker");
+        process::plan_for_small_reads();
         Worker::new(bell).run();
     }
     // SAFETY: ends the process, as Postgres has it. The launcher starts the next one where the database still exists.
@@ -113,7 +111,9 @@ impl Worker {
 
     fn run(mut self) {
         while !process::shutdown_requested() {
-            process::reload_settings_if_asked();
+            if process::reload_settings_if_asked() {
+                self.next_database_check = Instant::now();
+            }
             let began = Instant::now();
             process::report_busy();
             let turn = self.turn();

@@ -5,22 +5,13 @@
 //! with a FATAL every second for a database that is not there yet.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker};
 use pgrx::prelude::*;
 
-use super::{process, settings, wake};
-
-/// A worker that ended is started again after this time at the earliest.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
-
-/// Each time it ends soon after its start the delay doubles, up to this: a worker that cannot record what it has sent
-/// (a full disk) would send the same again each second.
-const MAX_RESTART_DELAY: Duration = Duration::from_secs(60);
-
-/// A worker that has lived so long was not at fault.
-const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+use super::wake::Place;
+use super::{process, settings};
 
 /// How often databases that appeared meanwhile are looked for; the end of a worker is signalled and needs no looking.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,34 +25,8 @@ pub fn register() {
         .enable_spi_access()
         // Not on a standby, where nothing can be recorded; at once after its promotion.
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
-        .set_restart_time(Some(RESTART_DELAY))
+        .set_restart_time(Some(Duration::from_secs(1)))
         .load();
-}
-
-/// A worker that the launcher has started.
-struct Started {
-    handle: DynamicBackgroundWorker,
-    at: Instant,
-    /// When it was last seen alive.
-    seen: Instant,
-    /// How long to wait after its end before the next one is started.
-    delay: Duration,
-}
-
-impl Started {
-    fn is_alive(&mut self) -> bool {
-        let alive = matches!(self.handle.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted));
-        if alive {
-            self.seen = Instant::now();
-        }
-        alive
-    }
-
-    /// The delay of a worker that follows this one.
-    fn next_delay(&self) -> Duration {
-        let lived = self.seen.duration_since(self.at);
-        if lived >= HEALTHY_AFTER { RESTART_DELAY } else { (self.delay * 2).min(MAX_RESTART_DELAY) }
-    }
 }
 
 /// The launcher's process.
@@ -73,21 +38,18 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
     process::set_application_name(c"webhook_delivery launcher");
     process::report_idle(c"webhook_delivery: keeping a worker in each of webhook_delivery.databases");
 
-    let mut workers: HashMap<u32, Started> = HashMap::new();
+    let mut started: HashMap<Place, DynamicBackgroundWorker> = HashMap::new();
     let mut complained = false;
     while !process::shutdown_requested() {
         process::reload_settings_if_asked();
-        for database in existing_databases() {
-            let before = workers.get_mut(&database.to_u32());
-            let delay = before.as_ref().map_or(RESTART_DELAY, |worker| worker.next_delay());
-            let resting = before.is_some_and(|worker| worker.is_alive() || worker.seen.elapsed() < worker.delay);
-            if resting || wake::has_worker(database) {
+        started.retain(|_, worker| matches!(worker.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)));
+        for place in Place::of_databases(&existing_databases()) {
+            if started.contains_key(&place) || !place.is_vacant() {
                 continue;
             }
-            match start_worker(database) {
-                Some(handle) => {
-                    let now = Instant::now();
-                    workers.insert(database.to_u32(), Started { handle, at: now, seen: now, delay });
+            match start_worker(place) {
+                Some(worker) => {
+                    started.insert(place, worker);
                     complained = false;
                 }
                 None if !complained => {
@@ -116,7 +78,7 @@ fn existing_databases() -> Vec<pg_sys::Oid> {
     process::transaction(|| {
         let mut found = databases_of_the_server();
         found.retain(|(name, database)| wanted.contains(name) && process::database_is_at_rest(*database));
-        found.into_iter().map(|(_, database)| database).take(wake::MAX_DATABASES).collect()
+        found.into_iter().map(|(_, database)| database).collect()
     })
 }
 
@@ -146,8 +108,8 @@ fn databases_of_the_server() -> Vec<(String, pg_sys::Oid)> {
     databases
 }
 
-fn start_worker(database: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
-    BackgroundWorkerBuilder::new(&format!("webhook_delivery worker for database {}", database.to_u32()))
+fn start_worker(place: Place) -> Option<DynamicBackgroundWorker> {
+    BackgroundWorkerBuilder::new("webhook_delivery worker")
         .set_type("webhook_delivery worker")
         .set_library("webhook_delivery")
         .set_function("webhook_delivery_worker")
@@ -157,7 +119,7 @@ fn start_worker(database: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
         .set_restart_time(None)
         // SAFETY: set when the process started.
         .set_notify_pid(unsafe { pg_sys::MyProcPid })
-        .set_argument(pg_sys::Datum::from(database).into())
+        .set_argument(place.as_argument().into())
         .load_dynamic()
         .ok()
 }

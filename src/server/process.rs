@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgrx::prelude::*;
@@ -18,13 +19,26 @@ unsafe extern "C-unwind" {
 /// Lets SIGTERM and SIGHUP in. Start threads before, or with signals blocked: one that takes the main thread's signals
 /// makes it sleep on.
 pub fn attach_signal_handlers() {
-    // SAFETY: Postgres' own handlers, which do only what is allowed in one. `die` also breaks off a statement that waits
-    // for a lock, so that a shutdown never waits for us.
+    // SAFETY: Postgres' own handlers, and one that sets a flag before it calls such a one: only what is allowed in one.
     unsafe {
-        set_handler(pg_sys::SIGTERM, die);
+        set_handler(pg_sys::SIGTERM, tell_to_go);
         set_handler(pg_sys::SIGHUP, SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
     }
+}
+
+/// SIGTERM has come, now or earlier.
+static TOLD_TO_GO: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C-unwind" fn tell_to_go(signal: i32) {
+    TOLD_TO_GO.store(true, Ordering::Relaxed);
+    // SAFETY: Postgres' own handler. It also breaks off a statement that waits for a lock, so that a shutdown never waits for us.
+    unsafe { die(signal) };
+}
+
+/// Whether the process ends because it was told to, whatever state that finds it in. Such an end is no failure.
+pub fn was_told_to_go() -> bool {
+    TOLD_TO_GO.load(Ordering::Relaxed)
 }
 
 unsafe fn set_handler(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
@@ -55,14 +69,16 @@ pub fn hear_shutdown_request() {
     }
 }
 
-/// Rereads the configuration after SIGHUP. Without this a reload would reach everybody but us.
-pub fn reload_settings_if_asked() {
+/// Rereads the configuration after SIGHUP, and says whether it did. Without this a reload would reach everybody but us.
+pub fn reload_settings_if_asked() -> bool {
     // SAFETY: a flag of this process, set by the signal handler; outside of any transaction.
     unsafe {
-        if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
+        let asked = (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0;
+        if asked {
             (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
         }
+        asked
     }
 }
 
@@ -188,23 +204,6 @@ pub fn extension() -> Extension {
 pub fn is_read_only() -> bool {
     // SAFETY: a flag that is set when a transaction begins.
     unsafe { pg_sys::XactReadOnly }
-}
-
-/// Takes the queue of this database for this process, until it ends. False where another worker has it.
-pub fn lock_queue() -> bool {
-    let tag = pg_sys::LOCKTAG {
-        // SAFETY: set when the process connected.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        // "webhook". Not an advisory lock, which any session could take and so stop all webhooks; pg_locks shows it as "userlock".
-        locktag_field2: 0x0077_6562,
-        locktag_field3: 0x686f_6f6b,
-        locktag_field4: 0,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    };
-    // SAFETY: a complete tag that LockAcquire copies; held by the session, so it ends with the process.
-    let result = unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true, true) };
-    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 /// The worker reads few rows by key from tables whose statistics are never right: full one moment, empty the next. The

@@ -1,34 +1,61 @@
 //! How does a commit in any backend wake the one worker that has to deliver what it queued?
 //!
-//! Each worker hangs a bell in shared memory: its latch, and the time of the earliest delivery that was queued since it
-//! last looked. A commit rings it. No lock, no NOTIFY: a thousand commits a second disturb nobody but the worker.
+//! The launcher gives each database a place in shared memory. The worker hangs its bell there: its latch, and the time of
+//! the earliest delivery that was queued since it last looked. A commit rings it. No lock, no NOTIFY: a thousand commits a
+//! second disturb nobody but the worker. Only one process can hang a bell in a place, so a database never has two workers.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, Ordering};
+use std::time::Duration;
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 
+use super::process;
+
 /// As many databases of one server can have a worker.
-pub const MAX_DATABASES: usize = 64;
+const MAX_DATABASES: usize = 64;
+
+/// A worker that failed is followed by another after this time at the earliest.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// With each that fails soon after its start the delay doubles, up to this: a server whose log fills with the same error
+/// every second helps nobody to find it.
+const MAX_RESTART_DELAY: Duration = Duration::from_secs(60);
+
+/// A worker that has lived so long counts as the first to fail.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// Nothing was queued.
 const NEVER: i64 = i64::MAX;
 
 struct Bell {
-    /// Oid of the database, 0 while the bell is free.
+    /// Oid of the database, 0 while the place is free. Only the launcher changes it.
     database: AtomicU32,
-    /// The worker's latch. It lies in the server's array of processes, so setting it is safe even after the worker's end:
-    /// at worst the process that has the place now looks once for nothing.
+    /// The worker's latch, null where there is none. It lies in the server's array of processes, so setting it is safe even
+    /// after the worker's end: at worst the process that has the place now looks once for nothing.
     latch: AtomicPtr<pg_sys::Latch>,
     /// Earliest `due_at` queued since the worker last looked, in Postgres microseconds. A transaction that took long
     /// commits rows behind the point the worker has read to; this leads it back to them.
     earliest_due: AtomicI64,
+    /// When the worker came, in Postgres microseconds.
+    started_at: AtomicI64,
+    /// Workers that failed one after the other, each soon after its start. Being told to go is no failure.
+    failures: AtomicU32,
+    /// When the last of them did, in Postgres microseconds.
+    failed_at: AtomicI64,
 }
 
 impl Default for Bell {
     fn default() -> Self {
-        Self { database: AtomicU32::new(0), latch: AtomicPtr::default(), earliest_due: AtomicI64::new(NEVER) }
+        Self {
+            database: AtomicU32::new(0),
+            latch: AtomicPtr::default(),
+            earliest_due: AtomicI64::new(NEVER),
+            started_at: AtomicI64::new(0),
+            failures: AtomicU32::new(0),
+            failed_at: AtomicI64::new(0),
+        }
     }
 }
 
@@ -89,9 +116,68 @@ pub fn at_commit(due_at: i64) {
     QUEUED.fetch_min(due_at, Ordering::Relaxed);
 }
 
-/// Whether some process has hung a bell for this database.
-pub fn has_worker(database: pg_sys::Oid) -> bool {
-    BELLS.get().0.iter().any(|bell| bell.database.load(Ordering::Acquire) == database.to_u32())
+/// The place of a database, as the launcher sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place(usize);
+
+impl Place {
+    /// The place of each of these databases; those of all others become free, once their workers have gone. As many as there
+    /// are places get one. For the launcher alone: there is only one of it.
+    pub fn of_databases(databases: &[pg_sys::Oid]) -> Vec<Place> {
+        let bells = &BELLS.get().0;
+        for bell in bells.iter().filter(|bell| !bell.has_worker()) {
+            let database = bell.database.load(Ordering::Relaxed);
+            if !databases.iter().any(|wanted| wanted.to_u32() == database) {
+                bell.failures.store(0, Ordering::Relaxed);
+                bell.database.store(0, Ordering::Release);
+            }
+        }
+        let place_of = |database: u32| bells.iter().position(|bell| bell.database.load(Ordering::Relaxed) == database);
+        let reserve = |database: &pg_sys::Oid| {
+            place_of(database.to_u32()).or_else(|| {
+                let free = place_of(0)?;
+                bells[free].database.store(database.to_u32(), Ordering::Release);
+                Some(free)
+            })
+        };
+        databases.iter().filter_map(reserve).map(Place).collect()
+    }
+
+    /// Whether a worker may be started: there is none, and if the last ones failed, the time to wait is over.
+    pub fn is_vacant(self) -> bool {
+        let bell = &BELLS.get().0[self.0];
+        let rest = match bell.failures.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            failures => (RESTART_DELAY * 2_u32.pow((failures - 1).min(16))).min(MAX_RESTART_DELAY),
+        };
+        !bell.has_worker() && now() - bell.failed_at.load(Ordering::Relaxed) >= rest.as_micros() as i64
+    }
+
+    /// What the worker that is started for it gets as its argument.
+    pub fn as_argument(self) -> pg_sys::Datum {
+        pg_sys::Datum::from(self.0)
+    }
+}
+
+impl Bell {
+    fn has_worker(&self) -> bool {
+        !self.latch.load(Ordering::Acquire).is_null()
+    }
+
+    /// Keeps for the launcher how the worker ended.
+    fn note_end(&self, failed: bool) {
+        let now = now();
+        let lived = now - self.started_at.load(Ordering::Relaxed);
+        let before = if lived >= HEALTHY_AFTER.as_micros() as i64 { 0 } else { self.failures.load(Ordering::Relaxed) };
+        self.failures.store(if failed { before.saturating_add(1) } else { 0 }, Ordering::Relaxed);
+        self.failed_at.store(now, Ordering::Relaxed);
+    }
+}
+
+/// Postgres microseconds.
+fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
 /// The bell of this process; taken down when the process ends.
@@ -99,19 +185,24 @@ pub fn has_worker(database: pg_sys::Oid) -> bool {
 pub struct MyBell(usize);
 
 impl MyBell {
-    /// Hangs a bell for the database this process is connected to; `None` where all places are taken.
-    pub fn hang() -> Option<Self> {
-        // SAFETY: both are set when a process connects, and stay.
-        let (database, latch) = unsafe { (pg_sys::MyDatabaseId.to_u32(), pg_sys::MyLatch) };
-        let place = BELLS.get().0.iter().position(|bell| {
-            bell.database.compare_exchange(0, database, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        })?;
-        let bell = &BELLS.get().0[place];
+    /// Hangs the bell in the place that the launcher has given, before anything that can fail: it also keeps how the process
+    /// ended. `None` where another worker has the place.
+    pub fn hang(argument: pg_sys::Datum) -> Option<Self> {
+        let place = argument.value();
+        let bell = BELLS.get().0.get(place)?;
+        // SAFETY: set before the process calls anything of ours.
+        let latch = unsafe { pg_sys::MyLatch };
+        bell.latch.compare_exchange(std::ptr::null_mut(), latch, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         bell.earliest_due.store(NEVER, Ordering::Release);
-        bell.latch.store(latch, Ordering::Release);
+        bell.started_at.store(now(), Ordering::Relaxed);
         // SAFETY: the callback takes the place's number by value and touches atomics only.
         unsafe { pg_sys::before_shmem_exit(Some(take_down), pg_sys::Datum::from(place)) };
         Some(Self(place))
+    }
+
+    /// The database to work in.
+    pub fn database(self) -> pg_sys::Oid {
+        BELLS.get().0[self.0].database.load(Ordering::Acquire).into()
     }
 
     /// The earliest delivery queued since the last call. Ask before taking a snapshot: what rings later is seen next time.
@@ -121,10 +212,10 @@ impl MyBell {
     }
 }
 
-unsafe extern "C-unwind" fn take_down(_code: i32, place: pg_sys::Datum) {
+unsafe extern "C-unwind" fn take_down(code: i32, place: pg_sys::Datum) {
     let bell = &BELLS.get().0[place.value()];
+    bell.note_end(code != 0 && !process::was_told_to_go());
     bell.latch.store(std::ptr::null_mut(), Ordering::Release);
-    bell.database.store(0, Ordering::Release);
 }
 
 #[pg_schema]
