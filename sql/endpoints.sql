@@ -47,7 +47,7 @@ comment on column webhook_delivery.endpoint_secrets.secret is 'The HMAC-SHA256 k
 create view webhook_delivery.endpoint_targets as
     select endpoint.id, endpoint.auction_id, endpoint.is_active, endpoint.url, stored.secret
     from @extschema@.webhook_endpoints as endpoint
-    join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
+    left join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
 
 comment on view webhook_delivery.endpoint_targets is 'Every endpoint with the secret that signs its requests';
 comment on column webhook_delivery.endpoint_targets.id is 'The endpoint';
@@ -120,6 +120,9 @@ begin
     end if;
     if new.url is not null and (tg_op = 'INSERT' or new.url is distinct from old.url) then
         new.url := webhook_delivery.normal_url(new.url);
+    end if;
+    if tg_op = 'INSERT' then
+        perform webhook_delivery.move_in();
     end if;
     if tg_op = 'INSERT' or new.events is distinct from old.events then
         perform webhook_delivery.check_endpoint_events(new.events);

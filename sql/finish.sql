@@ -31,6 +31,9 @@ comment on function webhook_delivery.uuid_v7() is 'A new time-ordered uuid (vers
 comment on function webhook_delivery.uuid_v7_time(uuid) is 'When a version 7 uuid was made, in milliseconds';
 comment on function webhook_delivery.uuid_v7_floor(timestamptz) is 'The lowest version 7 uuid of a moment: the bound of a partition that begins there';
 comment on function webhook_delivery.wake(timestamptz) is 'Wakes the worker when this transaction commits; the argument is when the earliest delivery that it queued is due, -infinity to look through all of them again';
+comment on function webhook_delivery.system_identifier() is 'The identifier of this server''s data, which every copy of its files shares and no other server has';
+comment on function webhook_delivery.database_oid() is 'The oid of this database, which a renamed one keeps and a copy does not share';
+comment on function webhook_delivery.worker_report() is 'What the worker of this database says of itself; no row where there is none. See webhook_delivery.status';
 comment on function webhook_delivery.note_change() is 'Trigger: notes that the row''s event is to be built when the transaction is complete. Arguments: event type; key column of the row that the event is about; column of its auction (or empty); the event that makes it needless for the same row (or empty)';
 comment on function webhook_delivery.capture_again(bigint) is 'Sends the events of a row of capture_errors, with the data that their rows have now, and removes it; what fails again is a new row. Gives back how many events were written: none for rows that are gone or that nobody wants. Unknown id: 02000; a row whose keys are not known: 55000';
 comment on function webhook_delivery.normal_url(text) is 'The normal form of an endpoint''s URL; refuses (22023) what cannot be one';

@@ -6,7 +6,7 @@ create view @extschema@.webhook_deliveries with (security_barrier) as
         waiting.auction_id,
         waiting.endpoint_id,
         waiting.event_id,
-        event.event_type,
+        coalesce(event.event_type, last_attempt.event_type) as event_type,
         case when waiting.attempts = 0 then 'pending' else 'retrying' end as status,
         waiting.attempts::integer as attempts,
         last_attempt.response_status_code,
@@ -18,7 +18,7 @@ create view @extschema@.webhook_deliveries with (security_barrier) as
         waiting.due_at as next_attempt_at,
         null::timestamptz as completed_at
     from webhook_delivery.queue as waiting
-    join webhook_delivery.events as event on event.id = waiting.event_id
+    left join webhook_delivery.events as event on event.id = waiting.event_id
     left join webhook_delivery.attempts as last_attempt
         on last_attempt.delivery_id = waiting.delivery_id and last_attempt.attempt = waiting.attempts
     where webhook_delivery.has_access(waiting.auction_id)
@@ -30,7 +30,7 @@ create view @extschema@.webhook_deliveries with (security_barrier) as
         ended.event_id,
         ended.event_type,
         ended.delivery_status,
-        -- The row that ends a delivery whose endpoint was deleted stands for no request.
+        -- The row that ends a delivery whose endpoint or event was gone stands for no request.
         ended.attempt - case when ended.response_time_ms is null then 1 else 0 end,
         ended.response_status_code,
         ended.response_time_ms,
@@ -114,24 +114,3 @@ comment on column @extschema@.webhook_delivery_attempts.response_excerpt is 'The
 comment on column @extschema@.webhook_delivery_attempts.is_test is 'Sent by test_webhook()';
 comment on column @extschema@.webhook_delivery_attempts.attempted_at is 'When the request started';
 comment on column @extschema@.webhook_delivery_attempts.next_attempt_at is 'When the attempt after it was due; null where it ended the delivery';
-
--- A delivery whose endpoint is deleted can no longer be made. The worker ends it: were its queue row deleted here, the worker
--- would wait for this transaction to end, and every other endpoint with it.
-create function webhook_delivery.endpoints_after_delete() returns trigger
-    language plpgsql security definer
-    set search_path = pg_catalog, pg_temp
-    as $$
-begin
-    insert into webhook_delivery.deleted_endpoints (endpoint_id)
-    select id from gone
-    on conflict (endpoint_id) do update set deleted_at = excluded.deleted_at, is_swept = false;
-    perform webhook_delivery.wake('-infinity');
-    return null;
-end
-$$;
-
-comment on function webhook_delivery.endpoints_after_delete() is 'Tells the worker to end what waits for the endpoints just deleted';
-
-create trigger webhook_endpoints_after_delete after delete on @extschema@.webhook_endpoints
-    referencing old table as gone
-    for each statement execute function webhook_delivery.endpoints_after_delete();

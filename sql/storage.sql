@@ -55,7 +55,7 @@ create table webhook_delivery.attempts (
     auction_id uuid not null,
     endpoint_id uuid not null,
     event_id uuid not null,
-    event_type text not null,
+    event_type text,
     delivery_status text not null,
     response_status_code smallint,
     response_time_ms integer,
@@ -66,7 +66,8 @@ create table webhook_delivery.attempts (
     next_attempt_at timestamptz,
     constraint delivery_status_is_retrying_success_or_failed check (delivery_status in ('retrying', 'success', 'failed')),
     constraint only_a_retrying_delivery_has_a_next_attempt check ((delivery_status = 'retrying') = (next_attempt_at is not null)),
-    constraint success_has_no_error_and_failure_has_one check ((delivery_status = 'success') = (error_message is null))
+    constraint success_has_no_error_and_failure_has_one check ((delivery_status = 'success') = (error_message is null)),
+    constraint every_request_has_an_event_type check (event_type is not null or response_time_ms is null)
 ) partition by range (delivery_id);
 
 comment on table webhook_delivery.attempts is
@@ -76,7 +77,7 @@ comment on column webhook_delivery.attempts.attempt is '1 for the first request 
 comment on column webhook_delivery.attempts.auction_id is 'The auction of event and endpoint';
 comment on column webhook_delivery.attempts.endpoint_id is 'Where the request went';
 comment on column webhook_delivery.attempts.event_id is 'What it carried';
-comment on column webhook_delivery.attempts.event_type is 'The type of that event';
+comment on column webhook_delivery.attempts.event_type is 'The type of that event; null where the event was gone and so no request made';
 comment on column webhook_delivery.attempts.delivery_status is 'What became of the delivery by this attempt: retrying, success or failed';
 comment on column webhook_delivery.attempts.response_status_code is 'HTTP status, null where no response came';
 comment on column webhook_delivery.attempts.response_time_ms is 'Milliseconds from the start of the request to its end; null where none was made';
@@ -117,18 +118,56 @@ comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';
 comment on column webhook_delivery.capture_errors.hint is 'Its HINT';
 comment on column webhook_delivery.capture_errors.context is 'In which functions and statements it happened';
 
-create table webhook_delivery.deleted_endpoints (
-    endpoint_id uuid not null,
-    deleted_at timestamptz not null default pg_catalog.clock_timestamp(),
-    is_swept boolean not null default false,
-    constraint an_endpoint_is_deleted_once primary key (endpoint_id)
+create table webhook_delivery.homes (
+    system_identifier bigint not null,
+    database_oid oid not null,
+    since timestamptz not null default pg_catalog.clock_timestamp(),
+    paused_at timestamptz,
+    constraint a_home_is_named_once primary key (system_identifier, database_oid)
 );
 
-comment on table webhook_delivery.deleted_endpoints is
-    'Endpoints whose waiting deliveries end as failed. That an endpoint is merely not there proves nothing: a dump may be half restored';
-comment on column webhook_delivery.deleted_endpoints.endpoint_id is 'The endpoint';
-comment on column webhook_delivery.deleted_endpoints.deleted_at is 'When; kept for a day, for transactions that queued something just before';
-comment on column webhook_delivery.deleted_endpoints.is_swept is 'The worker has ended what waited for it';
+comment on table webhook_delivery.homes is
+    'Where the rows of this extension have lived. A copy of the database, or what a dump brings, has the original''s home, and so nothing is sent from it until webhook_delivery.resume()';
+comment on column webhook_delivery.homes.system_identifier is 'The server''s, as pg_control_system() gives it';
+comment on column webhook_delivery.homes.database_oid is 'The database''s, as pg_database has it';
+comment on column webhook_delivery.homes.since is 'When the first endpoint was created there, or resume() was called';
+comment on column webhook_delivery.homes.paused_at is 'When webhook_delivery.pause() was called; null while it sends';
+
+create view webhook_delivery.standing as
+    select
+        case
+            when exists (
+                select from webhook_delivery.homes as other
+                where (other.system_identifier, other.database_oid) <> (here.system_identifier, here.database_oid))
+                then 'copied'
+            when home.paused_at is not null then 'paused'
+            when home.since is null then 'unused'
+            else 'sending'
+        end as standing,
+        home.paused_at
+    from (select webhook_delivery.system_identifier(), webhook_delivery.database_oid()) as here (system_identifier, database_oid)
+    left join webhook_delivery.homes as home using (system_identifier, database_oid);
+
+comment on view webhook_delivery.standing is 'May anything be sent from here? One row; the worker asks before each reading';
+comment on column webhook_delivery.standing.standing is
+    'sending; paused, by pause(); copied: the rows lived elsewhere before; unused: no endpoint was created here yet';
+comment on column webhook_delivery.standing.paused_at is 'When pause() was called';
+
+create function webhook_delivery.move_in() returns void
+    language sql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+    -- What is there without a home is a dump that is just being restored: its home follows.
+    insert into webhook_delivery.homes (system_identifier, database_oid)
+    select webhook_delivery.system_identifier(), webhook_delivery.database_oid()
+    where not exists (select from webhook_delivery.homes)
+        and not exists (select from webhook_delivery.endpoint_secrets)
+        and not exists (select from webhook_delivery.queue)
+    on conflict do nothing
+    $$;
+
+comment on function webhook_delivery.move_in() is
+    'Makes this database the home of the extension''s rows, if they are none yet: called when an endpoint is created, and never while a dump is restored';
 
 create function webhook_delivery.revoke_from_others(only_relation regclass default null) returns void
     language plpgsql
@@ -225,10 +264,6 @@ create function webhook_delivery.create_partitions(days_ahead integer default 3)
 declare
     today constant date := (now() at time zone 'UTC')::date;
 begin
-    -- While a dump is being restored its own partitions are yet to come; endpoints come after them.
-    if not exists (select from @extschema@.webhook_endpoints) then
-        return null;
-    end if;
     for days in 0..days_ahead loop
         perform webhook_delivery.create_partition('events', 'id', today + days);
         perform webhook_delivery.create_partition('attempts', 'delivery_id', today + days);
@@ -241,12 +276,12 @@ end
 $$;
 
 comment on function webhook_delivery.create_partitions(integer) is
-    'Makes the daily partitions of events and attempts that are missing, for today and the days ahead. False where someone, a backup perhaps, uses the tables: try again later. Null where there is no endpoint yet, and so no need. The worker calls it';
+    'Makes the daily partitions of events and attempts that are missing, for today and the days ahead. False where someone, a backup perhaps, uses the tables: try again later. The worker calls it';
 
 -- The partitions that the worker makes are no members of the extension: pg_dump carries them as they are.
 select pg_catalog.pg_extension_config_dump('webhook_delivery.events_default', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.attempts_default', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.queue', '');
-select pg_catalog.pg_extension_config_dump('webhook_delivery.deleted_endpoints', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.homes', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.capture_errors', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.capture_errors_id_seq', '');

@@ -41,6 +41,7 @@ pub extern "C-unwind" fn _PG_init() {
     }
     server::settings::define();
     server::wake::init();
+    server::report::init();
     capture::init();
     endpoint::secret::init();
     server::launcher::register();
@@ -67,10 +68,11 @@ fn refuse_to_load_late() {
 
 extension_sql_file!("../sql/event_types.sql", name = "event_types", requires = [uuid_v7, uuid_v7_time]);
 extension_sql_file!("../sql/endpoints.sql", name = "endpoints", requires = ["event_types"]);
-extension_sql_file!("../sql/storage.sql", name = "storage", requires = ["endpoints"]);
+extension_sql_file!("../sql/storage.sql", name = "storage", requires = ["endpoints", system_identifier, database_oid]);
 extension_sql_file!("../sql/capture/fan_out.sql", name = "fan_out", requires = ["storage"]);
 extension_sql_file!("../sql/capture/install_triggers.sql", name = "install_triggers", requires = ["fan_out"]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["install_triggers"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
-extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["test_webhook"], finalize);
+extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["test_webhook", worker_report]);
+extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["operator"], finalize);

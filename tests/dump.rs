@@ -93,6 +93,15 @@ fn application_with_history(receiver: &Receiver) -> Application {
     application
 }
 
+/// Waits until `webhook_delivery.status` has this to say.
+#[track_caller]
+fn wait_for_state(client: &mut Client, state: &str) {
+    wait_until(&format!("the state {state:?}"), DEADLINE, || {
+        let found: String = client.query_one("select state from webhook_delivery.status", &[]).unwrap().get(0);
+        (found == state).then_some(())
+    });
+}
+
 #[test]
 fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing() {
     let receiver = Receiver::by_path();
@@ -123,9 +132,13 @@ fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing
         where event.data ->> 'id' = $1";
     assert_eq!(copy.query_one(waiting, &[&of_copy.to_string()]).unwrap().get::<_, i64>(0), 2);
 
-    // Named, it sends them, signed with the secrets that the dump carried.
+    // Not even with a worker, before somebody says that it may.
     receiver.clear();
     application.cluster.set("webhook_delivery.databases", "postgres, copy");
+    wait_for_state(&mut copy, "paused: a copy");
+    assert_eq!(receiver.count(), 0);
+    // Then it sends them, signed with the secrets that the dump carried.
+    copy.batch_execute("select webhook_delivery.resume()").unwrap();
     let requests = receiver.wait_for_distinct(2, DEADLINE);
     let to_good: Vec<_> = requests.into_iter().filter(|request| request.path == "/good").collect();
     assert_eq!(to_good.len(), 1);

@@ -1,8 +1,11 @@
 //! Which endpoints can be written, and what becomes of deliveries when one is disabled or deleted?
 
+use std::time::Duration;
+
 use postgres::Client;
 use uuid::Uuid;
-use webhook_harness::{Application, Cluster, Endpoint, Receiver, Reply, refusal, sample};
+use webhook_harness::verify::assert_signed;
+use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, sample};
 
 fn cluster_with(settings: &[(&str, &str)]) -> (Cluster, Client) {
     let cluster = Cluster::start(settings);
@@ -186,7 +189,7 @@ fn retries_of_a_disabled_endpoint_wait_until_it_is_enabled_also_over_a_restart()
 }
 
 #[test]
-fn what_waits_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
+fn what_comes_due_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
     let receiver = Receiver::by_path();
     let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "1h")]);
     let failing = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
@@ -199,6 +202,9 @@ fn what_waits_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
     let disabled_by_hand = "select count(*) from webhook_deliveries where status = 'pending'";
     assert_eq!(client.query_one(disabled_by_hand, &[]).unwrap().get::<_, i64>(0), 3);
     client.execute("delete from webhook_endpoints where auction_id = $1", &[&sample::RIVERSIDE]).unwrap();
+    failing.wait_for(client, 3, "retrying");
+    // In an hour, or when the operator says so.
+    client.batch_execute("update webhook_delivery.queue set due_at = now() where attempts > 0").unwrap();
 
     for (endpoint, attempts_before) in [(&riverside, 0), (&failing, 1)] {
         let ended = endpoint.wait_for(client, 3, "failed");
@@ -219,4 +225,64 @@ fn what_waits_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
     assert_eq!(receiver.requests_to("/hilltop").len(), 1);
     assert_eq!(receiver.requests_to("/riverside").len(), 0);
     assert_eq!(application.count("select count(*) from webhook_delivery.endpoint_secrets"), 1);
+}
+
+#[test]
+fn an_endpoint_deleted_and_created_again_in_one_transaction_gets_what_waits_for_it() {
+    let receiver = Receiver::by_path();
+    let (mut application, riverside, _) = two_endpoints(&receiver, &[]);
+    let client = &mut application.client;
+    let mut transaction = client.transaction().unwrap();
+    riverside.emit(&mut transaction, 3);
+    transaction.execute("delete from webhook_endpoints where id = $1", &[&riverside.id]).unwrap();
+    let again = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, $3, '{*}', 'another secret, given again')";
+    transaction.execute(again, &[&riverside.id, &riverside.auction_id, &receiver.url("/again")]).unwrap();
+    transaction.commit().unwrap();
+    riverside.wait_for(client, 3, "success");
+    assert_signed("another secret, given again", &receiver.requests_to("/again"));
+    assert_eq!(receiver.count(), 3);
+}
+
+#[test]
+fn a_request_under_way_to_an_endpoint_that_is_deleted_is_recorded_and_not_made_again() {
+    let receiver = Receiver::start(|_| Reply::status(503).after(Duration::from_millis(300)));
+    let (mut application, riverside, _) =
+        two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "10ms, 10ms")]);
+    let client = &mut application.client;
+    riverside.emit(client, 1);
+    receiver.wait_for(1, DEADLINE);
+    client.execute("delete from webhook_endpoints where id = $1", &[&riverside.id]).unwrap();
+    let ended = riverside.wait_for(client, 1, "failed");
+    assert_eq!((ended[0].error_message.as_deref(), ended[0].attempts), (Some("the endpoint was deleted"), 1));
+    assert_eq!(receiver.count(), 1);
+}
+
+#[test]
+fn a_delete_that_is_not_committed_yet_holds_up_nobody() {
+    let receiver = Receiver::by_path();
+    let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[]);
+    let mut other = application.cluster.connect();
+    let mut deletion = other.transaction().unwrap();
+    deletion.execute("delete from webhook_endpoints where id = $1", &[&riverside.id]).unwrap();
+    for endpoint in [&riverside, &hilltop] {
+        endpoint.emit(&mut application.client, 3);
+        endpoint.wait_for(&mut application.client, 3, "success");
+    }
+    deletion.commit().unwrap();
+}
+
+#[test]
+fn a_delivery_without_its_event_ends_as_failed_and_says_so_and_is_never_hidden() {
+    let receiver = Receiver::by_path();
+    let (mut application, riverside, _) = two_endpoints(&receiver, &[]);
+    let client = &mut application.client;
+    client.execute(SET_ACTIVE, &[&riverside.id, &false]).unwrap();
+    let queued = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
+                  select now() + interval '1 h', webhook_delivery.uuid_v7(), $1, $2, webhook_delivery.uuid_v7()";
+    client.execute(queued, &[&riverside.auction_id, &riverside.id]).unwrap();
+    assert_eq!(riverside.deliveries(client)[0].status, "pending");
+    client.batch_execute("update webhook_delivery.queue set due_at = now()").unwrap();
+    let ended = riverside.wait_for(client, 1, "failed");
+    assert_eq!((ended[0].error_message.as_deref(), ended[0].attempts), (Some("the event was deleted"), 0));
+    assert_eq!(receiver.count(), 0);
 }

@@ -1,30 +1,20 @@
 //! Which of the deliveries that are due go to the pool now, so that no endpoint's backlog hides another's single row?
 //!
 //! The queue is read in the order of time, and read on from where the last read ended. Each endpoint may have as many
-//! deliveries waiting in memory as there is room left; past that it is *behind*: the reading leaves it out, and catches
-//! up with it alone once it has sent what it has. A million rows of one endpoint are thus passed over once.
+//! deliveries waiting in memory as there is room left for it (`room.rs`); past that it is *behind*: the reading leaves it
+//! out, and catches up with it alone once it has sent what it has. A million rows of one endpoint are thus passed over once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
-use webhook_sender::{Job, Pool, Waiting};
+use webhook_sender::{DeliveryKey, Job, Waiting};
 
-use super::queue::{DueRow, Orphan, Position, Statements, Task};
-
-/// Deliveries waiting in memory at most, over all endpoints.
-const CAPACITY: usize = 4096;
-
-/// So much of it is kept for endpoints of which nothing waits. Without it a dozen that hang, coming one after the other,
-/// would take half, a quarter, an eighth … until nothing is left.
-const FOR_NEWCOMERS: usize = CAPACITY / 4;
-
-/// Their data at most, in bytes; one read may go beyond it by its own rows.
-const CAPACITY_BYTES: usize = 64 << 20;
-
-/// So much of that is kept for endpoints of which nothing waits.
-const BYTES_FOR_NEWCOMERS: usize = CAPACITY_BYTES / 4;
+use super::queue::{DueRow, Position, Statements, Task};
+use super::record::Outcome;
+use super::room;
 
 /// Rows of one read at most.
 const MAX_BATCH: usize = 500;
@@ -38,17 +28,25 @@ const CATCH_UPS: usize = 8;
 /// Reading from the start again may take one part in so many of the time: with an old snapshot open it walks dead rows.
 const START_OVER_SHARE: u32 = 100;
 
+/// Where the reading of an endpoint that is behind goes on.
+#[derive(Clone, Copy)]
+struct Behind {
+    auction_id: Uuid,
+    /// The last row that was taken.
+    position: Position,
+}
+
 pub struct Intake {
     /// Where the next read over all endpoints begins.
     position: Position,
-    /// Endpoints that are behind, and after which row each goes on.
-    behind: HashMap<Uuid, Position>,
+    /// Endpoints that are behind.
+    behind: BTreeMap<Uuid, Behind>,
+    /// The last of them that was caught up with: the next turn is that of those after it.
+    last_served: Uuid,
     /// Endpoints whose rows wait until they are enabled; left out as well.
     disabled: HashSet<Uuid>,
-    /// Deliveries handed to the pool and not recorded yet, with their event. Their rows are still in the queue.
-    under_way: HashMap<Uuid, Uuid>,
-    /// Deliveries that came due after their endpoint was deleted, to be ended.
-    orphans: Vec<Orphan>,
+    /// Deliveries taken in and not recorded yet. Their rows are still in the queue.
+    under_way: HashSet<Uuid>,
     /// Rows to ask for in the next read.
     batch: usize,
     /// Time spent reading since the last start.
@@ -56,14 +54,34 @@ pub struct Intake {
     next_start_over: Instant,
 }
 
+/// What one turn's reading has found. Nothing of it has happened until `Intake::accept` has it.
+pub struct Found {
+    pub jobs: Vec<Job>,
+    /// Deliveries that can no longer be sent.
+    pub ended: Vec<Outcome>,
+    ids: HashSet<Uuid>,
+    waiting: Waiting,
+    /// Whether more could be read at once.
+    pub more: bool,
+}
+
+/// With which clock and which time limit is read.
+pub struct Reading<'a> {
+    pub statements: &'a Statements,
+    /// Postgres microseconds.
+    pub now: i64,
+    /// Of the requests that follow.
+    pub timeout: Duration,
+}
+
 impl Intake {
     pub fn new() -> Self {
         Self {
             position: Position::START,
-            behind: HashMap::new(),
+            behind: BTreeMap::new(),
+            last_served: Uuid::nil(),
             disabled: HashSet::new(),
-            under_way: HashMap::new(),
-            orphans: Vec::new(),
+            under_way: HashSet::new(),
             batch: MAX_BATCH / 8,
             reading: Duration::ZERO,
             next_start_over: Instant::now(),
@@ -74,8 +92,8 @@ impl Intake {
     pub fn go_back_to(&mut self, due_at: i64) {
         let place = Position::at(due_at);
         self.position = self.position.min(place);
-        for position in self.behind.values_mut() {
-            *position = place.min(*position);
+        for behind in self.behind.values_mut() {
+            behind.position = place.min(behind.position);
         }
         if place == Position::START {
             // This is how the enabling of an endpoint is announced.
@@ -93,24 +111,24 @@ impl Intake {
         self.go_back_to(i64::MIN);
     }
 
-    /// The delivery's attempt is over; gives back its event, `None` for one that was forgotten.
-    pub fn ended(&mut self, delivery_id: &Uuid) -> Option<Uuid> {
-        self.under_way.remove(delivery_id)
+    /// What became of the delivery is recorded.
+    pub fn recorded(&mut self, outcome: &Outcome) {
+        self.under_way.remove(&outcome.key.delivery_id);
+        if let Some(next_attempt_at) = outcome.next_attempt_at {
+            // With a short wait and a slow disk the time may have passed before it is written down.
+            self.go_back_to(next_attempt_at);
+        }
     }
 
-    /// Whether the pool has the delivery, or what became of it is not recorded yet.
-    pub fn is_under_way(&self, delivery_id: &Uuid) -> bool {
-        self.under_way.contains_key(delivery_id)
-    }
-
-    /// How many deliveries those are.
-    pub fn under_way(&self) -> usize {
-        self.under_way.len()
-    }
-
-    /// What was read and cannot be sent any more, its endpoint being deleted.
-    pub fn take_orphans(&mut self) -> Vec<Orphan> {
-        std::mem::take(&mut self.orphans)
+    /// The pool has not started these and will not: they are read again when it is their endpoints' turn.
+    pub fn take_back(&mut self, keys: Vec<DeliveryKey>) {
+        for key in keys {
+            self.under_way.remove(&key.delivery_id);
+            let position = Position::at(key.due_at);
+            let behind = self.behind.entry(key.endpoint_id);
+            let behind = behind.or_insert(Behind { auction_id: key.auction_id, position });
+            behind.position = behind.position.min(position);
+        }
     }
 
     /// Whether rows that are due may lie ahead of the place that the reading has got to.
@@ -118,94 +136,90 @@ impl Intake {
         self.position < Position::at(now)
     }
 
-    /// Hands due deliveries to the pool as far as there is room. True where more could be read at once.
-    pub fn take_in(&mut self, statements: &Statements, pool: &Pool, now: i64, timeout: Duration) -> SpiResult<bool> {
+    /// Reads what is due as far as there is room beside what waits.
+    pub fn find(&mut self, reading: &Reading<'_>, waiting: Waiting) -> SpiResult<Found> {
         let began = Instant::now();
-        let mut waiting = pool.waiting();
-        let mut jobs = Vec::new();
-        let catching_up = self.catch_up(statements, &mut waiting, &mut jobs, now, timeout)?;
-        let more = self.read_on(statements, &mut waiting, &mut jobs, now, timeout)?;
-        pool.submit(jobs);
+        let mut found = Found { jobs: Vec::new(), ended: Vec::new(), ids: HashSet::new(), waiting, more: false };
+        self.catch_up(reading, &mut found)?;
+        self.read_on(reading, &mut found)?;
         self.reading += began.elapsed();
-        Ok(catching_up || more)
+        Ok(found)
+    }
+
+    /// What was found is on its way: it is not to be found again until it is recorded.
+    pub fn accept(&mut self, found: &Found) {
+        self.under_way.extend(&found.ids);
     }
 
     /// Reads on over all endpoints but those that are behind.
-    fn read_on(
-        &mut self,
-        statements: &Statements,
-        waiting: &mut Waiting,
-        jobs: &mut Vec<Job>,
-        now: i64,
-        timeout: Duration,
-    ) -> SpiResult<bool> {
-        let limit = self.batch.min(room(waiting));
+    fn read_on(&mut self, Reading { statements, now, timeout }: &Reading<'_>, found: &mut Found) -> SpiResult<()> {
+        let limit = self.batch.min(room::left(&found.waiting));
         if limit == 0 {
-            return Ok(false);
+            return Ok(());
         }
         let leave_out = self.behind.keys().chain(&self.disabled).copied().collect();
-        let rows = statements.read_due(self.position, now, leave_out, limit as i32, timeout)?;
+        let rows = statements.read_due(self.position, *now, leave_out, None, limit, *timeout)?;
         self.adapt_batch(&rows);
         let more = rows.len() == limit;
         for row in rows {
-            let (before, endpoint_id) = (self.position, row.endpoint_id);
+            let before = self.position;
             self.position = row.position;
-            if self.behind.contains_key(&endpoint_id) || self.under_way.contains_key(&row.position.delivery_id) {
+            if self.behind.contains_key(&row.endpoint_id) || self.is_known(&row, found) {
                 continue;
             }
-            if share(waiting, &endpoint_id) > 0 {
-                self.take(row, waiting, jobs);
+            if room::share(&found.waiting, &row.auction_id, &row.endpoint_id) > 0 {
+                self.take(row, found);
             } else {
-                self.behind.insert(endpoint_id, before);
+                self.behind.insert(row.endpoint_id, Behind { auction_id: row.auction_id, position: before });
             }
         }
         if !more {
             // Nothing up to now is left but what was left out: that need not be walked again.
-            self.position = self.position.max(Position::at(now));
+            self.position = self.position.max(Position::at(*now));
         }
-        Ok(more)
+        found.more |= more;
+        Ok(())
     }
 
-    /// Reads on for endpoints that are behind and have sent half of what they may have waiting.
-    fn catch_up(
-        &mut self,
-        statements: &Statements,
-        waiting: &mut Waiting,
-        jobs: &mut Vec<Job>,
-        now: i64,
-        timeout: Duration,
-    ) -> SpiResult<bool> {
-        let ready: Vec<(Uuid, Position)> = self
-            .behind
-            .iter()
-            .filter(|(endpoint_id, _)| is_hungry(waiting, endpoint_id))
-            .map(|(endpoint_id, position)| (*endpoint_id, *position))
+    /// Reads on for endpoints that are behind and have sent half of what they may have waiting, each in its turn.
+    fn catch_up(&mut self, Reading { statements, now, timeout }: &Reading<'_>, found: &mut Found) -> SpiResult<()> {
+        let after_the_last = (Excluded(self.last_served), Unbounded);
+        let in_turn = self.behind.range(after_the_last).chain(self.behind.range(..=self.last_served));
+        let ready: Vec<(Uuid, Behind)> = in_turn
+            .filter(|(endpoint_id, behind)| room::is_hungry(&found.waiting, &behind.auction_id, endpoint_id))
+            .map(|(endpoint_id, behind)| (*endpoint_id, *behind))
             .take(CATCH_UPS)
             .collect();
-        let mut more = ready.len() == CATCH_UPS;
-        for (endpoint_id, position) in ready {
-            let limit = self.batch.min(share(waiting, &endpoint_id));
-            let rows = statements.read_due_of_endpoint(position, now, endpoint_id, limit as i32, timeout)?;
+        found.more |= ready.len() == CATCH_UPS;
+        for (endpoint_id, Behind { auction_id, position }) in ready {
+            self.last_served = endpoint_id;
+            let limit = self.batch.min(room::share(&found.waiting, &auction_id, &endpoint_id));
+            if limit == 0 {
+                // Others of its auction have taken the room in this very turn.
+                continue;
+            }
+            let rows = statements.read_due(position, *now, Vec::new(), Some(endpoint_id), limit, *timeout)?;
             self.adapt_batch(&rows);
             if rows.len() < limit {
                 self.behind.remove(&endpoint_id);
             }
             let mut before = position;
             for row in rows {
-                if share(waiting, &endpoint_id) == 0 {
+                if room::share(&found.waiting, &auction_id, &endpoint_id) == 0 {
                     // Its deliveries are large: the rest when these are sent.
-                    self.behind.insert(endpoint_id, before);
+                    self.behind.insert(endpoint_id, Behind { auction_id, position: before });
                     break;
                 }
                 before = row.position;
-                self.behind.entry(endpoint_id).and_modify(|position| *position = before);
-                if !self.under_way.contains_key(&before.delivery_id) {
-                    self.take(row, waiting, jobs);
+                self.behind.entry(endpoint_id).and_modify(|behind| behind.position = before);
+                if !self.is_known(&row, found) {
+                    self.take(row, found);
                 }
             }
-            more |= self.behind.contains_key(&endpoint_id) && is_hungry(waiting, &endpoint_id);
+            found.more |=
+                self.behind.contains_key(&endpoint_id) && room::is_hungry(&found.waiting, &auction_id, &endpoint_id);
         }
-        Ok(more)
+        Ok(())
     }
 
     /// Large events are read few at a time: memory stays bounded, and nobody waits for half a second of reading.
@@ -215,42 +229,27 @@ impl Intake {
         self.batch = fitting.clamp(1, (self.batch * 2).min(MAX_BATCH));
     }
 
-    fn take(&mut self, row: DueRow, waiting: &mut Waiting, jobs: &mut Vec<Job>) {
+    fn is_known(&self, row: &DueRow, found: &Found) -> bool {
+        let id = &row.position.delivery_id;
+        self.under_way.contains(id) || found.ids.contains(id)
+    }
+
+    fn take(&mut self, row: DueRow, found: &mut Found) {
         match row.task {
             Task::Send(job) => {
-                self.under_way.insert(row.position.delivery_id, row.event_id);
-                waiting.add(&job);
-                jobs.push(job);
+                found.ids.insert(row.position.delivery_id);
+                found.waiting.add(&job);
+                found.jobs.push(job);
             }
             // With all others of its endpoint, until that is enabled.
             Task::Wait => {
                 self.behind.remove(&row.endpoint_id);
                 self.disabled.insert(row.endpoint_id);
             }
-            Task::End(orphan) => self.orphans.push(orphan),
+            Task::End(outcome) => {
+                found.ids.insert(row.position.delivery_id);
+                found.ended.push(outcome);
+            }
         }
     }
-}
-
-/// How many more deliveries may wait in memory.
-fn room(waiting: &Waiting) -> usize {
-    if waiting.bytes >= CAPACITY_BYTES { 0 } else { CAPACITY.saturating_sub(waiting.total) }
-}
-
-/// How many more of this endpoint may wait: as many as leave more room than it then takes, not counting what is kept for
-/// newcomers; one at least, where none waits and there is any room. The same holds for their bytes.
-fn share(waiting: &Waiting, endpoint_id: &Uuid) -> usize {
-    let (room, of_endpoint) = (room(waiting), waiting.of(endpoint_id));
-    let room_bytes = CAPACITY_BYTES.saturating_sub(waiting.bytes);
-    let share = room.saturating_sub(FOR_NEWCOMERS).saturating_sub(of_endpoint).div_ceil(2);
-    match of_endpoint {
-        0 => share.max(room.min(1)),
-        _ if waiting.bytes_of(endpoint_id) >= room_bytes.saturating_sub(BYTES_FOR_NEWCOMERS) => 0,
-        _ => share,
-    }
-}
-
-/// Whether an endpoint that is behind has sent most of what it may have waiting.
-fn is_hungry(waiting: &Waiting, endpoint_id: &Uuid) -> bool {
-    share(waiting, endpoint_id) > waiting.of(endpoint_id) / 2
 }

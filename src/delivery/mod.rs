@@ -3,4 +3,6 @@
 mod intake;
 mod queue;
 mod record;
+mod room;
+mod step;
 mod worker;

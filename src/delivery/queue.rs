@@ -1,13 +1,15 @@
 //! What do we ask of the queue in SQL, and in which Rust types does it answer?
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData, SpiResult};
+use pgrx::spi::{OwnedPreparedStatement, SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Job};
 
+use super::record::Outcome;
 use crate::ids::{POSTGRES_EPOCH_MICROS, timestamp};
 
 /// A place in the queue's index: where a read ended and the next one begins.
@@ -31,8 +33,8 @@ impl Position {
 /// A row of the queue that is due.
 pub struct DueRow {
     pub position: Position,
+    pub auction_id: Uuid,
     pub endpoint_id: Uuid,
-    pub event_id: Uuid,
     pub task: Task,
 }
 
@@ -49,48 +51,18 @@ impl DueRow {
 /// What is to be done with a row that is due.
 pub enum Task {
     Send(Job),
-    /// Its endpoint is disabled, or not there yet (a dump is being restored).
+    /// Its endpoint is disabled.
     Wait,
-    /// Its endpoint was deleted.
-    End(Orphan),
-}
-
-/// A delivery that can no longer be made.
-pub struct Orphan {
-    pub key: DeliveryKey,
-    pub event_id: Uuid,
-    pub event_type: String,
-}
-
-/// How an attempt ended, as columns of `sql/delivery/record.sql`.
-#[derive(Default)]
-pub struct Outcomes {
-    pub due_at: Vec<TimestampWithTimeZone>,
-    pub delivery_id: Vec<pgrx::Uuid>,
-    pub attempt: Vec<i16>,
-    pub auction_id: Vec<pgrx::Uuid>,
-    pub endpoint_id: Vec<pgrx::Uuid>,
-    pub event_id: Vec<pgrx::Uuid>,
-    pub event_type: Vec<String>,
-    pub delivery_status: Vec<&'static str>,
-    pub response_status_code: Vec<Option<i16>>,
-    pub response_time_ms: Vec<Option<i32>>,
-    pub error_message: Vec<Option<String>>,
-    pub response_excerpt: Vec<Option<String>>,
-    pub is_test: Vec<bool>,
-    pub attempted_at: Vec<TimestampWithTimeZone>,
-    pub next_attempt_at: Vec<Option<TimestampWithTimeZone>>,
+    /// It can no longer be sent.
+    End(Outcome),
 }
 
 /// The worker's statements, planned once.
 pub struct Statements {
+    standing: OwnedPreparedStatement,
     read_due: OwnedPreparedStatement,
-    read_due_of_endpoint: OwnedPreparedStatement,
     next_due: OwnedPreparedStatement,
     record: OwnedPreparedStatement,
-    has_deleted: OwnedPreparedStatement,
-    orphans: OwnedPreparedStatement,
-    swept: OwnedPreparedStatement,
     create_partitions: OwnedPreparedStatement,
 }
 
@@ -99,19 +71,21 @@ impl Statements {
     pub fn prepare() -> SpiResult<Self> {
         use pg_sys::BuiltinOid::*;
         Spi::connect(|client| {
-            let read = |sql, third| {
-                client.prepare(
-                    sql,
-                    &[TIMESTAMPTZOID.into(), UUIDOID.into(), TIMESTAMPTZOID.into(), third, INT4OID.into()],
-                )
-            };
             Ok(Self {
-                read_due: read(include_str!("../../sql/delivery/read_due.sql"), UUIDARRAYOID.into())?.keep(),
-                read_due_of_endpoint: read(
-                    include_str!("../../sql/delivery/read_due_of_endpoint.sql"),
-                    UUIDOID.into(),
-                )?
-                .keep(),
+                standing: client.prepare(include_str!("../../sql/delivery/standing.sql"), &[])?.keep(),
+                read_due: client
+                    .prepare(
+                        include_str!("../../sql/delivery/read_due.sql"),
+                        &[
+                            TIMESTAMPTZOID.into(),
+                            UUIDOID.into(),
+                            TIMESTAMPTZOID.into(),
+                            UUIDARRAYOID.into(),
+                            UUIDOID.into(),
+                            INT4OID.into(),
+                        ],
+                    )?
+                    .keep(),
                 next_due: client
                     .prepare(include_str!("../../sql/delivery/next_due.sql"), &[TIMESTAMPTZOID.into()])?
                     .keep(),
@@ -137,21 +111,31 @@ impl Statements {
                         ],
                     )?
                     .keep(),
-                has_deleted: client.prepare(include_str!("../../sql/delivery/has_deleted.sql"), &[])?.keep(),
-                orphans: client.prepare(include_str!("../../sql/delivery/orphans.sql"), &[INT4OID.into()])?.keep(),
-                swept: client.prepare_mut(include_str!("../../sql/delivery/swept.sql"), &[])?.keep(),
                 create_partitions: client.prepare_mut("select webhook_delivery.create_partitions()", &[])?.keep(),
             })
         })
     }
 
-    /// Rows due after `from`, in order, at most `limit`, none of the endpoints to `leave_out`.
+    /// Whether, in the snapshot of this transaction, anything may be sent from here.
+    pub fn standing(&self) -> SpiResult<Standing> {
+        let standing: Option<String> =
+            Spi::connect(|client| client.select(&self.standing, Some(1), &[])?.first().get_one())?;
+        Ok(match standing.as_deref() {
+            Some("sending") => Standing::Sending,
+            Some("paused") => Standing::Paused,
+            Some("unused") => Standing::Unused,
+            _ => Standing::Copied,
+        })
+    }
+
+    /// Rows due after `from`, in order, at most `limit`: of the endpoint that is given, or else of all but those to `leave_out`.
     pub fn read_due(
         &self,
         from: Position,
         now: i64,
         leave_out: Vec<Uuid>,
-        limit: i32,
+        only: Option<Uuid>,
+        limit: usize,
         timeout: Duration,
     ) -> SpiResult<Vec<DueRow>> {
         let leave_out: Vec<pgrx::Uuid> = leave_out.iter().map(id_datum).collect();
@@ -161,30 +145,11 @@ impl Statements {
                 id_datum(&from.delivery_id).into(),
                 timestamp(now).into(),
                 leave_out.into(),
-                limit.into(),
+                only.as_ref().map(id_datum).into(),
+                i32::try_from(limit).unwrap_or(i32::MAX).into(),
             ];
-            due_rows(client, &self.read_due, &arguments, timeout)
-        })
-    }
-
-    /// Rows of one endpoint due after `from`, in order, at most `limit`.
-    pub fn read_due_of_endpoint(
-        &self,
-        from: Position,
-        now: i64,
-        endpoint: Uuid,
-        limit: i32,
-        timeout: Duration,
-    ) -> SpiResult<Vec<DueRow>> {
-        Spi::connect(|client| {
-            let arguments = [
-                timestamp(from.due_at).into(),
-                id_datum(&from.delivery_id).into(),
-                timestamp(now).into(),
-                id_datum(&endpoint).into(),
-                limit.into(),
-            ];
-            due_rows(client, &self.read_due_of_endpoint, &arguments, timeout)
+            let rows = client.select(&self.read_due, None, &arguments)?;
+            rows.map(|row| due_row(&row, timeout)).collect()
         })
     }
 
@@ -199,100 +164,91 @@ impl Statements {
         })
     }
 
-    /// Records finished attempts: they leave the queue or get their next time, and enter the log.
-    pub fn record(&self, outcomes: Outcomes) -> SpiResult<()> {
+    /// Records finished attempts: they leave the queue or get their next time, and enter the log. Gives back the deliveries
+    /// of which nothing was recorded, because somebody has locked their rows.
+    pub fn record(&self, outcomes: &[Outcome]) -> SpiResult<HashSet<Uuid>> {
+        fn column<'a, T: 'a>(outcomes: &'a [Outcome], of: impl Fn(&'a Outcome) -> T + 'a) -> Vec<T> {
+            outcomes.iter().map(of).collect()
+        }
         Spi::connect_mut(|client| {
             let arguments = [
-                outcomes.due_at.into(),
-                outcomes.delivery_id.into(),
-                outcomes.attempt.into(),
-                outcomes.auction_id.into(),
-                outcomes.endpoint_id.into(),
-                outcomes.event_id.into(),
-                outcomes.event_type.into(),
-                outcomes.delivery_status.into(),
-                outcomes.response_status_code.into(),
-                outcomes.response_time_ms.into(),
-                outcomes.error_message.into(),
-                outcomes.response_excerpt.into(),
-                outcomes.is_test.into(),
-                outcomes.attempted_at.into(),
-                outcomes.next_attempt_at.into(),
+                column(outcomes, |o| timestamp(o.key.due_at)).into(),
+                column(outcomes, |o| id_datum(&o.key.delivery_id)).into(),
+                column(outcomes, |o| o.key.attempt as i16).into(),
+                column(outcomes, |o| id_datum(&o.key.auction_id)).into(),
+                column(outcomes, |o| id_datum(&o.key.endpoint_id)).into(),
+                column(outcomes, |o| id_datum(&o.key.event_id)).into(),
+                column(outcomes, |o| o.event_type.as_deref()).into(),
+                column(outcomes, |o| o.delivery_status).into(),
+                column(outcomes, |o| o.response_status_code).into(),
+                column(outcomes, |o| o.response_time_ms).into(),
+                column(outcomes, |o| o.error_message.as_deref()).into(),
+                column(outcomes, |o| o.response_excerpt.as_deref()).into(),
+                column(outcomes, |o| o.key.is_test).into(),
+                column(outcomes, |o| timestamp(o.attempted_at)).into(),
+                column(outcomes, |o| o.next_attempt_at.map(timestamp)).into(),
             ];
-            client.update(&self.record, None, &arguments).map(drop)
+            let locked = client.update(&self.record, None, &arguments)?;
+            locked.map(|row| Ok(id(required(row.get(1)?)))).collect()
         })
     }
 
-    /// Deliveries, due or not, whose endpoint was deleted since the last sweep; `None` where none was.
-    pub fn orphans(&self, limit: i32) -> SpiResult<Option<Vec<Orphan>>> {
-        Spi::connect(|client| {
-            if client.select(&self.has_deleted, Some(1), &[])?.is_empty() {
-                return Ok(None);
-            }
-            let rows = client.select(&self.orphans, None, &[limit.into()])?;
-            rows.map(|row| orphan(&row)).collect::<SpiResult<_>>().map(Some)
-        })
-    }
-
-    /// Notes that nothing waits any more for the endpoints deleted so far.
-    pub fn swept(&self) -> SpiResult<()> {
-        Spi::connect_mut(|client| client.update(&self.swept, None, &[]).map(drop))
-    }
-
-    /// Makes the partitions of the days ahead. False where somebody uses the tables in a way that would make it wait;
-    /// `None` where there is no endpoint yet.
-    pub fn create_partitions(&self) -> SpiResult<Option<bool>> {
-        Spi::connect_mut(|client| client.update(&self.create_partitions, Some(1), &[])?.first().get_one())
+    /// Makes the partitions of the days ahead. False where somebody uses the tables in a way that would make it wait.
+    pub fn create_partitions(&self) -> SpiResult<bool> {
+        let made = Spi::connect_mut(|client| client.update(&self.create_partitions, Some(1), &[])?.first().get_one());
+        made.map(|made| made.unwrap_or(false))
     }
 }
 
-fn due_rows(
-    client: &SpiClient<'_>,
-    statement: &OwnedPreparedStatement,
-    arguments: &[pgrx::datum::DatumWithOid<'_>],
-    timeout: Duration,
-) -> SpiResult<Vec<DueRow>> {
-    let rows = client.select(statement, None, arguments)?;
-    let mut due = Vec::with_capacity(rows.len());
-    for row in rows {
-        let Orphan { key, event_id, event_type } = orphan(&row)?;
-        let position = Position { due_at: key.due_at, delivery_id: key.delivery_id };
-        let endpoint_id = key.endpoint_id;
-        let (occurred_at, data) = (row.get::<TimestampWithTimeZone>(9)?, row.get::<String>(10)?);
-        let (url, secret) = (row.get::<String>(11)?, row.get::<String>(12)?);
-        let is_gone = row.get::<bool>(13)?.unwrap_or(false);
-        let task = match (occurred_at, data, url, secret) {
-            (Some(occurred_at), Some(data), Some(url), Some(secret)) => Task::Send(Job {
-                key,
-                event_type,
-                occurred_at: system_time(occurred_at.into()),
-                data,
-                url,
-                secret,
-                timeout,
-            }),
-            _ if is_gone => Task::End(Orphan { key, event_id, event_type }),
-            _ => Task::Wait,
-        };
-        due.push(DueRow { position, endpoint_id, event_id, task });
-    }
-    Ok(due)
+/// What the database says of itself: may anything be sent from here? The words of `webhook_delivery.standing`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    Sending,
+    /// By `webhook_delivery.pause()`.
+    Paused,
+    /// What is here lived elsewhere before: a dump that was restored, a copy of a database.
+    Copied,
+    /// Nobody has created an endpoint here.
+    Unused,
 }
 
-/// The first eight columns of every statement that reads the queue.
-fn orphan(row: &SpiHeapTupleData<'_>) -> SpiResult<Orphan> {
-    let required = "the queue's columns are not null";
-    let attempts: i16 = row.get(6)?.expect(required);
+fn due_row(row: &SpiHeapTupleData<'_>, timeout: Duration) -> SpiResult<DueRow> {
     let key = DeliveryKey {
-        due_at: row.get::<TimestampWithTimeZone>(1)?.expect(required).into(),
-        delivery_id: id(row.get(2)?.expect(required)),
-        auction_id: id(row.get(3)?.expect(required)),
-        endpoint_id: id(row.get(4)?.expect(required)),
-        attempt: attempts.unsigned_abs() + 1,
-        is_test: row.get(7)?.expect(required),
+        due_at: required(row.get::<TimestampWithTimeZone>(1)?).into(),
+        delivery_id: id(required(row.get(2)?)),
+        auction_id: id(required(row.get(3)?)),
+        endpoint_id: id(required(row.get(4)?)),
+        event_id: id(required(row.get(5)?)),
+        attempt: required(row.get::<i16>(6)?).unsigned_abs() + 1,
+        is_test: required(row.get(7)?),
     };
-    let event_id = id(row.get(5)?.expect(required));
-    Ok(Orphan { key, event_id, event_type: row.get(8)?.unwrap_or_default() })
+    let position = Position { due_at: key.due_at, delivery_id: key.delivery_id };
+    let (auction_id, endpoint_id) = (key.auction_id, key.endpoint_id);
+    let event = (row.get::<String>(8)?, row.get::<TimestampWithTimeZone>(9)?, row.get::<String>(10)?);
+    let endpoint = (row.get::<bool>(11)?, row.get::<String>(12)?, row.get::<String>(13)?);
+    let task = match (event, endpoint) {
+        ((event_type, ..), (None, ..)) => {
+            Task::End(Outcome::without_request(key, event_type, "the endpoint was deleted"))
+        }
+        ((Some(event_type), Some(occurred_at), Some(data)), (Some(is_active), Some(url), Some(secret))) => {
+            if is_active || key.is_test {
+                let occurred_at = system_time(occurred_at.into());
+                Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout })
+            } else {
+                Task::Wait
+            }
+        }
+        ((Some(event_type), ..), _) => {
+            Task::End(Outcome::without_request(key, Some(event_type), "the endpoint has no secret"))
+        }
+        _ => Task::End(Outcome::without_request(key, None, "the event was deleted")),
+    };
+    Ok(DueRow { position, auction_id, endpoint_id, task })
+}
+
+/// A column that is never null.
+fn required<T>(value: Option<T>) -> T {
+    value.expect("the queue's columns are not null")
 }
 
 /// A uuid as Postgres takes it.

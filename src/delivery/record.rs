@@ -1,83 +1,173 @@
-//! What becomes of a delivery after an attempt?
+//! What became of a delivery by an attempt, and what of that is not written down yet?
 
-use std::time::SystemTime;
+use std::collections::HashSet;
+use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, RetrySchedule};
 
-use super::intake::Intake;
-use super::queue::{Orphan, Outcomes, id_datum, postgres_micros};
-use crate::ids::timestamp;
+use super::queue::postgres_micros;
 
-/// Turns finished attempts into what is recorded of them, and leads the reading back to those that are to be tried again.
-/// What belongs to no known delivery is left out: the extension was dropped while its request was under way.
-pub fn outcomes(attempts: Vec<Attempt>, intake: &mut Intake, schedule: &RetrySchedule) -> Outcomes {
-    let mut outcomes = Outcomes::default();
-    for attempt in attempts {
-        if let Some(event_id) = intake.ended(&attempt.key.delivery_id) {
-            outcomes.add(attempt, event_id, schedule);
-            if let Some(Some(next_attempt_at)) = outcomes.next_attempt_at.last() {
-                // With a short wait and a slow disk the time may have passed before it is written down.
-                intake.go_back_to((*next_attempt_at).into());
-            }
-        }
-    }
-    outcomes
+/// Finished attempts are gathered for so long before they are recorded: a commit for fifty costs little more than for one,
+/// and each takes its share of the disk from the commits of the users.
+pub const GATHER: Duration = Duration::from_millis(5);
+
+/// Gathered attempts that are recorded at once, whatever their age.
+const GATHER_AT_MOST: usize = 500;
+
+/// How often it is looked whether rows that somebody has locked are free.
+const LOOK_AT_LOCKED: Duration = Duration::from_millis(500);
+
+/// Attempts that may wait to be recorded. With so many no further request is made: memory is bounded, and so is what would
+/// be sent again after a crash.
+const UNRECORDED_AT_MOST: usize = 16_384;
+
+/// A row of the log, and what becomes of the queue's row. Times in Postgres microseconds.
+pub struct Outcome {
+    pub key: DeliveryKey,
+    /// `None` for a delivery whose event is gone.
+    pub event_type: Option<String>,
+    /// success, retrying or failed.
+    pub delivery_status: &'static str,
+    pub response_status_code: Option<i16>,
+    /// `None` where no request was made.
+    pub response_time_ms: Option<i32>,
+    pub error_message: Option<String>,
+    pub response_excerpt: Option<String>,
+    pub attempted_at: i64,
+    /// `Some` where the delivery is to be tried again.
+    pub next_attempt_at: Option<i64>,
 }
 
-impl Outcomes {
-    pub fn is_empty(&self) -> bool {
-        self.delivery_id.is_empty()
-    }
-
-    fn add(&mut self, attempt: Attempt, event_id: Uuid, schedule: &RetrySchedule) {
+impl Outcome {
+    fn of(attempt: Attempt, schedule: &RetrySchedule) -> Self {
         let key = attempt.key;
-        let started_at = postgres_micros(attempt.started_at);
-        let (status_code, error_message) = match &attempt.result {
-            Ok(status) => (Some(*status), None),
-            Err(failure) => (failure.status(), Some(failure.to_string())),
+        let attempted_at = postgres_micros(attempt.started_at);
+        let (status, failure) = match attempt.result {
+            Ok(status) => (Some(status), None),
+            Err(failure) => (failure.status(), Some(failure)),
         };
-        let retry_after = match attempt.result {
-            Err(_) if !key.is_test => schedule.delay_after(key.attempt, fastrand::f64()),
+        let delay = match failure {
+            Some(_) if !key.is_test => schedule.delay_after(key.attempt, fastrand::f64()),
             _ => None,
         };
-        let next_attempt_at =
-            retry_after.map(|delay| timestamp(started_at + (attempt.duration + delay).as_micros() as i64));
-
-        let status = match (&error_message, &next_attempt_at) {
-            (None, _) => "success",
-            (Some(_), Some(_)) => "retrying",
-            (Some(_), None) => "failed",
-        };
-        self.add_key(key, event_id, attempt.event_type, status);
-        self.response_status_code.push(status_code.map(|status| status as i16));
-        self.response_time_ms.push(Some(attempt.duration.as_millis().try_into().unwrap_or(i32::MAX)));
-        self.error_message.push(error_message);
-        self.response_excerpt.push(attempt.response_excerpt);
-        self.attempted_at.push(timestamp(started_at));
-        self.next_attempt_at.push(next_attempt_at);
+        Self {
+            key,
+            event_type: Some(attempt.event_type),
+            delivery_status: match (&failure, delay) {
+                (None, _) => "success",
+                (Some(_), Some(_)) => "retrying",
+                (Some(_), None) => "failed",
+            },
+            response_status_code: status.map(|status| status as i16),
+            response_time_ms: Some(attempt.duration.as_millis().try_into().unwrap_or(i32::MAX)),
+            error_message: failure.map(|failure| failure.to_string()),
+            response_excerpt: attempt.response_excerpt,
+            attempted_at,
+            next_attempt_at: delay.map(|delay| attempted_at + (attempt.duration + delay).as_micros() as i64),
+        }
     }
 
-    /// The end of a delivery for which no request can be made any more.
-    pub fn add_orphan(&mut self, orphan: Orphan) {
-        self.add_key(orphan.key, orphan.event_id, orphan.event_type, "failed");
-        self.response_status_code.push(None);
-        self.response_time_ms.push(None);
-        self.error_message.push(Some("the endpoint was deleted".to_owned()));
-        self.response_excerpt.push(None);
-        self.attempted_at.push(timestamp(postgres_micros(SystemTime::now())));
-        self.next_attempt_at.push(None);
+    /// The end of a delivery for which no request can be made.
+    pub fn without_request(key: DeliveryKey, event_type: Option<String>, reason: &str) -> Self {
+        Self {
+            key,
+            event_type,
+            delivery_status: "failed",
+            response_status_code: None,
+            response_time_ms: None,
+            error_message: Some(reason.to_owned()),
+            response_excerpt: None,
+            attempted_at: postgres_micros(SystemTime::now()),
+            next_attempt_at: None,
+        }
+    }
+}
+
+/// What has ended and is not recorded yet.
+pub struct Ledger {
+    gathered: Vec<Outcome>,
+    /// When the first of them came in, or was heard of; `None` while there is none.
+    gathering_since: Option<Instant>,
+    /// Outcomes of deliveries whose rows in the queue somebody else has locked.
+    locked: Vec<Outcome>,
+    next_look_at_locked: Instant,
+}
+
+impl Ledger {
+    pub fn new() -> Self {
+        Self { gathered: Vec::new(), gathering_since: None, locked: Vec::new(), next_look_at_locked: Instant::now() }
     }
 
-    fn add_key(&mut self, key: DeliveryKey, event_id: Uuid, event_type: String, status: &'static str) {
-        self.due_at.push(timestamp(key.due_at));
-        self.delivery_id.push(id_datum(&key.delivery_id));
-        self.attempt.push(key.attempt as i16);
-        self.auction_id.push(id_datum(&key.auction_id));
-        self.endpoint_id.push(id_datum(&key.endpoint_id));
-        self.event_id.push(id_datum(&event_id));
-        self.event_type.push(event_type);
-        self.delivery_status.push(status);
-        self.is_test.push(key.is_test);
+    /// That a request has ended is known; what came of it follows.
+    pub fn expect(&mut self) {
+        self.gathering_since.get_or_insert_with(Instant::now);
+    }
+
+    pub fn is_expecting(&self) -> bool {
+        self.gathering_since.is_some()
+    }
+
+    pub fn add_attempts(&mut self, attempts: Vec<Attempt>, schedule: &RetrySchedule) {
+        self.add(attempts.into_iter().map(|attempt| Outcome::of(attempt, schedule)));
+    }
+
+    pub fn add(&mut self, outcomes: impl IntoIterator<Item = Outcome>) {
+        self.gathered.extend(outcomes);
+    }
+
+    /// How many are not recorded.
+    pub fn len(&self) -> usize {
+        self.gathered.len() + self.locked.len()
+    }
+
+    /// Whether so many are not recorded that no more should come.
+    pub fn is_full(&self) -> bool {
+        self.len() >= UNRECORDED_AT_MOST
+    }
+
+    /// Whatever is not recorded is to be recorded now.
+    pub fn gather_locked(&mut self) {
+        self.gathered.append(&mut self.locked);
+    }
+
+    /// Whether enough has ended, or the first of it long enough ago, to be recorded.
+    pub fn is_due(&mut self) -> bool {
+        if !self.locked.is_empty() && Instant::now() >= self.next_look_at_locked {
+            self.gather_locked();
+            return true;
+        }
+        if self.gathered.is_empty() {
+            self.gathering_since = None;
+            return false;
+        }
+        let since = *self.gathering_since.get_or_insert_with(Instant::now);
+        self.gathered.len() >= GATHER_AT_MOST || since.elapsed() >= GATHER
+    }
+
+    /// How long until there may be something to record.
+    pub fn time_to_due(&self) -> Option<Duration> {
+        let gathering = self.gathering_since.map(|since| GATHER.saturating_sub(since.elapsed()));
+        let looking = self.next_look_at_locked.saturating_duration_since(Instant::now());
+        let looking = (!self.locked.is_empty()).then_some(looking);
+        gathering.into_iter().chain(looking).min()
+    }
+
+    /// What is to be recorded now.
+    pub fn gathered(&self) -> &[Outcome] {
+        &self.gathered
+    }
+
+    /// It is recorded, but for these deliveries, whose rows somebody has locked. Gives back what is.
+    pub fn recorded(&mut self, but: &HashSet<Uuid>) -> Vec<Outcome> {
+        self.gathering_since = None;
+        let gathered = std::mem::take(&mut self.gathered);
+        let (locked, recorded): (Vec<_>, Vec<_>) =
+            gathered.into_iter().partition(|outcome| but.contains(&outcome.key.delivery_id));
+        if !locked.is_empty() {
+            self.next_look_at_locked = Instant::now() + LOOK_AT_LOCKED;
+        }
+        self.locked.extend(locked);
+        recorded
     }
 }

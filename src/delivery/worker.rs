@@ -2,7 +2,8 @@
 //!
 //! It takes turns. In each it looks at what has come due, hands it to the pool's threads, and records what they have
 //! finished; between two turns it sleeps until a commit, a finished request, or the next due time wakes it. It holds no
-//! transaction while a request is under way.
+//! transaction while a request is under way, and each step of a turn has one of its own (`step.rs`): nothing that can fail
+//! stands between sending and recording.
 
 use std::ffi::CString;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,30 +11,22 @@ use std::time::{Duration, Instant, SystemTime};
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
-use webhook_sender::{Attempt, Pool, PoolConfig};
+use webhook_sender::{Pool, PoolConfig};
 
-use super::intake::Intake;
-use super::queue::{Orphan, Statements, postgres_micros};
-use super::record;
+use super::intake::{Intake, Reading};
+use super::queue::{Standing, Statements, postgres_micros};
+use super::record::{GATHER, Ledger};
+use super::step::{Step, attempt};
+use crate::server::report::Report;
 use crate::server::wake::MyBell;
 use crate::server::{process, settings};
-
-/// Finished attempts are gathered for so long before they are recorded: a commit for fifty costs little more than for one,
-/// and each takes its share of the disk from the commits of the users.
-const GATHER: Duration = Duration::from_millis(5);
 
 /// Turns begin at least so far apart. Under load one turn then serves several commits, and leaves the processor to those
 /// who make them; after a quiet moment the first event goes out at once.
 const PACE: Duration = Duration::from_millis(1);
 
-/// Gathered attempts that are recorded at once, whatever their age.
-const GATHER_AT_MOST: usize = 500;
-
 /// How long requests under way may still end when the worker has to go. A fast shutdown waits for it.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// Deliveries of deleted endpoints that are ended in one turn.
-const ORPHANS_AT_MOST: usize = 500;
 
 /// How often partitions are made ahead.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -52,7 +45,7 @@ pub extern "C-unwind" fn webhook_delivery_worker(place: pg_sys::Datum) {
         process::attach_signal_handlers();
         BackgroundWorker::connect_worker_to_spi_by_oid(Some(bell.database()), None);
         process::set_application_name(c"webhook_delivery worker");
-        process::plan_for_small_reads();
+        process::pin_settings();
         Worker::new(bell).run();
     }
     // SAFETY: ends the process, as Postgres has it. The launcher starts the next one where the database still exists.
@@ -65,29 +58,39 @@ struct Equipment {
     pool: Pool,
 }
 
+/// The parts of a turn that can fail, each for itself.
+struct Steps {
+    reading: Step,
+    recording: Step,
+    maintenance: Step,
+}
+
 struct Worker {
     bell: MyBell,
     /// `None` while the extension does not exist in this database.
     equipment: Option<Equipment>,
     intake: Intake,
-    /// Endpoints may have been deleted: what waits for them is to be ended.
-    sweep: bool,
+    ledger: Ledger,
+    steps: Steps,
     /// Why nothing is sent at the moment, for whoever looks.
-    paused: Option<&'static str>,
+    idle_because: Option<&'static str>,
+    /// What the database said of itself when it was last asked.
+    standing: Standing,
     /// The earliest delivery that commits have announced and no reading has looked for yet.
     announced: Option<i64>,
-    /// Attempts that ended and are not recorded yet.
-    finished: Vec<Attempt>,
-    /// When the first of them came in, or was heard of; `None` while there is none.
-    gathering_since: Option<Instant>,
+    /// When the next delivery will be due that is not due yet, as far as is known.
+    next_due: Option<i64>,
     next_maintenance: Instant,
     next_database_check: Instant,
+    reported: Report,
 }
 
-/// What a turn ends with.
-enum Turn {
-    /// Sleep until something wakes the worker, at most so long.
-    Wait(Duration),
+/// What the reading step ends with.
+enum Looked {
+    /// Deliveries that are due, as far as there is room, are on their way. Whether there is more.
+    Took { more: bool },
+    /// There is nothing to be done, for so long.
+    Rest(Duration),
     /// Somebody wants the database for himself, or it is no longer one of those to work in.
     Leave,
 }
@@ -99,27 +102,32 @@ impl Worker {
             bell,
             equipment: None,
             intake: Intake::new(),
-            sweep: true,
-            paused: None,
+            ledger: Ledger::new(),
+            steps: Steps {
+                reading: Step::new("reading the queue"),
+                recording: Step::new("recording what was sent"),
+                maintenance: Step::new("making partitions"),
+            },
+            idle_because: None,
+            standing: Standing::Sending,
             announced: None,
-            finished: Vec::new(),
-            gathering_since: None,
+            next_due: None,
             next_maintenance: now,
             next_database_check: now,
+            reported: Report::default(),
         }
     }
 
     fn run(mut self) {
-        while !process::shutdown_requested() {
+        while !process::was_told_to_go() {
             if process::reload_settings_if_asked() {
                 self.next_database_check = Instant::now();
             }
             let began = Instant::now();
             process::report_busy();
-            let turn = self.turn();
+            let Some(at_most) = self.turn() else { break };
             process::report_statistics();
-            self.report_activity();
-            let Turn::Wait(at_most) = turn else { break };
+            self.report();
             self.sleep(at_most);
             if let Some(rest) = PACE.checked_sub(began.elapsed()) {
                 process::pause(rest);
@@ -131,184 +139,243 @@ impl Worker {
     /// Sleeps until there is something to do. That a request has ended is no reason for a turn: others will, and are gathered.
     fn sleep(&mut self, at_most: Duration) {
         let ended_request = self.equipment.as_ref().map(|equipment| equipment.pool.wake_fd());
-        let listen_for = if self.gathering_since.is_some() { None } else { ended_request };
+        let listen_for = if self.ledger.is_expecting() { None } else { ended_request };
         if process::wait(listen_for, at_most) == process::Woken::Descriptor {
-            self.gathering_since = Some(Instant::now());
+            self.ledger.expect();
             process::wait(None, at_most.min(GATHER));
         }
     }
 
-    fn turn(&mut self) -> Turn {
+    /// One turn: the intake first, so that no request waits for the commit that records others. Gives back how long there
+    /// will be nothing to do, `None` where the worker has to leave.
+    fn turn(&mut self) -> Option<Duration> {
         // Before the snapshot: what rings after this is announced again.
         self.announced = self.announced.into_iter().chain(self.bell.earliest_due()).min();
-        process::transaction(|| {
-            if Instant::now() >= self.next_database_check {
-                self.next_database_check = Instant::now() + settings::poll_interval();
-                // SAFETY: set when the process connected.
-                let at_rest = process::database_is_at_rest(unsafe { pg_sys::MyDatabaseId });
-                if !at_rest || !settings::databases().contains(&process::database_name()) {
-                    return Turn::Leave;
-                }
+        let mut wait = settings::poll_interval();
+        let mut more = false;
+        if self.steps.reading.may_run() {
+            let looked = attempt(|| self.look());
+            match self.steps.reading.conclude(looked) {
+                Some(Looked::Took { more: is_more }) => more = is_more,
+                Some(Looked::Rest(time)) => wait = wait.min(time),
+                Some(Looked::Leave) => return None,
+                // What was read and not taken is found again from the start.
+                None => self.intake.go_back_to(i64::MIN),
             }
-            self.paused = None;
-            match process::extension() {
-                process::Extension::Absent => {
-                    self.forget_everything();
-                    self.paused = Some("waiting for CREATE EXTENSION webhook_delivery");
-                    Turn::Wait(settings::poll_interval())
-                }
-                process::Extension::BeingChanged => Turn::Wait(LOCKED_OUT),
-                process::Extension::Present if process::is_read_only() => {
-                    // What cannot be recorded must not be sent: it would be sent again and again.
-                    self.paused = Some("paused, because default_transaction_read_only is on");
-                    Turn::Wait(settings::poll_interval())
-                }
-                process::Extension::Present => {
-                    if let Some(due_at) = self.announced.take() {
-                        self.intake.go_back_to(due_at);
-                        self.sweep |= due_at == i64::MIN;
-                    }
-                    self.deliver().unwrap_or_else(|problem| pgrx::error!("webhook_delivery worker: {problem}"))
-                }
-            }
-        })
+        }
+        if let Some(Equipment { pool, .. }) = &self.equipment {
+            self.ledger.add_attempts(pool.finished(), &settings::retry_schedule());
+        }
+        if self.ledger.is_due() && self.steps.recording.may_run() {
+            self.record();
+        }
+        if self.idle_because.is_none() && Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
+            self.maintain();
+        }
+        Some(self.time_to_next_turn(more).min(wait))
     }
 
-    /// One turn's work: intake first, so that no request waits for the commit that records others.
-    fn deliver(&mut self) -> SpiResult<Turn> {
+    /// Looks whether there is anything to do here, and takes in what is due.
+    fn look(&mut self) -> SpiResult<Looked> {
+        if Instant::now() >= self.next_database_check {
+            self.next_database_check = Instant::now() + settings::poll_interval();
+            let at_rest = process::database_is_at_rest(self.bell.database());
+            if !at_rest || !settings::databases().contains(&process::database_name()) {
+                return Ok(Looked::Leave);
+            }
+        }
+        match process::extension() {
+            process::Extension::Absent => {
+                self.forget_everything();
+                self.idle_because = Some("waiting for CREATE EXTENSION webhook_delivery");
+                return Ok(Looked::Rest(settings::poll_interval()));
+            }
+            process::Extension::BeingChanged => return Ok(Looked::Rest(LOCKED_OUT)),
+            process::Extension::Present => {}
+        }
         let equipment = match self.equipment.take() {
             Some(equipment) => equipment,
             None => Equipment { statements: Statements::prepare()?, pool: start_pool() },
         };
-        let turn = self.deliver_with(&equipment);
-        self.equipment = Some(equipment);
-        turn
-    }
+        let Equipment { statements, pool } = self.equipment.insert(equipment);
+        self.intake.take_back(pool.given_back());
 
-    fn deliver_with(&mut self, Equipment { statements, pool }: &Equipment) -> SpiResult<Turn> {
-        let now = postgres_micros(SystemTime::now());
+        let standing = statements.standing()?;
+        self.idle_because = match standing {
+            // What cannot be recorded must not be sent: it would be sent again and again.
+            _ if process::is_read_only() => Some("paused, because default_transaction_read_only is on"),
+            Standing::Sending => None,
+            Standing::Paused => Some("paused, by webhook_delivery.pause()"),
+            Standing::Copied => Some("paused, because this is a copy of another database"),
+            Standing::Unused => Some("waiting for the first endpoint"),
+        };
+        if standing != std::mem::replace(&mut self.standing, standing) {
+            tell(standing);
+        }
+        if self.idle_because.is_some() || self.steps.recording.is_broken() {
+            pool.give_back_waiting();
+            return Ok(Looked::Rest(settings::poll_interval()));
+        }
+        if self.ledger.is_full() {
+            return Ok(Looked::Took { more: false });
+        }
+
+        if let Some(due_at) = self.announced {
+            self.intake.go_back_to(due_at);
+        }
         self.intake.start_over_if_time(settings::poll_interval());
-        let more = self.intake.take_in(statements, pool, now, settings::request_timeout())?;
+        let now = postgres_micros(SystemTime::now());
+        let found =
+            self.intake.find(&Reading { statements, now, timeout: settings::request_timeout() }, pool.waiting())?;
+        self.next_due = if found.more { None } else { statements.next_due(now)? };
+        // From here on nothing fails.
+        self.announced = None;
+        self.intake.accept(&found);
+        pool.submit(found.jobs);
+        self.ledger.add(found.ended);
+        Ok(Looked::Took { more: found.more })
+    }
 
-        let orphans = self.orphans(statements)?;
-        self.finished.extend(pool.finished());
-        if self.has_gathered() || !orphans.is_empty() {
-            self.record(statements, orphans)?;
+    fn record(&mut self) {
+        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let outcomes = self.ledger.gathered();
+        let recorded = attempt(|| {
+            hold_extension();
+            statements.record(outcomes)
+        });
+        if let Some(locked) = self.steps.recording.conclude(recorded) {
+            for outcome in self.ledger.recorded(&locked) {
+                self.intake.recorded(&outcome);
+                self.next_due = self.next_due.into_iter().chain(outcome.next_attempt_at).min();
+            }
         }
-        if Instant::now() >= self.next_maintenance {
-            self.next_maintenance = Instant::now()
-                + match statements.create_partitions()? {
-                    Some(true) => MAINTENANCE_INTERVAL,
-                    Some(false) => MAINTENANCE_RETRY,
-                    None => Duration::ZERO,
-                };
-        }
+    }
 
-        let mut wait = settings::poll_interval();
-        if let Some(since) = self.gathering_since {
-            wait = wait.min(GATHER.saturating_sub(since.elapsed()));
+    fn maintain(&mut self) {
+        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let made = attempt(|| {
+            hold_extension();
+            statements.create_partitions()
+        });
+        if let Some(made) = self.steps.maintenance.conclude(made) {
+            self.next_maintenance = Instant::now() + if made { MAINTENANCE_INTERVAL } else { MAINTENANCE_RETRY };
         }
-        if more || self.sweep || self.intake.has_more(now) {
+    }
+
+    fn time_to_next_turn(&self, more: bool) -> Duration {
+        let now = postgres_micros(SystemTime::now());
+        let Steps { reading, recording, maintenance } = &self.steps;
+        let mut wait = [reading, recording]
+            .into_iter()
+            .chain(self.idle_because.is_none().then_some(maintenance))
+            .filter_map(Step::time_to_next_try)
+            .chain(if recording.may_run() { self.ledger.time_to_due() } else { None })
+            .chain(self.next_due.map(|due_at| Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs())))
+            .min()
+            .unwrap_or(Duration::MAX);
+        let may_read = self.idle_because.is_none() && reading.may_run() && !self.ledger.is_full();
+        if may_read && (more || self.intake.has_more(now)) {
             // With deliveries at hand the threads have enough to do for a moment.
-            wait = if pool.waiting_total() > 0 { wait.min(GATHER) } else { Duration::ZERO };
-        } else if let Some(due_at) = statements.next_due(now)? {
-            wait = wait.min(Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs()));
+            let is_busy = self.equipment.as_ref().is_some_and(|equipment| equipment.pool.waiting_total() > 0);
+            wait = if is_busy { wait.min(GATHER) } else { Duration::ZERO };
         }
-        Ok(Turn::Wait(wait))
-    }
-
-    /// Whether enough attempts have ended, or the first of them long enough ago, to be recorded.
-    fn has_gathered(&mut self) -> bool {
-        if self.finished.is_empty() {
-            self.gathering_since = None;
-            return false;
-        }
-        let since = *self.gathering_since.get_or_insert_with(Instant::now);
-        self.finished.len() >= GATHER_AT_MOST || since.elapsed() >= GATHER
-    }
-
-    /// Deliveries whose endpoint was deleted, some at a time. What is under way is left to end by itself.
-    fn orphans(&mut self, statements: &Statements) -> SpiResult<Vec<Orphan>> {
-        let mut orphans = self.intake.take_orphans();
-        if self.sweep {
-            let found = statements.orphans((ORPHANS_AT_MOST + self.intake.under_way()) as i32)?;
-            let was_deleted = found.is_some();
-            let before = orphans.len();
-            for orphan in found.into_iter().flatten() {
-                let known = orphans.iter().any(|other| other.key.delivery_id == orphan.key.delivery_id);
-                if !known && !self.intake.is_under_way(&orphan.key.delivery_id) {
-                    orphans.push(orphan);
-                }
-            }
-            self.sweep = orphans.len() > before;
-            if was_deleted && !self.sweep {
-                statements.swept()?;
-            }
-        }
-        Ok(orphans)
-    }
-
-    fn record(&mut self, statements: &Statements, orphans: Vec<Orphan>) -> SpiResult<()> {
-        self.gathering_since = None;
-        let attempts = std::mem::take(&mut self.finished);
-        let mut outcomes = record::outcomes(attempts, &mut self.intake, &settings::retry_schedule());
-        orphans.into_iter().for_each(|orphan| outcomes.add_orphan(orphan));
-        if outcomes.is_empty() { Ok(()) } else { statements.record(outcomes) }
+        wait
     }
 
     /// The extension is gone, and with it everything that was to be delivered. The pool's threads end.
     fn forget_everything(&mut self) {
-        self.equipment = None;
-        self.intake = Intake::new();
-        self.finished.clear();
-        self.gathering_since = None;
-        self.sweep = true;
-        self.next_maintenance = Instant::now();
+        *self =
+            Self { announced: self.announced, next_database_check: self.next_database_check, ..Self::new(self.bell) };
     }
 
     /// Lets requests under way end for a moment and records them: whatever is not recorded is sent again after the restart.
     fn leave(mut self) {
-        process::hear_shutdown_request();
         let deadline = Instant::now() + GRACE;
         if let Some(Equipment { pool, .. }) = &self.equipment {
-            pool.clear_waiting();
-            self.finished.extend(pool.finished());
-            while pool.in_flight() > 0 && !process::shutdown_requested() {
+            pool.give_back_waiting();
+            let mut finished = pool.finished();
+            while pool.in_flight() > 0 && !process::must_go_at_once() {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
                 }
                 process::wait(Some(pool.wake_fd()), left);
-                self.finished.extend(pool.finished());
+                finished.extend(pool.finished());
             }
-            self.finished.extend(pool.finished());
+            finished.extend(pool.finished());
+            self.ledger.add_attempts(finished, &settings::retry_schedule());
         }
-        if self.finished.is_empty() || process::shutdown_requested() {
-            return;
-        }
-        process::transaction(|| {
-            if let Some(Equipment { statements, .. }) = self.equipment.take()
-                && process::extension() == process::Extension::Present
-                && !process::is_read_only()
-                && let Err(problem) = self.record(&statements, Vec::new())
-            {
-                pgrx::error!("webhook_delivery worker: {problem}");
+        self.ledger.gather_locked();
+        // Twice: to be told to go breaks a statement off.
+        for _ in 0..2 {
+            process::forget_cancellation();
+            if !self.ledger.gathered().is_empty() {
+                self.record();
             }
-        });
+        }
     }
 
-    fn report_activity(&self) {
-        let activity = match (self.paused, &self.equipment) {
+    /// Shows what the worker is at, in `pg_stat_activity` and in `webhook_delivery.status`.
+    fn report(&mut self) {
+        let (in_flight, waiting) = match &self.equipment {
+            Some(Equipment { pool, .. }) => (pool.in_flight(), pool.waiting_total()),
+            None => (0, 0),
+        };
+        let Steps { reading, recording, maintenance } = &self.steps;
+        let problems: Vec<_> = [recording, reading, maintenance].into_iter().filter_map(Step::problem).collect();
+        let report = Report {
+            requests_in_flight: in_flight,
+            deliveries_in_memory: waiting,
+            attempts_to_record: self.ledger.len(),
+            idle_because: self.idle_because,
+            problem: problems.iter().map(|(since, _)| postgres_micros(*since)).min().map(|since| {
+                (since, problems.iter().map(|(_, problem)| problem.as_str()).collect::<Vec<_>>().join("; "))
+            }),
+        };
+        let activity = match (self.idle_because, &report.problem) {
             (Some(reason), _) => format!("webhook_delivery: {reason}"),
-            (None, None) => "webhook_delivery: starting".to_owned(),
-            (None, Some(Equipment { pool, .. })) => {
-                format!("webhook_delivery: {} requests in flight, {} waiting", pool.in_flight(), pool.waiting_total())
-            }
+            (None, Some((_, problem))) => format!("webhook_delivery: {problem}"),
+            (None, None) => format!("webhook_delivery: {in_flight} requests in flight, {waiting} waiting"),
         };
         if let Ok(activity) = CString::new(activity) {
             process::report_idle(&activity);
         }
+        if report != self.reported {
+            report.publish(self.bell);
+            self.reported = report;
+        }
     }
+}
+
+/// Takes the extension's lock until the transaction ends. Whoever is just dropping it must not be waited for: he waits for us.
+fn hold_extension() {
+    if process::extension() != process::Extension::Present {
+        ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "somebody is dropping or altering the extension");
+    }
+}
+
+/// Tells the log that sending has stopped, or goes on.
+fn tell(standing: Standing) {
+    let (level, message, hint) = match standing {
+        Standing::Copied => (
+            PgLogLevel::WARNING,
+            "webhook_delivery sends nothing from this database, because it is a copy of another one",
+            "If it takes the other one's place: select webhook_delivery.resume().",
+        ),
+        Standing::Paused => (
+            PgLogLevel::LOG,
+            "webhook_delivery is paused in this database",
+            "To send again: select webhook_delivery.resume().",
+        ),
+        Standing::Sending => (PgLogLevel::LOG, "webhook_delivery sends from this database", ""),
+        Standing::Unused => return,
+    };
+    let mut report =
+        pg_sys::panic::ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, pgrx::function_name!());
+    if !hint.is_empty() {
+        report = report.set_hint(hint);
+    }
+    report.report(level);
 }
 
 fn start_pool() -> Pool {

@@ -17,9 +17,11 @@ pub struct DeliveryKey {
     pub auction_id: Uuid,
     /// 1 for the first.
     pub attempt: u16,
-    /// The submitter's own: when the job was due. The pool does not read it.
+    // The pool does not read the rest: it is the submitter's own.
+    /// What is delivered.
+    pub event_id: Uuid,
+    /// When the job was due.
     pub due_at: i64,
-    /// The submitter's own. The pool does not read it.
     pub is_test: bool,
 }
 

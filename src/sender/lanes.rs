@@ -1,171 +1,130 @@
-//! Whose turn is it, so that one bad endpoint harms nobody else?
+//! Whose turn is it, so that no bad endpoint harms anybody else?
 //!
-//! Each endpoint has a lane. The rule is known from switches that share their memory as the dynamic threshold: an endpoint
-//! may start another request only while it has fewer under way than there are idle threads, not counting a quarter that
-//! is kept for endpoints with nothing under way. One endpoint alone gets three eighths of the threads; several that hang get
-//! ever less each, in whatever order they come; a newcomer finds a thread.
+//! Threads are shared out fairly (`share.rs`). Endpoints whose last attempt came near its time limit are *slow*: they have a
+//! quarter of the threads at most, for themselves and however many they are. An endpoint is slow until it answers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::Job;
+use crate::share::Share;
+use crate::waiting::Waiting;
+use crate::{DeliveryKey, Job};
 
-#[derive(Default)]
-struct Lane {
-    waiting: VecDeque<Job>,
-    waiting_bytes: usize,
-    in_flight: usize,
+/// Where a job waited before it was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    Prompt,
+    Slow,
 }
 
-/// How many jobs wait, not started yet: for a submitter who decides what to submit next.
-#[derive(Clone, Debug, Default)]
-pub struct Waiting {
-    pub total: usize,
-    /// Bytes of their data.
-    pub bytes: usize,
-    by_endpoint: HashMap<Uuid, (usize, usize)>,
-}
-
-impl Waiting {
-    /// Jobs of one endpoint.
-    pub fn of(&self, endpoint_id: &Uuid) -> usize {
-        self.by_endpoint.get(endpoint_id).map_or(0, |(jobs, _)| *jobs)
-    }
-
-    /// Bytes of the data of these.
-    pub fn bytes_of(&self, endpoint_id: &Uuid) -> usize {
-        self.by_endpoint.get(endpoint_id).map_or(0, |(_, bytes)| *bytes)
-    }
-
-    /// Counts a job that is about to be submitted.
-    pub fn add(&mut self, job: &Job) {
-        self.total += 1;
-        self.bytes += job.data.len();
-        let (jobs, bytes) = self.by_endpoint.entry(job.key.endpoint_id).or_default();
-        *jobs += 1;
-        *bytes += job.data.len();
-    }
-}
-
-/// The jobs that wait and the counts that the rule needs.
+/// The jobs that wait.
 pub struct Lanes {
-    lanes: HashMap<Uuid, Lane>,
-    /// Lanes with a job waiting, in the order of their turns.
-    turns: VecDeque<Uuid>,
-    idle_threads: usize,
-    /// Idle threads that only an endpoint with nothing under way may use.
-    for_newcomers: usize,
-    waiting: usize,
-    waiting_bytes: usize,
-    in_flight: usize,
+    prompt: Share,
+    slow: Share,
+    /// Shared with whoever looks at what waits, and copied when it changes meanwhile: seldom.
+    slow_endpoints: Arc<HashSet<Uuid>>,
+    threads: usize,
+    /// Threads that slow endpoints may have at most.
+    threads_for_slow: usize,
+    /// Jobs of endpoints that became slow while they waited, for their submitter to take back.
+    given_back: Vec<DeliveryKey>,
 }
 
 impl Lanes {
     pub fn new(threads: usize) -> Self {
+        let threads_for_slow = (threads / 4).max(1);
         Self {
-            lanes: HashMap::new(),
-            turns: VecDeque::new(),
-            idle_threads: threads,
-            for_newcomers: threads / 4,
-            waiting: 0,
-            waiting_bytes: 0,
-            in_flight: 0,
+            prompt: Share::new(threads),
+            slow: Share::new(threads_for_slow),
+            slow_endpoints: Arc::default(),
+            threads,
+            threads_for_slow,
+            given_back: Vec::new(),
         }
     }
 
     /// Puts the job at the end of its endpoint's lane.
     pub fn push(&mut self, job: Job) {
-        let endpoint_id = job.key.endpoint_id;
-        self.waiting += 1;
-        self.waiting_bytes += job.data.len();
-        let lane = self.lanes.entry(endpoint_id).or_default();
-        lane.waiting_bytes += job.data.len();
-        if lane.waiting.is_empty() {
-            self.turns.push_back(endpoint_id);
-        }
-        lane.waiting.push_back(job);
+        let is_slow = self.slow_endpoints.contains(&job.key.endpoint_id);
+        if is_slow { &mut self.slow } else { &mut self.prompt }.push(job);
+    }
+
+    fn idle_threads(&self) -> usize {
+        self.threads - self.in_flight()
+    }
+
+    fn idle_threads_for_slow(&self) -> usize {
+        self.idle_threads().min(self.threads_for_slow - self.slow.in_flight())
     }
 
     /// Is there a job that may start, and a thread for it?
-    ///
-    /// Quick with thousands of lanes too: one that may not start has a request under way, so there are no more of these
-    /// than threads.
     pub fn may_start(&self) -> bool {
-        self.turns.iter().any(|endpoint_id| self.lane_may_start(endpoint_id))
-    }
-
-    fn lane_may_start(&self, endpoint_id: &Uuid) -> bool {
-        self.lanes.get(endpoint_id).is_some_and(|lane| match lane.in_flight {
-            0 => self.idle_threads > 0,
-            in_flight => in_flight < self.idle_threads.saturating_sub(self.for_newcomers),
-        })
+        self.prompt.may_start(self.idle_threads()) || self.slow.may_start(self.idle_threads_for_slow())
     }
 
     /// The next job that may start, for a thread that was idle until now.
-    pub fn take(&mut self) -> Option<Job> {
-        for _ in 0..self.turns.len() {
-            let endpoint_id = self.turns.pop_front()?;
-            if !self.lane_may_start(&endpoint_id) {
-                self.turns.push_back(endpoint_id);
-                continue;
-            }
-            let Some(lane) = self.lanes.get_mut(&endpoint_id) else { continue };
-            let Some(job) = lane.waiting.pop_front() else { continue };
-            if !lane.waiting.is_empty() {
-                self.turns.push_back(endpoint_id);
-            }
-            lane.waiting_bytes -= job.data.len();
-            lane.in_flight += 1;
-            self.in_flight += 1;
-            self.idle_threads -= 1;
-            self.waiting -= 1;
-            self.waiting_bytes -= job.data.len();
-            return Some(job);
-        }
-        None
+    pub fn take(&mut self) -> Option<(Job, Class)> {
+        let prompt = self.prompt.take(self.idle_threads()).map(|job| (job, Class::Prompt));
+        prompt.or_else(|| self.slow.take(self.idle_threads_for_slow()).map(|job| (job, Class::Slow)))
     }
 
-    /// The request is over, its thread idle again.
-    pub fn ended(&mut self, endpoint_id: &Uuid) {
-        self.in_flight -= 1;
-        self.idle_threads += 1;
-        if let Some(lane) = self.lanes.get_mut(endpoint_id) {
-            lane.in_flight -= 1;
-            if lane.in_flight == 0 && lane.waiting.is_empty() {
-                self.lanes.remove(endpoint_id);
-            }
+    /// The request is over, its thread idle again. `was_slow`: it came near its time limit.
+    pub fn ended(&mut self, key: &DeliveryKey, class: Class, was_slow: bool) {
+        match class {
+            Class::Prompt => self.prompt.ended(key),
+            Class::Slow => self.slow.ended(key),
+        }
+        if was_slow == self.slow_endpoints.contains(&key.endpoint_id) {
+            return;
+        }
+        let endpoints = Arc::make_mut(&mut self.slow_endpoints);
+        if was_slow {
+            endpoints.insert(key.endpoint_id);
+            // There is less room for it now, and others like it wait. Its submitter gives it what is its due.
+            let jobs = self.prompt.take_waiting_of(&key.auction_id, &key.endpoint_id);
+            self.given_back.extend(jobs.into_iter().map(|job| job.key));
+        } else {
+            endpoints.remove(&key.endpoint_id);
+            let jobs = self.slow.take_waiting_of(&key.auction_id, &key.endpoint_id);
+            jobs.into_iter().for_each(|job| self.prompt.push(job));
         }
     }
 
-    /// Forgets what has not started; gives back how many.
-    pub fn clear_waiting(&mut self) -> usize {
-        self.turns.clear();
-        self.lanes.retain(|_, lane| {
-            lane.waiting.clear();
-            lane.waiting_bytes = 0;
-            lane.in_flight > 0
-        });
-        self.waiting_bytes = 0;
-        std::mem::take(&mut self.waiting)
+    /// Jobs that will not start, since the last call.
+    pub fn given_back(&mut self) -> Vec<DeliveryKey> {
+        std::mem::take(&mut self.given_back)
+    }
+
+    /// Gives back everything that has not started.
+    pub fn give_back_waiting(&mut self) {
+        let jobs = self.prompt.take_waiting().into_iter().chain(self.slow.take_waiting());
+        self.given_back.extend(jobs.map(|job| job.key));
     }
 
     pub fn waiting(&self) -> Waiting {
-        let by_endpoint = self
-            .lanes
-            .iter()
-            .map(|(endpoint_id, lane)| (*endpoint_id, (lane.waiting.len(), lane.waiting_bytes)))
-            .collect();
-        Waiting { total: self.waiting, bytes: self.waiting_bytes, by_endpoint }
+        Waiting {
+            prompt: self.prompt.waiting().clone(),
+            slow: self.slow.waiting().clone(),
+            slow_endpoints: Arc::clone(&self.slow_endpoints),
+        }
     }
 
     pub fn waiting_total(&self) -> usize {
-        self.waiting
+        self.prompt.waiting().all.jobs + self.slow.waiting().all.jobs
     }
 
     pub fn in_flight(&self) -> usize {
-        self.in_flight
+        self.prompt.in_flight() + self.slow.in_flight()
     }
+}
+
+/// Whether an attempt that took so long came near its time limit: half of it. An endpoint that answers just in time holds a
+/// thread nearly as long as one that does not.
+pub fn is_slow(took: Duration, timeout: Duration) -> bool {
+    took >= timeout / 2
 }
 
 #[cfg(test)]
@@ -173,9 +132,14 @@ mod tests {
     use super::*;
     use crate::testing::job_of;
 
+    fn id(number: u128) -> Uuid {
+        Uuid::from_u128(number)
+    }
+
+    /// A job of an endpoint that is alone in its auction.
     fn job(endpoint: u128, delivery: u128) -> Job {
         let mut job = job_of(endpoint, "");
-        job.key.delivery_id = Uuid::from_u128(delivery);
+        (job.key.auction_id, job.key.delivery_id) = (id(endpoint), id(delivery));
         job
     }
 
@@ -185,94 +149,97 @@ mod tests {
         lanes
     }
 
-    fn started(lanes: &mut Lanes) -> Vec<u128> {
-        std::iter::from_fn(|| lanes.take()).map(|job| job.key.endpoint_id.as_u128()).collect()
+    fn started(lanes: &mut Lanes) -> Vec<(Job, Class)> {
+        std::iter::from_fn(|| lanes.take()).collect()
     }
 
-    #[test]
-    fn one_endpoint_alone_gets_three_eighths_of_the_threads() {
-        let mut lanes = lanes(64, (0..100).map(|n| (1, n)));
-        assert_eq!(started(&mut lanes).len(), 24);
-        assert!(!lanes.may_start());
+    fn end_all(lanes: &mut Lanes, started: Vec<(Job, Class)>, was_slow: bool) {
+        started.into_iter().for_each(|(job, class)| lanes.ended(&job.key, class, was_slow));
     }
 
-    #[test]
-    fn hanging_endpoints_leave_a_thread_for_a_newcomer() {
-        let mut lanes = lanes(64, (0..1000).map(|n| (n % 10, n)));
-        started(&mut lanes);
-        assert!(!lanes.may_start());
-        lanes.push(job(99, 5000));
-        assert!(lanes.may_start());
-        assert_eq!(started(&mut lanes), [99]);
-    }
-
-    #[test]
-    fn a_request_that_ends_may_let_two_others_start() {
-        let mut lanes = lanes(7, [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]);
-        assert_eq!(started(&mut lanes), [1, 2, 1, 2]);
-        lanes.ended(&Uuid::from_u128(2));
-        assert_eq!(started(&mut lanes), [1, 2]);
-    }
-
-    #[test]
-    fn hanging_endpoints_that_come_one_after_the_other_leave_a_thread_for_a_newcomer() {
-        let mut lanes = lanes(64, []);
-        for endpoint in 0..15 {
-            (0..100).for_each(|delivery| lanes.push(job(endpoint, delivery)));
-            started(&mut lanes);
+    /// Of these endpoints the first request has come near its time limit.
+    fn with_slow(threads: usize, endpoints: std::ops::Range<u128>) -> Lanes {
+        let mut lanes = Lanes::new(threads);
+        for endpoint in endpoints {
+            lanes.push(job(endpoint, 0));
+            let requests = started(&mut lanes);
+            end_all(&mut lanes, requests, true);
         }
-        lanes.push(job(99, 5000));
-        assert_eq!(started(&mut lanes), [99]);
+        lanes
     }
 
     #[test]
-    fn a_pool_of_one_thread_works() {
-        let mut lanes = lanes(1, [(1, 1), (1, 2)]);
-        assert_eq!(started(&mut lanes), [1]);
-        lanes.ended(&Uuid::from_u128(1));
-        assert_eq!(started(&mut lanes), [1]);
+    fn slow_endpoints_have_a_quarter_of_the_threads_however_many_they_are() {
+        let mut lanes = with_slow(64, 0..200);
+        (0..2000).for_each(|n| lanes.push(job(n % 200, n)));
+        let requests = started(&mut lanes);
+        assert!(requests.len() == 16 && requests.iter().all(|(_, class)| *class == Class::Slow));
+        (0..100).for_each(|n| lanes.push(job(999, n)));
+        assert_eq!(started(&mut lanes).len(), 16, "of the 48 that are idle a good endpoint gets a third");
     }
 
     #[test]
-    fn endpoints_take_turns() {
-        assert_eq!(started(&mut lanes(64, [(1, 1), (1, 2), (1, 3), (2, 4), (3, 5)])), [1, 2, 3, 1, 1]);
+    fn slow_endpoints_of_one_auction_leave_one_of_another_a_thread() {
+        let mut lanes = with_slow(64, 0..2);
+        let of_auction_0 = |n| {
+            let mut job = job(0, n);
+            job.key.auction_id = id(0);
+            job
+        };
+        (0..100).for_each(|n| lanes.push(of_auction_0(n)));
+        assert!(started(&mut lanes).len() < 16);
+        lanes.push(job(1, 1));
+        assert_eq!(started(&mut lanes).len(), 1);
     }
 
     #[test]
-    fn jobs_of_one_endpoint_start_in_their_order() {
-        let mut lanes = lanes(8, [(1, 7), (1, 5), (1, 6)]);
-        let order: Vec<_> = std::iter::from_fn(|| lanes.take()).map(|job| job.key.delivery_id.as_u128()).collect();
-        assert_eq!(order, [7, 5, 6]);
+    fn an_endpoint_that_becomes_slow_gives_back_what_waits_for_it() {
+        let mut lanes = lanes(2, [(1, 1), (1, 2), (1, 3), (2, 4)]);
+        let (first, class) = lanes.take().unwrap();
+        lanes.ended(&first.key, class, true);
+        let back: Vec<_> = lanes.given_back().iter().map(|key| key.delivery_id.as_u128()).collect();
+        assert_eq!((back, lanes.given_back().len(), lanes.waiting_total()), (vec![2, 3], 0, 1));
+        assert!(lanes.waiting().is_slow(&id(1)) && !lanes.waiting().is_slow(&id(2)));
     }
 
     #[test]
-    fn nothing_is_left_of_an_endpoint_that_is_done() {
-        let mut lanes = lanes(4, [(1, 1)]);
-        lanes.take().unwrap();
-        lanes.ended(&Uuid::from_u128(1));
-        assert!(lanes.lanes.is_empty() && lanes.turns.is_empty());
-        assert_eq!((lanes.waiting_total(), lanes.waiting_bytes, lanes.in_flight(), lanes.idle_threads), (0, 0, 0, 4));
+    fn an_endpoint_that_answers_is_slow_no_more_and_keeps_what_waits_for_it() {
+        let mut lanes = with_slow(64, 1..2);
+        (0..20).for_each(|n| lanes.push(job(1, n)));
+        let mut requests = started(&mut lanes);
+        assert_eq!(requests.len(), 6, "of sixteen threads as one alone");
+        let (first, class) = requests.remove(0);
+        lanes.ended(&first.key, class, false);
+        assert!(!lanes.waiting().is_slow(&id(1)));
+        assert_eq!((lanes.given_back().len(), lanes.waiting_total()), (0, 14));
+        let more = started(&mut lanes);
+        assert!(more.len() == 14 && more.iter().all(|(_, class)| *class == Class::Prompt));
+        end_all(&mut lanes, requests, false);
+        end_all(&mut lanes, more, false);
+        assert_eq!((lanes.in_flight(), lanes.idle_threads_for_slow()), (0, 16));
     }
 
     #[test]
-    fn what_waits_is_counted_by_endpoint_and_with_what_is_about_to_come() {
+    fn a_pool_of_one_thread_serves_slow_endpoints_too() {
+        let mut lanes = with_slow(1, 1..2);
+        lanes.push(job(1, 1));
+        assert_eq!(started(&mut lanes).len(), 1);
+    }
+
+    #[test]
+    fn giving_back_what_waits_keeps_count_of_what_is_under_way() {
         let mut lanes = lanes(2, [(1, 1), (1, 2), (2, 3)]);
-        lanes.take().unwrap();
-        let mut waiting = lanes.waiting();
-        waiting.add(&job(1, 4));
-        assert_eq!([1, 2, 3].map(|endpoint| waiting.of(&Uuid::from_u128(endpoint))), [2, 1, 0]);
-        assert_eq!((waiting.total, waiting.bytes), (3, 3 * job(1, 4).data.len()));
-        assert_eq!(waiting.bytes_of(&Uuid::from_u128(1)), 2 * job(1, 4).data.len());
-    }
-
-    #[test]
-    fn clearing_forgets_what_waits_and_keeps_count_of_what_is_under_way() {
-        let mut lanes = lanes(2, [(1, 1), (1, 2), (2, 3)]);
-        lanes.take().unwrap();
-        assert_eq!(lanes.clear_waiting(), 2);
-        assert_eq!((lanes.in_flight(), lanes.waiting_total()), (1, 0));
-        lanes.ended(&Uuid::from_u128(1));
+        let (first, class) = lanes.take().unwrap();
+        lanes.give_back_waiting();
+        assert_eq!((lanes.given_back().len(), lanes.in_flight(), lanes.waiting_total()), (2, 1, 0));
+        lanes.ended(&first.key, class, false);
         lanes.push(job(1, 4));
-        assert_eq!(started(&mut lanes), [1]);
+        assert_eq!(started(&mut lanes).len(), 1);
+    }
+
+    #[test]
+    fn half_of_the_time_limit_is_near_it() {
+        let limit = Duration::from_secs(30);
+        assert!(is_slow(limit, limit) && is_slow(limit / 2, limit) && !is_slow(limit / 3, limit));
     }
 }

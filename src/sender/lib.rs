@@ -9,7 +9,8 @@
 //! | over which connection, to which addresses | `socket.rs`, `resolver.rs` |
 //! | which servers are trusted | `trust.rs` |
 //! | what is the customer told when it fails | `failure.rs` |
-//! | who is served next, with how many threads | `pool.rs`, `lanes.rs` |
+//! | who is served next, with how many threads | `pool.rs`, `lanes.rs`, `share.rs` |
+//! | how much of whom waits | `waiting.rs` |
 //! | when is it tried again | `retry.rs` |
 //!
 //! Nothing here knows PostgreSQL: the extension's worker, the benchmark and the tests link it alike.
@@ -22,16 +23,18 @@ mod lanes;
 mod pool;
 mod resolver;
 mod retry;
+mod share;
 mod signature;
 mod socket;
 #[cfg(test)]
 mod testing;
 mod trust;
+mod waiting;
 
 pub use client::can_be_called;
 pub use failure::Failure;
 pub use job::{Attempt, DeliveryKey, Job};
-pub use lanes::Waiting;
 pub use pool::{Pool, PoolConfig};
 pub use retry::{InvalidSchedule, RetrySchedule};
 pub use trust::StartError;
+pub use waiting::{Count, Tally, Waiting};

@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
-use crate::lanes::{Lanes, Waiting};
-use crate::{Attempt, Failure, Job, StartError};
+use crate::lanes::{Lanes, is_slow};
+use crate::{Attempt, DeliveryKey, Failure, Job, StartError, Waiting};
 
 /// Enough for a TLS handshake with a long certificate chain; the default of 2 MiB times a thousand threads is not small.
 pub(crate) const STACK_SIZE: usize = 512 * 1024;
@@ -102,7 +102,7 @@ impl Pool {
         self.bell.as_raw_fd()
     }
 
-    /// The jobs that have not started, counted by endpoint.
+    /// The jobs that have not started, counted by auction and endpoint.
     pub fn waiting(&self) -> Waiting {
         self.shared.lock().lanes.waiting()
     }
@@ -117,9 +117,15 @@ impl Pool {
         self.shared.lock().lanes.in_flight()
     }
 
-    /// Forgets the jobs that have not started; gives back how many.
-    pub fn clear_waiting(&self) -> usize {
-        self.shared.lock().lanes.clear_waiting()
+    /// Jobs that were submitted and will not start, since the last call: those of endpoints that have become slow, and those
+    /// that `give_back_waiting` has taken out. Whoever submitted them may do so again.
+    pub fn given_back(&self) -> Vec<DeliveryKey> {
+        self.shared.lock().lanes.given_back()
+    }
+
+    /// Gives back all jobs that have not started.
+    pub fn give_back_waiting(&self) {
+        self.shared.lock().lanes.give_back_waiting();
     }
 }
 
@@ -127,7 +133,6 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.over = true;
-        state.lanes.clear_waiting();
         drop(state);
         self.shared.work.notify_all();
     }
@@ -140,7 +145,7 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
         if state.over {
             return;
         }
-        let Some(job) = state.lanes.take() else {
+        let Some((job, class)) = state.lanes.take() else {
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
@@ -150,10 +155,10 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
             shared.work.notify_one();
         }
         drop(state);
-        let endpoint_id = job.key.endpoint_id;
+        let timeout = job.timeout;
         let ended = guarded(job, &attempt);
         state = shared.lock();
-        state.lanes.ended(&endpoint_id);
+        state.lanes.ended(&ended.key, class, is_slow(ended.duration, timeout));
         let first = state.finished.is_empty();
         state.finished.push(ended);
         if first {

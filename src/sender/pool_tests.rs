@@ -68,7 +68,7 @@ fn every_job_is_done_once_and_comes_back_with_its_key() {
         *times.entry(attempt.key.due_at).or_insert(0) += 1;
     }
     assert!(times.len() == 500 && times.values().all(|count| *count == 1));
-    assert_eq!((pool.waiting_total(), pool.waiting().bytes, pool.in_flight()), (0, 0, 0));
+    assert_eq!((pool.waiting_total(), pool.waiting().prompt().all.bytes, pool.in_flight()), (0, 0, 0));
 }
 
 #[test]
@@ -80,10 +80,29 @@ fn a_hanging_endpoint_gets_no_more_than_half_the_threads_and_others_go_on() {
     let others = finished(&pool, 20);
     assert!(others.iter().all(|attempt| attempt.result == Ok(200)));
     let waiting = pool.waiting();
-    assert!(pool.in_flight() <= 4 && waiting.of(&Uuid::from_u128(1)) >= 16 && waiting.of(&Uuid::from_u128(2)) == 0);
-    assert_eq!(waiting.bytes, waiting.total * job("").data.len());
-    assert_eq!(pool.clear_waiting() + pool.in_flight(), 20);
+    let of = |endpoint| waiting.beside(&Uuid::from_u128(endpoint)).of_endpoint(&Uuid::from_u128(endpoint)).jobs;
+    assert!(pool.in_flight() <= 4 && of(1) >= 16 && of(2) == 0);
+    pool.give_back_waiting();
+    assert_eq!(pool.given_back().len() + pool.in_flight(), 20);
     assert_eq!(pool.waiting_total(), 0);
+}
+
+#[test]
+fn an_endpoint_that_runs_into_its_time_limit_is_slow_and_what_waits_for_it_is_given_back() {
+    let (pool, (_listener, hanging)) = (pool(4), black_hole());
+    let impatient = |url| Job { timeout: Duration::from_millis(50), ..job_of(1, url) };
+    pool.submit((0..20).map(|_| impatient(&hanging)));
+    let attempts = finished(&pool, 1);
+    assert_eq!(attempts[0].result, Err(Failure::TimedOut(Duration::from_millis(50))));
+    assert!(pool.waiting().is_slow(&Uuid::from_u128(1)));
+    assert!(pool.given_back().len() >= 16 && pool.waiting_total() == 0);
+
+    let server = ok_server();
+    until("the other requests' end", || pool.in_flight() == 0);
+    pool.finished();
+    pool.submit([Job { timeout: SOON, ..job_of(1, &server.url()) }]);
+    finished(&pool, 1);
+    assert!(!pool.waiting().is_slow(&Uuid::from_u128(1)));
 }
 
 #[test]

@@ -96,18 +96,30 @@ impl Witness {
     }
 
     fn failure(self, error: CaughtError) -> Failure {
-        let (report, code, context) = match error {
+        match error {
             CaughtError::PostgresError(_) if self.was_cancelled => error.rethrow(),
-            CaughtError::PostgresError(report) => (report, self.code, self.context),
+            CaughtError::PostgresError(_) => {
+                let failure = Failure::from(error);
+                Failure { code: self.code.unwrap_or(failure.code), context: self.context, ..failure }
+            }
             // Raised by ourselves: what the witness saw was an earlier error, which somebody has caught.
-            CaughtError::ErrorReport(report) | CaughtError::RustPanic { ereport: report, .. } => (report, None, None),
-        };
-        Failure {
-            code: code.unwrap_or_else(|| sqlstate(report.sql_error_code() as i32)),
+            CaughtError::ErrorReport(_) | CaughtError::RustPanic { .. } => error.into(),
+        }
+    }
+}
+
+impl From<CaughtError> for Failure {
+    /// Without the context, which pgrx does not hand on.
+    fn from(error: CaughtError) -> Self {
+        let (CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. }) = error;
+        Self {
+            code: sqlstate(report.sql_error_code() as i32),
             message: report.message().to_owned(),
             detail: report.detail().map(str::to_owned),
             hint: report.hint().map(str::to_owned),
-            context,
+            context: None,
         }
     }
 }

@@ -40,7 +40,7 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
 
     let mut started: HashMap<Place, DynamicBackgroundWorker> = HashMap::new();
     let mut complained = false;
-    while !process::shutdown_requested() {
+    while !process::was_told_to_go() {
         process::reload_settings_if_asked();
         started.retain(|_, worker| matches!(worker.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)));
         for place in Place::of_databases(&existing_databases()) {

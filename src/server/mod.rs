@@ -2,10 +2,12 @@
 //! works inside a user's session: with whose rights, how long, and without ending his transaction.
 
 pub mod attempt;
+mod here;
 pub mod launcher;
 pub mod patience;
 pub mod planned;
 pub mod process;
+pub mod report;
 pub mod rights;
 pub mod settings;
 pub mod wake;

@@ -2,10 +2,14 @@
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pgrx::PgTryBuilder;
 use pgrx::prelude::*;
+
+use super::attempt::Failure;
 
 /// What a wait is called in `pg_stat_activity`: an extension's.
 const WAIT_EVENT: u32 = pg_sys::PG_WAIT_EXTENSION;
@@ -13,13 +17,14 @@ const WAIT_EVENT: u32 = pg_sys::PG_WAIT_EXTENSION;
 unsafe extern "C-unwind" {
     // Declared here because pgrx's wrappers of them jump buffers that a signal handler must leave alone.
     fn die(signal: i32);
+    fn SetLatch(latch: *mut pg_sys::Latch);
     fn SignalHandlerForConfigReload(signal: i32);
 }
 
 /// Lets SIGTERM and SIGHUP in. Start threads before, or with signals blocked: one that takes the main thread's signals
 /// makes it sleep on.
 pub fn attach_signal_handlers() {
-    // SAFETY: Postgres' own handlers, and one that sets a flag before it calls such a one: only what is allowed in one.
+    // SAFETY: Postgres' own handler, and one of ours that does only what is allowed in one.
     unsafe {
         set_handler(pg_sys::SIGTERM, tell_to_go);
         set_handler(pg_sys::SIGHUP, SignalHandlerForConfigReload);
@@ -30,15 +35,37 @@ pub fn attach_signal_handlers() {
 /// SIGTERM has come, now or earlier.
 static TOLD_TO_GO: AtomicBool = AtomicBool::new(false);
 
+/// The first SIGTERM breaks off the statement that runs, so that a shutdown never waits for one, and leaves the process time
+/// to record what it has sent. The second one ends it.
 unsafe extern "C-unwind" fn tell_to_go(signal: i32) {
-    TOLD_TO_GO.store(true, Ordering::Relaxed);
-    // SAFETY: Postgres' own handler. It also breaks off a statement that waits for a lock, so that a shutdown never waits for us.
-    unsafe { die(signal) };
+    if TOLD_TO_GO.swap(true, Ordering::Relaxed) {
+        // SAFETY: Postgres' own handler.
+        unsafe { die(signal) };
+        return;
+    }
+    // SAFETY: as Postgres' handler of SIGINT: flags of this process, and its latch.
+    unsafe {
+        (&raw mut pg_sys::InterruptPending).write_volatile(1);
+        (&raw mut pg_sys::QueryCancelPending).write_volatile(1);
+        SetLatch(pg_sys::MyLatch);
+    }
 }
 
-/// Whether the process ends because it was told to, whatever state that finds it in. Such an end is no failure.
+/// Whether SIGTERM came: a shutdown, or pg_terminate_backend. A process that ends after it has not failed.
 pub fn was_told_to_go() -> bool {
     TOLD_TO_GO.load(Ordering::Relaxed)
+}
+
+/// Whether a second SIGTERM came.
+pub fn must_go_at_once() -> bool {
+    // SAFETY: a flag that the signal handler sets; read afresh each time.
+    unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() != 0 }
+}
+
+/// Statements run on: what was to break one off (SIGTERM, pg_cancel_backend) finds none, or has done so.
+pub fn forget_cancellation() {
+    // SAFETY: a flag of this process.
+    unsafe { (&raw mut pg_sys::QueryCancelPending).write_volatile(0) };
 }
 
 unsafe fn set_handler(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
@@ -51,21 +78,6 @@ unsafe fn set_handler(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
     // SAFETY: as above.
     unsafe {
         pg_sys::pqsignal_be(signal as i32, Some(handler));
-    }
-}
-
-/// Whether SIGTERM came: a shutdown, or pg_terminate_backend.
-pub fn shutdown_requested() -> bool {
-    // SAFETY: a flag that the signal handler sets; read afresh each time.
-    unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() != 0 }
-}
-
-/// Takes the request as heard, so that the last transaction can still run; a second SIGTERM ends it.
-pub fn hear_shutdown_request() {
-    // SAFETY: flags of this process.
-    unsafe {
-        (&raw mut pg_sys::ProcDiePending).write_volatile(0);
-        (&raw mut pg_sys::InterruptPending).write_volatile(0);
     }
 }
 
@@ -103,9 +115,9 @@ pub fn wait(readable: Option<RawFd>, at_most: Duration) -> Woken {
     let events = wait_for(events, socket, at_most);
     // SAFETY: our own latch.
     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
-    if !shutdown_requested() {
-        pgrx::check_for_interrupts!();
-    }
+    // Nothing runs that could be cancelled: pg_cancel_backend must not end the process.
+    forget_cancellation();
+    pgrx::check_for_interrupts!();
     if events & pg_sys::WL_LATCH_SET != 0 {
         Woken::Latch
     } else if events & pg_sys::WL_SOCKET_READABLE != 0 {
@@ -127,8 +139,20 @@ fn wait_for(events: u32, socket: pg_sys::pgsocket, at_most: Duration) -> u32 {
     unsafe { pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, socket, milliseconds, WAIT_EVENT) as u32 }
 }
 
-/// Runs `body` in a transaction of its own. An error ends the process, and the launcher starts another: that is the right
-/// answer to what nobody expected.
+/// Runs `body` in a transaction of its own. What fails in it, its commit included, is undone and given back as a value.
+pub fn try_transaction<T>(body: impl FnOnce() -> T) -> Result<T, Failure> {
+    PgTryBuilder::new(AssertUnwindSafe(|| Ok(transaction(body))))
+        .catch_others(|error| Err(Box::new(error)))
+        .catch_rust_panic(|error| Err(Box::new(error)))
+        .execute()
+        .map_err(|error| {
+            // SAFETY: what the main loop of every process of Postgres does after an error.
+            unsafe { pg_sys::AbortCurrentTransaction() };
+            (*error).into()
+        })
+}
+
+/// Runs `body` in a transaction of its own. An error ends the process.
 pub fn transaction<T>(body: impl FnOnce() -> T) -> T {
     // SAFETY: the calls and their order are those of every background worker that runs SQL.
     unsafe {
@@ -206,15 +230,52 @@ pub fn is_read_only() -> bool {
     unsafe { pg_sys::XactReadOnly }
 }
 
-/// The worker reads few rows by key from tables whose statistics are never right: full one moment, empty the next. The
-/// planner must not conclude from them that it should walk through everything.
-pub fn plan_for_small_reads() {
-    for name in
-        [c"enable_seqscan", c"enable_bitmapscan", c"enable_sort", c"enable_hashjoin", c"enable_mergejoin", c"jit"]
-    {
-        set(name, c"off");
+/// How long a step of the worker waits for a lock that somebody else holds, before it lets the others have their turn.
+const LOCK_TIMEOUT: &CStr = c"100ms";
+
+/// Settings that the worker depends on, whatever `ALTER DATABASE … SET` and `ALTER ROLE … SET` have for everybody else.
+const SETTINGS: &[(&CStr, &CStr)] = &[
+    // It reads few rows by key from tables whose statistics are never right: full one moment, empty the next. The planner
+    // must not conclude from them that it should walk through everything.
+    (c"enable_seqscan", c"off"),
+    (c"enable_bitmapscan", c"off"),
+    (c"enable_sort", c"off"),
+    (c"enable_hashjoin", c"off"),
+    (c"enable_mergejoin", c"off"),
+    (c"enable_nestloop", c"on"),
+    (c"enable_indexscan", c"on"),
+    (c"enable_tidscan", c"on"),
+    (c"jit", c"off"),
+    (c"max_parallel_workers_per_gather", c"0"),
+    (c"plan_cache_mode", c"auto"),
+    // A name means what it says.
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"role", c"none"),
+    (c"row_security", c"on"),
+    (c"restrict_nonsystem_relation_kind", c""),
+    // In a stricter level it would fail against the users' transactions, or they against it.
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_deferrable", c"off"),
+    (c"statement_timeout", c"0"),
+    (c"transaction_timeout", c"0"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+    (c"idle_session_timeout", c"0"),
+    (c"lock_timeout", LOCK_TIMEOUT),
+    // Where the partitions go is not a matter of who makes them.
+    (c"default_tablespace", c""),
+    (c"default_table_access_method", c"heap"),
+    (c"array_nulls", c"on"),
+    (c"transform_null_equals", c"off"),
+];
+
+/// Sets what the worker depends on for the life of this process; a reload does not change it.
+pub fn pin_settings() {
+    for (name, value) in SETTINGS {
+        // SAFETY: a NUL-terminated name; gives NULL for a setting that this version of Postgres does not have.
+        if !unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) }.is_null() {
+            set(name, value);
+        }
     }
-    set(c"search_path", c"pg_catalog, pg_temp");
 }
 
 fn set(name: &CStr, value: &CStr) {
@@ -223,7 +284,7 @@ fn set(name: &CStr, value: &CStr) {
         pg_sys::SetConfigOption(
             name.as_ptr(),
             value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucContext::PGC_SUSET,
             pg_sys::GucSource::PGC_S_SESSION,
         );
     }

@@ -14,7 +14,7 @@ use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 use super::process;
 
 /// As many databases of one server can have a worker.
-const MAX_DATABASES: usize = 64;
+pub const MAX_DATABASES: usize = 64;
 
 /// A worker that failed is followed by another after this time at the earliest.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -153,6 +153,17 @@ impl Place {
         !bell.has_worker() && now() - bell.failed_at.load(Ordering::Relaxed) >= rest.as_micros() as i64
     }
 
+    /// The place of the worker of this database; `None` where there is none.
+    pub fn of_worker_in(database: pg_sys::Oid) -> Option<Place> {
+        let is_it = |bell: &Bell| bell.database.load(Ordering::Acquire) == database.to_u32() && bell.has_worker();
+        BELLS.get().0.iter().position(is_it).map(Place)
+    }
+
+    /// Its number, less than `MAX_DATABASES`.
+    pub fn index(self) -> usize {
+        self.0
+    }
+
     /// What the worker that is started for it gets as its argument.
     pub fn as_argument(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.0)
@@ -198,6 +209,10 @@ impl MyBell {
         // SAFETY: the callback takes the place's number by value and touches atomics only.
         unsafe { pg_sys::before_shmem_exit(Some(take_down), pg_sys::Datum::from(place)) };
         Some(Self(place))
+    }
+
+    pub fn place(self) -> Place {
+        Place(self.0)
     }
 
     /// The database to work in.

@@ -25,6 +25,7 @@ pub fn measure(stand: &Stand) -> f64 {
             endpoint_id,
             auction_id: AUCTION,
             attempt: 1,
+            event_id: Uuid::new_v4(),
             due_at: 0,
             is_test: false,
         },

@@ -1,0 +1,137 @@
+//! What if a part of the worker's work fails?
+//!
+//! Each part is a step with a transaction of its own. What fails in one is told in the log and in
+//! `webhook_delivery.status`, and is tried again ever less often; the others go on. So a partition that cannot be made never
+//! stands between sending and recording.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
+
+use crate::server::attempt::Failure;
+use crate::server::process;
+
+/// How soon a step that failed is tried again; the time doubles with each failure.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// But not beyond this.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
+
+/// How soon a step is tried again that found somebody's lock in its way. It has waited for the lock before.
+const LOCKED_OUT: Duration = Duration::from_millis(50);
+
+/// A part of the worker's work, and what is wrong with it.
+pub struct Step {
+    /// Completes the sentence "… fails".
+    name: &'static str,
+    failing: Option<Failing>,
+}
+
+struct Failing {
+    failure: Failure,
+    since: SystemTime,
+    delay: Duration,
+    next_try: Instant,
+}
+
+impl Failing {
+    fn is_locked_out(&self) -> bool {
+        self.failure.known_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
+    }
+}
+
+impl Step {
+    pub fn new(name: &'static str) -> Self {
+        Self { name, failing: None }
+    }
+
+    /// Whether it is not waiting for its next try.
+    pub fn may_run(&self) -> bool {
+        self.time_to_next_try().is_none_or(|time| time.is_zero())
+    }
+
+    /// How long until it is tried again; `None` where it has not failed.
+    pub fn time_to_next_try(&self) -> Option<Duration> {
+        self.failing.as_ref().map(|failing| failing.next_try.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether it fails for another reason than that somebody has locked something for a while.
+    pub fn is_broken(&self) -> bool {
+        self.failing.as_ref().is_some_and(|failing| !failing.is_locked_out())
+    }
+
+    /// What is wrong with it since when; `None` where nothing is.
+    pub fn problem(&self) -> Option<(SystemTime, String)> {
+        let failing = self.failing.as_ref()?;
+        Some((failing.since, format!("{} fails: {}", self.name, failing.failure.message)))
+    }
+
+    /// Takes what became of a try. `None` is a failure, which is told.
+    pub fn conclude<T>(&mut self, outcome: Result<T, Failure>) -> Option<T> {
+        match outcome {
+            Ok(result) => {
+                if let Some(failing) = self.failing.take() {
+                    let sort = if failing.is_locked_out() { PgLogLevel::DEBUG1 } else { PgLogLevel::LOG };
+                    ereport!(
+                        sort,
+                        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+                        format!("webhook_delivery: {} works again", self.name)
+                    );
+                }
+                Some(result)
+            }
+            // Broken off by ourselves, because the process has to go.
+            Err(_) if process::was_told_to_go() => None,
+            Err(failure) => {
+                self.fail(failure);
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        let (since, before) = match &self.failing {
+            Some(before) => (before.since, Some(before)),
+            None => (SystemTime::now(), None),
+        };
+        let was_locked_out = before.is_some_and(Failing::is_locked_out);
+        let mut failing = Failing { failure, since, delay: LOCKED_OUT, next_try: Instant::now() };
+        if !failing.is_locked_out() {
+            failing.delay = match before {
+                Some(before) if !was_locked_out => (before.delay * 2).min(MAX_RETRY_DELAY),
+                _ => RETRY_DELAY,
+            };
+        }
+        failing.next_try += failing.delay;
+        // A lock that lasts is told once, not twenty times a second.
+        if !(was_locked_out && failing.is_locked_out()) {
+            warn(self.name, &failing.failure);
+        }
+        self.failing = Some(failing);
+    }
+}
+
+fn warn(name: &str, failure: &Failure) {
+    let mut report = ErrorReport::new(
+        failure.known_code(),
+        format!("webhook_delivery: {name} fails: {}", failure.message),
+        pgrx::function_name!(),
+    );
+    if let Some(detail) = &failure.detail {
+        report = report.set_detail(detail);
+    }
+    let again =
+        "It is tried again within a minute, and the rest of the work goes on. webhook_delivery.status shows it.";
+    report = report.set_hint(match &failure.hint {
+        Some(hint) => format!("{hint} {again}"),
+        None => again.to_owned(),
+    });
+    report.report(PgLogLevel::WARNING);
+}
+
+/// Runs a part of the work in a transaction of its own; an SPI error undoes it as an SQL error does.
+pub fn attempt<T>(work: impl FnOnce() -> SpiResult<T>) -> Result<T, Failure> {
+    process::try_transaction(|| work().unwrap_or_else(|problem| pgrx::error!("{problem}")))
+}

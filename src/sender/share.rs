@@ -1,0 +1,170 @@
+//! How are threads shared out, by auction first and by endpoint second?
+//!
+//! Each endpoint has a lane. The rule is known from switches that share their memory as the dynamic threshold: who has much
+//! under way may start another request only while enough threads are idle. An auction may have twice as many requests under
+//! way as there are idle threads, not counting a quarter that is kept for auctions with nothing under way; an endpoint may
+//! have as many as its auction has left. One endpoint alone gets three eighths of the threads, one auction half of them;
+//! several that hang get ever less each, in whatever order they come; a newcomer finds a thread.
+
+use std::collections::{HashMap, VecDeque};
+
+use uuid::Uuid;
+
+use crate::waiting::Tally;
+use crate::{DeliveryKey, Job};
+
+#[derive(Default)]
+struct Lane {
+    waiting: VecDeque<Job>,
+    in_flight: usize,
+}
+
+#[derive(Default)]
+struct Auction {
+    lanes: HashMap<Uuid, Lane>,
+    /// Lanes with a job waiting, in the order of their turns.
+    turns: VecDeque<Uuid>,
+    in_flight: usize,
+}
+
+/// The jobs that wait for some of the threads, and the counts that the rule needs.
+#[derive(Default)]
+pub struct Share {
+    auctions: HashMap<Uuid, Auction>,
+    /// Auctions with a job waiting, in the order of their turns.
+    turns: VecDeque<Uuid>,
+    waiting: Tally,
+    in_flight: usize,
+    /// Idle threads that only an auction with nothing under way may use.
+    for_newcomers: usize,
+}
+
+impl Share {
+    pub fn new(threads: usize) -> Self {
+        Self { for_newcomers: threads / 4, ..Self::default() }
+    }
+
+    /// Puts the job at the end of its endpoint's lane.
+    pub fn push(&mut self, job: Job) {
+        let DeliveryKey { auction_id, endpoint_id, .. } = job.key;
+        self.waiting.add(&job);
+        let auction = self.auctions.entry(auction_id).or_default();
+        let lane = auction.lanes.entry(endpoint_id).or_default();
+        if lane.waiting.is_empty() {
+            if auction.turns.is_empty() {
+                self.turns.push_back(auction_id);
+            }
+            auction.turns.push_back(endpoint_id);
+        }
+        lane.waiting.push_back(job);
+    }
+
+    /// Is there a job that may start while so many threads are idle?
+    ///
+    /// Quick with thousands of lanes too: an auction or a lane that may not start has a request under way, so there are no
+    /// more of these than threads.
+    pub fn may_start(&self, idle_threads: usize) -> bool {
+        self.turns.iter().any(|auction_id| self.next_of(auction_id, idle_threads).is_some())
+    }
+
+    /// The place, among the auction's turns, of its next lane that may start a request.
+    fn next_of(&self, auction_id: &Uuid, idle_threads: usize) -> Option<usize> {
+        let auction = self.auctions.get(auction_id)?;
+        let room = 2 * idle_threads.saturating_sub(self.for_newcomers);
+        let may_start = |in_flight, room| idle_threads > 0 && (in_flight == 0 || in_flight < room);
+        if !may_start(auction.in_flight, room) {
+            return None;
+        }
+        let room = room.saturating_sub(auction.in_flight);
+        auction
+            .turns
+            .iter()
+            .position(|endpoint_id| auction.lanes.get(endpoint_id).is_some_and(|lane| may_start(lane.in_flight, room)))
+    }
+
+    /// The next job that may start, for one of so many idle threads.
+    pub fn take(&mut self, idle_threads: usize) -> Option<Job> {
+        let (turn, place) = (0..)
+            .zip(&self.turns)
+            .find_map(|(turn, auction_id)| self.next_of(auction_id, idle_threads).map(|place| (turn, place)))?;
+        // Whoever was passed over keeps his turn.
+        let auction_id = self.turns.remove(turn)?;
+        let auction = self.auctions.get_mut(&auction_id)?;
+        let endpoint_id = auction.turns.remove(place)?;
+        let lane = auction.lanes.get_mut(&endpoint_id)?;
+        let job = lane.waiting.pop_front()?;
+        if !lane.waiting.is_empty() {
+            auction.turns.push_back(endpoint_id);
+        }
+        if !auction.turns.is_empty() {
+            self.turns.push_back(auction_id);
+        }
+        lane.in_flight += 1;
+        auction.in_flight += 1;
+        self.in_flight += 1;
+        self.waiting.remove(&job);
+        Some(job)
+    }
+
+    /// A request that was taken from here is over.
+    pub fn ended(&mut self, key: &DeliveryKey) {
+        let Some(auction) = self.auctions.get_mut(&key.auction_id) else { return };
+        let Some(lane) = auction.lanes.get_mut(&key.endpoint_id) else { return };
+        lane.in_flight -= 1;
+        auction.in_flight -= 1;
+        self.in_flight -= 1;
+        self.forget_if_done(&key.auction_id, &key.endpoint_id);
+    }
+
+    /// Takes the jobs of an endpoint that have not started out, in their order.
+    pub fn take_waiting_of(&mut self, auction_id: &Uuid, endpoint_id: &Uuid) -> VecDeque<Job> {
+        let Some(auction) = self.auctions.get_mut(auction_id) else { return VecDeque::new() };
+        let Some(lane) = auction.lanes.get_mut(endpoint_id) else { return VecDeque::new() };
+        let jobs = std::mem::take(&mut lane.waiting);
+        jobs.iter().for_each(|job| self.waiting.remove(job));
+        auction.turns.retain(|waiting| waiting != endpoint_id);
+        if auction.turns.is_empty() {
+            self.turns.retain(|waiting| waiting != auction_id);
+        }
+        self.forget_if_done(auction_id, endpoint_id);
+        jobs
+    }
+
+    fn forget_if_done(&mut self, auction_id: &Uuid, endpoint_id: &Uuid) {
+        let Some(auction) = self.auctions.get_mut(auction_id) else { return };
+        if auction.lanes.get(endpoint_id).is_some_and(|lane| lane.in_flight == 0 && lane.waiting.is_empty()) {
+            auction.lanes.remove(endpoint_id);
+        }
+        if auction.lanes.is_empty() {
+            self.auctions.remove(auction_id);
+        }
+    }
+
+    /// Takes out everything that has not started.
+    pub fn take_waiting(&mut self) -> Vec<Job> {
+        self.turns.clear();
+        self.waiting = Tally::default();
+        let mut jobs = Vec::new();
+        self.auctions.retain(|_, auction| {
+            auction.turns.clear();
+            auction.lanes.retain(|_, lane| {
+                jobs.extend(lane.waiting.drain(..));
+                lane.in_flight > 0
+            });
+            !auction.lanes.is_empty()
+        });
+        jobs
+    }
+
+    pub fn waiting(&self) -> &Tally {
+        &self.waiting
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+}
+
+#[cfg(test)]
+#[path = "share_tests.rs"]
+mod tests;

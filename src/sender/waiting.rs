@@ -1,0 +1,100 @@
+//! How many jobs of whom wait, for a submitter who decides what to submit next?
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::Job;
+
+/// So many jobs, with so many bytes of data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub jobs: usize,
+    pub bytes: usize,
+}
+
+impl Count {
+    fn add(&mut self, job: &Job) {
+        self.jobs += 1;
+        self.bytes += job.data.len();
+    }
+
+    fn remove(&mut self, job: &Job) {
+        self.jobs -= 1;
+        self.bytes -= job.data.len();
+    }
+}
+
+/// Jobs that have not started, counted by auction and by endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub all: Count,
+    by_auction: HashMap<Uuid, Count>,
+    by_endpoint: HashMap<Uuid, Count>,
+}
+
+impl Tally {
+    pub fn of_auction(&self, auction_id: &Uuid) -> Count {
+        self.by_auction.get(auction_id).copied().unwrap_or_default()
+    }
+
+    pub fn of_endpoint(&self, endpoint_id: &Uuid) -> Count {
+        self.by_endpoint.get(endpoint_id).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn add(&mut self, job: &Job) {
+        self.all.add(job);
+        self.by_auction.entry(job.key.auction_id).or_default().add(job);
+        self.by_endpoint.entry(job.key.endpoint_id).or_default().add(job);
+    }
+
+    pub(crate) fn remove(&mut self, job: &Job) {
+        fn remove(counts: &mut HashMap<Uuid, Count>, id: Uuid, job: &Job) {
+            if let Some(count) = counts.get_mut(&id) {
+                count.remove(job);
+                if count.jobs == 0 {
+                    counts.remove(&id);
+                }
+            }
+        }
+        self.all.remove(job);
+        remove(&mut self.by_auction, job.key.auction_id, job);
+        remove(&mut self.by_endpoint, job.key.endpoint_id, job);
+    }
+}
+
+/// Jobs that have not started. Those of slow endpoints are counted by themselves, as they wait by themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    pub(crate) prompt: Tally,
+    pub(crate) slow: Tally,
+    pub(crate) slow_endpoints: Arc<HashSet<Uuid>>,
+}
+
+impl Waiting {
+    /// Whether the endpoint's last attempt came near its time limit, so that it shares a part of the pool with others like it.
+    pub fn is_slow(&self, endpoint_id: &Uuid) -> bool {
+        self.slow_endpoints.contains(endpoint_id)
+    }
+
+    /// The jobs among which those of this endpoint wait.
+    pub fn beside(&self, endpoint_id: &Uuid) -> &Tally {
+        if self.is_slow(endpoint_id) { &self.slow } else { &self.prompt }
+    }
+
+    /// The jobs of endpoints that are not slow.
+    pub fn prompt(&self) -> &Tally {
+        &self.prompt
+    }
+
+    /// The jobs of slow endpoints.
+    pub fn slow(&self) -> &Tally {
+        &self.slow
+    }
+
+    /// Counts a job that is about to be submitted.
+    pub fn add(&mut self, job: &Job) {
+        if self.is_slow(&job.key.endpoint_id) { self.slow.add(job) } else { self.prompt.add(job) }
+    }
+}

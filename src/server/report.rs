@@ -1,0 +1,144 @@
+//! What does a worker show of itself to whoever asks in SQL?
+//!
+//! It writes it into shared memory, not into a table: a worker that can write nothing can still say so.
+
+use pgrx::prelude::*;
+use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
+
+use super::wake::{MAX_DATABASES, MyBell, Place};
+
+/// Bytes of a text; what is longer is cut.
+const TEXT_BYTES: usize = 1000;
+
+/// A text in shared memory.
+#[derive(Clone, Copy)]
+struct Text {
+    length: usize,
+    bytes: [u8; TEXT_BYTES],
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { length: 0, bytes: [0; TEXT_BYTES] }
+    }
+}
+
+impl Text {
+    fn set(&mut self, text: &str) {
+        self.length = text.floor_char_boundary(TEXT_BYTES);
+        self.bytes[..self.length].copy_from_slice(&text.as_bytes()[..self.length]);
+    }
+
+    /// `None` where it is empty.
+    fn get(&self) -> Option<String> {
+        (self.length > 0).then(|| String::from_utf8_lossy(&self.bytes[..self.length]).into_owned())
+    }
+}
+
+/// What is in the place of a worker.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    pid: i32,
+    requests_in_flight: i32,
+    deliveries_in_memory: i32,
+    attempts_to_record: i32,
+    idle_because: Text,
+    problem: Text,
+    /// Postgres microseconds.
+    problem_since: i64,
+}
+
+#[derive(Clone, Copy)]
+struct Entries([Entry; MAX_DATABASES]);
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self([Entry::default(); MAX_DATABASES])
+    }
+}
+
+// SAFETY: plain numbers and bytes, no pointers.
+unsafe impl PGRXSharedMemory for Entries {}
+
+// SAFETY: the name is this library's own.
+static ENTRIES: PgLwLock<Entries> = unsafe { PgLwLock::new(c"webhook_delivery reports") };
+
+/// Asks for the shared memory; called while the server loads the library.
+pub fn init() {
+    pg_shmem_init!(ENTRIES);
+}
+
+/// What a worker says of itself.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    pub requests_in_flight: usize,
+    /// Taken from the queue, not started yet.
+    pub deliveries_in_memory: usize,
+    pub attempts_to_record: usize,
+    /// Why nothing is sent.
+    pub idle_because: Option<&'static str>,
+    /// What of its work fails, and since when, in Postgres microseconds.
+    pub problem: Option<(i64, String)>,
+}
+
+impl Report {
+    pub fn publish(&self, bell: MyBell) {
+        let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+        let mut entries = ENTRIES.exclusive();
+        let entry = &mut entries.0[bell.place().index()];
+        // SAFETY: set when the process started.
+        entry.pid = unsafe { pg_sys::MyProcPid };
+        entry.requests_in_flight = count(self.requests_in_flight);
+        entry.deliveries_in_memory = count(self.deliveries_in_memory);
+        entry.attempts_to_record = count(self.attempts_to_record);
+        entry.idle_because.set(self.idle_because.unwrap_or_default());
+        let (since, problem) = self.problem.as_ref().map_or((0, ""), |(since, problem)| (*since, problem));
+        entry.problem.set(problem);
+        entry.problem_since = since;
+    }
+}
+
+/// That of the worker of this database; `None` where there is no worker.
+fn of_this_database() -> Option<Entry> {
+    // SAFETY: set when the session began.
+    let place = Place::of_worker_in(unsafe { pg_sys::MyDatabaseId })?;
+    Some(ENTRIES.share().0[place.index()])
+}
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::datum::TimestampWithTimeZone;
+    use pgrx::prelude::*;
+
+    use crate::ids::timestamp;
+
+    /// What the worker of this database says of itself; no row where there is none.
+    #[pg_extern(volatile, strict)]
+    #[allow(clippy::type_complexity)]
+    fn worker_report() -> TableIterator<
+        'static,
+        (
+            name!(pid, i32),
+            name!(requests_in_flight, i32),
+            name!(deliveries_in_memory, i32),
+            name!(attempts_to_record, i32),
+            name!(idle_because, Option<String>),
+            name!(problem, Option<String>),
+            name!(problem_since, Option<TimestampWithTimeZone>),
+        ),
+    > {
+        TableIterator::new(super::of_this_database().map(|entry| {
+            let problem = entry.problem.get();
+            let since = problem.is_some().then(|| timestamp(entry.problem_since));
+            (
+                entry.pid,
+                entry.requests_in_flight,
+                entry.deliveries_in_memory,
+                entry.attempts_to_record,
+                entry.idle_because.get(),
+                problem,
+                since,
+            )
+        }))
+    }
+}
