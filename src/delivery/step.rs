@@ -19,8 +19,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// But not beyond this.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// How soon a step is tried again that found somebody's lock in its way. It has waited for the lock before.
-const LOCKED_OUT: Duration = Duration::from_millis(50);
+/// How soon a step is tried again that found somebody in its way. It has waited for his lock before.
+const PASSING_DELAY: Duration = Duration::from_millis(50);
 
 /// A part of the worker's work, and what is wrong with it.
 pub struct Step {
@@ -37,8 +37,12 @@ struct Failing {
 }
 
 impl Failing {
-    fn is_locked_out(&self) -> bool {
-        self.failure.known_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
+    /// Whether somebody's doing is in the way, which passes: a lock, a pg_cancel_backend.
+    fn is_passing(&self) -> bool {
+        matches!(
+            self.failure.known_code(),
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE | PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+        )
     }
 }
 
@@ -57,9 +61,9 @@ impl Step {
         self.failing.as_ref().map(|failing| failing.next_try.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether it fails for another reason than that somebody has locked something for a while.
+    /// Whether it fails for another reason than that somebody is in its way for a while.
     pub fn is_broken(&self) -> bool {
-        self.failing.as_ref().is_some_and(|failing| !failing.is_locked_out())
+        self.failing.as_ref().is_some_and(|failing| !failing.is_passing())
     }
 
     /// What is wrong with it since when; `None` where nothing is.
@@ -73,7 +77,7 @@ impl Step {
         match outcome {
             Ok(result) => {
                 if let Some(failing) = self.failing.take() {
-                    let sort = if failing.is_locked_out() { PgLogLevel::DEBUG1 } else { PgLogLevel::LOG };
+                    let sort = if failing.is_passing() { PgLogLevel::DEBUG1 } else { PgLogLevel::LOG };
                     ereport!(
                         sort,
                         PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
@@ -96,17 +100,17 @@ impl Step {
             Some(before) => (before.since, Some(before)),
             None => (SystemTime::now(), None),
         };
-        let was_locked_out = before.is_some_and(Failing::is_locked_out);
-        let mut failing = Failing { failure, since, delay: LOCKED_OUT, next_try: Instant::now() };
-        if !failing.is_locked_out() {
+        let was_passing = before.is_some_and(Failing::is_passing);
+        let mut failing = Failing { failure, since, delay: PASSING_DELAY, next_try: Instant::now() };
+        if !failing.is_passing() {
             failing.delay = match before {
-                Some(before) if !was_locked_out => (before.delay * 2).min(MAX_RETRY_DELAY),
+                Some(before) if !was_passing => (before.delay * 2).min(MAX_RETRY_DELAY),
                 _ => RETRY_DELAY,
             };
         }
         failing.next_try += failing.delay;
-        // A lock that lasts is told once, not twenty times a second.
-        if !(was_locked_out && failing.is_locked_out()) {
+        // A lock that lasts is told once, not several times a second.
+        if !(was_passing && failing.is_passing()) {
             warn(self.name, &failing.failure);
         }
         self.failing = Some(failing);

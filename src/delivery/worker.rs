@@ -294,7 +294,7 @@ impl Worker {
         if let Some(Equipment { pool, .. }) = &self.equipment {
             pool.give_back_waiting();
             let mut finished = pool.finished();
-            while pool.in_flight() > 0 && !process::must_go_at_once() {
+            while pool.in_flight() > 0 {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
@@ -308,7 +308,6 @@ impl Worker {
         self.ledger.gather_locked();
         // Twice: to be told to go breaks a statement off.
         for _ in 0..2 {
-            process::forget_cancellation();
             if !self.ledger.gathered().is_empty() {
                 self.record();
             }

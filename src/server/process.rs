@@ -16,7 +16,6 @@ const WAIT_EVENT: u32 = pg_sys::PG_WAIT_EXTENSION;
 
 unsafe extern "C-unwind" {
     // Declared here because pgrx's wrappers of them jump buffers that a signal handler must leave alone.
-    fn die(signal: i32);
     fn SetLatch(latch: *mut pg_sys::Latch);
     fn SignalHandlerForConfigReload(signal: i32);
 }
@@ -30,19 +29,16 @@ pub fn attach_signal_handlers() {
         set_handler(pg_sys::SIGHUP, SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
     }
+    let_statements_be_cancelled(false);
 }
 
 /// SIGTERM has come, now or earlier.
 static TOLD_TO_GO: AtomicBool = AtomicBool::new(false);
 
-/// The first SIGTERM breaks off the statement that runs, so that a shutdown never waits for one, and leaves the process time
-/// to record what it has sent. The second one ends it.
-unsafe extern "C-unwind" fn tell_to_go(signal: i32) {
-    if TOLD_TO_GO.swap(true, Ordering::Relaxed) {
-        // SAFETY: Postgres' own handler.
-        unsafe { die(signal) };
-        return;
-    }
+/// Breaks off the statement that runs, so that a shutdown never waits for one, and leaves the process time to record what
+/// it has sent. SIGTERM may come twice at once: the postmaster sends it to the process and to its group.
+unsafe extern "C-unwind" fn tell_to_go(_signal: i32) {
+    TOLD_TO_GO.store(true, Ordering::Relaxed);
     // SAFETY: as Postgres' handler of SIGINT: flags of this process, and its latch.
     unsafe {
         (&raw mut pg_sys::InterruptPending).write_volatile(1);
@@ -56,16 +52,14 @@ pub fn was_told_to_go() -> bool {
     TOLD_TO_GO.load(Ordering::Relaxed)
 }
 
-/// Whether a second SIGTERM came.
-pub fn must_go_at_once() -> bool {
-    // SAFETY: a flag that the signal handler sets; read afresh each time.
-    unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() != 0 }
-}
-
-/// Statements run on: what was to break one off (SIGTERM, pg_cancel_backend) finds none, or has done so.
-pub fn forget_cancellation() {
-    // SAFETY: a flag of this process.
-    unsafe { (&raw mut pg_sys::QueryCancelPending).write_volatile(0) };
+/// Lets SIGTERM and pg_cancel_backend break off what runs, or not. They are for statements: between two transactions there
+/// is none, and an error would end the process.
+fn let_statements_be_cancelled(may_be: bool) {
+    // SAFETY: state of this process. Postgres itself sets the count to 0 when an error is raised.
+    unsafe {
+        (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
+        (&raw mut pg_sys::QueryCancelHoldoffCount).write_volatile(u32::from(!may_be));
+    }
 }
 
 unsafe fn set_handler(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
@@ -115,8 +109,6 @@ pub fn wait(readable: Option<RawFd>, at_most: Duration) -> Woken {
     let events = wait_for(events, socket, at_most);
     // SAFETY: our own latch.
     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
-    // Nothing runs that could be cancelled: pg_cancel_backend must not end the process.
-    forget_cancellation();
     pgrx::check_for_interrupts!();
     if events & pg_sys::WL_LATCH_SET != 0 {
         Woken::Latch
@@ -148,14 +140,16 @@ pub fn try_transaction<T>(body: impl FnOnce() -> T) -> Result<T, Failure> {
         .map_err(|error| {
             // SAFETY: what the main loop of every process of Postgres does after an error.
             unsafe { pg_sys::AbortCurrentTransaction() };
+            let_statements_be_cancelled(false);
             (*error).into()
         })
 }
 
 /// Runs `body` in a transaction of its own. An error ends the process.
 pub fn transaction<T>(body: impl FnOnce() -> T) -> T {
+    let_statements_be_cancelled(true);
     // SAFETY: the calls and their order are those of every background worker that runs SQL.
-    unsafe {
+    let result = unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
@@ -163,7 +157,9 @@ pub fn transaction<T>(body: impl FnOnce() -> T) -> T {
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
         result
-    }
+    };
+    let_statements_be_cancelled(false);
+    result
 }
 
 /// Takes a weak lock on a catalog object until the transaction ends, if nobody holds or changes it; never waits.
