@@ -141,8 +141,10 @@ create view webhook_delivery.standing as
                 where (other.system_identifier, other.database_oid) <> (here.system_identifier, here.database_oid))
                 then 'copied'
             when home.paused_at is not null then 'paused'
-            when home.since is null then 'unused'
-            else 'sending'
+            when home.since is not null then 'sending'
+            -- Rows without a home: a dump is just being restored, or was restored in part.
+            when exists (select from webhook_delivery.endpoint_secrets) or exists (select from webhook_delivery.queue) then 'copied'
+            else 'unused'
         end as standing,
         home.paused_at
     from (select webhook_delivery.system_identifier(), webhook_delivery.database_oid()) as here (system_identifier, database_oid)
@@ -157,12 +159,10 @@ create function webhook_delivery.move_in() returns void
     language sql volatile
     set search_path = pg_catalog, pg_temp
     as $$
-    -- What is there without a home is a dump that is just being restored: its home follows.
     insert into webhook_delivery.homes (system_identifier, database_oid)
     select webhook_delivery.system_identifier(), webhook_delivery.database_oid()
-    where not exists (select from webhook_delivery.homes)
-        and not exists (select from webhook_delivery.endpoint_secrets)
-        and not exists (select from webhook_delivery.queue)
+    from webhook_delivery.standing
+    where standing = 'unused'
     on conflict do nothing
     $$;
 

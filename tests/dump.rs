@@ -93,15 +93,6 @@ fn application_with_history(receiver: &Receiver) -> Application {
     application
 }
 
-/// Waits until `webhook_delivery.status` has this to say.
-#[track_caller]
-fn wait_for_state(client: &mut Client, state: &str) {
-    wait_until(&format!("the state {state:?}"), DEADLINE, || {
-        let found: String = client.query_one("select state from webhook_delivery.status", &[]).unwrap().get(0);
-        (found == state).then_some(())
-    });
-}
-
 #[test]
 fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing() {
     let receiver = Receiver::by_path();
@@ -135,7 +126,8 @@ fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing
     // Not even with a worker, before somebody says that it may.
     receiver.clear();
     application.cluster.set("webhook_delivery.databases", "postgres, copy");
-    wait_for_state(&mut copy, "paused: a copy");
+    let state = "select from webhook_delivery.status where state = 'paused: a copy'";
+    wait_until("a worker that knows it is in a copy", DEADLINE, || copy.query_opt(state, &[]).unwrap());
     assert_eq!(receiver.count(), 0);
     // Then it sends them, signed with the secrets that the dump carried.
     copy.batch_execute("select webhook_delivery.resume()").unwrap();

@@ -1,8 +1,11 @@
 //! Does a bad or a busy endpoint harm anybody else?
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use postgres::Client;
+use uuid::Uuid;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
 
 fn started() -> Cluster {
@@ -152,4 +155,72 @@ fn the_backlog_of_a_disabled_endpoint_does_not_hide_another_endpoints_single_del
 
     client.execute("update webhook_endpoints set is_active = true where id = $1", &[&disabled.id]).unwrap();
     waiting_receiver.wait_for_distinct(20_001, DEADLINE);
+}
+
+/// So many endpoints that never answer, dealt out to the auctions in turn, each with so many events waiting.
+fn hanging_endpoints(client: &mut Client, receiver: &Receiver, endpoints: usize, auctions: &[Uuid], events: i32) {
+    for (auction_id, number) in auctions.iter().cycle().zip(0..endpoints) {
+        let sql = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{*}')";
+        client.execute(sql, &[auction_id, &receiver.url(&format!("/{number}"))]).unwrap();
+    }
+    let sql = "select webhook_delivery.emit('submission.created', auction_id, '{}')
+               from unnest($1::uuid[]) as auction_id, generate_series(1, $2)";
+    client.execute(sql, &[&auctions, &events]).unwrap();
+}
+
+#[test]
+fn two_hundred_hanging_endpoints_of_one_auction_do_not_hold_up_another_auction() {
+    let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    hanging_endpoints(&mut client, &hanging_receiver, 200, &[Uuid::new_v4()], 10);
+    hanging_receiver.wait_for(16, DEADLINE);
+    assert_prompt(&mut client, &good, &receiver, 20);
+    assert!(hanging_receiver.count() <= 32, "an auction has half of the threads at most");
+}
+
+#[test]
+fn two_hundred_hanging_endpoints_of_as_many_auctions_hold_up_nobody_once_each_has_timed_out() {
+    let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
+    let cluster = Cluster::start(&[("webhook_delivery.request_timeout", "400ms")]);
+    cluster.execute("create extension webhook_delivery");
+    let mut client = cluster.connect();
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    let auctions: Vec<Uuid> = std::iter::repeat_with(Uuid::new_v4).take(200).collect();
+    hanging_endpoints(&mut client, &hanging_receiver, 200, &auctions, 50);
+    wait_until("each to have timed out once", DEADLINE, || {
+        let timed_out = "select count(distinct endpoint_id) from webhook_delivery_attempts";
+        (client.query_one(timed_out, &[]).unwrap().get::<_, i64>(0) == 200).then_some(())
+    });
+    cluster.set("webhook_delivery.request_timeout", "30s");
+    wait_until("requests that hang as long as they may", DEADLINE, || {
+        let sql = "select requests_in_flight = 16 from webhook_delivery.status";
+        client.query_one(sql, &[]).unwrap().get::<_, bool>(0).then_some(())
+    });
+    assert_prompt(&mut client, &good, &receiver, 20);
+}
+
+#[test]
+fn an_endpoint_that_answers_again_is_served_again_although_others_go_on_hanging() {
+    let hanging_receiver = Receiver::start(|_| Reply::hang());
+    let has_recovered = Arc::new(AtomicBool::new(false));
+    let recovered = Arc::clone(&has_recovered);
+    let receiver =
+        Receiver::start(move |_| if recovered.load(Ordering::Relaxed) { Reply::ok() } else { Reply::hang() });
+    let cluster = Cluster::start(&[("webhook_delivery.request_timeout", "200ms")]);
+    cluster.execute("create extension webhook_delivery");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 500);
+    hanging_endpoints(&mut client, &hanging_receiver, 50, &[Uuid::new_v4()], 10);
+    wait_until("the endpoint to have timed out", DEADLINE, || {
+        endpoint.deliveries(&mut client).iter().any(|delivery| delivery.status == "retrying").then_some(())
+    });
+    has_recovered.store(true, Ordering::Relaxed);
+    // But for those that have timed out and are tried again in a minute.
+    wait_until("what has not been tried yet to be delivered", DEADLINE, || {
+        endpoint.deliveries(&mut client).iter().all(|delivery| delivery.status != "pending").then_some(())
+    });
+    endpoint.wait_for(&mut client, 400, "success");
 }

@@ -204,8 +204,10 @@ fn pg_stat_activity_shows_who_they_are_and_what_they_do() {
 
     let mut writer = cluster.connect();
     writer.batch_execute(CREATE).unwrap();
+    wait_for("webhook_delivery worker", "webhook_delivery: waiting for the first endpoint");
+    let endpoint = Endpoint::create(&mut writer, &receiver.url("/"));
     wait_for("webhook_delivery worker", "webhook_delivery: 0 requests in flight, 0 waiting");
-    Endpoint::create(&mut writer, &receiver.url("/")).emit(&mut writer, 2);
+    endpoint.emit(&mut writer, 2);
     wait_for("webhook_delivery worker", "webhook_delivery: 2 requests in flight, 0 waiting");
 }
 

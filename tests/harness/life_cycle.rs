@@ -58,6 +58,24 @@ impl Cluster {
         self.start_again();
     }
 
+    /// Kills the postmaster as the kernel would when memory runs out, and waits until its other processes have noticed and
+    /// ended. Start it again with [`Cluster::start_again`].
+    #[track_caller]
+    pub fn kill9_postmaster(&self) {
+        let pid_file = self.data_dir().join("postmaster.pid");
+        let lines = fs::read_to_string(&pid_file).expect("a running server has a postmaster.pid");
+        let postmaster: i32 = lines.lines().next().and_then(|line| line.parse().ok()).expect("its first line is a pid");
+        let children = children_of(postmaster);
+        self.kill9(postmaster);
+        wait_until("the processes of the killed postmaster to end", DEADLINE, || {
+            children.iter().all(|child| !is_running(*child)).then_some(())
+        });
+        // Where nobody reaps it the killed process still has its number, and the next server would take it for alive.
+        for left_behind in [pid_file, self.socket_dir.join(".s.PGSQL.5432.lock")] {
+            fs::remove_file(&left_behind).unwrap_or_else(|e| panic!("{} is not removed: {e}", left_behind.display()));
+        }
+    }
+
     /// A standby of this server, streaming from it.
     pub fn standby(&self) -> Cluster {
         let standby = Cluster::reserve();
@@ -120,4 +138,22 @@ impl Cluster {
         let output = command.output().map_err(|e| e.to_string())?;
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
+}
+
+/// State and parent of a process, from `/proc/<pid>/stat`; `None` where there is none of this number.
+fn state_and_parent(pid: i32) -> Option<(char, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before them, in parentheses, may hold anything.
+    let mut fields = stat.rsplit(')').next()?.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+fn is_running(pid: i32) -> bool {
+    state_and_parent(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn children_of(parent: i32) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").expect("/proc can be read").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| state_and_parent(*pid).is_some_and(|(_, its_parent)| its_parent == parent)).collect()
 }

@@ -4,6 +4,7 @@
 //! tomorrow, ratios do. Prints lines for a person and writes `target/bench.json` for comparison over time.
 
 mod ceiling;
+mod hanging;
 mod insert_cost;
 mod large_insert;
 mod latency;
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
 
     println!("  latency, one event every 50 ms …");
     report.latency_ms = latency::measure(&stand);
+    println!("  latency again, beside 200 endpoints that never answer: of one tenant, of 200 tenants …");
+    report.latency_beside_hanging_ms = hanging::measure(&stand);
     println!("  cost of an INSERT with 0, 1 and 5 interested endpoints, while the worker delivers …");
     report.insert_ratio_while_delivering = insert_cost::while_delivering(&stand);
     println!("  {} rows in one INSERT …", large_insert::ROWS);

@@ -15,6 +15,13 @@ pub struct Latency {
     pub p99: f64,
 }
 
+/// p99 of a good endpoint, in milliseconds.
+#[derive(Default, Serialize)]
+pub struct BesideHanging {
+    pub one_tenant_200: f64,
+    pub many_tenants_200: f64,
+}
+
 #[derive(Default, Serialize)]
 pub struct InsertRatio {
     pub none: f64,
@@ -38,6 +45,7 @@ pub struct Report {
     pub worker_peak_rss_mb: f64,
     pub large_insert: LargeInsert,
     pub latency_ms: Latency,
+    pub latency_beside_hanging_ms: BesideHanging,
     pub insert_ratio: InsertRatio,
     pub insert_ratio_while_delivering: InsertRatio,
 }
@@ -56,6 +64,11 @@ impl Report {
         println!(
             "  latency p50 / p95 / p99        {:.2} / {:.2} / {:.2} ms   aim: p50 at most 3 ms",
             latency.p50, latency.p95, latency.p99
+        );
+        let beside = &self.latency_beside_hanging_ms;
+        println!(
+            "  p99 beside 200 that hang       {:.2} ms of one tenant, {:.2} ms of 200   aim: at most 100 ms",
+            beside.one_tenant_200, beside.many_tenants_200
         );
         println!("  INSERT compared with bare      alone, while delivering");
         println!(
@@ -97,6 +110,7 @@ impl Report {
             "deliveries_per_s": rounded(rounds.median(|round| round.deliveries_per_s)),
             "ratio": rounded(rounds.median(Round::ratio)),
             "latency_ms": self.latency_ms,
+            "latency_beside_hanging_ms": self.latency_beside_hanging_ms,
             "large_insert": self.large_insert,
             "insert_ratio": self.insert_ratio,
             "insert_ratio_while_delivering": self.insert_ratio_while_delivering,

@@ -95,6 +95,14 @@ impl Stand {
         });
     }
 
+    /// Another process delivers from now on, and the requests under way are forgotten.
+    pub fn replace_worker(&self) {
+        let worker = self.worker_pid();
+        self.cluster.execute(&format!("select pg_terminate_backend({worker})"));
+        self.cluster.wait_for_worker("postgres", Some(worker));
+        self.cluster.execute("truncate webhook_delivery.queue");
+    }
+
     /// The process that delivers.
     pub fn worker_pid(&self) -> i32 {
         let mut session = self.connect();
