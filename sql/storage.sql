@@ -118,6 +118,17 @@ comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';
 comment on column webhook_delivery.capture_errors.hint is 'Its HINT';
 comment on column webhook_delivery.capture_errors.context is 'In which functions and statements it happened';
 
+create table webhook_delivery.slow_endpoints (
+    endpoint_id uuid not null,
+    since timestamptz not null default pg_catalog.clock_timestamp(),
+    constraint an_endpoint_is_slow_once primary key (endpoint_id)
+);
+
+comment on table webhook_delivery.slow_endpoints is
+    'Endpoints whose last request came near its time limit: they share a quarter of the requests under way. Kept so that the next worker, after a failover too, need not find out by being held up';
+comment on column webhook_delivery.slow_endpoints.endpoint_id is 'The endpoint';
+comment on column webhook_delivery.slow_endpoints.since is 'When that was seen first';
+
 create table webhook_delivery.homes (
     system_identifier bigint not null,
     database_oid oid not null,
@@ -143,7 +154,7 @@ create view webhook_delivery.standing as
             when home.paused_at is not null then 'paused'
             when home.since is not null then 'sending'
             -- Rows without a home: a dump is just being restored, or was restored in part.
-            when exists (select from webhook_delivery.endpoint_secrets) or exists (select from webhook_delivery.queue) then 'copied'
+            when exists (select from webhook_delivery.endpoint_secrets) then 'copied'
             else 'unused'
         end as standing,
         home.paused_at
@@ -162,7 +173,7 @@ create function webhook_delivery.move_in() returns void
     insert into webhook_delivery.homes (system_identifier, database_oid)
     select webhook_delivery.system_identifier(), webhook_delivery.database_oid()
     from webhook_delivery.standing
-    where standing = 'unused'
+    where standing = 'unused' and not exists (select from webhook_delivery.queue)
     on conflict do nothing
     $$;
 

@@ -219,6 +219,8 @@ fn a_locked_queue_is_waited_for_and_nothing_is_sent_twice() {
         endpoint.emit(&mut client, 5);
         receiver.wait_for(round * 5, DEADLINE);
         let mut operator = cluster.connect();
+        // Whoever wonders what is the matter must not have to wait for it himself.
+        client.batch_execute("set lock_timeout = '5s'").unwrap();
         let mut locking = operator.transaction().unwrap();
         locking.batch_execute(&format!("lock table webhook_delivery.queue in {mode} mode")).unwrap();
         wait_until("a worker that has found it locked", DEADLINE, || {

@@ -63,6 +63,8 @@ pub struct Statements {
     read_due: OwnedPreparedStatement,
     next_due: OwnedPreparedStatement,
     record: OwnedPreparedStatement,
+    slow_endpoints: OwnedPreparedStatement,
+    remember_slow: OwnedPreparedStatement,
     create_partitions: OwnedPreparedStatement,
 }
 
@@ -109,6 +111,13 @@ impl Statements {
                             TIMESTAMPTZARRAYOID.into(),
                             TIMESTAMPTZARRAYOID.into(),
                         ],
+                    )?
+                    .keep(),
+                slow_endpoints: client.prepare(include_str!("../../sql/delivery/slow_endpoints.sql"), &[])?.keep(),
+                remember_slow: client
+                    .prepare_mut(
+                        include_str!("../../sql/delivery/remember_slow.sql"),
+                        &[UUIDARRAYOID.into(), UUIDARRAYOID.into()],
                     )?
                     .keep(),
                 create_partitions: client.prepare_mut("select webhook_delivery.create_partitions()", &[])?.keep(),
@@ -190,6 +199,26 @@ impl Statements {
             ];
             let locked = client.update(&self.record, None, &arguments)?;
             locked.map(|row| Ok(id(required(row.get(1)?)))).collect()
+        })
+    }
+
+    /// The endpoints that were slow when that was last remembered.
+    pub fn slow_endpoints(&self) -> SpiResult<HashSet<Uuid>> {
+        Spi::connect(|client| {
+            let rows = client.select(&self.slow_endpoints, None, &[])?;
+            rows.map(|row| Ok(id(required(row.get(1)?)))).collect()
+        })
+    }
+
+    /// Remembers that endpoints have become slow, and that others are no longer.
+    pub fn remember_slow<'a>(
+        &self,
+        became: impl Iterator<Item = &'a Uuid>,
+        no_longer: impl Iterator<Item = &'a Uuid>,
+    ) -> SpiResult<()> {
+        let (became, no_longer): (Vec<_>, Vec<_>) = (became.map(id_datum).collect(), no_longer.map(id_datum).collect());
+        Spi::connect_mut(|client| {
+            client.update(&self.remember_slow, None, &[became.into(), no_longer.into()]).map(drop)
         })
     }
 

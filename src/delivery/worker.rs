@@ -5,12 +5,15 @@
 //! transaction while a request is under way, and each step of a turn has one of its own (`step.rs`): nothing that can fail
 //! stands between sending and recording.
 
+use std::collections::HashSet;
 use std::ffi::CString;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
+use uuid::Uuid;
 use webhook_sender::{Pool, PoolConfig};
 
 use super::intake::{Intake, Reading};
@@ -56,13 +59,25 @@ pub extern "C-unwind" fn webhook_delivery_worker(place: pg_sys::Datum) {
 struct Equipment {
     statements: Statements,
     pool: Pool,
+    /// The slow endpoints that the next worker will know of.
+    remembered_slow: Arc<HashSet<Uuid>>,
 }
 
 /// The parts of a turn that can fail, each for itself.
 struct Steps {
     reading: Step,
     recording: Step,
+    remembering: Step,
     maintenance: Step,
+}
+
+impl Equipment {
+    fn get() -> SpiResult<Self> {
+        let statements = Statements::prepare()?;
+        let pool = start_pool(statements.slow_endpoints()?);
+        let remembered_slow = pool.slow_endpoints();
+        Ok(Self { statements, pool, remembered_slow })
+    }
 }
 
 struct Worker {
@@ -106,6 +121,7 @@ impl Worker {
             steps: Steps {
                 reading: Step::new("reading the queue"),
                 recording: Step::new("recording what was sent"),
+                remembering: Step::new("remembering slow endpoints"),
                 maintenance: Step::new("making partitions"),
             },
             idle_because: None,
@@ -169,8 +185,13 @@ impl Worker {
         if self.ledger.is_due() && self.steps.recording.may_run() {
             self.record();
         }
-        if self.idle_because.is_none() && Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
-            self.maintain();
+        if self.idle_because.is_none() {
+            if self.steps.remembering.may_run() {
+                self.remember_slow();
+            }
+            if Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
+                self.maintain();
+            }
         }
         Some(self.time_to_next_turn(more).min(wait))
     }
@@ -195,9 +216,9 @@ impl Worker {
         }
         let equipment = match self.equipment.take() {
             Some(equipment) => equipment,
-            None => Equipment { statements: Statements::prepare()?, pool: start_pool() },
+            None => Equipment::get()?,
         };
-        let Equipment { statements, pool } = self.equipment.insert(equipment);
+        let Equipment { statements, pool, .. } = self.equipment.insert(equipment);
         self.intake.take_back(pool.given_back());
 
         let standing = statements.standing()?;
@@ -251,6 +272,21 @@ impl Worker {
         }
     }
 
+    fn remember_slow(&mut self) {
+        let Some(Equipment { statements, pool, remembered_slow }) = &mut self.equipment else { return };
+        let slow = pool.slow_endpoints();
+        if Arc::ptr_eq(&slow, remembered_slow) {
+            return;
+        }
+        let remembered = attempt(|| {
+            hold_extension();
+            statements.remember_slow(slow.difference(remembered_slow), remembered_slow.difference(&slow))
+        });
+        if self.steps.remembering.conclude(remembered).is_some() {
+            *remembered_slow = slow;
+        }
+    }
+
     fn maintain(&mut self) {
         let Some(Equipment { statements, .. }) = &self.equipment else { return };
         let made = attempt(|| {
@@ -264,10 +300,10 @@ impl Worker {
 
     fn time_to_next_turn(&self, more: bool) -> Duration {
         let now = postgres_micros(SystemTime::now());
-        let Steps { reading, recording, maintenance } = &self.steps;
+        let Steps { reading, recording, remembering, maintenance } = &self.steps;
         let mut wait = [reading, recording]
             .into_iter()
-            .chain(self.idle_because.is_none().then_some(maintenance))
+            .chain(self.idle_because.is_none().then_some([remembering, maintenance]).into_iter().flatten())
             .filter_map(Step::time_to_next_try)
             .chain(if recording.may_run() { self.ledger.time_to_due() } else { None })
             .chain(self.next_due.map(|due_at| Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs())))
@@ -320,8 +356,9 @@ impl Worker {
             Some(Equipment { pool, .. }) => (pool.in_flight(), pool.waiting_total()),
             None => (0, 0),
         };
-        let Steps { reading, recording, maintenance } = &self.steps;
-        let problems: Vec<_> = [recording, reading, maintenance].into_iter().filter_map(Step::problem).collect();
+        let Steps { reading, recording, remembering, maintenance } = &self.steps;
+        let problems: Vec<_> =
+            [recording, reading, remembering, maintenance].into_iter().filter_map(Step::problem).collect();
         let report = Report {
             requests_in_flight: in_flight,
             deliveries_in_memory: waiting,
@@ -377,8 +414,8 @@ fn tell(standing: Standing) {
     report.report(level);
 }
 
-fn start_pool() -> Pool {
-    let config = PoolConfig { threads: settings::pool_size(), ca_file: settings::ca_file() };
+fn start_pool(slow_endpoints: HashSet<Uuid>) -> Pool {
+    let config = PoolConfig { threads: settings::pool_size(), ca_file: settings::ca_file(), slow_endpoints };
     match process::with_signals_blocked(|| Pool::start(config)) {
         Ok(pool) => pool,
         Err(problem) => {

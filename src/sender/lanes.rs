@@ -34,12 +34,12 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    pub fn new(threads: usize) -> Self {
+    pub fn new(threads: usize, slow_endpoints: HashSet<Uuid>) -> Self {
         let threads_for_slow = (threads / 4).max(1);
         Self {
             prompt: Share::new(threads),
             slow: Share::new(threads_for_slow),
-            slow_endpoints: Arc::default(),
+            slow_endpoints: Arc::new(slow_endpoints),
             threads,
             threads_for_slow,
             given_back: Vec::new(),
@@ -104,6 +104,10 @@ impl Lanes {
         self.given_back.extend(jobs.map(|job| job.key));
     }
 
+    pub fn slow_endpoints(&self) -> Arc<HashSet<Uuid>> {
+        Arc::clone(&self.slow_endpoints)
+    }
+
     pub fn waiting(&self) -> Waiting {
         Waiting {
             prompt: self.prompt.waiting().clone(),
@@ -144,7 +148,7 @@ mod tests {
     }
 
     fn lanes(threads: usize, jobs: impl IntoIterator<Item = (u128, u128)>) -> Lanes {
-        let mut lanes = Lanes::new(threads);
+        let mut lanes = Lanes::new(threads, HashSet::new());
         jobs.into_iter().for_each(|(endpoint, delivery)| lanes.push(job(endpoint, delivery)));
         lanes
     }
@@ -159,7 +163,7 @@ mod tests {
 
     /// Of these endpoints the first request has come near its time limit.
     fn with_slow(threads: usize, endpoints: std::ops::Range<u128>) -> Lanes {
-        let mut lanes = Lanes::new(threads);
+        let mut lanes = Lanes::new(threads, HashSet::new());
         for endpoint in endpoints {
             lanes.push(job(endpoint, 0));
             let requests = started(&mut lanes);
@@ -176,6 +180,13 @@ mod tests {
         assert!(requests.len() == 16 && requests.iter().all(|(_, class)| *class == Class::Slow));
         (0..100).for_each(|n| lanes.push(job(999, n)));
         assert_eq!(started(&mut lanes).len(), 16, "of the 48 that are idle a good endpoint gets a third");
+    }
+
+    #[test]
+    fn endpoints_that_were_slow_before_are_slow_from_the_start() {
+        let mut lanes = Lanes::new(64, (0..200).map(id).collect());
+        (0..200).for_each(|endpoint| lanes.push(job(endpoint, 1)));
+        assert_eq!(started(&mut lanes).len(), 16);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who makes the attempts, and how does the submitter learn that one has ended?
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -7,6 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
 
 use crate::client::Client;
 use crate::lanes::{Lanes, is_slow};
@@ -16,12 +19,14 @@ use crate::{Attempt, DeliveryKey, Failure, Job, StartError, Waiting};
 pub(crate) const STACK_SIZE: usize = 512 * 1024;
 
 /// What a pool is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PoolConfig {
     /// Requests under way at most; each takes a thread. At least 1.
     pub threads: usize,
     /// PEM file with certificate authorities that are trusted beside Mozilla's.
     pub ca_file: Option<PathBuf>,
+    /// Endpoints that are known to be slow, until they answer.
+    pub slow_endpoints: HashSet<Uuid>,
 }
 
 /// Threads that sign and send. Dropping it is the end: threads go as they become free, and what waited is forgotten.
@@ -62,7 +67,7 @@ impl Pool {
         for end in [&bell, &ringer] {
             end.set_nonblocking(true).map_err(StartError::Resources)?;
         }
-        let state = State { lanes: Lanes::new(threads), finished: Vec::new(), over: false };
+        let state = State { lanes: Lanes::new(threads, config.slow_endpoints), finished: Vec::new(), over: false };
         let pool =
             Self { shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), bell: ringer }), bell };
         for number in 0..threads {
@@ -100,6 +105,11 @@ impl Pool {
     /// Readable while there is something in `finished()`. Belongs to the pool: watch it, do not read it.
     pub fn wake_fd(&self) -> RawFd {
         self.bell.as_raw_fd()
+    }
+
+    /// The endpoints whose last attempt came near its time limit. The same pointer as long as they are the same.
+    pub fn slow_endpoints(&self) -> Arc<HashSet<Uuid>> {
+        self.shared.lock().lanes.slow_endpoints()
     }
 
     /// The jobs that have not started, counted by auction and endpoint.

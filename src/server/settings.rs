@@ -57,7 +57,8 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"webhook_delivery.pool_size",
         c"Requests that a database's worker has under way at most.",
-        c"Each takes a thread. One endpoint alone may use three eighths of them, and less where others are busy too.",
+        c"Each takes a thread. One endpoint alone may use three eighths of them and one auction half, and less where others are \
+          busy too; endpoints that run into the time limit share a quarter.",
         &POOL_SIZE,
         2,
         1024,

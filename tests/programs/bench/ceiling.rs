@@ -17,7 +17,7 @@ const THREADS: usize = 64;
 
 /// Requests per second.
 pub fn measure(stand: &Stand) -> f64 {
-    let pool = Pool::start(PoolConfig { threads: THREADS, ca_file: None }).expect("a pool");
+    let pool = Pool::start(PoolConfig { threads: THREADS, ..PoolConfig::default() }).expect("a pool");
     let (endpoint_id, url, data) = (Uuid::new_v4(), stand.receiver.url("/0"), data());
     let job = || Job {
         key: DeliveryKey {
