@@ -1,8 +1,10 @@
 //! How does what is due reach its endpoint, and what became of it?
 
+mod equipment;
 mod intake;
 mod queue;
 mod record;
 mod room;
 mod step;
+mod telling;
 mod worker;

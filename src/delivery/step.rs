@@ -10,6 +10,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
+use super::queue::postgres_micros;
 use crate::server::attempt::Failure;
 use crate::server::process;
 
@@ -21,6 +22,34 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// How soon a step is tried again that found somebody in its way. It has waited for his lock before.
 const PASSING_DELAY: Duration = Duration::from_millis(50);
+
+/// The parts of a turn that can fail, each for itself.
+pub struct Steps {
+    pub reading: Step,
+    pub recording: Step,
+    pub remembering: Step,
+    pub maintenance: Step,
+}
+
+impl Steps {
+    pub fn new() -> Self {
+        Self {
+            reading: Step::new("reading the queue"),
+            recording: Step::new("recording what was sent"),
+            remembering: Step::new("remembering slow endpoints"),
+            maintenance: Step::new("making partitions"),
+        }
+    }
+
+    /// What fails, and since when: in Postgres microseconds.
+    pub fn problem(&self) -> Option<(i64, String)> {
+        let Self { reading, recording, remembering, maintenance } = self;
+        let all = [recording, reading, remembering, maintenance];
+        let problems: Vec<_> = all.into_iter().filter_map(Step::problem).collect();
+        let since = problems.iter().map(|(since, _)| postgres_micros(*since)).min()?;
+        Some((since, problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>().join("; ")))
+    }
+}
 
 /// A part of the worker's work, and what is wrong with it.
 pub struct Step {
@@ -47,7 +76,7 @@ impl Failing {
 }
 
 impl Step {
-    pub fn new(name: &'static str) -> Self {
+    fn new(name: &'static str) -> Self {
         Self { name, failing: None }
     }
 
@@ -67,7 +96,7 @@ impl Step {
     }
 
     /// What is wrong with it since when; `None` where nothing is.
-    pub fn problem(&self) -> Option<(SystemTime, String)> {
+    fn problem(&self) -> Option<(SystemTime, String)> {
         let failing = self.failing.as_ref()?;
         Some((failing.since, format!("{} fails: {}", self.name, failing.failure.message)))
     }

@@ -5,24 +5,23 @@
 //! transaction while a request is under way, and each step of a turn has one of its own (`step.rs`): nothing that can fail
 //! stands between sending and recording.
 
-use std::collections::HashSet;
-use std::ffi::CString;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
-use uuid::Uuid;
-use webhook_sender::{Pool, PoolConfig};
+use webhook_sender::Pool;
 
+use super::equipment::Equipment;
 use super::intake::{Intake, Reading};
-use super::queue::{Standing, Statements, postgres_micros};
+use super::queue::{Standing, postgres_micros};
 use super::record::{GATHER, Ledger};
-use super::step::{Step, attempt};
+use super::step::{Step, Steps, attempt};
+use super::telling::Telling;
 use crate::server::report::Report;
 use crate::server::wake::MyBell;
-use crate::server::{process, settings};
+use crate::server::{pins, process, settings};
 
 /// Turns begin at least so far apart. Under load one turn then serves several commits, and leaves the processor to those
 /// who make them; after a quiet moment the first event goes out at once.
@@ -48,36 +47,19 @@ pub extern "C-unwind" fn webhook_delivery_worker(place: pg_sys::Datum) {
         process::attach_signal_handlers();
         BackgroundWorker::connect_worker_to_spi_by_oid(Some(bell.database()), None);
         process::set_application_name(c"webhook_delivery worker");
-        process::pin_settings();
+        pins::pin_settings();
         Worker::new(bell).run();
     }
     // SAFETY: ends the process, as Postgres has it. The launcher starts the next one where the database still exists.
     unsafe { pg_sys::proc_exit(0) };
 }
 
-/// What the extension's presence makes possible.
-struct Equipment {
-    statements: Statements,
-    pool: Pool,
-    /// The slow endpoints that the next worker will know of.
-    remembered_slow: Arc<HashSet<Uuid>>,
-}
-
-/// The parts of a turn that can fail, each for itself.
-struct Steps {
-    reading: Step,
-    recording: Step,
-    remembering: Step,
-    maintenance: Step,
-}
-
-impl Equipment {
-    fn get() -> SpiResult<Self> {
-        let statements = Statements::prepare()?;
-        let pool = start_pool(statements.slow_endpoints()?);
-        let remembered_slow = pool.slow_endpoints();
-        Ok(Self { statements, pool, remembered_slow })
-    }
+/// What a reading has left.
+struct Took {
+    /// It could go on at once.
+    more: bool,
+    /// The moment that it asked for, in Postgres microseconds.
+    now: i64,
 }
 
 struct Worker {
@@ -89,21 +71,19 @@ struct Worker {
     steps: Steps,
     /// Why nothing is sent at the moment, for whoever looks.
     idle_because: Option<&'static str>,
-    /// What the database said of itself when it was last asked.
-    standing: Standing,
     /// The earliest delivery that commits have announced and no reading has looked for yet.
     announced: Option<i64>,
     /// When the next delivery will be due that is not due yet, as far as is known.
     next_due: Option<i64>,
     next_maintenance: Instant,
     next_database_check: Instant,
-    reported: Report,
+    telling: Telling,
 }
 
 /// What the reading step ends with.
 enum Looked {
-    /// Deliveries that are due, as far as there is room, are on their way. Whether there is more.
-    Took { more: bool },
+    /// Deliveries that are due, as far as there is room, are on their way.
+    Took(Took),
     /// There is nothing to be done, for so long.
     Rest(Duration),
     /// Somebody wants the database for himself, or it is no longer one of those to work in.
@@ -118,19 +98,13 @@ impl Worker {
             equipment: None,
             intake: Intake::new(),
             ledger: Ledger::new(),
-            steps: Steps {
-                reading: Step::new("reading the queue"),
-                recording: Step::new("recording what was sent"),
-                remembering: Step::new("remembering slow endpoints"),
-                maintenance: Step::new("making partitions"),
-            },
+            steps: Steps::new(),
             idle_because: None,
-            standing: Standing::Sending,
             announced: None,
             next_due: None,
             next_maintenance: now,
             next_database_check: now,
-            reported: Report::default(),
+            telling: Telling::begin(bell),
         }
     }
 
@@ -143,7 +117,8 @@ impl Worker {
             process::report_busy();
             let Some(at_most) = self.turn() else { break };
             process::report_statistics();
-            self.report();
+            let report = self.report();
+            self.telling.show(report);
             self.sleep(at_most);
             if let Some(rest) = PACE.checked_sub(began.elapsed()) {
                 process::pause(rest);
@@ -167,12 +142,13 @@ impl Worker {
     fn turn(&mut self) -> Option<Duration> {
         // Before the snapshot: what rings after this is announced again.
         self.announced = self.announced.into_iter().chain(self.bell.earliest_due()).min();
+        // What the reading does not know of by itself is found again then.
         let mut wait = settings::poll_interval();
-        let mut more = false;
+        let mut took = None;
         if self.steps.reading.may_run() {
             let looked = attempt(|| self.look());
             match self.steps.reading.conclude(looked) {
-                Some(Looked::Took { more: is_more }) => more = is_more,
+                Some(Looked::Took(now)) => took = Some(now),
                 Some(Looked::Rest(time)) => wait = wait.min(time),
                 Some(Looked::Leave) => return None,
                 // What was read and not taken is found again from the start.
@@ -193,7 +169,8 @@ impl Worker {
                 self.maintain();
             }
         }
-        Some(self.time_to_next_turn(more).min(wait))
+        wait = wait.min(self.time_to_next_step());
+        Some(took.map_or(wait, |took| wait.min(self.time_to_next_reading(took))))
     }
 
     /// Looks whether there is anything to do here, and takes in what is due.
@@ -230,15 +207,13 @@ impl Worker {
             Standing::Copied => Some("paused, because this is a copy of another database"),
             Standing::Unused => Some("waiting for the first endpoint"),
         };
-        if standing != std::mem::replace(&mut self.standing, standing) {
-            tell(standing);
-        }
+        self.telling.note_standing(standing);
         if self.idle_because.is_some() || self.steps.recording.is_broken() {
             pool.give_back_waiting();
             return Ok(Looked::Rest(settings::poll_interval()));
         }
         if self.ledger.is_full() {
-            return Ok(Looked::Took { more: false });
+            return Ok(Looked::Rest(settings::poll_interval()));
         }
 
         if let Some(due_at) = self.announced {
@@ -254,7 +229,7 @@ impl Worker {
         self.intake.accept(&found);
         pool.submit(found.jobs);
         self.ledger.add(found.ended);
-        Ok(Looked::Took { more: found.more })
+        Ok(Looked::Took(Took { more: found.more, now }))
     }
 
     fn record(&mut self) {
@@ -298,30 +273,35 @@ impl Worker {
         }
     }
 
-    fn time_to_next_turn(&self, more: bool) -> Duration {
-        let now = postgres_micros(SystemTime::now());
+    /// How long until a step other than the reading has something to do, or one that failed is tried again.
+    fn time_to_next_step(&self) -> Duration {
         let Steps { reading, recording, remembering, maintenance } = &self.steps;
-        let mut wait = [reading, recording]
-            .into_iter()
-            .chain(self.idle_because.is_none().then_some([remembering, maintenance]).into_iter().flatten())
-            .filter_map(Step::time_to_next_try)
-            .chain(if recording.may_run() { self.ledger.time_to_due() } else { None })
-            .chain(self.next_due.map(|due_at| Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs())))
-            .min()
-            .unwrap_or(Duration::MAX);
-        let may_read = self.idle_because.is_none() && reading.may_run() && !self.ledger.is_full();
-        if may_read && (more || self.intake.has_more(now)) {
+        let of_working = self.idle_because.is_none().then_some([remembering, maintenance]);
+        let tries = [reading, recording].into_iter().chain(of_working.into_iter().flatten());
+        let to_record = if recording.may_run() { self.ledger.time_to_due() } else { None };
+        tries.filter_map(Step::time_to_next_try).chain(to_record).min().unwrap_or(Duration::MAX)
+    }
+
+    /// How long until there is more to read.
+    fn time_to_next_reading(&self, Took { more, now }: Took) -> Duration {
+        if more || self.intake.has_more(now) {
             // With deliveries at hand the threads have enough to do for a moment.
             let is_busy = self.equipment.as_ref().is_some_and(|equipment| equipment.pool.waiting_total() > 0);
-            wait = if is_busy { wait.min(GATHER) } else { Duration::ZERO };
+            return if is_busy { GATHER } else { Duration::ZERO };
         }
-        wait
+        let now = postgres_micros(SystemTime::now());
+        let until = |due_at: i64| Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs());
+        self.next_due.map_or(Duration::MAX, until)
     }
 
     /// The extension is gone, and with it everything that was to be delivered. The pool's threads end.
     fn forget_everything(&mut self) {
-        *self =
-            Self { announced: self.announced, next_database_check: self.next_database_check, ..Self::new(self.bell) };
+        self.equipment = None;
+        self.intake = Intake::new();
+        self.ledger = Ledger::new();
+        self.steps = Steps::new();
+        self.next_due = None;
+        self.next_maintenance = Instant::now();
     }
 
     /// Lets requests under way end for a moment and records them: whatever is not recorded is sent again after the restart.
@@ -350,35 +330,15 @@ impl Worker {
         }
     }
 
-    /// Shows what the worker is at, in `pg_stat_activity` and in `webhook_delivery.status`.
-    fn report(&mut self) {
-        let (in_flight, waiting) = match &self.equipment {
-            Some(Equipment { pool, .. }) => (pool.in_flight(), pool.waiting_total()),
-            None => (0, 0),
-        };
-        let Steps { reading, recording, remembering, maintenance } = &self.steps;
-        let problems: Vec<_> =
-            [recording, reading, remembering, maintenance].into_iter().filter_map(Step::problem).collect();
-        let report = Report {
-            requests_in_flight: in_flight,
-            deliveries_in_memory: waiting,
+    /// What the worker is at.
+    fn report(&self) -> Report {
+        let pool = self.equipment.as_ref().map(|equipment| &equipment.pool);
+        Report {
+            requests_in_flight: pool.map_or(0, Pool::in_flight),
+            deliveries_in_memory: pool.map_or(0, Pool::waiting_total),
             attempts_to_record: self.ledger.len(),
             idle_because: self.idle_because,
-            problem: problems.iter().map(|(since, _)| postgres_micros(*since)).min().map(|since| {
-                (since, problems.iter().map(|(_, problem)| problem.as_str()).collect::<Vec<_>>().join("; "))
-            }),
-        };
-        let activity = match (self.idle_because, &report.problem) {
-            (Some(reason), _) => format!("webhook_delivery: {reason}"),
-            (None, Some((_, problem))) => format!("webhook_delivery: {problem}"),
-            (None, None) => format!("webhook_delivery: {in_flight} requests in flight, {waiting} waiting"),
-        };
-        if let Ok(activity) = CString::new(activity) {
-            process::report_idle(&activity);
-        }
-        if report != self.reported {
-            report.publish(self.bell);
-            self.reported = report;
+            problem: self.steps.problem(),
         }
     }
 }
@@ -387,48 +347,5 @@ impl Worker {
 fn hold_extension() {
     if process::extension() != process::Extension::Present {
         ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "somebody is dropping or altering the extension");
-    }
-}
-
-/// Tells the log that sending has stopped, or goes on.
-fn tell(standing: Standing) {
-    let (level, message, hint) = match standing {
-        Standing::Copied => (
-            PgLogLevel::WARNING,
-            "webhook_delivery sends nothing from this database, because it is a copy of another one",
-            "If it takes the other one's place: select webhook_delivery.resume().",
-        ),
-        Standing::Paused => (
-            PgLogLevel::LOG,
-            "webhook_delivery is paused in this database",
-            "To send again: select webhook_delivery.resume().",
-        ),
-        Standing::Sending => (PgLogLevel::LOG, "webhook_delivery sends from this database", ""),
-        Standing::Unused => return,
-    };
-    let mut report =
-        pg_sys::panic::ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, pgrx::function_name!());
-    if !hint.is_empty() {
-        report = report.set_hint(hint);
-    }
-    report.report(level);
-}
-
-fn start_pool(slow_endpoints: HashSet<Uuid>) -> Pool {
-    let config = PoolConfig { threads: settings::pool_size(), ca_file: settings::ca_file(), slow_endpoints };
-    match process::with_signals_blocked(|| Pool::start(config)) {
-        Ok(pool) => pool,
-        Err(problem) => {
-            pg_sys::panic::ErrorReport::new(
-                PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
-                format!("webhook_delivery cannot start sending: {problem}"),
-                pgrx::function_name!(),
-            )
-            .set_hint(
-                "Check webhook_delivery.ca_file and webhook_delivery.pool_size; the worker tries again, at first after a second.",
-            )
-            .report(PgLogLevel::ERROR);
-            unreachable!("an ERROR does not return")
-        }
     }
 }

@@ -125,9 +125,7 @@ values ('{auction_id}', '{url}', '{{{events}}}') returning id, generated_secret(
 
     /// The worker's process, once it is ready to deliver.
     pub fn worker_pid(&mut self) -> i32 {
-        // Its first turn makes the day's partitions; before that it says that it waits for the extension.
-        let query = "select pid from pg_stat_activity
-                     where backend_type = 'webhook_delivery worker' and query like '%in flight%'";
+        let query = "select worker_pid from webhook_delivery.status where state in ('waiting', 'sending')";
         wait_until("the worker", DEADLINE, || {
             self.client.query_opt(query, &[]).expect("pg_stat_activity is readable").map(|row| row.get(0))
         })

@@ -1,0 +1,65 @@
+//! Which settings does the worker depend on, whatever the database's and the role's are?
+
+use std::ffi::CStr;
+
+use pgrx::prelude::*;
+
+/// How long a step of the worker waits for a lock that somebody else holds, before it lets the others have their turn.
+const LOCK_TIMEOUT: &CStr = c"100ms";
+
+/// What `ALTER DATABASE … SET` and `ALTER ROLE … SET` have for everybody else is not meant for the worker.
+const SETTINGS: &[(&CStr, &CStr)] = &[
+    // It reads few rows by key from tables whose statistics are never right: full one moment, empty the next. The planner
+    // must not conclude from them that it should walk through everything.
+    (c"enable_seqscan", c"off"),
+    (c"enable_bitmapscan", c"off"),
+    (c"enable_sort", c"off"),
+    (c"enable_hashjoin", c"off"),
+    (c"enable_mergejoin", c"off"),
+    (c"enable_nestloop", c"on"),
+    (c"enable_indexscan", c"on"),
+    (c"enable_tidscan", c"on"),
+    (c"jit", c"off"),
+    (c"max_parallel_workers_per_gather", c"0"),
+    (c"plan_cache_mode", c"auto"),
+    // A name means what it says.
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"role", c"none"),
+    (c"row_security", c"on"),
+    (c"restrict_nonsystem_relation_kind", c""),
+    // In a stricter level it would fail against the users' transactions, or they against it.
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_deferrable", c"off"),
+    (c"statement_timeout", c"0"),
+    (c"transaction_timeout", c"0"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+    (c"idle_session_timeout", c"0"),
+    (c"lock_timeout", LOCK_TIMEOUT),
+    // Where the partitions go is not a matter of who makes them.
+    (c"default_tablespace", c""),
+    (c"default_table_access_method", c"heap"),
+    (c"array_nulls", c"on"),
+    (c"transform_null_equals", c"off"),
+];
+
+/// Sets what the worker depends on for the life of this process; a reload does not change it.
+pub fn pin_settings() {
+    for (name, value) in SETTINGS {
+        // SAFETY: a NUL-terminated name; gives NULL for a setting that this version of Postgres does not have.
+        if !unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) }.is_null() {
+            set(name, value);
+        }
+    }
+}
+
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: NUL-terminated texts that guc.c copies.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+        );
+    }
+}
