@@ -9,7 +9,7 @@ use uuid::Uuid;
 use webhook_sender::{Count, Tally, Waiting};
 
 /// Deliveries in the room at most, and bytes of their data; one read may go beyond the latter by its own rows.
-const CAPACITY: Count = Count { jobs: 4096, bytes: 64 << 20 };
+const CAPACITY: Count = Count { jobs: 8192, bytes: 64 << 20 };
 
 /// The same for slow endpoints, all of them together.
 const CAPACITY_FOR_SLOW: Count = Count { jobs: 1024, bytes: 16 << 20 };

@@ -27,6 +27,10 @@ use crate::server::{pins, process, settings};
 /// who make them; after a quiet moment the first event goes out at once.
 const PACE: Duration = Duration::from_millis(1);
 
+/// A turn goes on reading for so long while there is more to read and room for it. Recording takes longer than the pool
+/// needs for what one read brings.
+const READ_AT_MOST: Duration = Duration::from_millis(10);
+
 /// How long requests under way may still end when the worker has to go. A fast shutdown waits for it.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -221,15 +225,21 @@ impl Worker {
         }
         self.intake.start_over_if_time(settings::poll_interval());
         let now = postgres_micros(SystemTime::now());
-        let found =
-            self.intake.find(&Reading { statements, now, timeout: settings::request_timeout() }, pool.waiting())?;
-        self.next_due = if found.more { None } else { statements.next_due(now)? };
-        // From here on nothing fails.
-        self.announced = None;
-        self.intake.accept(&found);
-        pool.submit(found.jobs);
-        self.ledger.add(found.ended);
-        Ok(Looked::Took(Took { more: found.more, now }))
+        let reading = Reading { statements, now, timeout: settings::request_timeout() };
+        let began = Instant::now();
+        loop {
+            let found = self.intake.find(&reading, pool.waiting())?;
+            let more = found.more;
+            self.intake.accept(&found);
+            pool.submit(found.jobs);
+            self.ledger.add(found.ended);
+            if more && began.elapsed() < READ_AT_MOST {
+                continue;
+            }
+            self.next_due = if more { None } else { statements.next_due(now)? };
+            self.announced = None;
+            return Ok(Looked::Took(Took { more, now }));
+        }
     }
 
     fn record(&mut self) {

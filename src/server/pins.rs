@@ -19,6 +19,8 @@ const SETTINGS: &[(&CStr, &CStr)] = &[
     (c"enable_nestloop", c"on"),
     (c"enable_indexscan", c"on"),
     (c"enable_tidscan", c"on"),
+    (c"enable_indexonlyscan", c"on"),
+    (c"enable_partition_pruning", c"on"),
     (c"jit", c"off"),
     (c"max_parallel_workers_per_gather", c"0"),
     (c"plan_cache_mode", c"auto"),
