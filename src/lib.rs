@@ -6,12 +6,13 @@
 //! | event and queue rows are written | `sql/capture/fan_out.sql` |
 //! | the commit wakes the worker | `server/wake.rs` |
 //! | the launcher has started a worker in each database | `server/launcher.rs` |
-//! | the worker's life: signals, waiting, its turn | `delivery/worker.rs`, `server/process.rs` |
-//! | what is due goes to the pool, endpoint by endpoint | `delivery/intake.rs`, `delivery/queue.rs`, `sql/delivery/` |
+//! | the worker's life: signals, waiting, its turn and the steps of that | `delivery/worker.rs`, `delivery/step.rs`, `server/process.rs` |
+//! | what is due goes to the pool, auction by auction | `delivery/intake.rs`, `delivery/room.rs`, `delivery/queue.rs`, `sql/delivery/` |
 //! | a thread signs and sends | `sender/`, a crate of its own: it links without Postgres |
 //! | finished attempts are recorded | `delivery/record.rs`, `delivery/queue.rs` |
 //!
-//! Beside the way: `server/settings.rs` (GUCs), `endpoint/` (what a customer writes is checked, the secret is put away),
+//! Beside the way: `sql/operator.sql` with `delivery/telling.rs` and `server/report.rs` (does it send, and if not, why),
+//! `server/settings.rs` (GUCs), `server/here.rs` (is this a copy?), `endpoint/` (what a customer writes is checked, the secret is put away),
 //! `access.rs` (who administers an auction), `ids.rs` (time-ordered uuids).
 
 use pgrx::prelude::*;

@@ -258,20 +258,6 @@ fn a_request_under_way_to_an_endpoint_that_is_deleted_is_recorded_and_not_made_a
 }
 
 #[test]
-fn a_delete_that_is_not_committed_yet_holds_up_nobody() {
-    let receiver = Receiver::by_path();
-    let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[]);
-    let mut other = application.cluster.connect();
-    let mut deletion = other.transaction().unwrap();
-    deletion.execute("delete from webhook_endpoints where id = $1", &[&riverside.id]).unwrap();
-    for endpoint in [&riverside, &hilltop] {
-        endpoint.emit(&mut application.client, 3);
-        endpoint.wait_for(&mut application.client, 3, "success");
-    }
-    deletion.commit().unwrap();
-}
-
-#[test]
 fn a_delivery_without_its_event_ends_as_failed_and_says_so_and_is_never_hidden() {
     let receiver = Receiver::by_path();
     let (mut application, riverside, _) = two_endpoints(&receiver, &[]);

@@ -12,9 +12,9 @@ fn started(settings: &[(&str, &str)]) -> Cluster {
     cluster
 }
 
-/// What the documentation calls "at most what was in flight", by the sizes in `src/worker.rs`: at any moment a request that
+/// What the documentation calls "at most what was in flight", by the sizes in `src/delivery/record.rs`: at any moment a request that
 /// the receiver may have seen is not recorded if it is
-/// - under way: at most one for each of the pool's 64 threads (one endpoint alone has half of them);
+/// - under way: at most one for each of the pool's 64 threads (one endpoint alone has three eighths of them);
 /// - gathered: the worker records at 500 finished attempts, or 5 ms after the first;
 /// - in the batch whose transaction has not committed yet, and what has finished while it ran: another 500.
 const UNRECORDED_AT_MOST: u64 = 64 + 500 + 500;
