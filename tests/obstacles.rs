@@ -175,14 +175,21 @@ fn settings_of_the_database_and_the_role_do_not_reach_the_worker() {
     cluster.execute(&format!("select pg_terminate_backend({before})"));
     let worker = cluster.wait_for_worker("app", Some(before));
 
-    // Were the worker's transactions serializable like this one, one of the two would fail: each reads what the other writes.
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    let partitions = "select count(*) from pg_inherits where inhparent = 'webhook_delivery.attempts'::regclass";
+    wait_until("the partitions", DEADLINE, || {
+        (client.query_one(partitions, &[]).unwrap().get::<_, i64>(0) == 5).then_some(())
+    });
+
+    // A serializable transaction remembers what it has read as long as another one is open.
     let mut reader = other.build_transaction().isolation_level(postgres::IsolationLevel::Serializable).start().unwrap();
     reader.query_one("select count(*) from webhook_delivery.attempts", &[]).unwrap();
     reader.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap();
     endpoint.emit(&mut reader, 1);
     endpoint.emit(&mut client, 20);
     endpoint.wait_for(&mut client, 20, "success");
+    let remembered = "select count(*) from pg_locks where mode = 'SIReadLock' and pid = $1";
+    assert_eq!(client.query_one(remembered, &[&worker]).unwrap().get::<_, i64>(0), 0);
     reader.commit().unwrap();
     endpoint.wait_for(&mut client, 21, "success");
 
@@ -190,16 +197,12 @@ fn settings_of_the_database_and_the_role_do_not_reach_the_worker() {
     let mut locking = other.transaction().unwrap();
     locking.batch_execute("lock table webhook_delivery.attempts in share row exclusive mode").unwrap();
     endpoint.emit(&mut client, 1);
-    let waiting = "select from pg_locks where pid = $1 and not granted";
+    let waiting = "select from pg_locks where pid = $1 and clock_timestamp() - waitstart > interval '20 ms'";
     wait_until("a worker that waits for the lock", DEADLINE, || client.query_opt(waiting, &[&worker]).unwrap());
     locking.commit().unwrap();
     endpoint.wait_for(&mut client, 22, "success");
     assert_eq!((receiver.count(), cluster.worker_pid("app")), (22, Some(worker)));
 
-    let partitions = "select count(*) from pg_inherits where inhparent = 'webhook_delivery.attempts'::regclass";
-    wait_until("the partitions", DEADLINE, || {
-        (client.query_one(partitions, &[]).unwrap().get::<_, i64>(0) == 5).then_some(())
-    });
     wait_for_status(&mut client, "sending", None);
 }
 
