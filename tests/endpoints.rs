@@ -244,6 +244,22 @@ fn an_endpoint_deleted_and_created_again_in_one_transaction_gets_what_waits_for_
 }
 
 #[test]
+fn an_endpoint_of_another_auction_with_the_id_of_a_deleted_one_gets_nothing_of_what_waits_for_that() {
+    let receiver = Receiver::by_path();
+    let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[]);
+    let client = &mut application.client;
+    let mut transaction = client.transaction().unwrap();
+    riverside.emit(&mut transaction, 3);
+    transaction.execute("delete from webhook_endpoints where id = $1", &[&riverside.id]).unwrap();
+    let thief = "insert into webhook_endpoints (id, auction_id, url, events) values ($1, $2, $3, '{*}')";
+    transaction.execute(thief, &[&riverside.id, &hilltop.auction_id, &receiver.url("/thief")]).unwrap();
+    transaction.commit().unwrap();
+    let ended = riverside.wait_for(client, 3, "failed");
+    assert!(ended.iter().all(|delivery| delivery.error_message.as_deref() == Some("the endpoint was deleted")));
+    assert_eq!(receiver.count(), 0);
+}
+
+#[test]
 fn a_request_under_way_to_an_endpoint_that_is_deleted_is_recorded_and_not_made_again() {
     let receiver = Receiver::start(|_| Reply::status(503).after(Duration::from_millis(300)));
     let (mut application, riverside, _) =

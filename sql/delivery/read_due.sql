@@ -16,6 +16,8 @@ with due as materialized (
 select due.due_at, due.delivery_id, due.auction_id, due.endpoint_id, due.event_id, due.attempts, due.is_test,
     event.event_type, event.occurred_at, event.data::text, endpoint.is_active, endpoint.url, endpoint.secret
 from due
-left join webhook_delivery.endpoint_targets as endpoint on endpoint.id = due.endpoint_id
+-- Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
+left join webhook_delivery.endpoint_targets as endpoint
+    on endpoint.id = due.endpoint_id and endpoint.auction_id = due.auction_id
 left join webhook_delivery.events as event on event.id = due.event_id
 order by due.due_at, due.delivery_id
