@@ -202,10 +202,10 @@ fn two_hundred_hanging_endpoints_of_as_many_auctions_hold_up_nobody_once_each_ha
 
     // The next worker does not have to find out again.
     let worker = cluster.wait_for_worker("postgres", None);
-    client.execute("select pg_terminate_backend($1)", &[&worker]).unwrap();
-    cluster.wait_for_worker("postgres", Some(worker));
     hanging_receiver.clear();
     receiver.clear();
+    client.execute("select pg_terminate_backend($1)", &[&worker]).unwrap();
+    cluster.wait_for_worker("postgres", Some(worker));
     hanging_receiver.wait_for(16, DEADLINE);
     assert_prompt(&mut client, &good, &receiver, 20);
     assert_eq!(hanging_receiver.count(), 16);
