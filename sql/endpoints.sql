@@ -33,9 +33,8 @@ comment on column @extschema@.webhook_endpoints.updated_at is 'When the endpoint
 create table webhook_delivery.endpoint_secrets (
     endpoint_id uuid not null,
     secret text not null,
+    -- No foreign key: pg_restore --jobs may bring the secrets before the endpoints.
     constraint one_secret_per_endpoint primary key (endpoint_id),
-    constraint secret_belongs_to_an_endpoint foreign key (endpoint_id)
-        references @extschema@.webhook_endpoints (id) on delete cascade,
     constraint secret_has_16_to_256_characters check (length(secret) between 16 and 256)
 );
 
@@ -200,6 +199,26 @@ $$;
 
 comment on function webhook_delivery.endpoints_after_statement() is 'Forgets the secrets that a statement proposed and did not write';
 
+create function webhook_delivery.endpoints_after_delete() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if tg_op = 'TRUNCATE' then
+        delete from webhook_delivery.endpoint_secrets;
+        return null;
+    end if;
+    delete from webhook_delivery.endpoint_secrets as stored
+    using gone
+    where stored.endpoint_id = gone.id
+        -- The same statement may have created it again.
+        and not exists (select from @extschema@.webhook_endpoints as endpoint where endpoint.id = gone.id);
+    return null;
+end
+$$;
+
+comment on function webhook_delivery.endpoints_after_delete() is 'Deletes the secrets of deleted endpoints';
+
 -- A dump brings rows that were checked when they were first written, and whose secrets follow in a table of their own. Only
 -- somebody with the rights of the extension's owner restores one: asked of whoever writes, not of whoever logged in.
 create trigger webhook_endpoint_before_insert before insert on @extschema@.webhook_endpoints
@@ -210,6 +229,11 @@ create trigger webhook_endpoint_before_update before update on @extschema@.webho
     for each row execute function webhook_delivery.endpoint_before_write();
 create trigger webhook_endpoint_after_write after insert or update on @extschema@.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_after_write();
+create trigger webhook_endpoints_after_delete after delete on @extschema@.webhook_endpoints
+    referencing old table as gone
+    for each statement execute function webhook_delivery.endpoints_after_delete();
+create trigger webhook_endpoints_after_truncate after truncate on @extschema@.webhook_endpoints
+    for each statement execute function webhook_delivery.endpoints_after_delete();
 create trigger webhook_endpoints_after_statement after insert or update on @extschema@.webhook_endpoints
     for each statement execute function webhook_delivery.endpoints_after_statement();
 

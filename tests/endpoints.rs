@@ -261,7 +261,7 @@ fn an_endpoint_of_another_auction_with_the_id_of_a_deleted_one_gets_nothing_of_w
 
 #[test]
 fn a_request_under_way_to_an_endpoint_that_is_deleted_is_recorded_and_not_made_again() {
-    let receiver = Receiver::start(|_| Reply::status(503).after(Duration::from_millis(300)));
+    let receiver = Receiver::start(|_| Reply::status(503).after(Duration::from_secs(1)));
     let (mut application, riverside, _) =
         two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "10ms, 10ms")]);
     let client = &mut application.client;
@@ -287,4 +287,20 @@ fn a_delivery_without_its_event_ends_as_failed_and_says_so_and_is_never_hidden()
     let ended = riverside.wait_for(client, 1, "failed");
     assert_eq!((ended[0].error_message.as_deref(), ended[0].attempts), (Some("the event was deleted"), 0));
     assert_eq!(receiver.count(), 0);
+}
+
+#[test]
+fn a_secret_goes_with_its_endpoint_deleted_or_truncated_and_stays_with_one_that_is_created_again() {
+    let (_cluster, mut client) = cluster_with(&[]);
+    let endpoint = Endpoint::create(&mut client, "https://example.com");
+    let secrets = "select count(*) from webhook_delivery.endpoint_secrets";
+    let again = "with gone as (delete from webhook_endpoints where id = $1 returning auction_id)
+                 insert into webhook_endpoints (auction_id, url, events) select auction_id, 'https://example.org', '{*}' from gone";
+    assert_eq!(client.execute(again, &[&endpoint.id]).unwrap(), 1);
+    assert_eq!(client.query_one(secrets, &[]).unwrap().get::<_, i64>(0), 1);
+    client.execute("delete from webhook_endpoints", &[]).unwrap();
+    assert_eq!(client.query_one(secrets, &[]).unwrap().get::<_, i64>(0), 0);
+    Endpoint::create(&mut client, "https://example.com");
+    client.execute("truncate webhook_endpoints", &[]).unwrap();
+    assert_eq!(client.query_one(secrets, &[]).unwrap().get::<_, i64>(0), 0);
 }

@@ -208,7 +208,7 @@ fn settings_of_the_database_and_the_role_do_not_reach_the_worker() {
 
 #[test]
 fn an_update_of_the_queue_that_is_not_committed_holds_up_no_other_delivery() {
-    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(300)));
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 5);
@@ -229,12 +229,12 @@ fn an_update_of_the_queue_that_is_not_committed_holds_up_no_other_delivery() {
 
 #[test]
 fn a_delivery_that_the_operator_puts_off_while_its_request_is_under_way_is_made_again_then() {
-    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(300)));
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 1);
     receiver.wait_for(1, DEADLINE);
-    cluster.execute("update webhook_delivery.queue set due_at = now() + interval '2 s'");
+    cluster.execute("update webhook_delivery.queue set due_at = now() + interval '3 s'");
     receiver.wait_for(2, DEADLINE);
     endpoint.wait_for(&mut client, 1, "success");
     wait_until("an empty queue", DEADLINE, || {
@@ -245,7 +245,7 @@ fn a_delivery_that_the_operator_puts_off_while_its_request_is_under_way_is_made_
 
 #[test]
 fn a_locked_queue_is_waited_for_and_nothing_is_sent_twice() {
-    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(300)));
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     let worker = cluster.wait_for_worker("postgres", None);
