@@ -85,9 +85,19 @@ fn each_part_of_a_dump_alone_is_enough_to_keep_the_worker_from_sending() {
         .arg(&dump));
     cluster.execute("create database copy template template0");
     let mut copy = cluster.connect_to("copy");
-    for section in ["--section=pre-data", "--section=data", "--section=post-data"] {
-        run(cluster.client_command("pg_restore").args(["--exit-on-error", section, "--dbname=copy"]).arg(&dump));
-    }
+    let restore = |arguments: &[&str]| {
+        let mut pg_restore = cluster.client_command("pg_restore");
+        run(pg_restore.args(["--exit-on-error", "--dbname=copy"]).args(arguments).arg(&dump));
+    };
+    restore(&["--section=pre-data"]);
+    let contents = cluster.client_command("pg_restore").arg("--list").arg(&dump).output().unwrap().stdout;
+    let contents = String::from_utf8(contents).unwrap();
+    let backwards: Vec<&str> = contents.lines().filter(|entry| entry.contains(" TABLE DATA ")).rev().collect();
+    assert!(backwards.len() > 3, "{contents}");
+    let list = cluster.socket_dir().join("list");
+    std::fs::write(&list, backwards.join("\n")).unwrap();
+    restore(&["--use-list", list.to_str().unwrap()]);
+    restore(&["--section=post-data"]);
     wait_for_state(&mut copy, "paused: a copy");
     // An endpoint that is created now does not make it a home.
     let new = Endpoint::create(&mut copy, &receiver.url("/new"));
