@@ -64,14 +64,15 @@ impl Share {
     /// Quick with thousands of lanes too: an auction or a lane that may not start has a request under way, so there are no
     /// more of these than threads.
     pub fn may_start(&self, idle_threads: usize) -> bool {
-        self.turns.iter().any(|auction_id| self.next_of(auction_id, idle_threads).is_some())
+        // Without a thread nobody may: asked of thousands of lanes for each request that starts, that would be the work.
+        idle_threads > 0 && self.turns.iter().any(|auction_id| self.next_of(auction_id, idle_threads).is_some())
     }
 
-    /// The place, among the auction's turns, of its next lane that may start a request.
+    /// The place, among the auction's turns, of its next lane that may start a request; a thread is idle.
     fn next_of(&self, auction_id: &Uuid, idle_threads: usize) -> Option<usize> {
         let auction = self.auctions.get(auction_id)?;
         let room = 2 * idle_threads.saturating_sub(self.for_newcomers);
-        let may_start = |in_flight, room| idle_threads > 0 && (in_flight == 0 || in_flight < room);
+        let may_start = |in_flight, room| in_flight == 0 || in_flight < room;
         if !may_start(auction.in_flight, room) {
             return None;
         }
@@ -84,6 +85,9 @@ impl Share {
 
     /// The next job that may start, for one of so many idle threads.
     pub fn take(&mut self, idle_threads: usize) -> Option<Job> {
+        if idle_threads == 0 {
+            return None;
+        }
         let (turn, place) = (0..)
             .zip(&self.turns)
             .find_map(|(turn, auction_id)| self.next_of(auction_id, idle_threads).map(|place| (turn, place)))?;
