@@ -13,49 +13,67 @@ $$;
 
 create table @extschema@.webhook_event_types (
     event_type text not null,
+    family text generated always as (split_part(event_type, '.', 1)) stored,
     description text not null,
+    schema json not null default 'true',
     example json not null,
     is_builtin boolean not null default false,
     constraint event_types_are_unique primary key (event_type),
     constraint event_type_is_family_dot_what_happened check (event_type ~ '^[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,62}$'),
-    constraint description_is_at_most_1000_characters check (length(description) <= 1000)
+    constraint description_is_at_most_1000_characters check (length(description) <= 1000),
+    constraint schema_is_an_object_or_a_boolean check (json_typeof(schema) in ('object', 'boolean'))
 );
 
 comment on table @extschema@.webhook_event_types is
-    'The events that an endpoint can subscribe to. Add a row to make an event of your own known; webhook_delivery.emit() then accepts it.';
+    'The events that an endpoint can subscribe to. webhook_delivery.register_event_type() makes one of your own known.';
 comment on column @extschema@.webhook_event_types.event_type is 'Family and what happened, in lower case: submission.created';
+comment on column @extschema@.webhook_event_types.family is 'What comes before the dot: an endpoint subscribes to all of the family with submission.*';
 comment on column @extschema@.webhook_event_types.description is 'When the event happens, in a sentence for customers';
+comment on column @extschema@.webhook_event_types.schema is 'JSON Schema (2020-12) of the "data" of the event''s body';
 comment on column @extschema@.webhook_event_types.example is 'Example of the "data" of the event''s body; test_webhook() sends it';
 comment on column @extschema@.webhook_event_types.is_builtin is 'Came with the extension; rows of your own have false and are carried by pg_dump';
 
-insert into @extschema@.webhook_event_types (event_type, description, example, is_builtin) values
-    ('submission.created', 'A team member submits a lot count', '{
-  "id": "7b2f8a14-52cb-4f0e-9d2a-1f5be0a3c601",
-  "location_id": "c1a7d3f2-0e64-4a35-8b6e-5f0f7a1d2b03",
-  "location_name": "North Lot",
-  "user_id": "5d9e1c8b-6f3a-4c27-a1b0-9e8d7c6b5a04",
-  "submitted_by": "Dana Reyes",
-  "submitted_at": "2026-01-15T14:30:00Z",
-  "entries": [
-    {"type_id": "e0b4c2a6-3d18-4f59-8c71-2a6b9d0e4f05", "type_name": "Sedan", "car_count": 42, "image_url": null},
-    {"type_id": "f1c5d3b7-4e29-4a6a-9d82-3b7c0e1f5a06", "type_name": "Truck", "car_count": 17, "image_url": null}
-  ],
-  "total_car_count": 59,
-  "image_url": null
-}', true),
-    ('submission.updated', 'A submitted lot count is edited; entries added, changed or removed count as an edit', '{
-  "id": "7b2f8a14-52cb-4f0e-9d2a-1f5be0a3c601",
-  "location_id": "c1a7d3f2-0e64-4a35-8b6e-5f0f7a1d2b03",
-  "location_name": "North Lot",
-  "user_id": "5d9e1c8b-6f3a-4c27-a1b0-9e8d7c6b5a04",
-  "submitted_by": "Dana Reyes",
-  "submitted_at": "2026-01-15T14:30:00Z",
-  "entries": [
-    {"type_id": "e0b4c2a6-3d18-4f59-8c71-2a6b9d0e4f05", "type_name": "Sedan", "car_count": 44, "image_url": null},
-    {"type_id": "f1c5d3b7-4e29-4a6a-9d82-3b7c0e1f5a06", "type_name": "Truck", "car_count": 17, "image_url": null}
-  ],
-  "total_car_count": 61,
-  "image_url": null
-}', true);
+create function webhook_delivery.schema_of(shape json, nullable boolean default false) returns json
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    word text;
+    format text;
+begin
+    case json_typeof(shape)
+        when 'object' then
+            return json_build_object(
+                'type', case when nullable then '["object", "null"]'::json else '"object"' end,
+                'properties', coalesce((
+                    select json_object_agg(rtrim(field.key, '?'), webhook_delivery.schema_of(field.value, field.key like '%?'))
+                    from json_each(shape) as field), '{}'),
+                'required', coalesce((select json_agg(rtrim(field.key, '?')) from json_each(shape) as field), '[]'));
+        when 'array' then
+            return json_build_object(
+                'type', case when nullable then '["array", "null"]'::json else '"array"' end,
+                'items', webhook_delivery.schema_of(shape -> 0));
+        when 'string' then
+            word := shape #>> '{}';
+            format := case word when 'uuid' then 'uuid' when 'time' then 'date-time' when 'email' then 'email' when 'uri' then 'uri' end;
+            if format is not null then
+                word := 'string';
+            elsif word not in ('string', 'integer', 'number', 'boolean') then
+                raise exception using errcode = 'invalid_parameter_value', message = format('unknown type in a shape: %s', word),
+                    hint = 'Types are string, integer, number, boolean, uuid, time, email and uri.';
+            end if;
+            if format is null then
+                return json_build_object('type', case when nullable then json_build_array(word, 'null') else to_json(word) end);
+            end if;
+            return json_build_object('type', case when nullable then json_build_array(word, 'null') else to_json(word) end, 'format', format);
+        else
+            raise exception using errcode = 'invalid_parameter_value', message = format('%s is no shape', shape),
+                hint = 'A shape is an object of shapes, an array with one, or the name of a type.';
+    end case;
+end
+$$;
+
+comment on function webhook_delivery.schema_of(json, boolean) is
+    'The JSON Schema of data that looks like this: {"id": "uuid", "notes?": "string", "entries": [{"count": "integer"}]}. All fields are required; one whose name ends in ? may be null';
 
 select pg_catalog.pg_extension_config_dump('@extschema@.webhook_event_types', 'where not is_builtin');

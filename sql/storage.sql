@@ -5,8 +5,8 @@ create table webhook_delivery.events (
     auction_id uuid not null,
     event_type text not null,
     occurred_at timestamptz not null,
-    data json not null,
-    constraint data_is_at_most_256_kb check (octet_length(data::text) <= 262144)
+    row_id uuid,
+    data json not null
 ) partition by range (id);
 
 comment on table webhook_delivery.events is
@@ -15,6 +15,7 @@ comment on column webhook_delivery.events.id is 'Time-ordered identifier';
 comment on column webhook_delivery.events.auction_id is 'The auction in which it happened';
 comment on column webhook_delivery.events.event_type is 'What happened: submission.created';
 comment on column webhook_delivery.events.occurred_at is 'When; "timestamp" in the body';
+comment on column webhook_delivery.events.row_id is 'The row that it is about; null where there is none. Events of one row are sent one after the other';
 comment on column webhook_delivery.events.data is '"data" in the body, byte for byte: json, because jsonb would reorder its keys';
 
 -- The key is on each partition and not on the parent: pg_dump, which dumps the partitions but not an extension's parent,
@@ -97,7 +98,9 @@ create table webhook_delivery.capture_errors (
     id bigint generated always as identity,
     occurred_at timestamptz not null default pg_catalog.clock_timestamp(),
     event_type text not null,
+    schema_name name,
     row_ids uuid[] not null,
+    previous_rows json[],
     error_code text not null,
     error_message text not null,
     detail text,
@@ -112,6 +115,8 @@ comment on column webhook_delivery.capture_errors.id is 'Counts up; what capture
 comment on column webhook_delivery.capture_errors.occurred_at is 'When it happened; "timestamp" in the body when the event is captured again';
 comment on column webhook_delivery.capture_errors.event_type is 'The event that was not sent';
 comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was; empty where the trigger could not read them';
+comment on column webhook_delivery.capture_errors.schema_name is 'The schema of the table whose rows they are';
+comment on column webhook_delivery.capture_errors.previous_rows is 'The rows as they were before the transaction, where the event tells of that';
 comment on column webhook_delivery.capture_errors.error_code is 'SQLSTATE';
 comment on column webhook_delivery.capture_errors.error_message is 'Message of the error. Where a transaction has very many different ones, further rows join the last';
 comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use crate::server::planned::Planned;
-use crate::server::rights::{OurSettings, Rights, public_relation};
+use crate::server::rights::{OurSettings, Rights, relation};
 
 const MEMBERS: &CStr = c"auction_members";
 
@@ -34,7 +34,7 @@ fn is_auction_admin(auction_id: pgrx::Uuid) -> SpiResult<bool> {
         return Ok(false);
     }
     let _settings = OurSettings::begin();
-    let Some(_rights) = Rights::of_owner_of(MEMBERS) else { return Ok(false) };
+    let Some(_rights) = Rights::of_owner_of(c"public", MEMBERS) else { return Ok(false) };
     Spi::connect(|client| {
         STATEMENT.with_borrow_mut(|statement| {
             let sql = include_str!("../sql/is_auction_admin.sql");
@@ -46,7 +46,7 @@ fn is_auction_admin(auction_id: pgrx::Uuid) -> SpiResult<bool> {
 }
 
 fn has_members() -> bool {
-    public_relation(MEMBERS).is_some_and(|table| {
+    relation(c"public", MEMBERS).is_some_and(|table| {
         [c"auction_id", c"user_id", c"role"].iter().all(|column| {
             // SAFETY: a look-up by a NUL-terminated name, inside a transaction; 0 where there is no such column.
             unsafe { pg_sys::get_attnum(table, column.as_ptr()) > 0 }

@@ -71,7 +71,19 @@ extension_sql_file!("../sql/event_types.sql", name = "event_types", requires = [
 extension_sql_file!("../sql/endpoints.sql", name = "endpoints", requires = ["event_types"]);
 extension_sql_file!("../sql/storage.sql", name = "storage", requires = ["endpoints", system_identifier, database_oid]);
 extension_sql_file!("../sql/capture/fan_out.sql", name = "fan_out", requires = ["storage"]);
-extension_sql_file!("../sql/capture/install_triggers.sql", name = "install_triggers", requires = ["fan_out"]);
+extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["fan_out"]);
+// A family of events each.
+extension_sql_file!("../sql/capture/submission.sql", name = "submission", requires = ["contract"]);
+extension_sql_file!("../sql/capture/inspection.sql", name = "inspection", requires = ["submission"]);
+extension_sql_file!("../sql/capture/problem.sql", name = "problem", requires = ["inspection"]);
+extension_sql_file!("../sql/capture/message.sql", name = "message", requires = ["problem"]);
+extension_sql_file!("../sql/capture/channel.sql", name = "channel", requires = ["message"]);
+extension_sql_file!("../sql/capture/member.sql", name = "member", requires = ["channel"]);
+extension_sql_file!(
+    "../sql/capture/install_triggers.sql",
+    name = "install_triggers",
+    requires = ["member", note_change]
+);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["install_triggers"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);

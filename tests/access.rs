@@ -140,7 +140,7 @@ fn granted_all_the_history_cannot_be_rewritten_nor_the_catalogue() {
         "delete from webhook_deliveries",
         "delete from webhook_event_types",
         "update webhook_event_types set example = '{}'",
-        "insert into webhook_event_types values ('mine.made', 'Mine', '{}', false)",
+        "insert into webhook_event_types (event_type, description, example) values ('mine.made', 'Mine', '{}')",
     ] {
         let _ = dana.execute(statement, &[]);
         assert_eq!(history(&mut scene), before, "{statement}");
@@ -157,7 +157,7 @@ fn granted_all_nobody_empties_the_tables_for_every_auction() {
     {
         let _ = dana.batch_execute(statement);
         assert_hilltop_untouched(&mut scene);
-        assert_eq!(scene.application.count("select count(*) from webhook_event_types"), 2, "{statement}");
+        assert_eq!(scene.application.count("select count(*) from webhook_event_types"), 17, "{statement}");
     }
 }
 

@@ -223,27 +223,6 @@ fn one_row_that_cannot_be_built_costs_the_others_nothing() {
 }
 
 #[test]
-fn an_event_of_more_than_256_kilobytes_costs_only_itself() {
-    let (mut application, receiver, _) = riverside(&[]);
-    let image_of = |length: usize| Some("x".repeat(length));
-    let mut transaction = application.client.transaction().unwrap();
-    let mut small = [(), ()].map(|()| Submission::of_riverside().insert(&mut transaction));
-    let nearly = Submission { image_url: image_of(260_000), ..Submission::of_riverside() }.insert(&mut transaction);
-    let large = Submission { image_url: image_of(262_144), ..Submission::of_riverside() }.insert(&mut transaction);
-    transaction.commit().unwrap();
-    let errors = capture_errors(&mut application);
-    let [error] = errors.as_slice() else { panic!("one error, not {errors:?}") };
-    assert_eq!(error.row_ids, [large]);
-    assert_eq!(error.code, "23514");
-    assert!(error.message.contains("data_is_at_most_256_kb"), "{error:?}");
-    small.sort();
-    let mut expected = vec![small[0], small[1], nearly];
-    expected.sort();
-    assert_eq!(arrived(&mut application, &receiver), expected);
-    assert_eq!(application.count("select count(*) from public.submissions"), 4);
-}
-
-#[test]
 fn on_capture_error_set_to_error_ends_the_transaction() {
     let (mut application, receiver, _) = riverside(&[("webhook_delivery.on_capture_error", "error")]);
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();

@@ -126,7 +126,8 @@ fn assert_supabase_roles_reach_what_they_should(cluster: &Cluster, client: &mut 
     for table in ["webhook_endpoints", "webhook_event_types"] {
         assert_eq!(refusal(&mut authenticated, &format!("truncate {table} cascade"), &[]).code().code(), "42501");
     }
-    let catalogue = "insert into webhook_event_types values ('mine.made', 'Mine', '{}', false)";
+    let catalogue =
+        "insert into webhook_event_types (event_type, description, example) values ('mine.made', 'Mine', '{}')";
     assert_eq!(refusal(&mut authenticated, catalogue, &[]).code().code(), "42501");
 }
 

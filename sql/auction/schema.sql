@@ -13,10 +13,25 @@ create table public.auctions (
 );
 
 create table public.auction_members (
+    id uuid primary key default gen_random_uuid(),
     auction_id uuid not null references public.auctions (id) on delete cascade,
     user_id uuid not null references public.users (id) on delete cascade,
     role text not null default 'member' check (role in ('owner', 'admin', 'member')),
-    primary key (auction_id, user_id)
+    invited_by uuid references public.users (id) on delete set null,
+    joined_at timestamptz not null default now(),
+    unique (auction_id, user_id)
+);
+
+create table public.auction_invitations (
+    id uuid primary key default gen_random_uuid(),
+    auction_id uuid not null references public.auctions (id) on delete cascade,
+    email text not null,
+    -- Of somebody who has an account.
+    user_id uuid references public.users (id) on delete cascade,
+    role text not null default 'member' check (role in ('owner', 'admin', 'member')),
+    invited_by uuid references public.users (id) on delete set null,
+    invited_at timestamptz not null default now(),
+    unique (auction_id, email)
 );
 
 create table public.locations (
@@ -52,3 +67,76 @@ create table public.submission_entries (
 );
 
 create index submission_entries_by_submission on public.submission_entries (submission_id);
+
+create table public.inspections (
+    id uuid primary key default gen_random_uuid(),
+    auction_id uuid not null references public.auctions (id) on delete cascade,
+    location_id uuid references public.locations (id) on delete set null,
+    user_id uuid references public.users (id) on delete set null,
+    vin_number text,
+    barcode text,
+    submitted_at timestamptz not null default now()
+);
+
+create table public.inspection_defects (
+    id uuid primary key default gen_random_uuid(),
+    inspection_id uuid not null references public.inspections (id) on delete cascade,
+    category text not null,
+    notes text,
+    position integer not null default 0
+);
+
+create index inspection_defects_by_inspection on public.inspection_defects (inspection_id);
+
+-- Rock reports.
+create table public.problems (
+    id uuid primary key default gen_random_uuid(),
+    auction_id uuid not null references public.auctions (id) on delete cascade,
+    issue_name text not null,
+    area text,
+    location_id uuid references public.locations (id) on delete set null,
+    status text not null default 'open' check (status in ('open', 'in_progress', 'closed')),
+    prepared_by uuid references public.users (id) on delete set null,
+    assigned_to uuid references public.users (id) on delete set null,
+    updated_at timestamptz not null default now()
+);
+
+create table public.problem_actions (
+    id uuid primary key default gen_random_uuid(),
+    problem_id uuid not null references public.problems (id) on delete cascade,
+    description text not null,
+    completed_at timestamptz,
+    completed_by uuid references public.users (id) on delete set null
+);
+
+create index problem_actions_by_problem on public.problem_actions (problem_id);
+
+create table public.channels (
+    id uuid primary key default gen_random_uuid(),
+    auction_id uuid not null references public.auctions (id) on delete cascade,
+    name text not null,
+    description text,
+    is_private boolean not null default false,
+    created_by uuid references public.users (id) on delete set null,
+    created_at timestamptz not null default now(),
+    archived_at timestamptz
+);
+
+create table public.messages (
+    id uuid primary key default gen_random_uuid(),
+    -- The channel's; the application's own policies need it here.
+    auction_id uuid not null references public.auctions (id) on delete cascade,
+    channel_id uuid not null references public.channels (id) on delete cascade,
+    user_id uuid references public.users (id) on delete set null,
+    content text not null,
+    message_type text not null default 'text',
+    parent_message_id uuid references public.messages (id) on delete set null,
+    -- Users.
+    mentions uuid[] not null default '{}',
+    created_at timestamptz not null default now(),
+    edited_at timestamptz,
+    deleted_at timestamptz
+);
+
+create index messages_by_channel on public.messages (channel_id, created_at);
+create index messages_by_parent on public.messages (parent_message_id);

@@ -9,7 +9,7 @@ comment on function webhook_delivery.event_patterns(text) is
     'The entries of webhook_endpoints.events that an event of this type matches';
 
 create function webhook_delivery.fan_out(
-    event_type text, occurred_at timestamptz, auction_ids uuid[], payloads json[], out events_written bigint, out an_event_id uuid
+    event_type text, occurred_at timestamptz, auction_ids uuid[], row_ids uuid[], payloads json[], out events_written bigint, out an_event_id uuid
 )
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -19,15 +19,15 @@ declare
     patterns constant text[] := webhook_delivery.event_patterns(event_type);
 begin
     with event as materialized (
-        select webhook_delivery.uuid_v7() as id, payload.auction_id, payload.data,
+        select webhook_delivery.uuid_v7() as id, payload.auction_id, payload.row_id, payload.data,
             array(
                 select wanted.endpoint_id from webhook_delivery.subscriptions as wanted
                 where wanted.auction_id = payload.auction_id and wanted.events && patterns
             ) as endpoint_ids
-        from unnest(auction_ids, payloads) as payload(auction_id, data)
+        from unnest(auction_ids, row_ids, payloads) as payload(auction_id, row_id, data)
     ), stored as (
-        insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
-        select event.id, event.auction_id, fan_out.event_type, fan_out.occurred_at, event.data
+        insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, row_id, data)
+        select event.id, event.auction_id, fan_out.event_type, fan_out.occurred_at, event.row_id, event.data
         from event
         where event.endpoint_ids <> '{}'
         returning id
@@ -44,7 +44,7 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.fan_out(text, timestamptz, uuid[], json[]) is
+comment on function webhook_delivery.fan_out(text, timestamptz, uuid[], uuid[], json[]) is
     'Writes the events that at least one active endpoint wants, and a queue row for each of those endpoints; gives back how many events were written, and the id of one of them';
 
 create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
@@ -64,7 +64,7 @@ begin
             hint = format('Add it to %s first. Known event types: %s.', '@extschema@.webhook_event_types'::regclass,
                 (select string_agg(known.event_type, ', ' order by known.event_type) from @extschema@.webhook_event_types as known));
     end if;
-    return (select an_event_id from webhook_delivery.fan_out(event, clock_timestamp(), array[auction_id], array[data]));
+    return (select an_event_id from webhook_delivery.fan_out(event, clock_timestamp(), array[auction_id], null, array[data]));
 end
 $$;
 

@@ -1,37 +1,5 @@
 -- Which tables of the application are watched, and are the triggers on them?
 
-create function webhook_delivery.watched_changes(
-    out table_name name, out operation text, out event_type text, out key_column name, out auction_column name,
-    out unless_event text, out read_as_owner_of name, out needed_columns text[]
-) returns setof record
-    language sql immutable
-    set search_path = pg_catalog, pg_temp
-    as $$
-    with needed(number, table_name, read_as_owner_of, columns) as (values
-        (1, 'submissions'::name, 'submissions'::name,
-            '{id uuid,auction_id uuid,location_id uuid,user_id uuid,submitted_at timestamptz,image_url text}'::text[]),
-        (2, 'submission_entries', 'submissions',
-            '{id uuid,submission_id uuid,type_id uuid,car_count numeric,image_url text,position numeric}'),
-        (3, 'locations', 'submissions', '{id uuid,name text}'),
-        (4, 'users', 'submissions', '{id uuid,full_name text}'),
-        (5, 'count_types', 'submissions', '{id uuid,name text}')
-    ), change(number, table_name, operation, event_type, key_column, auction_column, unless_event) as (values
-        (1, 'submissions'::name, 'insert', 'submission.created', 'id'::name, 'auction_id'::name, null),
-        (2, 'submissions', 'update', 'submission.updated', 'id', 'auction_id', 'submission.created'),
-        (3, 'submission_entries', 'insert', 'submission.updated', 'submission_id', null, 'submission.created'),
-        (4, 'submission_entries', 'update', 'submission.updated', 'submission_id', null, 'submission.created'),
-        (5, 'submission_entries', 'delete', 'submission.updated', 'submission_id', null, 'submission.created')
-    )
-    select needed.table_name, change.operation, change.event_type, change.key_column, change.auction_column,
-        change.unless_event, needed.read_as_owner_of, needed.columns
-    from needed
-    left join change on change.table_name = needed.table_name
-    order by needed.number, change.number
-    $$;
-
-comment on function webhook_delivery.watched_changes() is
-    'The contract with the application: each change that makes an event, the key and the auction of the row that the event is about, the event that makes it needless in the same transaction, the table whose owner reads the data, and the columns read with their types. Tables without an operation are only read';
-
 create function webhook_delivery.unsuitable_columns(target regclass, needed_columns text[]) returns text
     language sql stable
     set search_path = pg_catalog, pg_temp
@@ -85,56 +53,106 @@ comment on function webhook_delivery.reading_obstacle(regclass, regclass) is
     'What keeps the owner of the second table from reading all rows of the first, in words; null where nothing does';
 
 create function webhook_delivery.install_triggers(
+    schema text default 'public',
     out table_name name, out trigger_name name, out event_type text, out result text, out detail text
 ) returns setof record
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
 declare
+    needed record;
     change record;
     target regclass;
-    reader_of regclass;
     unsuitable text;
     obstacle text;
 begin
-    for change in select * from webhook_delivery.watched_changes() loop
-        table_name := change.table_name;
-        event_type := change.event_type;
-        trigger_name := 'webhook_delivery_' || change.operation;
+    if to_regnamespace(quote_ident(schema)) is null then
+        raise exception using errcode = 'invalid_schema_name', message = format('schema %I does not exist', schema),
+            hint = 'Name the schema of the application''s tables; without an argument it is public.';
+    end if;
+    for needed in
+        select *, exists (
+            select from webhook_delivery.payloads as payload
+            join webhook_delivery.watched_changes as watched on watched.event_type = payload.event_type
+            where payload.source_table = needed_table.source_table and watched.table_name = needed_table.table_name) as is_watched
+        from webhook_delivery.needed_tables as needed_table
+        order by source_table, needed_table.table_name <> source_table, needed_table.table_name
+    loop
+        table_name := needed.table_name;
+        trigger_name := null;
+        event_type := null;
         detail := null;
-        target := to_regclass(format('public.%I', change.table_name));
-        reader_of := to_regclass(format('public.%I', change.read_as_owner_of));
-        unsuitable := webhook_delivery.unsuitable_columns(target, change.needed_columns);
-        obstacle := webhook_delivery.reading_obstacle(target, reader_of);
+        target := to_regclass(format('%I.%I', schema, needed.table_name));
+        unsuitable := webhook_delivery.unsuitable_columns(target, needed.columns);
+        obstacle := webhook_delivery.reading_obstacle(target, to_regclass(format('%I.%I', schema, needed.source_table)));
         if target is null then
             result := 'missing';
-            detail := format('There is no table public.%I.', change.table_name);
+            detail := format('There is no table %I.%I.', schema, needed.table_name);
         elsif unsuitable <> '' then
             result := 'unsuitable';
-            detail := format('public.%I: %s.', change.table_name, unsuitable);
+            detail := format('%I.%I: %s.', schema, needed.table_name, unsuitable);
         elsif obstacle is not null then
             result := 'unreadable';
-            detail := format('public.%I: %s.', change.table_name, obstacle);
-        elsif change.operation is null then
+            detail := format('%I.%I: %s.', schema, needed.table_name, obstacle);
+        elsif not needed.is_watched then
             result := 'found';
-            detail := 'Read for payloads, not watched.';
-        elsif exists (select from pg_trigger where tgrelid = target and tgname = install_triggers.trigger_name) then
-            result := 'already installed';
-        else
-            execute format(
-                'create trigger %I after %s on %s for each row %s execute function webhook_delivery.note_change(%L, %L, %L, %L)',
-                trigger_name, change.operation, target,
-                -- Compares the stored bytes: "is distinct from" needs an equality, which json, point and xml do not have.
-                case change.operation when 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
-                change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.unless_event, ''));
-            -- Without this, DROP EXTENSION would be refused for as long as the application's tables carry our triggers.
-            execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
-            result := 'installed';
+            detail := format('Read for events of %I.%I, not watched.', schema, needed.source_table);
         end if;
+        if result is not null then
+            return next;
+            result := null;
+            continue;
+        end if;
+        for change in
+            select watched.* from webhook_delivery.watched_changes as watched
+            join webhook_delivery.payloads as payload on payload.event_type = watched.event_type
+            where watched.table_name = needed.table_name and payload.source_table = needed.source_table
+            order by watched.event_type, array_position('{insert,update,delete}', watched.operation)
+        loop
+            event_type := change.event_type;
+            trigger_name := format('webhook_delivery_%s_%s', replace(change.event_type, '.', '_'), change.operation);
+            if exists (select from pg_trigger where tgrelid = target and tgname = install_triggers.trigger_name) then
+                result := 'already installed';
+            else
+                execute format(
+                    'create trigger %I after %s on %s for each row %s execute function webhook_delivery.note_change(%L, %L, %L, %L, %L, %L)',
+                    trigger_name, change.operation, target,
+                    -- Compares the stored bytes: "is distinct from" needs an equality, which json, point and xml do not have.
+                    case when change.condition is not null then format('when (%s)', change.condition)
+                        when change.operation = 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
+                    change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.about_column, ''),
+                    coalesce(change.unless_event, ''), case when change.keeps_previous then 'previous' else '' end);
+                -- Without this, DROP EXTENSION would be refused for as long as the application's tables carry our triggers.
+                execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
+                result := 'installed';
+            end if;
+            return next;
+            result := null;
+        end loop;
+    end loop;
+end
+$$;
+
+comment on function webhook_delivery.install_triggers(text) is
+    'Attaches the capture triggers to those tables of the application that exist in the schema, and reports for each change what it did, and for each table what is missing, unsuitable or unreadable. Run again it changes nothing';
+
+create function webhook_delivery.remove_triggers(out table_name regclass, out trigger_name name) returns setof record
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    for table_name, trigger_name in
+        select attached.tgrelid::regclass, attached.tgname
+        from pg_trigger as attached
+        where attached.tgfoid = 'webhook_delivery.note_change'::regproc and attached.tgparentid = 0
+            and attached.tgname like 'webhook\_delivery\_%'
+        order by attached.tgrelid::regclass::text, attached.tgname
+    loop
+        execute format('drop trigger %I on %s', trigger_name, table_name);
         return next;
     end loop;
 end
 $$;
 
-comment on function webhook_delivery.install_triggers() is
-    'Attaches the capture triggers to those tables of the application that exist in public, and reports for each change what it did, or what is missing, unsuitable or unreadable. Run again it changes nothing';
+comment on function webhook_delivery.remove_triggers() is
+    'Takes off all triggers that install_triggers() has attached, in every schema, and says which';

@@ -4,7 +4,7 @@
 -- waits for their endpoint. A subselect is hashed: compared with an array, thousands of endpoints to leave out would take
 -- seconds.
 -- $1 due_at and $2 delivery_id of the last row read, $3 now, $4 endpoints to leave out, $5 the only endpoint or null,
--- $6 at most so many rows
+-- $6 at most so many rows, $7 bytes of data beyond which it is left in the table
 with due as materialized (
     select due_at, delivery_id, auction_id, endpoint_id, event_id, attempts, is_test
     from webhook_delivery.queue
@@ -14,7 +14,9 @@ with due as materialized (
     limit $6
 )
 select due.due_at, due.delivery_id, due.auction_id, due.endpoint_id, due.event_id, due.attempts, due.is_test,
-    event.event_type, event.occurred_at, event.data::text, endpoint.is_active, endpoint.url, endpoint.secret
+    event.event_type, event.occurred_at,
+    case when octet_length(event.data::text) <= $7 then event.data::text end, octet_length(event.data::text),
+    endpoint.is_active, endpoint.url, endpoint.secret
 from due
 -- Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
 left join webhook_delivery.endpoint_targets as endpoint

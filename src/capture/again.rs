@@ -19,14 +19,17 @@ use pgrx::datum::TimestampWithTimeZone;
 use uuid::Uuid;
 
 use super::build::Capture;
-use super::changes::Row;
+use super::changes::{Event, Row};
+use super::image::Previous;
 use crate::server::rights::{OurSettings, Rights};
 
 /// A row of `capture_errors`.
 struct Owed {
     occurred_at: TimestampWithTimeZone,
-    event_type: String,
-    rows: Vec<Row>,
+    event: Event,
+    keys: Vec<Uuid>,
+    /// The rows as they were before; empty, or as many as keys.
+    previous: Vec<Option<Previous>>,
 }
 
 fn capture_again(error_id: i64) -> i64 {
@@ -42,7 +45,7 @@ fn capture_again(error_id: i64) -> i64 {
         }
         Err(problem) => pgrx::error!("webhook_delivery.capture_errors cannot be read: {problem}"),
     };
-    if owed.rows.is_empty() {
+    if owed.keys.is_empty() {
         ereport!(
             ERROR,
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -51,7 +54,9 @@ fn capture_again(error_id: i64) -> i64 {
         );
     }
     let mut capture = Capture::new(owed.occurred_at);
-    capture.build(&owed.event_type, owed.rows.into_iter());
+    let previous = owed.previous.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+    let rows = owed.keys.iter().zip(previous).map(|(key, previous)| Row { key: *key, auction_id: None, previous });
+    capture.build(&owed.event, rows);
     capture.finish()
 }
 
@@ -62,10 +67,13 @@ fn take(error_id: i64) -> pgrx::spi::SpiResult<Option<Owed>> {
         let taken = client.update(include_str!("../../sql/capture/take_error.sql"), Some(1), &[error_id.into()])?;
         let Some(row) = taken.into_iter().next() else { return Ok(None) };
         let keys: Vec<pgrx::Uuid> = row.get(3)?.unwrap_or_default();
+        let previous: Vec<Option<String>> = row.get(4)?.unwrap_or_default();
+        let schema = row.get::<pg_sys::Oid>(5)?.unwrap_or(pg_sys::InvalidOid);
         Ok(row.get(1)?.zip(row.get(2)?).map(|(occurred_at, event_type)| Owed {
             occurred_at,
-            event_type,
-            rows: keys.iter().map(|key| Row { key: Uuid::from_bytes(*key.as_bytes()), auction_id: None }).collect(),
+            event: Event { event_type, schema },
+            keys: keys.iter().map(|key| Uuid::from_bytes(*key.as_bytes())).collect(),
+            previous: previous.into_iter().map(|row| row.map(Previous::Text)).collect(),
         }))
     })
 }

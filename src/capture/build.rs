@@ -12,9 +12,10 @@ use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
-use super::changes::Row;
-use super::failures::Failures;
-use super::family::{FAMILIES, place_of};
+use super::changes::{Event, Row};
+use super::failures::{Failures, Lost};
+use super::image::json_array;
+use super::payload::payload_of;
 use crate::server::attempt::{Failure, attempt};
 use crate::server::planned::Planned;
 use crate::server::rights::{OurSettings, Rights};
@@ -65,20 +66,20 @@ impl Capture {
     }
 
     /// Writes the events of these rows that somebody wants.
-    pub fn build(&mut self, event_type: &str, mut rows: impl Iterator<Item = Row>) {
+    pub fn build<'a>(&mut self, event: &Event, mut rows: impl Iterator<Item = Row<'a>>) {
         loop {
             let portion: Vec<Row> = rows.by_ref().take(self.portion).collect();
             if portion.is_empty() {
                 break;
             }
-            self.build_portion(event_type, &portion);
+            self.build_portion(event, &portion);
         }
     }
 
     /// What was to be told of these rows cannot be: it is kept, or ends the transaction where that is what is wanted.
-    pub fn fail(&mut self, event_type: &str, keys: impl Iterator<Item = Uuid>, failure: Failure) {
+    pub fn fail(&mut self, event: &Event, rows: &[Row<'_>], failure: Failure) {
         match self.on_error {
-            OnCaptureError::Warn => self.failures.add(event_type, keys, failure),
+            OnCaptureError::Warn => self.failures.add(event, Lost::all(event, rows), failure),
             OnCaptureError::Error => failure.raise(),
         }
     }
@@ -89,8 +90,8 @@ impl Capture {
         self.written
     }
 
-    fn build_portion(&mut self, event_type: &str, rows: &[Row]) {
-        match self.send(event_type, rows) {
+    fn build_portion(&mut self, event: &Event, rows: &[Row<'_>]) {
+        match self.send(event, rows) {
             Ok(sent) => {
                 self.written += sent.written;
                 let fitting = (rows.len() * PORTION_BYTES).checked_div(sent.bytes).unwrap_or(LARGEST_PORTION);
@@ -99,17 +100,17 @@ impl Capture {
             Err(_) if rows.len() > 1 && self.halvings > 0 => {
                 self.halvings -= 1;
                 let (first, second) = rows.split_at(rows.len() / 2);
-                self.build_portion(event_type, first);
-                self.build_portion(event_type, second);
+                self.build_portion(event, first);
+                self.build_portion(event, second);
             }
-            Err(failure) => self.fail(event_type, rows.iter().map(|row| row.key), failure),
+            Err(failure) => self.fail(event, rows, failure),
         }
     }
 
-    fn send(&self, event_type: &str, rows: &[Row]) -> Result<Sent, Failure> {
+    fn send(&self, event: &Event, rows: &[Row<'_>]) -> Result<Sent, Failure> {
         let work = || {
             let sent = Spi::connect_mut(|client| {
-                STATEMENTS.with_borrow_mut(|statements| send(client, statements, event_type, &self.occurred_at, rows))
+                STATEMENTS.with_borrow_mut(|statements| send(client, statements, event, &self.occurred_at, rows))
             });
             sent.unwrap_or_else(|problem| pgrx::error!("webhook events could not be built: {problem}"))
         };
@@ -128,44 +129,49 @@ thread_local! {
 #[derive(Default)]
 struct Statements {
     wanted: Planned,
-    payloads: [Planned; FAMILIES.len()],
     fan_out: Planned,
 }
 
 fn send(
     client: &mut SpiClient<'_>,
     statements: &mut Statements,
-    event_type: &str,
+    event: &Event,
     occurred_at: &TimestampWithTimeZone,
-    rows: &[Row],
+    rows: &[Row<'_>],
 ) -> SpiResult<Sent> {
-    let keys = wanted(client, statements, event_type, rows)?;
-    if keys.is_empty() {
+    let rows = wanted(client, statements, event, rows)?;
+    if rows.is_empty() {
         return Ok(Sent::default());
     }
     let _settings = OurSettings::begin();
-    let Some(payloads) = Payloads::read(client, statements, event_type, keys)? else {
+    let Some(payloads) = Payloads::read(client, event, occurred_at, &rows)? else {
         return Ok(Sent::default());
     };
     let _rights = rights_of_extension_owner();
     let fan_out = statements.fan_out.for_writing(
         client,
         include_str!("../../sql/capture/fan_out_rows.sql"),
-        &[TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID, JSONARRAYOID],
+        &[TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDARRAYOID, JSONARRAYOID],
     )?;
     let bytes = payloads.bytes();
-    let arguments = [event_type.into(), (*occurred_at).into(), payloads.auction_ids, payloads.data];
+    let arguments = [
+        event.event_type.as_str().into(),
+        (*occurred_at).into(),
+        payloads.auction_ids,
+        payloads.row_ids,
+        payloads.data,
+    ];
     let written = client.update(fan_out, Some(1), &arguments)?.first().get_one()?.unwrap_or(0);
     Ok(Sent { written, bytes })
 }
 
-/// Keys of the rows whose auction has an endpoint that wants the event, and of those whose auction is not known yet.
-fn wanted(
+/// The rows whose auction has an endpoint that wants the event, and those whose auction is not known yet.
+fn wanted<'a>(
     client: &SpiClient<'_>,
     statements: &mut Statements,
-    event_type: &str,
-    rows: &[Row],
-) -> SpiResult<Vec<pgrx::Uuid>> {
+    event: &Event,
+    rows: &[Row<'a>],
+) -> SpiResult<Vec<Row<'a>>> {
     let auction_ids: HashSet<Uuid> = rows.iter().filter_map(|row| row.auction_id).collect();
     let mut wanted = HashSet::new();
     if !auction_ids.is_empty() {
@@ -173,58 +179,63 @@ fn wanted(
         let sql = include_str!("../../sql/capture/wanted.sql");
         let statement = statements.wanted.for_reading(client, sql, &[UUIDARRAYOID, TEXTOID])?;
         let auction_ids: Vec<pgrx::Uuid> = auction_ids.iter().map(to_datum).collect();
-        for row in client.select(statement, None, &[auction_ids.into(), event_type.into()])? {
+        for row in client.select(statement, None, &[auction_ids.into(), event.event_type.as_str().into()])? {
             wanted.extend(row.get::<pgrx::Uuid>(1)?.map(|id| Uuid::from_bytes(*id.as_bytes())));
         }
     }
     let is_wanted = |row: &&Row| row.auction_id.is_none_or(|id| wanted.contains(&id));
-    Ok(rows.iter().filter(is_wanted).map(|row| to_datum(&row.key)).collect())
+    Ok(rows.iter().filter(is_wanted).copied().collect())
 }
 
-/// The data of some rows, as the server's own arrays: they go from one statement into the next as they are.
+/// The data of some events, as the server's own arrays: they go from one statement into the next as they are.
 struct Payloads<'a> {
+    row_ids: DatumWithOid<'a>,
     auction_ids: DatumWithOid<'a>,
     data: DatumWithOid<'a>,
 }
 
 impl<'a> Payloads<'a> {
-    /// With the rights of the owner of the rows' table; `None` where none of the rows is there any more.
+    /// With the rights of the owner of the rows' table; `None` where there is nothing to tell of any of the rows.
     fn read(
         client: &SpiClient<'a>,
-        statements: &mut Statements,
-        event_type: &str,
-        keys: Vec<pgrx::Uuid>,
+        event: &Event,
+        occurred_at: &TimestampWithTimeZone,
+        rows: &[Row<'_>],
     ) -> SpiResult<Option<Self>> {
-        let Some(place) = place_of(event_type) else {
+        let payload = {
+            let _rights = rights_of_extension_owner();
+            payload_of(client, &event.event_type, event.schema)?
+        };
+        let Some(payload) = payload else {
             ereport!(
                 ERROR,
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("{event_type} is no event that a trigger can send"),
-                "Attach triggers with webhook_delivery.install_triggers(), and send events of your own with webhook_delivery.emit()."
+                format!("how the data of {} is read is not known", event.event_type),
+                "Give it a function with webhook_delivery.set_payload_function(), or attach webhook_delivery.row_event() instead."
             );
         };
-        let family = &FAMILIES[place];
-        let Some(_rights) = Rights::of_owner_of(family.table) else {
-            ereport!(
-                ERROR,
-                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-                format!("relation public.{} does not exist", family.table.to_string_lossy()),
-                "Its rows are what the event is about."
-            );
-        };
-        let statement = statements.payloads[place].for_reading(client, family.payloads, &[UUIDARRAYOID])?;
-        let row = client.select(statement, Some(1), &[keys.into()])?.first();
-        let (auction_ids, data) = (row.get_datum_by_ordinal(1)?, row.get_datum_by_ordinal(2)?);
-        Ok(auction_ids.zip(data).map(|(auction_ids, data)| {
-            // SAFETY: the statement casts to uuid and json, whatever the columns are, so these are a uuid[] and a json[]. They
-            // live until the connection to SPI ends.
-            unsafe {
+        let _rights = payload.rights();
+        let keys: Vec<pgrx::Uuid> = rows.iter().map(|row| to_datum(&row.key)).collect();
+        let previous = json_array(rows.iter().map(|row| row.previous));
+        // SAFETY: a json[] that lives as long as the connection to SPI.
+        let previous = unsafe { DatumWithOid::new(previous, pg_sys::JSONARRAYOID) };
+        let arguments = [keys.into(), previous, event.event_type.as_str().into(), (*occurred_at).into()];
+        payload.with_statement(client, |statement| {
+            let row = client.select(statement, Some(1), &arguments)?.first();
+            let column = |number| row.get_datum_by_ordinal(number);
+            let Some(((row_ids, auction_ids), data)) = column(1)?.zip(column(2)?).zip(column(3)?) else {
+                return Ok(None);
+            };
+            // SAFETY: the statement casts to uuid and json, whatever the columns are, so these are two uuid[] and a json[].
+            // They live until the connection to SPI ends.
+            Ok(Some(unsafe {
                 Self {
+                    row_ids: DatumWithOid::new(row_ids, pg_sys::UUIDARRAYOID),
                     auction_ids: DatumWithOid::new(auction_ids, pg_sys::UUIDARRAYOID),
                     data: DatumWithOid::new(data, pg_sys::JSONARRAYOID),
                 }
-            }
-        }))
+            }))
+        })
     }
 
     fn bytes(&self) -> usize {

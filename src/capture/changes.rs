@@ -1,11 +1,15 @@
 //! Which rows has this transaction changed, and what is to be told of each?
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{CStr, CString};
 
 use indexmap::map::Entry;
 use indexmap::{IndexMap, IndexSet};
+use pgrx::pg_sys;
 use uuid::Uuid;
+
+use super::image::Previous;
 
 /// What is told of a row: a place among the names of events that the session has met. A number, because a million rows
 /// would carry a million copies of the name.
@@ -15,7 +19,16 @@ pub struct Subject(u16);
 struct Name {
     /// As the trigger's argument has it, so that comparing costs no conversion.
     event_type: CString,
+    /// The schema of the changed table.
+    schema: pg_sys::Oid,
     unless: Option<Subject>,
+}
+
+/// What a subject stands for.
+pub struct Event {
+    pub event_type: String,
+    /// The schema of the tables in which its rows change; they are read there.
+    pub schema: pg_sys::Oid,
 }
 
 thread_local! {
@@ -26,25 +39,29 @@ thread_local! {
 impl Subject {
     /// The event of this type, which is needless for a row that has the event `unless` in the same transaction: who
     /// creates, does not also update. Empty: never.
-    pub fn of(event_type: &CStr, unless: &CStr) -> Self {
+    pub fn of(event_type: &CStr, unless: &CStr, schema: pg_sys::Oid) -> Self {
         NAMES.with_borrow_mut(|names| {
-            let unless = (!unless.is_empty()).then(|| Self::known_or_new(names, unless));
-            let subject = Self::known_or_new(names, event_type);
+            let unless = (!unless.is_empty()).then(|| Self::known_or_new(names, unless, schema));
+            let subject = Self::known_or_new(names, event_type, schema);
             names[usize::from(subject.0)].unless = unless;
             subject
         })
     }
 
-    fn known_or_new(names: &mut Vec<Name>, event_type: &CStr) -> Self {
-        let place = names.iter().position(|known| known.event_type.as_c_str() == event_type).unwrap_or_else(|| {
-            names.push(Name { event_type: event_type.to_owned(), unless: None });
+    fn known_or_new(names: &mut Vec<Name>, event_type: &CStr, schema: pg_sys::Oid) -> Self {
+        let is_known = |known: &Name| known.schema == schema && known.event_type.as_c_str() == event_type;
+        let place = names.iter().position(is_known).unwrap_or_else(|| {
+            names.push(Name { event_type: event_type.to_owned(), schema, unless: None });
             names.len() - 1
         });
         Self(u16::try_from(place).expect("there are fewer triggers than 65,536"))
     }
 
-    pub fn event_type(self) -> String {
-        NAMES.with_borrow(|names| names[usize::from(self.0)].event_type.to_string_lossy().into_owned())
+    pub fn event(self) -> Event {
+        NAMES.with_borrow(|names| {
+            let name = &names[usize::from(self.0)];
+            Event { event_type: name.event_type.to_string_lossy().into_owned(), schema: name.schema }
+        })
     }
 
     fn unless(self) -> Option<Self> {
@@ -61,6 +78,10 @@ struct Note {
     subtransaction: u32,
     /// The place, among the auctions met, of the one that the row was last seen in.
     auction: u32,
+    /// The row that the event is about, where it is not the one that changed: the inspection of a defect.
+    about: Option<Uuid>,
+    /// The row as it was when it was first noted. A box, because few events need it.
+    previous: Option<Box<Previous>>,
 }
 
 /// A row that was seen in another auction than before.
@@ -78,7 +99,7 @@ pub struct Unreadable {
     subtransaction: u32,
 }
 
-/// What a transaction owes. A key and three numbers a row, so that a million rows of one statement fit into any session.
+/// What a transaction owes. Two keys and three numbers a row at most, as a rule, so that a million rows of one statement fit into any session.
 #[derive(Default)]
 pub struct Changes {
     /// In the order in which the rows were first seen: what a subtransaction noted are the last ones when it is rolled back.
@@ -90,10 +111,19 @@ pub struct Changes {
 
 /// A row of which an event is to tell.
 #[derive(Clone, Copy)]
-pub struct Row {
+pub struct Row<'a> {
     pub key: Uuid,
     /// The auction in which it was last seen; `None` where the changed table does not say. It is in this one at the commit.
     pub auction_id: Option<Uuid>,
+    /// As it was before the transaction, where the event needs that.
+    pub previous: Option<&'a Previous>,
+}
+
+/// What a trigger saw of a row.
+pub struct Change {
+    pub key: Uuid,
+    pub auction_id: Option<Uuid>,
+    pub about: Option<Uuid>,
 }
 
 impl Changes {
@@ -101,15 +131,26 @@ impl Changes {
         self.notes.is_empty() && self.unreadable.is_empty()
     }
 
-    pub fn note(&mut self, subject: Subject, row: Row, subtransaction: u32) {
-        let auction = match row.auction_id {
+    /// `previous` is asked for only where the row was not noted before.
+    pub fn note(
+        &mut self,
+        subject: Subject,
+        change: Change,
+        subtransaction: u32,
+        previous: impl FnOnce() -> Option<Previous>,
+    ) {
+        let auction = match change.auction_id {
             Some(id) => self.auctions.insert_full(id).0 as u32,
             None => UNKNOWN,
         };
         // The event that is told instead moves to the row's auction like the row.
-        let told = subject.unless().filter(|other| self.notes.contains_key(&(*other, row.key)));
-        match self.notes.entry((told.unwrap_or(subject), row.key)) {
-            Entry::Vacant(place) => _ = place.insert(Note { subtransaction, auction }),
+        let told = subject.unless().map(|other| (other, change.about.unwrap_or(change.key)));
+        let told = told.filter(|other| self.notes.contains_key(other));
+        match self.notes.entry(told.unwrap_or((subject, change.key))) {
+            Entry::Vacant(place) => {
+                let previous = previous().map(Box::new);
+                place.insert(Note { subtransaction, auction, about: change.about, previous });
+            }
             Entry::Occupied(mut known) if auction != UNKNOWN && known.get().auction != auction => {
                 self.moves.push(Move { note: known.index(), from: known.get().auction, subtransaction });
                 known.get_mut().auction = auction;
@@ -143,22 +184,37 @@ impl Changes {
         std::mem::take(&mut self.unreadable)
     }
 
-    /// What is to be told, in the order in which the first row of each was noted.
-    pub fn subjects(&self) -> Vec<Subject> {
-        self.notes.keys().map(|(subject, _)| *subject).collect::<IndexSet<_>>().into_iter().collect()
+    /// What is to be told, in the order in which it happened to each row: event by event as far as that allows, so that
+    /// many rows are built at once.
+    pub fn in_order(&self) -> Vec<(Subject, Vec<usize>)> {
+        // Of each row what it was last noted for, and how many times it has been noted for something else by then.
+        let mut last_seen: HashMap<Uuid, (Subject, u32)> = HashMap::new();
+        let mut groups: BTreeMap<u32, IndexMap<Subject, Vec<usize>>> = BTreeMap::new();
+        let has_one_subject = self.notes.keys().map(|(subject, _)| subject).collect::<HashSet<_>>().len() == 1;
+        for (place, ((subject, key), note)) in self.notes.iter().enumerate() {
+            let row = note.about.unwrap_or(*key);
+            if subject.unless().is_some_and(|other| self.notes.contains_key(&(other, row))) {
+                continue;
+            }
+            let mut turn = 0;
+            if !has_one_subject {
+                let (last, last_turn) = last_seen.entry(row).or_insert((*subject, 0));
+                if *last != *subject {
+                    (*last, *last_turn) = (*subject, *last_turn + 1);
+                }
+                turn = *last_turn;
+            }
+            groups.entry(turn).or_default().entry(*subject).or_default().push(place);
+        }
+        groups.into_values().flatten().collect()
     }
 
-    /// The rows of which this is to be told, in the order in which they were noted.
-    pub fn rows(&self, subject: Subject) -> impl Iterator<Item = Row> {
-        let unless = subject.unless();
-        self.notes
-            .iter()
-            .filter(move |((of, key), _)| {
-                *of == subject && !unless.is_some_and(|other| self.notes.contains_key(&(other, *key)))
-            })
-            .map(|((_, key), note)| Row {
-                key: *key,
-                auction_id: self.auctions.get_index(note.auction as usize).copied(),
-            })
+    /// The rows at these places.
+    pub fn rows(&self, places: &[usize]) -> impl Iterator<Item = Row<'_>> {
+        places.iter().filter_map(|place| self.notes.get_index(*place)).map(|((_, key), note)| Row {
+            key: *key,
+            auction_id: self.auctions.get_index(note.auction as usize).copied(),
+            previous: note.previous.as_deref(),
+        })
     }
 }

@@ -6,6 +6,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
+use super::changes::{Event, Row};
+use super::image::Previous;
+use super::payload::payload_of;
 use crate::server::attempt::{Failure, attempt};
 use crate::server::rights::{OurSettings, Rights};
 
@@ -22,43 +25,75 @@ pub struct Failures(IndexMap<Cause, Failed>);
 #[derive(PartialEq, Eq, Hash)]
 struct Cause {
     event_type: String,
+    /// Of the tables.
+    schema: pg_sys::Oid,
     code: String,
     message: String,
 }
 
 struct Failed {
     failure: Failure,
-    keys: Vec<Uuid>,
+    rows: Vec<Lost>,
+}
+
+/// A row that is not told of: what it takes to do so later.
+pub struct Lost {
+    key: Uuid,
+    /// JSON of the row as it was before.
+    previous: Option<String>,
+}
+
+impl Lost {
+    /// With the rights of the table's owner, and within an attempt: the application's code makes JSON of what was before.
+    pub fn all(event: &Event, rows: &[Row<'_>]) -> Vec<Self> {
+        let previous = |text: &mut dyn FnMut(&Previous) -> Option<String>| {
+            rows.iter().map(|row| Self { key: row.key, previous: row.previous.and_then(&mut *text) }).collect()
+        };
+        if rows.iter().all(|row| row.previous.is_none()) {
+            return previous(&mut |_| None);
+        }
+        let with_text = attempt(|| {
+            let _settings = OurSettings::begin();
+            let payload = Spi::connect(|client| {
+                let _rights = Rights::of_extension_owner();
+                payload_of(client, &event.event_type, event.schema)
+            });
+            let _rights = payload.ok().flatten().map(|payload| payload.rights());
+            // Without these rights it would run as whoever commits.
+            previous(&mut |row| _rights.as_ref().map(|_| row.to_text()))
+        });
+        with_text.unwrap_or_else(|_| previous(&mut |_| None))
+    }
 }
 
 impl Failures {
-    /// `keys`: the rows that the event was to tell of; none where they are not known.
-    pub fn add(&mut self, event_type: &str, keys: impl Iterator<Item = Uuid>, failure: Failure) {
-        let cause =
-            Cause { event_type: event_type.to_owned(), code: failure.code.clone(), message: failure.message.clone() };
+    /// `rows`: those that the event was to tell of; none where they are not known.
+    pub fn add(&mut self, event: &Event, rows: Vec<Lost>, failure: Failure) {
+        let (event_type, schema) = (event.event_type.clone(), event.schema);
+        let cause = Cause { event_type, schema, code: failure.code.clone(), message: failure.message.clone() };
         let is_full = self.0.len() >= CAUSES_AT_MOST;
-        let same_event = |known: &Cause| known.event_type == event_type;
+        let same_event = |known: &Cause| known.event_type == event.event_type && known.schema == event.schema;
         let place = match self.0.get_index_of(&cause) {
             Some(place) => place,
             // Of another event its rows would be captured again as something that they are not.
             None if is_full && let Some(place) = self.0.keys().rposition(same_event) => place,
-            None => self.0.insert_full(cause, Failed { failure, keys: Vec::new() }).0,
+            None => self.0.insert_full(cause, Failed { failure, rows: Vec::new() }).0,
         };
         if let Some((_, failed)) = self.0.get_index_mut(place) {
-            failed.keys.extend(keys);
+            failed.rows.extend(rows);
         }
     }
 
     /// Writes them to `capture_errors` and warns the user, once. Neither can fail: an error here is a second warning.
     pub fn report(self, occurred_at: TimestampWithTimeZone) {
         let Some((cause, failed)) = self.0.first() else { return };
-        let rows: usize = self.0.values().map(|failed| failed.keys.len().max(1)).sum();
+        let rows: usize = self.0.values().map(|failed| failed.rows.len().max(1)).sum();
         let message = if rows == 1 {
             format!("webhook event {} was not sent: {}", cause.event_type, cause.message)
         } else {
             format!("{rows} webhook events were not sent; {} was not sent: {}", cause.event_type, cause.message)
         };
-        let named: Vec<String> = failed.keys.iter().take(NAMED_AT_MOST).map(Uuid::to_string).collect();
+        let named: Vec<String> = failed.rows.iter().take(NAMED_AT_MOST).map(|row| row.key.to_string()).collect();
         let others =
             if rows > named.len().max(1) { format!(" and {} more", rows - named.len()) } else { String::new() };
         let mut warning = ErrorReport::new(failed.failure.known_code(), message, pgrx::function_name!());
@@ -83,12 +118,19 @@ impl Failures {
         let _settings = OurSettings::begin();
         let Some(_rights) = Rights::of_extension_owner() else { return };
         let written = Spi::connect_mut(|client| {
-            for (cause, Failed { failure, keys }) in &self.0 {
-                let keys: Vec<pgrx::Uuid> = keys.iter().map(|key| pgrx::Uuid::from_bytes(*key.as_bytes())).collect();
+            for (cause, Failed { failure, rows }) in &self.0 {
+                let keys: Vec<pgrx::Uuid> =
+                    rows.iter().map(|row| pgrx::Uuid::from_bytes(*row.key.as_bytes())).collect();
+                let previous: Option<Vec<Option<&str>>> = rows
+                    .iter()
+                    .any(|row| row.previous.is_some())
+                    .then(|| rows.iter().map(|row| row.previous.as_deref()).collect());
                 let arguments = [
                     occurred_at.into(),
                     cause.event_type.as_str().into(),
+                    cause.schema.into(),
                     keys.into(),
+                    previous.into(),
                     cause.code.as_str().into(),
                     cause.message.as_str().into(),
                     failure.detail.as_deref().into(),

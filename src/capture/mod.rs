@@ -3,8 +3,9 @@
 //! | step | file |
 //! |---|---|
 //! | a trigger notes the key of the changed row | `trigger.rs` |
+//! | what the row said that is gone or changed is kept | `image.rs` |
 //! | what a transaction has noted, and a savepoint takes back | `changes.rs` |
-//! | before the commit the data of all noted rows is read, and fanned out to the endpoints | `build.rs`, `family.rs` |
+//! | before the commit the data of all noted rows is read, and fanned out to the endpoints | `build.rs`, `payload.rs` |
 //! | what fails is kept, and can be captured again | `failures.rs`, `again.rs` |
 //!
 //! Built right before the commit, after every deferred trigger of the user has run, events show the rows as they are
@@ -27,7 +28,8 @@ mod again;
 mod build;
 mod changes;
 mod failures;
-mod family;
+mod image;
+mod payload;
 mod trigger;
 
 thread_local! {
@@ -42,6 +44,7 @@ pub fn init() {
         pg_sys::RegisterXactCallback(Some(at_end_of_transaction), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_end_of_subtransaction), std::ptr::null_mut());
     }
+    payload::init();
 }
 
 #[pg_guard]
@@ -90,10 +93,10 @@ fn tell(mut changes: Changes) {
                 hint: Some("select * from webhook_delivery.install_triggers() says what the tables lack.".to_owned()),
                 context: None,
             };
-            capture.fail(&unreadable.subject.event_type(), std::iter::empty(), failure);
+            capture.fail(&unreadable.subject.event(), &[], failure);
         }
-        for subject in changes.subjects() {
-            capture.build(&subject.event_type(), changes.rows(subject));
+        for (subject, places) in changes.in_order() {
+            capture.build(&subject.event(), changes.rows(&places));
         }
         capture.finish();
     });

@@ -5,14 +5,18 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 
 use super::CHANGES;
-use super::changes::{Row, Subject};
+use super::changes::{Change, Subject};
+use super::image::{Image, Previous};
 
-/// The arguments that `install_triggers()` gives to each trigger.
+/// The arguments of a trigger; the last ones may be left out.
 struct Arguments<'a> {
     event_type: &'a CStr,
     key_column: &'a CStr,
     auction_column: &'a CStr,
+    about_column: &'a CStr,
     unless_event: &'a CStr,
+    /// `previous` where the row is to be kept as it was before.
+    keeps: &'a CStr,
 }
 
 /// A row as the trigger sees it.
@@ -46,9 +50,10 @@ impl Seen {
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// Notes that the row's event is to be built when the transaction is complete. Arguments: event type; key column of
-    /// the row that the event is about; column of its auction (or '', where another table has it); the event that makes
-    /// this one needless for the same row in the same transaction (or ''). Attached by `install_triggers()`.
+    /// Notes that the row's event is to be built when the transaction is complete. Arguments, of which the last may be left
+    /// out or empty: event type; key column; column of the auction (empty: the payload says it); column of the row that the
+    /// event is about, where it is another one; the event about the same row that makes this one needless in the same
+    /// transaction; `previous`, where the payload needs the row as it was. Attached by `install_triggers()`.
     #[pg_trigger]
     fn note_change<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -60,40 +65,70 @@ mod webhook_delivery {
 
 fn note_change(trigger: &PgTrigger) {
     let (data, definition) = (trigger.trigger_data(), trigger.trigger());
-    if definition.tgnargs != 4 {
-        pgrx::warning!("note_change() takes four arguments: attach it with webhook_delivery.install_triggers()");
+    let given = usize::from(definition.tgnargs.unsigned_abs());
+    if !(2..=6).contains(&given) {
+        pgrx::warning!("note_change() takes an event type, a key column and up to four more arguments");
         return;
     }
-    // SAFETY: the server keeps all of these while the trigger runs; its four arguments are NUL-terminated texts.
-    let (arguments, columns, subtransaction) = unsafe {
-        let argument = |place| CStr::from_ptr(*definition.tgargs.add(place));
+    // SAFETY: the server keeps all of these while the trigger runs; its arguments are NUL-terminated texts.
+    let (arguments, columns, schema, subtransaction) = unsafe {
+        let argument = |place| if place < given { CStr::from_ptr(*definition.tgargs.add(place)) } else { c"" };
         let arguments = Arguments {
             event_type: argument(0),
             key_column: argument(1),
             auction_column: argument(2),
-            unless_event: argument(3),
+            about_column: argument(3),
+            unless_event: argument(4),
+            keeps: argument(5),
         };
-        (arguments, (*data.tg_relation).rd_att, pg_sys::GetCurrentSubTransactionId())
+        let relation = &*data.tg_relation;
+        (arguments, relation.rd_att, (*relation.rd_rel).relnamespace, pg_sys::GetCurrentSubTransactionId())
     };
+    let before = match data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+        pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_DELETE if arguments.keeps == c"previous" => {
+            data.tg_trigtuple
+        }
+        _ => std::ptr::null_mut(),
+    };
+    let noting = Noting { arguments, columns, before, schema, subtransaction };
     // An entry that moves from one submission to another edits both. Of a row itself the new version is the last word.
     for tuple in [data.tg_trigtuple, data.tg_newtuple] {
         if !tuple.is_null() {
-            note_row(&arguments, &Seen { tuple, columns }, subtransaction);
+            noting.note(&Seen { tuple, columns });
         }
     }
 }
 
-fn note_row(arguments: &Arguments, seen: &Seen, subtransaction: u32) {
-    let subject = Subject::of(arguments.event_type, arguments.unless_event);
-    CHANGES.with_borrow_mut(|changes| match seen.uuid(arguments.key_column) {
-        Ok(Some(key)) => {
-            let has_auction = !arguments.auction_column.is_empty();
-            // Where it cannot be read here, the payload will tell it.
-            let auction_id = if has_auction { seen.uuid(arguments.auction_column).ok().flatten() } else { None };
-            changes.note(subject, Row { key, auction_id }, subtransaction);
-        }
-        // A row that belongs to none: an entry without a submission.
-        Ok(None) => {}
-        Err(problem) => changes.note_unreadable(subject, problem, subtransaction),
-    });
+/// One firing of a trigger.
+struct Noting<'a> {
+    arguments: Arguments<'a>,
+    columns: pg_sys::TupleDesc,
+    /// The row before the change, where it is to be kept; or null.
+    before: pg_sys::HeapTuple,
+    schema: pg_sys::Oid,
+    subtransaction: u32,
+}
+
+impl Noting<'_> {
+    fn note(&self, seen: &Seen) {
+        let Arguments { event_type, key_column, auction_column, about_column, unless_event, .. } = self.arguments;
+        let subject = Subject::of(event_type, unless_event, self.schema);
+        let about = if about_column.is_empty() { Ok(None) } else { seen.uuid(about_column) };
+        CHANGES.with_borrow_mut(|changes| match seen.uuid(key_column).and_then(|key| Ok(key.zip(Some(about?)))) {
+            Ok(Some((key, about))) => {
+                let has_auction = !auction_column.is_empty();
+                // Where it cannot be read here, the payload will tell it.
+                let auction_id = if has_auction { seen.uuid(auction_column).ok().flatten() } else { None };
+                changes.note(subject, Change { key, auction_id, about }, self.subtransaction, || self.previous());
+            }
+            // A row that belongs to none: an entry without a submission.
+            Ok(None) => {}
+            Err(problem) => changes.note_unreadable(subject, problem, self.subtransaction),
+        });
+    }
+
+    fn previous(&self) -> Option<Previous> {
+        // SAFETY: a tuple of the trigger's, with the columns of its relation.
+        (!self.before.is_null()).then(|| Previous::Image(unsafe { Image::of(self.before, self.columns) }))
+    }
 }

@@ -12,7 +12,7 @@ use pgrx::spi::SpiResult;
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Job, Waiting};
 
-use super::queue::{DueRow, Position, Statements, Task};
+use super::queue::{Bounds, DueRow, Position, Statements, Task};
 use super::record::Outcome;
 use super::room;
 
@@ -71,7 +71,7 @@ pub struct Reading<'a> {
     /// Postgres microseconds.
     pub now: i64,
     /// Of the requests that follow.
-    pub timeout: Duration,
+    pub bounds: Bounds,
 }
 
 impl Intake {
@@ -152,13 +152,13 @@ impl Intake {
     }
 
     /// Reads on over all endpoints but those that are behind.
-    fn read_on(&mut self, Reading { statements, now, timeout }: &Reading<'_>, found: &mut Found) -> SpiResult<()> {
+    fn read_on(&mut self, Reading { statements, now, bounds }: &Reading<'_>, found: &mut Found) -> SpiResult<()> {
         let limit = self.batch.min(room::left(&found.waiting));
         if limit == 0 {
             return Ok(());
         }
         let leave_out = self.behind.keys().chain(&self.disabled).copied().collect();
-        let rows = statements.read_due(self.position, *now, leave_out, None, limit, *timeout)?;
+        let rows = statements.read_due(self.position, *now, leave_out, None, limit, *bounds)?;
         self.adapt_batch(&rows);
         let more = rows.len() == limit;
         for row in rows {
@@ -182,7 +182,7 @@ impl Intake {
     }
 
     /// Reads on for endpoints that are behind and have sent half of what they may have waiting, each in its turn.
-    fn catch_up(&mut self, Reading { statements, now, timeout }: &Reading<'_>, found: &mut Found) -> SpiResult<()> {
+    fn catch_up(&mut self, Reading { statements, now, bounds }: &Reading<'_>, found: &mut Found) -> SpiResult<()> {
         let after_the_last = (Excluded(self.last_served), Unbounded);
         let in_turn = self.behind.range(after_the_last).chain(self.behind.range(..=self.last_served));
         let ready: Vec<(Uuid, Behind)> = in_turn
@@ -198,7 +198,7 @@ impl Intake {
                 // Others of its auction have taken the room in this very turn.
                 continue;
             }
-            let rows = statements.read_due(position, *now, Vec::new(), Some(endpoint_id), limit, *timeout)?;
+            let rows = statements.read_due(position, *now, Vec::new(), Some(endpoint_id), limit, *bounds)?;
             self.adapt_batch(&rows);
             if rows.len() < limit {
                 self.behind.remove(&endpoint_id);

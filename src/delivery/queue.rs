@@ -85,6 +85,7 @@ impl Statements {
                             UUIDARRAYOID.into(),
                             UUIDOID.into(),
                             INT4OID.into(),
+                            INT4OID.into(),
                         ],
                     )?
                     .keep(),
@@ -145,7 +146,7 @@ impl Statements {
         leave_out: Vec<Uuid>,
         only: Option<Uuid>,
         limit: usize,
-        timeout: Duration,
+        bounds: Bounds,
     ) -> SpiResult<Vec<DueRow>> {
         let leave_out: Vec<pgrx::Uuid> = leave_out.iter().map(id_datum).collect();
         Spi::connect(|client| {
@@ -156,9 +157,10 @@ impl Statements {
                 leave_out.into(),
                 only.as_ref().map(id_datum).into(),
                 i32::try_from(limit).unwrap_or(i32::MAX).into(),
+                bounds.payload.into(),
             ];
             let rows = client.select(&self.read_due, None, &arguments)?;
-            rows.map(|row| due_row(&row, timeout)).collect()
+            rows.map(|row| due_row(&row, bounds)).collect()
         })
     }
 
@@ -229,6 +231,15 @@ impl Statements {
     }
 }
 
+/// What a request may take.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// For all of it, name look-up and response included.
+    pub timeout: Duration,
+    /// Bytes of data; an event with more is not even read.
+    pub payload: i32,
+}
+
 /// What the database says of itself: may anything be sent from here? The words of `webhook_delivery.standing`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
@@ -241,7 +252,7 @@ pub enum Standing {
     Unused,
 }
 
-fn due_row(row: &SpiHeapTupleData<'_>, timeout: Duration) -> SpiResult<DueRow> {
+fn due_row(row: &SpiHeapTupleData<'_>, bounds: Bounds) -> SpiResult<DueRow> {
     let key = DeliveryKey {
         due_at: required(row.get::<TimestampWithTimeZone>(1)?).into(),
         delivery_id: id(required(row.get(2)?)),
@@ -254,15 +265,21 @@ fn due_row(row: &SpiHeapTupleData<'_>, timeout: Duration) -> SpiResult<DueRow> {
     let position = Position { due_at: key.due_at, delivery_id: key.delivery_id };
     let (auction_id, endpoint_id) = (key.auction_id, key.endpoint_id);
     let event = (row.get::<String>(8)?, row.get::<TimestampWithTimeZone>(9)?, row.get::<String>(10)?);
-    let endpoint = (row.get::<bool>(11)?, row.get::<String>(12)?, row.get::<String>(13)?);
+    let bytes = row.get::<i32>(11)?.unwrap_or(0);
+    let endpoint = (row.get::<bool>(12)?, row.get::<String>(13)?, row.get::<String>(14)?);
     let task = match (event, endpoint) {
         ((event_type, ..), (None, ..)) => {
             Task::End(Outcome::without_request(key, event_type, "the endpoint was deleted"))
         }
+        ((Some(event_type), Some(_), None), _) => {
+            let reason =
+                format!("the payload has {bytes} bytes, and webhook_delivery.max_payload allows {}", bounds.payload);
+            Task::End(Outcome::without_request(key, Some(event_type), &reason))
+        }
         ((Some(event_type), Some(occurred_at), Some(data)), (Some(is_active), Some(url), Some(secret))) => {
             if is_active || key.is_test {
                 let occurred_at = system_time(occurred_at.into());
-                Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout })
+                Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout: bounds.timeout })
             } else {
                 Task::Wait
             }

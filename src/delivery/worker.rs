@@ -15,7 +15,7 @@ use webhook_sender::Pool;
 
 use super::equipment::Equipment;
 use super::intake::{Intake, Reading};
-use super::queue::{Standing, postgres_micros};
+use super::queue::{Bounds, Standing, postgres_micros};
 use super::record::{GATHER, Ledger};
 use super::step::{Step, Steps, attempt};
 use super::telling::Telling;
@@ -225,7 +225,8 @@ impl Worker {
         }
         self.intake.start_over_if_time(settings::poll_interval());
         let now = postgres_micros(SystemTime::now());
-        let reading = Reading { statements, now, timeout: settings::request_timeout() };
+        let bounds = Bounds { timeout: settings::request_timeout(), payload: settings::max_payload() };
+        let reading = Reading { statements, now, bounds };
         let began = Instant::now();
         loop {
             let found = self.intake.find(&reading, pool.waiting())?;

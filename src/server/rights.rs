@@ -23,12 +23,12 @@ impl Rights {
         Some(Self::take(extension_owner()?, 0))
     }
 
-    /// Those of the owner of `public.<table>`, for reading the application's tables; `None` where there is no such table.
+    /// Those of the owner of a table, for reading the application's tables; `None` where there is no such table.
     ///
     /// Views, casts and functions that the application's tables bring along run with no more rights than their owner has,
     /// and, as in the refresh of a materialized view, can neither leave something behind in the session nor write.
-    pub fn of_owner_of(table: &CStr) -> Option<Self> {
-        let relation = public_relation(table)?;
+    pub fn of_owner_of(schema: &CStr, table: &CStr) -> Option<Self> {
+        let relation = relation(schema, table)?;
         let owner = attribute(pg_sys::SysCacheIdentifier::RELOID, relation, pg_sys::Anum_pg_class_relowner)?;
         let mut rights = Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION);
         rights.level = Some(SettingsLevel::begin());
@@ -138,11 +138,11 @@ pub fn extension_exists() -> bool {
     extension_owner().is_some()
 }
 
-/// The relation of the application with this name; `None` where there is none.
-pub fn public_relation(name: &CStr) -> Option<pg_sys::Oid> {
+/// The relation with this name; `None` where there is none.
+pub fn relation(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: look-ups by NUL-terminated names, inside a transaction.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"public".as_ptr(), true);
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
         let relation = pg_sys::get_relname_relid(name.as_ptr(), schema);
         (relation != pg_sys::InvalidOid).then_some(relation)
     }

@@ -24,6 +24,7 @@ static POOL_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64);
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static RETRY_SCHEDULE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"1m, 5m, 30m, 2h, 12h"));
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
 static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureError>::new(OnCaptureError::Warn);
 static ACCESS_CHECK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -84,6 +85,16 @@ pub fn define() {
         60_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.max_payload",
+        c"Largest data of an event that is sent.",
+        c"A delivery of more ends as failed, with that reason; nothing is sent cut.",
+        &MAX_PAYLOAD,
+        1,
+        65_536,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
     );
     GucRegistry::define_enum_guc(
         c"webhook_delivery.on_capture_error",
@@ -168,6 +179,11 @@ pub fn retry_schedule() -> RetrySchedule {
 
 pub fn poll_interval() -> Duration {
     Duration::from_millis(POLL_INTERVAL.get().unsigned_abs().into())
+}
+
+/// Bytes.
+pub fn max_payload() -> i32 {
+    MAX_PAYLOAD.get() * 1024
 }
 
 pub fn on_capture_error() -> OnCaptureError {

@@ -1,0 +1,111 @@
+//! What did a row say that is gone, or says something else by now?
+//!
+//! A trigger keeps the bytes of the row and no more: making JSON of it runs the output functions of the application's types,
+//! which must neither fail in the user's statement nor run with anybody's rights but the table owner's.
+
+use pgrx::prelude::*;
+
+/// The bytes of a row. They stay readable until the transaction ends: what is stored outside of the row, and was deleted by
+/// this very transaction, cannot be vacuumed before.
+pub struct Image {
+    /// A composite value, aligned as the server aligns it. Words, because that makes the alignment.
+    words: Box<[u64]>,
+}
+
+impl Image {
+    /// # Safety
+    /// The tuple is a heap tuple with these columns.
+    pub unsafe fn of(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Self {
+        // SAFETY: as the caller promises, `t_len` bytes are there. The copied description is given a number under which the
+        // session remembers it: it fits these bytes whatever becomes of the table until the commit.
+        unsafe {
+            let table = columns;
+            let columns = pg_sys::CreateTupleDescCopy(columns);
+            (*columns).tdtypeid = pg_sys::RECORDOID;
+            (*columns).tdtypmod = -1;
+            let columns = pg_sys::BlessTupleDesc(columns);
+            let stored = u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
+            // A row from before a column was added has that column's default in the table's description only.
+            let tuple = if stored < (*columns).natts.unsigned_abs() { complete(tuple, table) } else { tuple };
+            let length = (*tuple).t_len as usize;
+            let mut words = vec![0_u64; length.div_ceil(8)].into_boxed_slice();
+            std::ptr::copy_nonoverlapping((*tuple).t_data.cast::<u8>(), words.as_mut_ptr().cast(), length);
+            let header = words.as_mut_ptr().cast::<pg_sys::HeapTupleHeaderData>();
+            // A HeapTupleHeader becomes a composite value by these three, as in heap_copy_tuple_as_datum().
+            pgrx::set_varsize_4b(header.cast(), length as i32);
+            (*header).t_choice.t_datum.datum_typeid = (*columns).tdtypeid;
+            (*header).t_choice.t_datum.datum_typmod = (*columns).tdtypmod;
+            Self { words }
+        }
+    }
+
+    /// The row as JSON, with the output functions and casts of its columns' types.
+    fn to_json(&self) -> pg_sys::Datum {
+        let row = pg_sys::Datum::from(self.words.as_ptr());
+        // SAFETY: a composite value in, a json out. It reads `row` and keeps no pointer to it.
+        unsafe { pgrx::direct_function_call_as_datum(pg_sys::row_to_json, &[Some(row)]) }
+            .expect("row_to_json() of a row is not null")
+    }
+}
+
+/// The same row with a value for every column.
+///
+/// # Safety
+/// As for [`Image::of`].
+unsafe fn complete(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> pg_sys::HeapTuple {
+    // SAFETY: both arrays have a place for each column.
+    unsafe {
+        let number = (*columns).natts.unsigned_abs() as usize;
+        let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); number], vec![false; number]);
+        pg_sys::heap_deform_tuple(tuple, columns, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::heap_form_tuple(columns, values.as_mut_ptr(), nulls.as_mut_ptr())
+    }
+}
+
+/// A row as it was before.
+pub enum Previous {
+    Image(Image),
+    /// JSON, as it was kept with an error.
+    Text(String),
+}
+
+impl Previous {
+    /// A value of type json. Runs code of the application's: call it with the rights of the table's owner.
+    pub fn to_datum(&self) -> pg_sys::Datum {
+        match self {
+            Self::Image(image) => image.to_json(),
+            Self::Text(text) => text.as_str().into_datum().expect("a text is a value"),
+        }
+    }
+
+    /// The same as text.
+    pub fn to_text(&self) -> String {
+        match self {
+            // SAFETY: a json is a text.
+            Self::Image(image) => unsafe { String::from_datum(image.to_json(), false) }.unwrap_or_default(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+/// An array of type json[] for the server; nulls stand where nothing was kept.
+pub fn json_array<'a>(values: impl Iterator<Item = Option<&'a Previous>>) -> pg_sys::Datum {
+    let (mut values, mut nulls): (Vec<_>, Vec<_>) =
+        values.map(|value| (value.map_or(pg_sys::Datum::null(), Previous::to_datum), value.is_none())).unzip();
+    let (mut length, mut first) = (values.len() as i32, 1);
+    // SAFETY: `values` and `nulls` have `length` elements, and json is a varlena that is aligned like an int.
+    let array = unsafe {
+        pg_sys::construct_md_array(
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+            1,
+            &mut length,
+            &mut first,
+            pg_sys::JSONOID,
+            -1,
+            false,
+            b'i' as std::ffi::c_char,
+        )
+    };
+    pg_sys::Datum::from(array)
+}
