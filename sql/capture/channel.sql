@@ -20,9 +20,9 @@ from (values ($shape$
 ) as event (event_type, description, shape, example);
 
 insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, condition, auction_column, unless_event, keeps_previous) values
+    (event_type, table_name, operation, changed_column, auction_column, unless_event, keeps_previous) values
     ('channel.created', 'channels', 'insert', null, 'auction_id', null, false),
-    ('channel.archived', 'channels', 'update', 'old.archived_at is distinct from new.archived_at', 'auction_id', 'channel.created', true);
+    ('channel.archived', 'channels', 'update', 'archived_at', 'auction_id', 'channel.created', true);
 
 insert into webhook_delivery.needed_tables (source_table, table_name, columns) values
     ('channels', 'channels',

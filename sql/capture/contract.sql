@@ -5,7 +5,7 @@ create table webhook_delivery.watched_changes (
     event_type text not null,
     table_name name not null,
     operation text not null,
-    condition text,
+    changed_column name,
     key_column name not null default 'id',
     auction_column name,
     about_column name,
@@ -20,7 +20,7 @@ comment on table webhook_delivery.watched_changes is
 comment on column webhook_delivery.watched_changes.event_type is 'The event';
 comment on column webhook_delivery.watched_changes.table_name is 'The table of the application';
 comment on column webhook_delivery.watched_changes.operation is 'insert, update or delete';
-comment on column webhook_delivery.watched_changes.condition is 'The trigger''s WHEN, over old and new';
+comment on column webhook_delivery.watched_changes.changed_column is 'The event is made only where this column changes: from null, where the row is new. The trigger looks for itself, because a WHEN that names a column would keep the application from changing that column''s type';
 comment on column webhook_delivery.watched_changes.key_column is 'The row that the payload is read for: one event for each in a transaction';
 comment on column webhook_delivery.watched_changes.auction_column is 'Where the row says which auction it is of; null where another table does';
 comment on column webhook_delivery.watched_changes.about_column is 'The row that the event is about, where that is not the one of the key: the inspection of a defect';

@@ -115,13 +115,12 @@ begin
                 result := 'already installed';
             else
                 execute format(
-                    'create trigger %I after %s on %s for each row %s execute function webhook_delivery.note_change(%L, %L, %L, %L, %L, %L)',
+                    'create trigger %I after %s on %s for each row %s execute function webhook_delivery.note_change(%L, %L, %L, %L, %L, %L, %L)',
                     trigger_name, change.operation, target,
                     -- Compares the stored bytes: "is distinct from" needs an equality, which json, point and xml do not have.
-                    case when change.condition is not null then format('when (%s)', change.condition)
-                        when change.operation = 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
+                    case change.operation when 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
                     change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.about_column, ''),
-                    coalesce(change.unless_event, ''), case when change.keeps_previous then 'previous' else '' end);
+                    coalesce(change.unless_event, ''), coalesce(change.changed_column, ''), case when change.keeps_previous then 'previous' else '' end);
                 -- Without this, DROP EXTENSION would be refused for as long as the application's tables carry our triggers.
                 execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
                 result := 'installed';

@@ -29,11 +29,11 @@ from (values ($shape$
 ) as event (event_type, description, user_id, full_name, joined_at, shape, example);
 
 insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, condition, auction_column, unless_event, keeps_previous) values
+    (event_type, table_name, operation, changed_column, auction_column, unless_event, keeps_previous) values
     ('member.invited', 'auction_invitations', 'insert', null, 'auction_id', null, false),
-    ('member.invited', 'auction_invitations', 'update', 'old.invited_at is distinct from new.invited_at', 'auction_id', null, false),
+    ('member.invited', 'auction_invitations', 'update', 'invited_at', 'auction_id', null, false),
     ('member.joined', 'auction_members', 'insert', null, 'auction_id', null, false),
-    ('member.role_changed', 'auction_members', 'update', 'old.role is distinct from new.role', 'auction_id', 'member.joined', true),
+    ('member.role_changed', 'auction_members', 'update', 'role', 'auction_id', 'member.joined', true),
     ('member.removed', 'auction_members', 'delete', null, 'auction_id', 'member.joined', true);
 
 insert into webhook_delivery.needed_tables (source_table, table_name, columns) values

@@ -28,10 +28,10 @@ from (values ($shape$
 ) as event (event_type, description, content, shape, example);
 
 insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, condition, auction_column, unless_event, keeps_previous) values
+    (event_type, table_name, operation, changed_column, auction_column, unless_event, keeps_previous) values
     ('message.created', 'messages', 'insert', null, 'auction_id', null, false),
-    ('message.edited', 'messages', 'update', 'old.content is distinct from new.content', 'auction_id', 'message.created', true),
-    ('message.deleted', 'messages', 'update', 'old.deleted_at is distinct from new.deleted_at', 'auction_id', 'message.created', true);
+    ('message.edited', 'messages', 'update', 'content', 'auction_id', 'message.created', true),
+    ('message.deleted', 'messages', 'update', 'deleted_at', 'auction_id', 'message.created', true);
 
 insert into webhook_delivery.needed_tables (source_table, table_name, columns) values
     ('messages', 'messages',

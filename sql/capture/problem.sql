@@ -38,15 +38,15 @@ from (values ($shape$
 ) as event (event_type, description, previous_status, shape, example);
 
 insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, condition, key_column, auction_column, about_column, unless_event, keeps_previous) values
+    (event_type, table_name, operation, changed_column, key_column, auction_column, about_column, unless_event, keeps_previous) values
     ('problem.created', 'problems', 'insert', null, 'id', 'auction_id', null, null, false),
-    ('problem.status_changed', 'problems', 'update', 'old.status is distinct from new.status',
+    ('problem.status_changed', 'problems', 'update', 'status',
         'id', 'auction_id', null, 'problem.created', true),
-    ('problem.assigned', 'problems', 'update', 'old.assigned_to is distinct from new.assigned_to',
+    ('problem.assigned', 'problems', 'update', 'assigned_to',
         'id', 'auction_id', null, 'problem.created', true),
-    ('problem.action_completed', 'problem_actions', 'insert', 'new.completed_at is not null',
+    ('problem.action_completed', 'problem_actions', 'insert', 'completed_at',
         'id', null, 'problem_id', 'problem.created', true),
-    ('problem.action_completed', 'problem_actions', 'update', 'old.completed_at is distinct from new.completed_at',
+    ('problem.action_completed', 'problem_actions', 'update', 'completed_at',
         'id', null, 'problem_id', 'problem.created', true);
 
 insert into webhook_delivery.needed_tables (source_table, table_name, columns) values

@@ -25,12 +25,12 @@ from (values
 ) as event (event_type, description);
 
 insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, condition, key_column, auction_column, unless_event) values
-    ('submission.created', 'submissions', 'insert', null, 'id', 'auction_id', null),
-    ('submission.updated', 'submissions', 'update', null, 'id', 'auction_id', 'submission.created'),
-    ('submission.updated', 'submission_entries', 'insert', null, 'submission_id', null, 'submission.created'),
-    ('submission.updated', 'submission_entries', 'update', null, 'submission_id', null, 'submission.created'),
-    ('submission.updated', 'submission_entries', 'delete', null, 'submission_id', null, 'submission.created');
+    (event_type, table_name, operation, key_column, auction_column, unless_event) values
+    ('submission.created', 'submissions', 'insert', 'id', 'auction_id', null),
+    ('submission.updated', 'submissions', 'update', 'id', 'auction_id', 'submission.created'),
+    ('submission.updated', 'submission_entries', 'insert', 'submission_id', null, 'submission.created'),
+    ('submission.updated', 'submission_entries', 'update', 'submission_id', null, 'submission.created'),
+    ('submission.updated', 'submission_entries', 'delete', 'submission_id', null, 'submission.created');
 
 insert into webhook_delivery.needed_tables (source_table, table_name, columns) values
     ('submissions', 'submissions', '{id uuid,auction_id uuid,location_id uuid,user_id uuid,submitted_at timestamptz,image_url text}'),

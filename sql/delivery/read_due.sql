@@ -16,7 +16,7 @@ with due as materialized (
 select due.due_at, due.delivery_id, due.auction_id, due.endpoint_id, due.event_id, due.attempts, due.is_test,
     event.event_type, event.occurred_at,
     case when octet_length(event.data::text) <= $7 then event.data::text end, octet_length(event.data::text),
-    endpoint.is_active, endpoint.url, endpoint.secret
+    endpoint.is_active, endpoint.url, endpoint.secret, event.row_id
 from due
 -- Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
 left join webhook_delivery.endpoint_targets as endpoint

@@ -16,25 +16,21 @@ impl Image {
     /// # Safety
     /// The tuple is a heap tuple with these columns.
     pub unsafe fn of(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Self {
-        // SAFETY: as the caller promises, `t_len` bytes are there. The copied description is given a number under which the
-        // session remembers it: it fits these bytes whatever becomes of the table until the commit.
+        // SAFETY: both arrays have a place for each column. The copied description is given a number under which the session
+        // remembers it: it fits these bytes whatever becomes of the table until the commit. Taken apart and put together
+        // again, because a row from before a column was added has that column's default in the table's description only.
         unsafe {
-            let table = columns;
-            let columns = pg_sys::CreateTupleDescCopy(columns);
-            (*columns).tdtypeid = pg_sys::RECORDOID;
-            (*columns).tdtypmod = -1;
-            let columns = pg_sys::BlessTupleDesc(columns);
-            let stored = u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
-            // A row from before a column was added has that column's default in the table's description only.
-            let tuple = if stored < (*columns).natts.unsigned_abs() { complete(tuple, table) } else { tuple };
-            let length = (*tuple).t_len as usize;
+            let kept = pg_sys::CreateTupleDescCopy(columns);
+            (*kept).tdtypeid = pg_sys::RECORDOID;
+            (*kept).tdtypmod = -1;
+            let kept = pg_sys::BlessTupleDesc(kept);
+            let number = (*kept).natts.unsigned_abs() as usize;
+            let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); number], vec![false; number]);
+            pg_sys::heap_deform_tuple(tuple, columns, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let row = pg_sys::heap_form_tuple(kept, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let length = (*row).t_len as usize;
             let mut words = vec![0_u64; length.div_ceil(8)].into_boxed_slice();
-            std::ptr::copy_nonoverlapping((*tuple).t_data.cast::<u8>(), words.as_mut_ptr().cast(), length);
-            let header = words.as_mut_ptr().cast::<pg_sys::HeapTupleHeaderData>();
-            // A HeapTupleHeader becomes a composite value by these three, as in heap_copy_tuple_as_datum().
-            pgrx::set_varsize_4b(header.cast(), length as i32);
-            (*header).t_choice.t_datum.datum_typeid = (*columns).tdtypeid;
-            (*header).t_choice.t_datum.datum_typmod = (*columns).tdtypmod;
+            std::ptr::copy_nonoverlapping((*row).t_data.cast::<u8>(), words.as_mut_ptr().cast(), length);
             Self { words }
         }
     }
@@ -45,20 +41,6 @@ impl Image {
         // SAFETY: a composite value in, a json out. It reads `row` and keeps no pointer to it.
         unsafe { pgrx::direct_function_call_as_datum(pg_sys::row_to_json, &[Some(row)]) }
             .expect("row_to_json() of a row is not null")
-    }
-}
-
-/// The same row with a value for every column.
-///
-/// # Safety
-/// As for [`Image::of`].
-unsafe fn complete(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> pg_sys::HeapTuple {
-    // SAFETY: both arrays have a place for each column.
-    unsafe {
-        let number = (*columns).natts.unsigned_abs() as usize;
-        let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); number], vec![false; number]);
-        pg_sys::heap_deform_tuple(tuple, columns, values.as_mut_ptr(), nulls.as_mut_ptr());
-        pg_sys::heap_form_tuple(columns, values.as_mut_ptr(), nulls.as_mut_ptr())
     }
 }
 

@@ -8,6 +8,11 @@ use super::CHANGES;
 use super::changes::{Change, Subject};
 use super::image::{Image, Previous};
 
+// Not in pgrx: utils/datum.h. Compares bytes and raises no error.
+unsafe extern "C-unwind" {
+    fn datumIsEqual(one: pg_sys::Datum, other: pg_sys::Datum, is_by_value: bool, length: i32) -> bool;
+}
+
 /// The arguments of a trigger; the last ones may be left out.
 struct Arguments<'a> {
     event_type: &'a CStr,
@@ -15,6 +20,7 @@ struct Arguments<'a> {
     auction_column: &'a CStr,
     about_column: &'a CStr,
     unless_event: &'a CStr,
+    changed_column: &'a CStr,
     /// `previous` where the row is to be kept as it was before.
     keeps: &'a CStr,
 }
@@ -53,7 +59,7 @@ mod webhook_delivery {
     /// Notes that the row's event is to be built when the transaction is complete. Arguments, of which the last may be left
     /// out or empty: event type; key column; column of the auction (empty: the payload says it); column of the row that the
     /// event is about, where it is another one; the event about the same row that makes this one needless in the same
-    /// transaction; `previous`, where the payload needs the row as it was. Attached by `install_triggers()`.
+    /// transaction; the only column whose change makes the event; `previous`, where the payload needs the row as it was. Attached by `install_triggers()`.
     #[pg_trigger]
     fn note_change<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -66,8 +72,8 @@ mod webhook_delivery {
 fn note_change(trigger: &PgTrigger) {
     let (data, definition) = (trigger.trigger_data(), trigger.trigger());
     let given = usize::from(definition.tgnargs.unsigned_abs());
-    if !(2..=6).contains(&given) {
-        pgrx::warning!("note_change() takes an event type, a key column and up to four more arguments");
+    if !(2..=7).contains(&given) {
+        pgrx::warning!("note_change() takes an event type, a key column and up to five more arguments");
         return;
     }
     // SAFETY: the server keeps all of these while the trigger runs; its arguments are NUL-terminated texts.
@@ -79,22 +85,52 @@ fn note_change(trigger: &PgTrigger) {
             auction_column: argument(2),
             about_column: argument(3),
             unless_event: argument(4),
-            keeps: argument(5),
+            changed_column: argument(5),
+            keeps: argument(6),
         };
         let relation = &*data.tg_relation;
         (arguments, relation.rd_att, (*relation.rd_rel).relnamespace, pg_sys::GetCurrentSubTransactionId())
     };
-    let before = match data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
-        pg_sys::TRIGGER_EVENT_UPDATE | pg_sys::TRIGGER_EVENT_DELETE if arguments.keeps == c"previous" => {
-            data.tg_trigtuple
+    let operation = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
+    let old = if operation == pg_sys::TRIGGER_EVENT_INSERT { std::ptr::null_mut() } else { data.tg_trigtuple };
+    if !arguments.changed_column.is_empty() {
+        let new = if operation == pg_sys::TRIGGER_EVENT_UPDATE { data.tg_newtuple } else { data.tg_trigtuple };
+        if is_same(old, &Seen { tuple: new, columns }, arguments.changed_column) {
+            return;
         }
-        _ => std::ptr::null_mut(),
-    };
+    }
+    let before = if arguments.keeps == c"previous" { old } else { std::ptr::null_mut() };
     let noting = Noting { arguments, columns, before, schema, subtransaction };
     // An entry that moves from one submission to another edits both. Of a row itself the new version is the last word.
     for tuple in [data.tg_trigtuple, data.tg_newtuple] {
         if !tuple.is_null() {
             noting.note(&Seen { tuple, columns });
+        }
+    }
+}
+
+/// Whether the column is certainly the same in both; null where there is no old row. Compares the bytes as they are stored,
+/// which runs nobody's code and cannot fail; what is stored outside of the row and was written anew seems to have changed.
+/// So does a column that there is not: the payload will say what is wrong.
+fn is_same(old: pg_sys::HeapTuple, new: &Seen, column: &CStr) -> bool {
+    // SAFETY: both are tuples of the trigger's relation, whose columns these are.
+    unsafe {
+        let number = pg_sys::SPI_fnumber(new.columns, column.as_ptr());
+        if number <= 0 {
+            return false;
+        }
+        let value = |tuple: pg_sys::HeapTuple| {
+            let mut is_null = true;
+            let value = (!tuple.is_null()).then(|| pg_sys::SPI_getbinval(tuple, new.columns, number, &mut is_null));
+            value.filter(|_| !is_null)
+        };
+        match (value(old), value(new.tuple)) {
+            (Some(old), Some(new_value)) => {
+                let (mut length, mut is_by_value) = (0, false);
+                pg_sys::get_typlenbyval(pg_sys::SPI_gettypeid(new.columns, number), &mut length, &mut is_by_value);
+                datumIsEqual(old, new_value, is_by_value, length.into())
+            }
+            (old, new_value) => old.is_none() == new_value.is_none(),
         }
     }
 }

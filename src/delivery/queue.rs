@@ -259,6 +259,7 @@ fn due_row(row: &SpiHeapTupleData<'_>, bounds: Bounds) -> SpiResult<DueRow> {
         auction_id: id(required(row.get(3)?)),
         endpoint_id: id(required(row.get(4)?)),
         event_id: id(required(row.get(5)?)),
+        row_id: row.get(15)?.map(id),
         attempt: required(row.get::<i16>(6)?).unsigned_abs() + 1,
         is_test: required(row.get(7)?),
     };

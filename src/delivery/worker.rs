@@ -144,13 +144,16 @@ impl Worker {
     /// One turn: the intake first, so that no request waits for the commit that records others. Gives back how long there
     /// will be nothing to do, `None` where the worker has to leave.
     fn turn(&mut self) -> Option<Duration> {
+        // Before the bell: what is committed after an announcement that this turn does not hear of is then not due yet, and
+        // is not sent before what was announced.
+        let now = postgres_micros(SystemTime::now());
         // Before the snapshot: what rings after this is announced again.
         self.announced = self.announced.into_iter().chain(self.bell.earliest_due()).min();
         // What the reading does not know of by itself is found again then.
         let mut wait = settings::poll_interval();
         let mut took = None;
         if self.steps.reading.may_run() {
-            let looked = attempt(|| self.look());
+            let looked = attempt(|| self.look(now));
             match self.steps.reading.conclude(looked) {
                 Some(Looked::Took(now)) => took = Some(now),
                 Some(Looked::Rest(time)) => wait = wait.min(time),
@@ -178,7 +181,7 @@ impl Worker {
     }
 
     /// Looks whether there is anything to do here, and takes in what is due.
-    fn look(&mut self) -> SpiResult<Looked> {
+    fn look(&mut self, now: i64) -> SpiResult<Looked> {
         if Instant::now() >= self.next_database_check {
             self.next_database_check = Instant::now() + settings::poll_interval();
             let at_rest = process::database_is_at_rest(self.bell.database());
@@ -224,7 +227,6 @@ impl Worker {
             self.intake.go_back_to(due_at);
         }
         self.intake.start_over_if_time(settings::poll_interval());
-        let now = postgres_micros(SystemTime::now());
         let bounds = Bounds { timeout: settings::request_timeout(), payload: settings::max_payload() };
         let reading = Reading { statements, now, bounds };
         let began = Instant::now();

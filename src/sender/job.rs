@@ -15,6 +15,8 @@ pub struct DeliveryKey {
     /// Whose lane the job waits in.
     pub endpoint_id: Uuid,
     pub auction_id: Uuid,
+    /// What it tells of: jobs of one endpoint and one row are done one after the other, in the order of their submission.
+    pub row_id: Option<Uuid>,
     /// 1 for the first.
     pub attempt: u16,
     // The pool does not read the rest: it is the submitter's own.

@@ -2,6 +2,7 @@
 //!
 //! Threads are shared out fairly (`share.rs`). Endpoints whose last attempt came near its time limit are *slow*: they have a
 //! quarter of the threads at most, for themselves and however many they are. An endpoint is slow until it answers.
+//! What is told of one row goes to an endpoint one after the other (`rows.rs`).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::rows::Rows;
 use crate::share::Share;
 use crate::waiting::Waiting;
 use crate::{DeliveryKey, Job};
@@ -24,6 +26,8 @@ pub enum Class {
 pub struct Lanes {
     prompt: Share,
     slow: Share,
+    /// Jobs that may not start before others of their rows have ended.
+    rows: Rows,
     /// Shared with whoever looks at what waits, and copied when it changes meanwhile: seldom.
     slow_endpoints: Arc<HashSet<Uuid>>,
     threads: usize,
@@ -39,6 +43,7 @@ impl Lanes {
         Self {
             prompt: Share::new(threads),
             slow: Share::new(threads_for_slow),
+            rows: Rows::default(),
             slow_endpoints: Arc::new(slow_endpoints),
             threads,
             threads_for_slow,
@@ -48,6 +53,12 @@ impl Lanes {
 
     /// Puts the job at the end of its endpoint's lane.
     pub fn push(&mut self, job: Job) {
+        if let Some(job) = self.rows.admit(job) {
+            self.let_start(job);
+        }
+    }
+
+    fn let_start(&mut self, job: Job) {
         let is_slow = self.slow_endpoints.contains(&job.key.endpoint_id);
         if is_slow { &mut self.slow } else { &mut self.prompt }.push(job);
     }
@@ -77,6 +88,13 @@ impl Lanes {
             Class::Prompt => self.prompt.ended(key),
             Class::Slow => self.slow.ended(key),
         }
+        self.note(key, was_slow);
+        if let Some(next) = self.rows.ended(key) {
+            self.let_start(next);
+        }
+    }
+
+    fn note(&mut self, key: &DeliveryKey, was_slow: bool) {
         if was_slow == self.slow_endpoints.contains(&key.endpoint_id) {
             return;
         }
@@ -85,7 +103,8 @@ impl Lanes {
             endpoints.insert(key.endpoint_id);
             // There is less room for it now, and others like it wait. Its submitter gives it what is its due.
             let jobs = self.prompt.take_waiting_of(&key.auction_id, &key.endpoint_id);
-            self.given_back.extend(jobs.into_iter().map(|job| job.key));
+            self.given_back.extend(self.rows.take_behind_of(&key.endpoint_id));
+            jobs.into_iter().for_each(|job| self.give_back(job.key));
         } else {
             endpoints.remove(&key.endpoint_id);
             let jobs = self.slow.take_waiting_of(&key.auction_id, &key.endpoint_id);
@@ -100,8 +119,14 @@ impl Lanes {
 
     /// Gives back everything that has not started.
     pub fn give_back_waiting(&mut self) {
-        let jobs = self.prompt.take_waiting().into_iter().chain(self.slow.take_waiting());
-        self.given_back.extend(jobs.map(|job| job.key));
+        self.given_back.extend(self.rows.take_behind());
+        let jobs = [self.prompt.take_waiting(), self.slow.take_waiting()];
+        jobs.into_iter().flatten().for_each(|job| self.give_back(job.key));
+    }
+
+    fn give_back(&mut self, key: DeliveryKey) {
+        self.rows.will_not_start(&key);
+        self.given_back.push(key);
     }
 
     pub fn slow_endpoints(&self) -> Arc<HashSet<Uuid>> {
@@ -109,15 +134,17 @@ impl Lanes {
     }
 
     pub fn waiting(&self) -> Waiting {
-        Waiting {
+        let mut waiting = Waiting {
             prompt: self.prompt.waiting().clone(),
             slow: self.slow.waiting().clone(),
             slow_endpoints: Arc::clone(&self.slow_endpoints),
-        }
+        };
+        self.rows.behind().for_each(|job| waiting.add(job));
+        waiting
     }
 
     pub fn waiting_total(&self) -> usize {
-        self.prompt.waiting().all.jobs + self.slow.waiting().all.jobs
+        self.prompt.waiting().all.jobs + self.slow.waiting().all.jobs + self.rows.behind_total()
     }
 
     pub fn in_flight(&self) -> usize {
@@ -246,6 +273,59 @@ mod tests {
         lanes.ended(&first.key, class, false);
         lanes.push(job(1, 4));
         assert_eq!(started(&mut lanes).len(), 1);
+    }
+
+    /// A job that tells of this row.
+    fn job_of_row(endpoint: u128, row: u128, delivery: u128) -> Job {
+        let mut job = job(endpoint, delivery);
+        job.key.row_id = Some(id(row));
+        job
+    }
+
+    fn deliveries(started: &[(Job, Class)]) -> Vec<u128> {
+        started.iter().map(|(job, _)| job.key.delivery_id.as_u128()).collect()
+    }
+
+    #[test]
+    fn what_is_told_of_one_row_goes_to_an_endpoint_one_after_the_other_and_holds_up_nothing_else() {
+        let mut lanes = lanes(64, []);
+        for (endpoint, row, delivery) in [(1, 7, 1), (1, 7, 2), (1, 8, 3), (1, 7, 4), (2, 7, 5)] {
+            lanes.push(job_of_row(endpoint, row, delivery));
+        }
+        lanes.push(job(1, 6));
+        let first = started(&mut lanes);
+        let mut begun = deliveries(&first);
+        begun.sort();
+        assert_eq!((begun, lanes.waiting_total()), (vec![1, 3, 5, 6], 2));
+        end_all(&mut lanes, first, false);
+        let second = started(&mut lanes);
+        assert_eq!(deliveries(&second), [2]);
+        lanes.push(job_of_row(1, 7, 9));
+        assert_eq!(started(&mut lanes).len(), 0);
+        end_all(&mut lanes, second, false);
+        let third = started(&mut lanes);
+        assert_eq!(deliveries(&third), [4]);
+        end_all(&mut lanes, third, false);
+        assert_eq!(deliveries(&started(&mut lanes)), [9]);
+    }
+
+    #[test]
+    fn what_is_behind_counts_as_waiting_and_is_given_back_in_its_order() {
+        let mut lanes = lanes(2, []);
+        (1..=4).for_each(|delivery| lanes.push(job_of_row(1, 7, delivery)));
+        lanes.push(job(2, 5));
+        let (first, class) = lanes.take().unwrap();
+        assert_eq!((lanes.waiting_total(), lanes.waiting().beside(&id(1)).of_endpoint(&id(1)).jobs), (4, 3));
+        lanes.ended(&first.key, class, true);
+        let back: Vec<_> = lanes.given_back().iter().map(|key| key.delivery_id.as_u128()).collect();
+        assert_eq!((back, lanes.waiting_total()), (vec![2, 3, 4], 1));
+        // Nothing of it is remembered: it may be submitted again.
+        lanes.push(job_of_row(1, 7, 2));
+        lanes.push(job_of_row(1, 7, 3));
+        lanes.give_back_waiting();
+        assert_eq!((lanes.given_back().len(), lanes.waiting_total()), (3, 0));
+        lanes.push(job_of_row(1, 7, 2));
+        assert_eq!(deliveries(&started(&mut lanes)), [2]);
     }
 
     #[test]

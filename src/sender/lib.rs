@@ -10,6 +10,7 @@
 //! | which servers are trusted | `trust.rs` |
 //! | what is the customer told when it fails | `failure.rs` |
 //! | who is served next, with how many threads | `pool.rs`, `lanes.rs`, `share.rs` |
+//! | in which order is told of one row | `rows.rs` |
 //! | how much of whom waits | `waiting.rs` |
 //! | when is it tried again | `retry.rs` |
 //!
@@ -23,6 +24,7 @@ mod lanes;
 mod pool;
 mod resolver;
 mod retry;
+mod rows;
 mod share;
 mod signature;
 mod socket;

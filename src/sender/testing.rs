@@ -27,6 +27,7 @@ pub fn job(url: &str) -> Job {
             attempt: 1,
             event_id: Uuid::from_u128(4),
             due_at: 0,
+            row_id: None,
             is_test: false,
         },
         event_type: "submission.created".into(),

@@ -27,6 +27,7 @@ pub fn measure(stand: &Stand) -> f64 {
             attempt: 1,
             event_id: Uuid::new_v4(),
             due_at: 0,
+            row_id: None,
             is_test: false,
         },
         event_type: "submission.created".into(),

@@ -1,0 +1,90 @@
+//! In which order do an endpoint's requests about one row go out?
+//!
+//! One after the other, as they were submitted: a customer who is told that a problem was closed and then that it was opened
+//! would believe the latter. The next one waits for the end of an attempt and not for its success, so that a receiver that
+//! refuses one event does not hold up the others.
+
+use std::collections::{HashMap, VecDeque};
+
+use uuid::Uuid;
+
+use crate::{DeliveryKey, Job};
+
+/// The rows of which something is told at the moment, by endpoint.
+#[derive(Default)]
+pub struct Rows {
+    /// An entry for each row of which a job may start or is under way, with those that come after it.
+    behind: HashMap<Uuid, HashMap<Uuid, VecDeque<Job>>>,
+    behind_total: usize,
+}
+
+impl Rows {
+    /// Gives the job back if it may start; keeps it if another of its row has to end first.
+    pub fn admit(&mut self, job: Job) -> Option<Job> {
+        let Some(row_id) = job.key.row_id else { return Some(job) };
+        let rows = self.behind.entry(job.key.endpoint_id).or_default();
+        match rows.get_mut(&row_id) {
+            Some(behind) => {
+                behind.push_back(job);
+                self.behind_total += 1;
+                None
+            }
+            None => {
+                rows.insert(row_id, VecDeque::new());
+                Some(job)
+            }
+        }
+    }
+
+    /// A job that was let start has ended: gives the one after it, which may start now.
+    pub fn ended(&mut self, key: &DeliveryKey) -> Option<Job> {
+        let row_id = key.row_id?;
+        let next = self.behind.get_mut(&key.endpoint_id)?.get_mut(&row_id)?.pop_front();
+        match next {
+            Some(_) => self.behind_total -= 1,
+            None => self.forget(&key.endpoint_id, &row_id),
+        }
+        next
+    }
+
+    /// A job that was let start will not. Those behind it have been taken out.
+    pub fn will_not_start(&mut self, key: &DeliveryKey) {
+        if let Some(row_id) = key.row_id {
+            self.forget(&key.endpoint_id, &row_id);
+        }
+    }
+
+    fn forget(&mut self, endpoint_id: &Uuid, row_id: &Uuid) {
+        if let Some(rows) = self.behind.get_mut(endpoint_id) {
+            rows.remove(row_id);
+            if rows.is_empty() {
+                self.behind.remove(endpoint_id);
+            }
+        }
+    }
+
+    /// Takes out the jobs of an endpoint that wait for others.
+    pub fn take_behind_of(&mut self, endpoint_id: &Uuid) -> Vec<DeliveryKey> {
+        let rows = self.behind.get_mut(endpoint_id).into_iter().flat_map(HashMap::values_mut);
+        let taken: Vec<_> = rows.flat_map(|behind| behind.drain(..)).map(|job| job.key).collect();
+        self.behind_total -= taken.len();
+        taken
+    }
+
+    /// Takes out all jobs that wait for others.
+    pub fn take_behind(&mut self) -> Vec<DeliveryKey> {
+        self.behind_total = 0;
+        let rows = self.behind.values_mut().flat_map(HashMap::values_mut);
+        rows.flat_map(|behind| behind.drain(..)).map(|job| job.key).collect()
+    }
+
+    /// The jobs that wait for others.
+    pub fn behind(&self) -> impl Iterator<Item = &Job> {
+        let is_any = self.behind_total > 0;
+        self.behind.values().filter(move |_| is_any).flat_map(HashMap::values).flatten()
+    }
+
+    pub fn behind_total(&self) -> usize {
+        self.behind_total
+    }
+}

@@ -1,0 +1,234 @@
+//! member.invited, member.joined, member.role_changed and member.removed, as an application's transactions make them.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+use webhook_harness::{Listener, sample};
+
+fn dana() -> Value {
+    json!({ "id": sample::DANA, "name": "Dana Reyes" })
+}
+
+/// Kim, of Hilltop, as a member of Riverside.
+fn kim(role: &str) -> Value {
+    json!({
+        "user_id": sample::KIM, "email": "kim@example.com", "full_name": "Kim Larsen", "role": role,
+        "invited_by": dana(), "joined_at": "2026-01-15T14:30:00.000Z"
+    })
+}
+
+fn join(role: &str) -> String {
+    format!(
+        "insert into auction_members (auction_id, user_id, role, invited_by, joined_at) values
+             ('{}', '{}', '{role}', '{}', '2026-01-15 14:30Z');",
+        sample::RIVERSIDE,
+        sample::KIM,
+        sample::DANA
+    )
+}
+
+fn set_role(role: &str) -> String {
+    format!("update auction_members set role = '{role}' where user_id = '{}';", sample::KIM)
+}
+
+fn remove(user: Uuid) -> String {
+    format!("delete from auction_members where user_id = '{user}' and auction_id = '{}';", sample::RIVERSIDE)
+}
+
+fn role_changed(before: &str, role: &str) -> (&'static str, Value) {
+    let mut data = kim(role);
+    data["previous_role"] = before.into();
+    data["new_role"] = role.into();
+    ("member.role_changed", data)
+}
+
+/// Events and data, with the time of a removal checked and taken out: it is the one at which the event happened.
+fn removals(listener: &mut Listener) -> Vec<(String, Value)> {
+    listener
+        .told()
+        .into_iter()
+        .map(|(event, mut data)| {
+            if event == "member.removed" {
+                let removed_at = data.as_object_mut().unwrap().pop("removed_at");
+                assert!(removed_at.as_str().is_some_and(|time| time.ends_with('Z')), "{removed_at}");
+            }
+            (event, data)
+        })
+        .collect()
+}
+
+trait Pop {
+    /// Takes the last field, which has this name.
+    fn pop(&mut self, name: &str) -> Value;
+}
+
+impl Pop for serde_json::Map<String, Value> {
+    fn pop(&mut self, name: &str) -> Value {
+        assert_eq!(self.keys().next_back().map(String::as_str), Some(name));
+        self.remove(name).unwrap()
+    }
+}
+
+fn removed(data: Value) -> (String, Value) {
+    ("member.removed".to_owned(), data)
+}
+
+#[test]
+fn an_invitation_is_sent_and_accepted_the_role_changes_and_the_member_is_removed() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&format!(
+        "insert into auction_invitations (auction_id, email, role, invited_by, invited_at) values
+             ('{}', 'kim@example.com', 'member', '{}', '2026-01-14 09:00Z')",
+        sample::RIVERSIDE,
+        sample::DANA
+    ));
+    let invited = json!({
+        "user_id": null, "email": "kim@example.com", "full_name": null, "role": "member", "invited_by": dana(),
+        "joined_at": null, "invited_at": "2026-01-14T09:00:00.000Z"
+    });
+    listener.assert_told(&[("member.invited", invited)]);
+    listener.run(&format!("{} delete from auction_invitations", join("member")));
+    listener.assert_told(&[("member.joined", kim("member"))]);
+    listener.run(&set_role("admin"));
+    listener.assert_told(&[role_changed("member", "admin")]);
+    listener.run(&remove(sample::KIM));
+    assert_eq!(removals(&mut listener), [removed(kim("admin"))]);
+}
+
+#[test]
+fn an_invitation_of_somebody_who_is_known_says_who_and_one_sent_again_is_sent_again() {
+    let mut listener = Listener::start(&[]);
+    let invite = |at: &str| {
+        format!(
+            "insert into auction_invitations (auction_id, email, user_id, role, invited_at) values
+                 ('{}', 'kim@example.com', '{}', 'admin', '{at}')
+             on conflict (auction_id, email) do update set invited_at = excluded.invited_at",
+            sample::RIVERSIDE,
+            sample::KIM
+        )
+    };
+    let invited = |at: &str| {
+        json!({
+            "user_id": sample::KIM, "email": "kim@example.com", "full_name": "Kim Larsen", "role": "admin", "invited_by": null,
+            "joined_at": null, "invited_at": at
+        })
+    };
+    listener.run(&invite("2026-01-14 09:00Z"));
+    listener.assert_told(&[("member.invited", invited("2026-01-14T09:00:00.000Z"))]);
+    listener.run(&invite("2026-01-15 09:00Z"));
+    listener.assert_told(&[("member.invited", invited("2026-01-15T09:00:00.000Z"))]);
+    listener.run(&invite("2026-01-15 09:00Z"));
+    listener.run("update auction_invitations set role = 'member'; delete from auction_invitations");
+    listener.assert_told(&[]);
+}
+
+#[test]
+fn a_role_is_told_from_before_the_transaction_to_its_end_and_once() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&join("member"));
+    listener.told();
+    listener.run(&format!("{}{}", set_role("admin"), set_role("owner")));
+    listener.assert_told(&[role_changed("member", "owner")]);
+    listener.run(&format!("{}{}", set_role("member"), set_role("owner")));
+    listener.run(&set_role("owner"));
+    listener.run("update auction_members set invited_by = null");
+    listener.assert_told(&[]);
+    let upsert = join("admin").replace(';', " on conflict (auction_id, user_id) do update set role = excluded.role");
+    listener.run(&upsert);
+    let mut expected = role_changed("owner", "admin");
+    expected.1["invited_by"] = Value::Null;
+    listener.assert_told(&[expected]);
+}
+
+#[test]
+fn who_joins_with_another_role_or_not_at_all_within_a_transaction_joins_or_does_not() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&format!("{}{}", join("member"), set_role("admin")));
+    listener.assert_told(&[("member.joined", kim("admin"))]);
+    listener.run(&remove(sample::KIM));
+    listener.told();
+    listener.run(&format!("{}{}", join("member"), remove(sample::KIM)));
+    listener.assert_told(&[]);
+}
+
+#[test]
+fn what_a_removed_member_was_is_told_as_it_was_before_the_transaction() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&join("member"));
+    listener.told();
+    // The role of somebody who is gone has changed for nobody.
+    listener.run(&format!("{}{}", set_role("admin"), remove(sample::KIM)));
+    assert_eq!(removals(&mut listener), [removed(kim("admin"))]);
+    // Who is a member again when it is over, was not removed.
+    listener.run(&join("member"));
+    listener.told();
+    listener.run(&format!("{}{}", remove(sample::KIM), join("member")));
+    listener.assert_told(&[("member.joined", kim("member"))]);
+}
+
+#[test]
+fn members_removed_together_and_one_without_a_name() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&format!(
+        "update auction_members set joined_at = '2026-01-15 14:30Z' where auction_id = '{}'",
+        sample::RIVERSIDE
+    ));
+    listener.run(&format!("{}{}", remove(sample::SAM), remove(sample::NAMELESS)));
+    let member = |id: Uuid, email: &str, name: Option<&str>| {
+        removed(json!({
+            "user_id": id, "email": email, "full_name": name, "role": "member", "invited_by": null,
+            "joined_at": "2026-01-15T14:30:00.000Z"
+        }))
+    };
+    let expected = [
+        member(sample::SAM, "sam@example.com", Some("Sam Okafor")),
+        member(sample::NAMELESS, "new.colleague@example.com", None),
+    ];
+    // Two rows: who is told of first is nobody's concern.
+    let mut told = removals(&mut listener);
+    told.sort_by_key(|(_, data)| data["user_id"].to_string());
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_member_whose_account_is_deleted_is_removed_and_his_id_is_told() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&join("admin"));
+    listener.told();
+    listener.run(&format!("delete from users where id = '{}'", sample::KIM));
+    let mut expected = kim("admin");
+    (expected["email"], expected["full_name"]) = (Value::Null, Value::Null);
+    assert_eq!(removals(&mut listener), [removed(expected)]);
+}
+
+#[test]
+fn what_could_not_be_told_of_a_removed_member_is_told_later_with_its_time() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&join("admin"));
+    listener.told();
+    listener.run("alter table users rename full_name to name");
+    listener.run(&remove(sample::KIM));
+    listener.run("alter table users rename name to full_name");
+    let row = listener
+        .application
+        .client
+        .query_one(
+            "select id, to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') from webhook_delivery.capture_errors",
+            &[],
+        )
+        .unwrap();
+    let (id, occurred_at): (i64, String) = (row.get(0), row.get(1));
+    listener.application.client.execute("select webhook_delivery.capture_again($1)", &[&id]).unwrap();
+    let mut expected = kim("admin");
+    expected["removed_at"] = occurred_at.into();
+    listener.assert_told(&[("member.removed", expected)]);
+}
+
+#[test]
+fn an_auction_that_is_deleted_with_its_members_tells_nothing() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&join("member"));
+    listener.told();
+    listener.run(&format!("delete from auctions where id = '{}'", sample::RIVERSIDE));
+    listener.assert_told(&[]);
+    assert_eq!(listener.application.count("select count(*) from auction_members"), 1);
+}

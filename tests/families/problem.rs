@@ -1,0 +1,286 @@
+//! problem.created, problem.status_changed, problem.assigned and problem.action_completed, as an application's transactions make them.
+
+use serde_json::{Value, json};
+use webhook_harness::{Listener, sample};
+
+const PROBLEM: &str = "9b000000-0000-4000-8000-000000000001";
+const ACTION: &str = "ac000000-0000-4000-8000-000000000001";
+
+fn dana() -> Value {
+    json!({ "id": sample::DANA, "name": "Dana Reyes" })
+}
+
+fn sam() -> Value {
+    json!({ "id": sample::SAM, "name": "Sam Okafor" })
+}
+
+/// Dana's report of a gate.
+struct Problem {
+    status: [Option<&'static str>; 2],
+    assigned_to: Value,
+    actions: [usize; 2],
+}
+
+impl Problem {
+    /// As it is told of by all events but those of its status.
+    fn now(status: &'static str, assigned_to: Value) -> Self {
+        Self { status: [None, Some(status)], assigned_to, actions: [0, 0] }
+    }
+
+    fn from(before: &'static str, status: &'static str, assigned_to: Value) -> Self {
+        Self { status: [Some(before), Some(status)], assigned_to, actions: [0, 0] }
+    }
+
+    fn data(&self) -> Value {
+        json!({
+            "id": PROBLEM, "issue_name": "Gate B does not close", "area": "Check-in",
+            "location_id": sample::NORTH_LOT, "location_name": "North Lot",
+            "previous_status": self.status[0], "new_status": self.status[1],
+            "prepared_by": dana(), "assigned_to": self.assigned_to,
+            "action_count": self.actions[0], "completed_action_count": self.actions[1],
+            "updated_at": "2026-01-15T14:30:00.000Z"
+        })
+    }
+
+    fn assigned(&self, previous: Value) -> (&'static str, Value) {
+        let mut data = self.data();
+        data["previous_assigned_to"] = previous;
+        ("problem.assigned", data)
+    }
+
+    fn status_changed(&self) -> (&'static str, Value) {
+        ("problem.status_changed", self.data())
+    }
+
+    fn completed(&self, total: usize, completed: usize, action: Value) -> (&'static str, Value) {
+        let mut data = Self { actions: [total, completed], assigned_to: self.assigned_to.clone(), ..*self }.data();
+        data["action"] = action;
+        ("problem.action_completed", data)
+    }
+}
+
+/// As Dana submits it, assigned to nobody.
+fn insert() -> String {
+    format!(
+        "insert into problems (id, auction_id, issue_name, area, location_id, prepared_by, updated_at) values
+             ('{PROBLEM}', '{}', 'Gate B does not close', 'Check-in', '{}', '{}', '2026-01-15 14:30Z');",
+        sample::RIVERSIDE,
+        sample::NORTH_LOT,
+        sample::DANA
+    )
+}
+
+fn assign(user: impl std::fmt::Display) -> String {
+    format!("update problems set assigned_to = '{user}';")
+}
+
+fn set_status(status: &str) -> String {
+    format!("update problems set status = '{status}';")
+}
+
+/// With a problem that was told of.
+fn with_problem() -> Listener {
+    let mut listener = Listener::start(&[]);
+    listener.run(&insert());
+    listener.assert_told(&[("problem.created", Problem::now("open", Value::Null).data())]);
+    listener
+}
+
+#[test]
+fn its_status_goes_from_open_over_in_progress_to_closed() {
+    let mut listener = with_problem();
+    listener.run(&set_status("in_progress"));
+    listener.assert_told(&[Problem::from("open", "in_progress", Value::Null).status_changed()]);
+    listener.run(&set_status("closed"));
+    listener.assert_told(&[Problem::from("in_progress", "closed", Value::Null).status_changed()]);
+}
+
+#[test]
+fn a_status_is_told_from_before_the_transaction_to_its_end_and_once() {
+    let mut listener = with_problem();
+    listener.run(&format!("{}{}", set_status("in_progress"), set_status("closed")));
+    listener.assert_told(&[Problem::from("open", "closed", Value::Null).status_changed()]);
+    // What ends where it began, a row written with no change, and another column tell nothing.
+    listener.run(&format!("{}{}", set_status("open"), set_status("closed")));
+    listener.run("update problems set status = status, issue_name = issue_name");
+    listener.run("update problems set area = area || ''");
+    listener.assert_told(&[]);
+    // Neither does what a savepoint takes back, and what comes after it starts from what was before.
+    listener.run(&format!(
+        "begin; savepoint s; {} rollback to s; {} commit",
+        set_status("open"),
+        set_status("in_progress")
+    ));
+    listener.assert_told(&[Problem::from("closed", "in_progress", Value::Null).status_changed()]);
+}
+
+#[test]
+fn it_is_assigned_and_reassigned_with_the_one_before() {
+    let mut listener = with_problem();
+    listener.run(&assign(sample::DANA));
+    listener.assert_told(&[Problem::now("open", dana()).assigned(Value::Null)]);
+    listener.run(&format!("{}{}", assign(sample::NAMELESS), assign(sample::SAM)));
+    listener.assert_told(&[Problem::now("open", sam()).assigned(dana())]);
+    // To the same again, and to nobody: nobody is assigned.
+    listener.run(&assign(sample::SAM));
+    listener.run("update problems set assigned_to = null");
+    listener.assert_told(&[]);
+    listener.run(&assign(sample::NAMELESS));
+    let nameless = json!({ "id": sample::NAMELESS, "name": null });
+    listener.assert_told(&[Problem::now("open", nameless).assigned(Value::Null)]);
+}
+
+#[test]
+fn a_change_of_status_and_an_assignment_in_one_transaction_are_two_events_in_their_order() {
+    let mut listener = with_problem();
+    listener.run(&format!("{}{}", set_status("in_progress"), assign(sample::SAM)));
+    listener.assert_told(&[
+        Problem::from("open", "in_progress", sam()).status_changed(),
+        Problem::now("in_progress", sam()).assigned(Value::Null),
+    ]);
+    listener.run(&format!("{}{}", assign(sample::DANA), set_status("closed")));
+    listener.assert_told(&[
+        Problem::now("closed", dana()).assigned(sam()),
+        Problem::from("in_progress", "closed", dana()).status_changed(),
+    ]);
+    // In one statement neither comes first.
+    listener.run(&format!("update problems set status = 'open', assigned_to = '{}'", sample::SAM));
+    let mut told: Vec<_> = listener.told().into_iter().map(|(event, _)| event).collect();
+    told.sort();
+    assert_eq!(told, ["problem.assigned", "problem.status_changed"]);
+}
+
+#[test]
+fn a_report_that_is_submitted_and_worked_on_in_one_transaction_was_only_submitted() {
+    let mut listener = Listener::start(&[]);
+    let actions = format!(
+        "insert into problem_actions (id, problem_id, description, completed_at) values
+             ('{ACTION}', '{PROBLEM}', 'Look', now()), (gen_random_uuid(), '{PROBLEM}', 'Repair', null);"
+    );
+    listener.run(&format!("{}{}{}{actions}", insert(), set_status("in_progress"), assign(sample::SAM)));
+    let problem = Problem { actions: [2, 1], ..Problem::now("in_progress", sam()) };
+    listener.assert_told(&[("problem.created", problem.data())]);
+}
+
+#[test]
+fn an_action_item_is_completed_once() {
+    let mut listener = with_problem();
+    let problem = Problem::now("open", Value::Null);
+    let action = |at: &str| json!({ "id": ACTION, "description": "Order a new hinge", "completed_by": sam(), "completed_at": at });
+    listener.run(&format!(
+        "insert into problem_actions (id, problem_id, description) values ('{ACTION}', '{PROBLEM}', 'Order a new hinge'),
+             (gen_random_uuid(), '{PROBLEM}', 'Mount it')"
+    ));
+    listener.assert_told(&[]);
+    let complete = |at: &str| {
+        format!(
+            "update problem_actions set completed_at = '{at}', completed_by = '{}' where id = '{ACTION}';",
+            sample::SAM
+        )
+    };
+    listener.run(&complete("2026-01-16 08:00Z"));
+    listener.assert_told(&[problem.completed(2, 1, action("2026-01-16T08:00:00.000Z"))]);
+    // Another time of the same completion, and one that is taken back within the transaction that repeats it.
+    listener.run(&complete("2026-01-16 09:00Z"));
+    listener.run(&format!("update problem_actions set completed_at = null; {}", complete("2026-01-16 10:00Z")));
+    listener.assert_told(&[]);
+    listener.run("update problem_actions set completed_at = null");
+    listener.assert_told(&[]);
+    listener.run(&format!("{}{}", complete("2026-01-17 08:00Z"), complete("2026-01-17 09:00Z")));
+    listener.assert_told(&[problem.completed(2, 1, action("2026-01-17T09:00:00.000Z"))]);
+    // One that comes completed is completed as well.
+    listener.run(&format!(
+        "insert into problem_actions (problem_id, description, completed_at) values ('{PROBLEM}', 'Oil it', '2026-01-18 08:00Z')"
+    ));
+    let told = listener.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (&told[0].1["action"]["description"], &told[0].1["action"]["completed_by"]),
+        (&"Oil it".into(), &Value::Null)
+    );
+    assert_eq!((&told[0].1["action_count"], &told[0].1["completed_action_count"]), (&3.into(), &2.into()));
+}
+
+#[test]
+fn rows_changed_together_are_told_of_one_by_one_each_from_what_it_was() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&format!(
+        "insert into problems (auction_id, issue_name, status) select '{0}', 'number ' || n, (array['open', 'in_progress', 'closed'])[n % 3 + 1]
+         from generate_series(1, 300) as n",
+        sample::RIVERSIDE
+    ));
+    assert_eq!(listener.told().len(), 300);
+    listener.run(&format!(
+        "{} insert into problems (auction_id, issue_name) values ('{}', 'of another auction')",
+        set_status("closed"),
+        sample::HILLTOP
+    ));
+    let told = listener.told();
+    assert_eq!(told.len(), 200, "those that were closed are not closed again");
+    for (event, data) in told {
+        let number: i32 = data["issue_name"].as_str().unwrap()["number ".len()..].parse().unwrap();
+        let before = ["open", "in_progress", "closed"][number as usize % 3];
+        assert_eq!((event.as_str(), &data["previous_status"]), ("problem.status_changed", &before.into()), "{data}");
+    }
+}
+
+#[test]
+fn people_who_are_gone_leave_their_ids_where_something_is_told_of_them() {
+    let mut listener = with_problem();
+    listener.run(&assign(sample::SAM));
+    listener.told();
+    // Sam is deleted and his problems are somebody else's, all at once.
+    listener.run(&format!("{} delete from users where id = '{}'", assign(sample::DANA), sample::SAM));
+    let told: Vec<_> = listener.told().into_iter().filter(|(event, _)| event == "problem.assigned").collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].1["previous_assigned_to"], json!({ "id": sample::SAM, "name": null }));
+}
+
+#[test]
+fn what_could_not_be_told_of_a_change_is_told_later_from_what_was_before() {
+    let mut listener = with_problem();
+    listener.run("alter table users rename full_name to name");
+    listener.run(&set_status("in_progress"));
+    listener.run("alter table users rename name to full_name");
+    let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
+    let written: i64 = listener.application.client.query_one(again, &[]).unwrap().get(0);
+    assert_eq!(written, 1);
+    listener.assert_told(&[Problem::from("open", "in_progress", Value::Null).status_changed()]);
+}
+
+#[test]
+fn a_row_from_before_a_column_was_added_was_what_the_columns_default_says() {
+    let mut listener = with_problem();
+    listener.run(
+        "alter table problems drop column status; alter table problems add column status text not null default 'open'",
+    );
+    listener.run(&set_status("closed"));
+    listener.assert_told(&[Problem::from("open", "closed", Value::Null).status_changed()]);
+}
+
+#[test]
+fn a_table_that_is_altered_after_the_change_and_before_the_commit_does_no_harm() {
+    let mut listener = with_problem();
+    listener.run(&format!(
+        "begin; {} alter table problems alter area type integer using 7, add column added uuid default gen_random_uuid(); commit",
+        set_status("closed")
+    ));
+    let mut expected = Problem::from("open", "closed", Value::Null).data();
+    expected["area"] = 7.into();
+    listener.application.settle();
+    let body = listener.receiver.requests()[0].json();
+    assert_eq!(body["data"].to_string(), expected.to_string());
+}
+
+#[test]
+fn an_auction_that_is_deleted_with_everything_in_it_tells_nothing() {
+    let mut listener = with_problem();
+    listener.run(&format!("insert into problem_actions (problem_id, description) values ('{PROBLEM}', 'Look')"));
+    listener.run(&format!(
+        "{}{} update problem_actions set completed_at = now(); delete from auctions where id = '{}'",
+        set_status("closed"),
+        assign(sample::SAM),
+        sample::RIVERSIDE
+    ));
+    listener.assert_told(&[]);
+}
