@@ -18,6 +18,32 @@ $$;
 comment on function webhook_delivery.grant_api(regrole) is
     'Grants a role the tenants'' interface: endpoints with their generated_secret(), catalogue, history, test_webhook(). Row-level security still decides which rows';
 
+create function webhook_delivery.grant_application(grantee regrole) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    execute format('grant usage on schema webhook_delivery to %s', grantee);
+    execute format('grant select on webhook_delivery.watched_changes, webhook_delivery.needed_tables, webhook_delivery.payloads to %s', grantee);
+    execute (
+        select format('grant execute on function %s to %s', string_agg(routine::regprocedure::text, ', '), grantee)
+        from unnest('{
+            webhook_delivery.emit(text\, uuid\, json),
+            webhook_delivery.register_event_type(text\, text\, json\, json),
+            webhook_delivery.schema_of(json\, boolean),
+            webhook_delivery.set_payload_function(text\, regprocedure\, regclass),
+            webhook_delivery.row_event(),
+            webhook_delivery.note_change(),
+            webhook_delivery.install_triggers(text),
+            webhook_delivery.remove_triggers(),
+            webhook_delivery.unsuitable_columns(regclass\, text[]),
+            webhook_delivery.reading_obstacle(regclass\, regclass)}'::regprocedure[]) as routine);
+end
+$$;
+
+comment on function webhook_delivery.grant_application(regrole) is
+    'Grants the role that owns the application''s tables what it takes to send their events: triggers, event types and payload functions of its own, emit(). Such a role speaks for every auction';
+
 -- Default privileges (Supabase has some, for anon and authenticated) have opened what we just created to others.
 select webhook_delivery.revoke_from_others();
 
@@ -35,6 +61,8 @@ comment on function webhook_delivery.system_identifier() is 'The identifier of t
 comment on function webhook_delivery.database_oid() is 'The oid of this database, which a renamed one keeps and a copy does not share';
 comment on function webhook_delivery.worker_report() is 'What the worker of this database says of itself; no row where there is none. See webhook_delivery.status';
 comment on function webhook_delivery.note_change() is 'Trigger: notes that the row''s event is to be built when the transaction is complete. Arguments, of which the last may be left out or empty: event type; key column; column of the auction (empty: the payload says it); column of the row that the event is about, where it is another one; the event about the same row that makes this one needless in the same transaction; the only column whose change makes the event; previous, where the payload needs the row as it was';
+comment on function webhook_delivery.row_event() is 'Trigger for AFTER … FOR EACH ROW: the row is an event when the transaction commits. Arguments: event type; column of the auction; columns to leave out. The data is the row as JSON (of a deleted one what it was); of an update with previous, what the columns that changed were before. Nothing where none did';
+comment on function webhook_delivery.payloads_changed() is 'Has every session read anew how the data of events is read, when this transaction commits';
 comment on function webhook_delivery.capture_again(bigint) is 'Sends the events of a row of capture_errors, with the data that their rows have now, and removes it; what fails again is a new row. Gives back how many events were written: none for rows that are gone or that nobody wants. Unknown id: 02000; a row whose keys are not known: 55000';
 comment on function webhook_delivery.normal_url(text) is 'The normal form of an endpoint''s URL; refuses (22023) what cannot be one';
 comment on function webhook_delivery.check_secret(text) is 'Refuses (22023) a secret that is too short, too long, or begins with whsec_ and does not go on in base64';

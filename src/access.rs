@@ -34,7 +34,7 @@ fn is_auction_admin(auction_id: pgrx::Uuid) -> SpiResult<bool> {
         return Ok(false);
     }
     let _settings = OurSettings::begin();
-    let Some(_rights) = Rights::of_owner_of(c"public", MEMBERS) else { return Ok(false) };
+    let Some(_rights) = relation(c"public", MEMBERS).and_then(Rights::of_owner_of) else { return Ok(false) };
     Spi::connect(|client| {
         STATEMENT.with_borrow_mut(|statement| {
             let sql = include_str!("../sql/is_auction_admin.sql");

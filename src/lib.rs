@@ -84,7 +84,12 @@ extension_sql_file!(
     name = "install_triggers",
     requires = ["member", note_change]
 );
-extension_sql_file!("../sql/access.sql", name = "access", requires = ["install_triggers"]);
+extension_sql_file!(
+    "../sql/capture/own.sql",
+    name = "own_events",
+    requires = ["install_triggers", row_event, payloads_changed]
+);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_events"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
 extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["test_webhook", worker_report]);

@@ -15,21 +15,24 @@ mod webhook_delivery {
     }
 }
 
+use std::ffi::CString;
+use std::rc::Rc;
+
 use pgrx::datum::TimestampWithTimeZone;
 use uuid::Uuid;
 
 use super::build::Capture;
-use super::changes::{Event, Row};
-use super::image::Previous;
+use super::changes::{Event, Row, RowTrigger};
+use super::image::Kept;
 use crate::server::rights::{OurSettings, Rights};
 
 /// A row of `capture_errors`.
 struct Owed {
     occurred_at: TimestampWithTimeZone,
     event: Event,
-    keys: Vec<Uuid>,
+    keys: Vec<Option<Uuid>>,
     /// The rows as they were before; empty, or as many as keys.
-    previous: Vec<Option<Previous>>,
+    previous: Vec<Option<Kept>>,
 }
 
 fn capture_again(error_id: i64) -> i64 {
@@ -55,7 +58,12 @@ fn capture_again(error_id: i64) -> i64 {
     }
     let mut capture = Capture::new(owed.occurred_at);
     let previous = owed.previous.iter().map(Option::as_ref).chain(std::iter::repeat(None));
-    let rows = owed.keys.iter().zip(previous).map(|(key, previous)| Row { key: *key, auction_id: None, previous });
+    let rows = owed.keys.iter().zip(previous).map(|(key, previous)| Row {
+        key: key.unwrap_or_default(),
+        about: *key,
+        auction_id: None,
+        previous,
+    });
     capture.build(&owed.event, rows);
     capture.finish()
 }
@@ -66,14 +74,22 @@ fn take(error_id: i64) -> pgrx::spi::SpiResult<Option<Owed>> {
     Spi::connect_mut(|client| {
         let taken = client.update(include_str!("../../sql/capture/take_error.sql"), Some(1), &[error_id.into()])?;
         let Some(row) = taken.into_iter().next() else { return Ok(None) };
-        let keys: Vec<pgrx::Uuid> = row.get(3)?.unwrap_or_default();
+        let keys: Vec<Option<pgrx::Uuid>> = row.get(3)?.unwrap_or_default();
         let previous: Vec<Option<String>> = row.get(4)?.unwrap_or_default();
+        let row_trigger = row.get::<String>(7)?.map(|auction_column| {
+            // A name of the server's has no NUL. Where the table is gone its owner is, and that will be the failure.
+            let name = |name| CString::new(name).unwrap_or_default();
+            let table = row.get::<pg_sys::Oid>(6)?.unwrap_or(pg_sys::InvalidOid);
+            let left_out = row.get::<Vec<String>>(8)?.unwrap_or_default().into_iter().map(name).collect();
+            Ok::<_, pgrx::spi::SpiError>(Rc::new(RowTrigger { table, auction_column: name(auction_column), left_out }))
+        });
+        let row_trigger = row_trigger.transpose()?;
         let schema = row.get::<pg_sys::Oid>(5)?.unwrap_or(pg_sys::InvalidOid);
         Ok(row.get(1)?.zip(row.get(2)?).map(|(occurred_at, event_type)| Owed {
             occurred_at,
-            event: Event { event_type, schema },
-            keys: keys.iter().map(|key| Uuid::from_bytes(*key.as_bytes())).collect(),
-            previous: previous.into_iter().map(|row| row.map(Previous::Text)).collect(),
+            event: Event { event_type, schema, row_trigger },
+            keys: keys.iter().map(|key| key.map(|key| Uuid::from_bytes(*key.as_bytes()))).collect(),
+            previous: previous.into_iter().map(|row| row.map(Kept::Text)).collect(),
         }))
     })
 }

@@ -204,7 +204,7 @@ impl<'a> Payloads<'a> {
     ) -> SpiResult<Option<Self>> {
         let payload = {
             let _rights = rights_of_extension_owner();
-            payload_of(client, &event.event_type, event.schema)?
+            payload_of(client, event)?
         };
         let Some(payload) = payload else {
             ereport!(
@@ -215,7 +215,11 @@ impl<'a> Payloads<'a> {
             );
         };
         let _rights = payload.rights();
-        let keys: Vec<pgrx::Uuid> = rows.iter().map(|row| to_datum(&row.key)).collect();
+        let keys: Vec<Option<pgrx::Uuid>> = match event.row_trigger {
+            // Of whole rows it is known already which rows they are.
+            Some(_) => rows.iter().map(|row| row.about.as_ref().map(to_datum)).collect(),
+            None => rows.iter().map(|row| Some(to_datum(&row.key))).collect(),
+        };
         let previous = json_array(rows.iter().map(|row| row.previous));
         // SAFETY: a json[] that lives as long as the connection to SPI.
         let previous = unsafe { DatumWithOid::new(previous, pg_sys::JSONARRAYOID) };

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{CStr, CString};
+use std::rc::Rc;
 
 use indexmap::map::Entry;
 use indexmap::{IndexMap, IndexSet};
 use pgrx::pg_sys;
 use uuid::Uuid;
 
-use super::image::Previous;
+use super::image::Kept;
 
 /// What is told of a row: a place among the names of events that the session has met. A number, because a million rows
 /// would carry a million copies of the name.
@@ -17,6 +18,8 @@ use super::image::Previous;
 pub struct Subject(u16);
 
 struct Name {
+    /// The trigger that makes events of whole rows, or none.
+    row_trigger: Option<Rc<RowTrigger>>,
     /// As the trigger's argument has it, so that comparing costs no conversion.
     event_type: CString,
     /// The schema of the changed table.
@@ -24,11 +27,21 @@ struct Name {
     unless: Option<Subject>,
 }
 
+/// A trigger of `row_event()`: the data of its events is the row.
+#[derive(PartialEq, Eq, Hash, Clone)]
+pub struct RowTrigger {
+    pub table: pg_sys::Oid,
+    pub auction_column: CString,
+    pub left_out: Vec<CString>,
+}
+
 /// What a subject stands for.
 pub struct Event {
     pub event_type: String,
     /// The schema of the tables in which its rows change; they are read there.
     pub schema: pg_sys::Oid,
+    /// Where the data is the row itself.
+    pub row_trigger: Option<Rc<RowTrigger>>,
 }
 
 thread_local! {
@@ -48,19 +61,46 @@ impl Subject {
         })
     }
 
+    /// The event of this type that is made of whole rows.
+    pub fn of_row(event_type: &CStr, trigger: &RowTrigger, schema: pg_sys::Oid) -> Self {
+        NAMES.with_borrow_mut(|names| {
+            let is_known = |known: &Name| {
+                known.row_trigger.as_deref() == Some(trigger)
+                    && known.event_type.as_c_str() == event_type
+                    && known.schema == schema
+            };
+            let place = names.iter().position(is_known).unwrap_or_else(|| {
+                let row_trigger = Some(Rc::new(trigger.clone()));
+                names.push(Name { row_trigger, event_type: event_type.to_owned(), schema, unless: None });
+                names.len() - 1
+            });
+            Self::at(place)
+        })
+    }
+
     fn known_or_new(names: &mut Vec<Name>, event_type: &CStr, schema: pg_sys::Oid) -> Self {
-        let is_known = |known: &Name| known.schema == schema && known.event_type.as_c_str() == event_type;
+        let is_known = |known: &Name| {
+            known.row_trigger.is_none() && known.schema == schema && known.event_type.as_c_str() == event_type
+        };
         let place = names.iter().position(is_known).unwrap_or_else(|| {
-            names.push(Name { event_type: event_type.to_owned(), schema, unless: None });
+            names.push(Name { row_trigger: None, event_type: event_type.to_owned(), schema, unless: None });
             names.len() - 1
         });
+        Self::at(place)
+    }
+
+    fn at(place: usize) -> Self {
         Self(u16::try_from(place).expect("there are fewer triggers than 65,536"))
     }
 
     pub fn event(self) -> Event {
         NAMES.with_borrow(|names| {
             let name = &names[usize::from(self.0)];
-            Event { event_type: name.event_type.to_string_lossy().into_owned(), schema: name.schema }
+            Event {
+                event_type: name.event_type.to_string_lossy().into_owned(),
+                schema: name.schema,
+                row_trigger: name.row_trigger.clone(),
+            }
         })
     }
 
@@ -81,7 +121,7 @@ struct Note {
     /// The row that the event is about, where it is not the one that changed: the inspection of a defect.
     about: Option<Uuid>,
     /// The row as it was when it was first noted. A box, because few events need it.
-    previous: Option<Box<Previous>>,
+    previous: Option<Box<Kept>>,
 }
 
 /// A row that was seen in another auction than before.
@@ -107,16 +147,22 @@ pub struct Changes {
     auctions: IndexSet<Uuid>,
     moves: Vec<Move>,
     unreadable: Vec<Unreadable>,
+    /// Whole rows noted so far.
+    whole_rows: u128,
+    /// Somebody was told that he may not switch the capture off.
+    has_refused: bool,
 }
 
 /// A row of which an event is to tell.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
     pub key: Uuid,
+    /// The row that the event is about, where it is not the one of the key; of a whole row the one that it is, if it has a key.
+    pub about: Option<Uuid>,
     /// The auction in which it was last seen; `None` where the changed table does not say. It is in this one at the commit.
     pub auction_id: Option<Uuid>,
     /// As it was before the transaction, where the event needs that.
-    pub previous: Option<&'a Previous>,
+    pub previous: Option<&'a Kept>,
 }
 
 /// What a trigger saw of a row.
@@ -137,7 +183,7 @@ impl Changes {
         subject: Subject,
         change: Change,
         subtransaction: u32,
-        previous: impl FnOnce() -> Option<Previous>,
+        previous: impl FnOnce() -> Option<Kept>,
     ) {
         let auction = match change.auction_id {
             Some(id) => self.auctions.insert_full(id).0 as u32,
@@ -159,6 +205,20 @@ impl Changes {
         }
     }
 
+    /// Notes a whole row, which is an event of its own. `about`: which row of its table it is, where that has a primary key.
+    pub fn note_whole_row(
+        &mut self,
+        subject: Subject,
+        auction_id: Uuid,
+        about: Option<Uuid>,
+        row: Kept,
+        subtransaction: u32,
+    ) {
+        self.whole_rows += 1;
+        let change = Change { key: Uuid::from_u128(self.whole_rows), auction_id: Some(auction_id), about };
+        self.note(subject, change, subtransaction, || Some(row));
+    }
+
     /// Once for each problem, however many rows have it.
     pub fn note_unreadable(&mut self, subject: Subject, problem: String, subtransaction: u32) {
         if !self.unreadable.iter().any(|known| known.subject == subject && known.problem == problem) {
@@ -178,6 +238,11 @@ impl Changes {
             self.notes.pop();
         }
         while self.unreadable.pop_if(|last| last.subtransaction >= subtransaction).is_some() {}
+    }
+
+    /// Whether it is the first time in the transaction that somebody may not switch the capture off: once is enough to hear it.
+    pub fn is_first_refusal(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_refused, true)
     }
 
     pub fn take_unreadable(&mut self) -> Vec<Unreadable> {
@@ -213,6 +278,7 @@ impl Changes {
     pub fn rows(&self, places: &[usize]) -> impl Iterator<Item = Row<'_>> {
         places.iter().filter_map(|place| self.notes.get_index(*place)).map(|((_, key), note)| Row {
             key: *key,
+            about: note.about,
             auction_id: self.auctions.get_index(note.auction as usize).copied(),
             previous: note.previous.as_deref(),
         })

@@ -1,13 +1,15 @@
 //! What becomes of events that could not be captured?
 
+use std::rc::Rc;
+
 use indexmap::IndexMap;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::changes::{Event, Row};
-use super::image::Previous;
+use super::changes::{Event, Row, RowTrigger};
+use super::image::Kept;
 use super::payload::payload_of;
 use crate::server::attempt::{Failure, attempt};
 use crate::server::rights::{OurSettings, Rights};
@@ -27,6 +29,7 @@ struct Cause {
     event_type: String,
     /// Of the tables.
     schema: pg_sys::Oid,
+    row_trigger: Option<Rc<RowTrigger>>,
     code: String,
     message: String,
 }
@@ -38,7 +41,7 @@ struct Failed {
 
 /// A row that is not told of: what it takes to do so later.
 pub struct Lost {
-    key: Uuid,
+    key: Option<Uuid>,
     /// JSON of the row as it was before.
     previous: Option<String>,
 }
@@ -46,8 +49,10 @@ pub struct Lost {
 impl Lost {
     /// With the rights of the table's owner, and within an attempt: the application's code makes JSON of what was before.
     pub fn all(event: &Event, rows: &[Row<'_>]) -> Vec<Self> {
-        let previous = |text: &mut dyn FnMut(&Previous) -> Option<String>| {
-            rows.iter().map(|row| Self { key: row.key, previous: row.previous.and_then(&mut *text) }).collect()
+        let previous = |text: &mut dyn FnMut(&Kept) -> Option<String>| {
+            rows.iter()
+                .map(|row| Self { key: row_id(event, row), previous: row.previous.and_then(&mut *text) })
+                .collect()
         };
         if rows.iter().all(|row| row.previous.is_none()) {
             return previous(&mut |_| None);
@@ -56,7 +61,7 @@ impl Lost {
             let _settings = OurSettings::begin();
             let payload = Spi::connect(|client| {
                 let _rights = Rights::of_extension_owner();
-                payload_of(client, &event.event_type, event.schema)
+                payload_of(client, event)
             });
             let _rights = payload.ok().flatten().map(|payload| payload.rights());
             // Without these rights it would run as whoever commits.
@@ -66,13 +71,26 @@ impl Lost {
     }
 }
 
+fn row_id(event: &Event, row: &Row<'_>) -> Option<Uuid> {
+    if event.row_trigger.is_some() { row.about } else { Some(row.key) }
+}
+
 impl Failures {
     /// `rows`: those that the event was to tell of; none where they are not known.
     pub fn add(&mut self, event: &Event, rows: Vec<Lost>, failure: Failure) {
-        let (event_type, schema) = (event.event_type.clone(), event.schema);
-        let cause = Cause { event_type, schema, code: failure.code.clone(), message: failure.message.clone() };
+        let cause = Cause {
+            event_type: event.event_type.clone(),
+            schema: event.schema,
+            row_trigger: event.row_trigger.clone(),
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+        };
         let is_full = self.0.len() >= CAUSES_AT_MOST;
-        let same_event = |known: &Cause| known.event_type == event.event_type && known.schema == event.schema;
+        let same_event = |known: &Cause| {
+            known.event_type == event.event_type
+                && known.schema == event.schema
+                && known.row_trigger == event.row_trigger
+        };
         let place = match self.0.get_index_of(&cause) {
             Some(place) => place,
             // Of another event its rows would be captured again as something that they are not.
@@ -93,7 +111,8 @@ impl Failures {
         } else {
             format!("{rows} webhook events were not sent; {} was not sent: {}", cause.event_type, cause.message)
         };
-        let named: Vec<String> = failed.rows.iter().take(NAMED_AT_MOST).map(|row| row.key.to_string()).collect();
+        let named: Vec<String> =
+            failed.rows.iter().filter_map(|row| row.key).take(NAMED_AT_MOST).map(|key| key.to_string()).collect();
         let others =
             if rows > named.len().max(1) { format!(" and {} more", rows - named.len()) } else { String::new() };
         let mut warning = ErrorReport::new(failed.failure.known_code(), message, pgrx::function_name!());
@@ -119,8 +138,12 @@ impl Failures {
         let Some(_rights) = Rights::of_extension_owner() else { return };
         let written = Spi::connect_mut(|client| {
             for (cause, Failed { failure, rows }) in &self.0 {
-                let keys: Vec<pgrx::Uuid> =
-                    rows.iter().map(|row| pgrx::Uuid::from_bytes(*row.key.as_bytes())).collect();
+                let key = |row: &Lost| row.key.map(|key| pgrx::Uuid::from_bytes(*key.as_bytes()));
+                let keys: Vec<Option<pgrx::Uuid>> = rows.iter().map(key).collect();
+                let trigger = cause.row_trigger.as_deref();
+                let left_out: Option<Vec<String>> = trigger.map(|trigger| {
+                    trigger.left_out.iter().map(|column| column.to_string_lossy().into_owned()).collect()
+                });
                 let previous: Option<Vec<Option<&str>>> = rows
                     .iter()
                     .any(|row| row.previous.is_some())
@@ -136,6 +159,9 @@ impl Failures {
                     failure.detail.as_deref().into(),
                     failure.hint.as_deref().into(),
                     failure.context.as_deref().into(),
+                    trigger.map(|trigger| trigger.table).into(),
+                    trigger.map(|trigger| trigger.auction_column.to_string_lossy().into_owned()).into(),
+                    left_out.into(),
                 ];
                 client.update(include_str!("../../sql/capture/record_error.sql"), None, &arguments)?;
             }

@@ -42,20 +42,34 @@ impl Image {
         unsafe { pgrx::direct_function_call_as_datum(pg_sys::row_to_json, &[Some(row)]) }
             .expect("row_to_json() of a row is not null")
     }
+
+    fn to_text(&self) -> String {
+        // SAFETY: a json is a text.
+        unsafe { String::from_datum(self.to_json(), false) }.unwrap_or_default()
+    }
 }
 
-/// A row as it was before.
-pub enum Previous {
+/// A row as it was when it was noted.
+pub enum Kept {
     Image(Image),
-    /// JSON, as it was kept with an error.
+    /// What a row trigger saw of it: as it is now, and, of one that was changed, as it was.
+    Both {
+        now: Image,
+        before: Option<Image>,
+    },
+    /// JSON: an error has kept it meanwhile.
     Text(String),
 }
 
-impl Previous {
+impl Kept {
     /// A value of type json. Runs code of the application's: call it with the rights of the table's owner.
     pub fn to_datum(&self) -> pg_sys::Datum {
         match self {
             Self::Image(image) => image.to_json(),
+            Self::Both { now, before } => {
+                let before = before.as_ref().map_or_else(|| "null".to_owned(), Image::to_text);
+                format!(r#"{{"now":{},"before":{before}}}"#, now.to_text()).into_datum().expect("a text is a value")
+            }
             Self::Text(text) => text.as_str().into_datum().expect("a text is a value"),
         }
     }
@@ -63,17 +77,17 @@ impl Previous {
     /// The same as text.
     pub fn to_text(&self) -> String {
         match self {
-            // SAFETY: a json is a text.
-            Self::Image(image) => unsafe { String::from_datum(image.to_json(), false) }.unwrap_or_default(),
             Self::Text(text) => text.clone(),
+            // SAFETY: a json is a text.
+            _ => unsafe { String::from_datum(self.to_datum(), false) }.unwrap_or_default(),
         }
     }
 }
 
 /// An array of type json[] for the server; nulls stand where nothing was kept.
-pub fn json_array<'a>(values: impl Iterator<Item = Option<&'a Previous>>) -> pg_sys::Datum {
+pub fn json_array<'a>(values: impl Iterator<Item = Option<&'a Kept>>) -> pg_sys::Datum {
     let (mut values, mut nulls): (Vec<_>, Vec<_>) =
-        values.map(|value| (value.map_or(pg_sys::Datum::null(), Previous::to_datum), value.is_none())).unzip();
+        values.map(|value| (value.map_or(pg_sys::Datum::null(), Kept::to_datum), value.is_none())).unzip();
     let (mut length, mut first) = (values.len() as i32, 1);
     // SAFETY: `values` and `nulls` have `length` elements, and json is a varlena that is aligned like an int.
     let array = unsafe {

@@ -2,7 +2,8 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | a trigger notes the key of the changed row | `trigger.rs` |
+//! | a trigger notes the key of the changed row, or the whole row | `trigger.rs`, `row_event.rs` |
+//! | unless the owner has switched that off | `switch.rs` |
 //! | what the row said that is gone or changed is kept | `image.rs` |
 //! | what a transaction has noted, and a savepoint takes back | `changes.rs` |
 //! | before the commit the data of all noted rows is read, and fanned out to the endpoints | `build.rs`, `payload.rs` |
@@ -30,6 +31,8 @@ mod changes;
 mod failures;
 mod image;
 mod payload;
+mod row_event;
+mod switch;
 mod trigger;
 
 thread_local! {

@@ -7,22 +7,43 @@ use std::rc::Rc;
 
 use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID};
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
+use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
+use super::changes::{Event, RowTrigger};
 use crate::server::planned::Planned;
 use crate::server::rights::{Rights, relation};
 
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// Has every session read anew how the data of events is read, when this transaction commits.
+    #[pg_extern(volatile)]
+    fn payloads_changed() {
+        if let Some(table) = super::relation(c"webhook_delivery", c"payload_functions") {
+            // SAFETY: a message to all sessions about a table that exists, inside a transaction.
+            unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table) };
+        }
+    }
+}
+
 /// What `webhook_delivery.payloads`, or a payload function of the application's own, says of an event.
 pub struct Payload {
-    /// Schema and name of the table whose rows the event is about: with its owner's rights the data is read.
-    schema: CString,
-    table: CString,
+    /// The table whose rows the event is about: with its owner's rights the data is read.
+    table: Table,
     query: String,
     statement: RefCell<Planned>,
 }
 
-/// The type of an event, and the schema in which its row changed.
-type Place = (String, pg_sys::Oid);
+enum Table {
+    /// By schema and name, whatever table has them at the time.
+    Named(CString, CString),
+    /// The one that a trigger is on.
+    Of(pg_sys::Oid),
+}
+
+/// The type of an event, the schema in which its row changed, and the trigger that makes events of whole rows.
+type Place = (String, pg_sys::Oid, Option<Rc<RowTrigger>>);
 
 thread_local! {
     static KNOWN: RefCell<HashMap<Place, Rc<Payload>>> = RefCell::default();
@@ -46,32 +67,20 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
     }
 }
 
-/// How the data of this event is read for rows of tables in this schema. With the rights of the extension's owner;
-/// `None` where a row change cannot make such an event.
-pub fn payload_of(client: &SpiClient<'_>, event_type: &str, schema: pg_sys::Oid) -> SpiResult<Option<Rc<Payload>>> {
+/// How the data of this event is read. With the rights of the extension's owner; `None` where that is not known.
+pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<Payload>>> {
     if IS_STALE.take() {
         KNOWN.take();
     }
-    let place = (event_type.to_owned(), schema);
+    let place = (event.event_type.clone(), event.schema, event.row_trigger.clone());
     if let Some(known) = KNOWN.with_borrow(|known| known.get(&place).cloned()) {
         return Ok(Some(known));
     }
-    READ_FROM
-        .set([c"payloads", c"payload_functions"].map(|name| relation(c"webhook_delivery", name).unwrap_or_default()));
-    let found = FIND.with_borrow_mut(|find| {
-        let sql = include_str!("../../sql/capture/payload.sql");
-        let find = find.for_reading(client, sql, &[TEXTOID, pg_sys::BuiltinOid::OIDOID])?;
-        match client.select(find, Some(1), &[event_type.into(), schema.into()])?.next() {
-            Some(row) => Ok::<_, pgrx::spi::SpiError>(
-                row.get::<String>(1)?.zip(row.get::<String>(2)?).zip(row.get::<String>(3)?),
-            ),
-            None => Ok(None),
-        }
-    })?;
-    Ok(found.map(|((schema, table), query)| {
-        // A name of the server's has no NUL.
-        let name = |text| CString::new(text).unwrap_or_default();
-        let payload = Payload { schema: name(schema), table: name(table), query, statement: RefCell::default() };
+    let found = match &event.row_trigger {
+        Some(trigger) => Some(Payload::of_whole_rows(trigger)),
+        None => Payload::find(client, event)?,
+    };
+    Ok(found.map(|payload| {
         let payload = Rc::new(payload);
         KNOWN.with_borrow_mut(|known| known.insert(place, Rc::clone(&payload)));
         payload
@@ -79,14 +88,51 @@ pub fn payload_of(client: &SpiClient<'_>, event_type: &str, schema: pg_sys::Oid)
 }
 
 impl Payload {
+    fn find(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Self>> {
+        let read_from = [c"payloads", c"payload_functions"];
+        READ_FROM.set(read_from.map(|name| relation(c"webhook_delivery", name).unwrap_or_default()));
+        FIND.with_borrow_mut(|find| {
+            let sql = include_str!("../../sql/capture/payload.sql");
+            let find = find.for_reading(client, sql, &[TEXTOID, pg_sys::BuiltinOid::OIDOID])?;
+            let arguments = [event.event_type.as_str().into(), event.schema.into()];
+            let Some(row) = client.select(find, Some(1), &arguments)?.next() else { return Ok(None) };
+            let found = row.get::<String>(1)?.zip(row.get::<String>(2)?).zip(row.get::<String>(3)?);
+            // A name of the server's has no NUL.
+            let name = |text| CString::new(text).unwrap_or_default();
+            Ok(found.map(|((schema, table), query)| Self {
+                table: Table::Named(name(schema), name(table)),
+                query,
+                statement: RefCell::default(),
+            }))
+        })
+    }
+
+    /// The data is what the trigger has kept of the row.
+    fn of_whole_rows(trigger: &RowTrigger) -> Self {
+        let literal = |text: &CStr| spi::quote_literal(text.to_string_lossy());
+        let left_out: Vec<String> = trigger.left_out.iter().map(|column| literal(column)).collect();
+        let built = include_str!("../../sql/capture/whole_rows.sql")
+            .replace("@auction_column@", &literal(&trigger.auction_column))
+            .replace("@left_out@", &left_out.join(", "));
+        let query = format!(
+            "select array_agg(built.id), array_agg(built.auction_id), array_agg(built.data) from ({built}) as built"
+        );
+        Self { table: Table::Of(trigger.table), query, statement: RefCell::default() }
+    }
+
     /// The rights of the owner of the table.
     pub fn rights(&self) -> Rights {
-        let Some(rights) = Rights::of_owner_of(&self.schema, &self.table) else {
-            let name = |name: &CStr| name.to_string_lossy().into_owned();
+        let (table, name) = match &self.table {
+            Table::Named(schema, name) => {
+                (relation(schema, name), format!("{}.{}", schema.to_string_lossy(), name.to_string_lossy()))
+            }
+            Table::Of(oid) => (Some(*oid), oid.to_u32().to_string()),
+        };
+        let Some(rights) = table.and_then(Rights::of_owner_of) else {
             ereport!(
                 ERROR,
                 PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-                format!("relation {}.{} does not exist", name(&self.schema), name(&self.table)),
+                format!("relation {name} does not exist"),
                 "Its rows are what the event is about."
             );
         };

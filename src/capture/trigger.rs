@@ -6,7 +6,8 @@ use pgrx::prelude::*;
 
 use super::CHANGES;
 use super::changes::{Change, Subject};
-use super::image::{Image, Previous};
+use super::image::{Image, Kept};
+use super::switch::is_switched_off;
 
 // Not in pgrx: utils/datum.h. Compares bytes and raises no error.
 unsafe extern "C-unwind" {
@@ -26,14 +27,14 @@ struct Arguments<'a> {
 }
 
 /// A row as the trigger sees it.
-struct Seen {
-    tuple: pg_sys::HeapTuple,
-    columns: pg_sys::TupleDesc,
+pub struct Seen {
+    pub tuple: pg_sys::HeapTuple,
+    pub columns: pg_sys::TupleDesc,
 }
 
 impl Seen {
     /// The value of a uuid column, or why there is none to be had. Never an error: that would be the user's.
-    fn uuid(&self, column: &CStr) -> Result<Option<uuid::Uuid>, String> {
+    pub fn uuid(&self, column: &CStr) -> Result<Option<uuid::Uuid>, String> {
         // SAFETY: the tuple is one of the trigger's, and the columns are those of its relation; the value of a uuid that is
         // not null is a pointer to sixteen bytes.
         unsafe {
@@ -74,6 +75,10 @@ fn note_change(trigger: &PgTrigger) {
     let given = usize::from(definition.tgnargs.unsigned_abs());
     if !(2..=7).contains(&given) {
         pgrx::warning!("note_change() takes an event type, a key column and up to five more arguments");
+        return;
+    }
+    // SAFETY: the server keeps the relation while the trigger runs.
+    if is_switched_off(unsafe { &*data.tg_relation }) {
         return;
     }
     // SAFETY: the server keeps all of these while the trigger runs; its arguments are NUL-terminated texts.
@@ -163,8 +168,8 @@ impl Noting<'_> {
         });
     }
 
-    fn previous(&self) -> Option<Previous> {
+    fn previous(&self) -> Option<Kept> {
         // SAFETY: a tuple of the trigger's, with the columns of its relation.
-        (!self.before.is_null()).then(|| Previous::Image(unsafe { Image::of(self.before, self.columns) }))
+        (!self.before.is_null()).then(|| Kept::Image(unsafe { Image::of(self.before, self.columns) }))
     }
 }

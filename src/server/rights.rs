@@ -27,8 +27,7 @@ impl Rights {
     ///
     /// Views, casts and functions that the application's tables bring along run with no more rights than their owner has,
     /// and, as in the refresh of a materialized view, can neither leave something behind in the session nor write.
-    pub fn of_owner_of(schema: &CStr, table: &CStr) -> Option<Self> {
-        let relation = relation(schema, table)?;
+    pub fn of_owner_of(relation: pg_sys::Oid) -> Option<Self> {
         let owner = attribute(pg_sys::SysCacheIdentifier::RELOID, relation, pg_sys::Anum_pg_class_relowner)?;
         let mut rights = Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION);
         rights.level = Some(SettingsLevel::begin());

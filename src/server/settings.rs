@@ -24,6 +24,7 @@ static POOL_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64);
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static RETRY_SCHEDULE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"1m, 5m, 30m, 2h, 12h"));
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
 static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureError>::new(OnCaptureError::Warn);
 static ACCESS_CHECK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
@@ -85,6 +86,14 @@ pub fn define() {
         60_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_bool_guc(
+        c"webhook_delivery.capture",
+        c"Whether changes of the application's tables become events.",
+        c"Off, for a bulk load or a restore, it holds for the tables that whoever sets it owns, and has no effect on others.",
+        &CAPTURE,
+        GucContext::Userset,
+        GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.max_payload",
@@ -179,6 +188,10 @@ pub fn retry_schedule() -> RetrySchedule {
 
 pub fn poll_interval() -> Duration {
     Duration::from_millis(POLL_INTERVAL.get().unsigned_abs().into())
+}
+
+pub fn capture() -> bool {
+    CAPTURE.get()
 }
 
 /// Bytes.

@@ -1,0 +1,205 @@
+-- How does an application bring events of its own, or read the data of ours in its own way?
+
+create function webhook_delivery.caller() returns name
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$ select coalesce(nullif(current_setting('role'), 'none')::name, session_user) $$;
+
+comment on function webhook_delivery.caller() is
+    'The role that the session has: who calls a function that runs with its owner''s rights';
+
+create function webhook_delivery.register_event_type(name text, description text, schema json, example json) returns void
+    language plpgsql volatile security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if name is null or description is null or schema is null or example is null then
+        raise exception using errcode = 'null_value_not_allowed',
+            message = 'register_event_type() needs name, description, schema and example',
+            hint = 'A schema that allows everything is ''true''; webhook_delivery.schema_of() makes one of a shape.';
+    elsif name !~ '^[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,62}$' then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = format('%s cannot be the name of an event type', quote_literal(name)),
+            hint = 'Use family.what_happened, in lower case: order.created.';
+    elsif json_typeof(schema) not in ('object', 'boolean') then
+        raise exception using errcode = 'invalid_parameter_value', message = 'a JSON Schema is an object or a boolean',
+            hint = 'A schema that allows everything is ''true''; webhook_delivery.schema_of() makes one of a shape.';
+    end if;
+    insert into @extschema@.webhook_event_types as known (event_type, description, schema, example)
+    values (name, register_event_type.description, register_event_type.schema, register_event_type.example)
+    on conflict (event_type) do update
+        set description = excluded.description, schema = excluded.schema, example = excluded.example
+        where not known.is_builtin;
+    if not found then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = format('%s is an event type of the extension''s own', name),
+            hint = 'Choose another name, or change how its data is read with webhook_delivery.set_payload_function().';
+    end if;
+end
+$$;
+
+comment on function webhook_delivery.register_event_type(text, text, json, json) is
+    'Makes an event type of your own known, or changes it: it can be subscribed to, emitted and tested, and shows in the catalogue. Name: family.what_happened; schema: JSON Schema of its data; example: what test_webhook() sends';
+
+create function webhook_delivery.returned_columns(function regprocedure) returns text[]
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select array(
+        select format('%s %s', out.name, out.type::regtype)
+        from unnest(proc.proargnames, proc.proallargtypes, proc.proargmodes) with ordinality as out (name, type, mode, number)
+        where out.mode in ('t', 'o', 'b')
+        order by out.number)
+        || array(
+            select format('%s %s', attribute.attname, attribute.atttypid::regtype)
+            from pg_type as result
+            join pg_attribute as attribute on attribute.attrelid = result.typrelid
+            where result.oid = proc.prorettype and attribute.attnum > 0 and not attribute.attisdropped)
+    from pg_proc as proc
+    where proc.oid = function
+    $$;
+
+comment on function webhook_delivery.returned_columns(regprocedure) is 'Names and types of the columns of the rows that a function returns';
+
+create function webhook_delivery.set_payload_function(event_type text, function regprocedure, for_table regclass default null) returns void
+    language plpgsql volatile security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    target constant regclass := coalesce(for_table, (
+        select to_regclass(format('public.%I', payload.source_table))
+        from webhook_delivery.payloads as payload
+        where payload.event_type = set_payload_function.event_type));
+    call_arguments text;
+    lacking text;
+    relation record;
+begin
+    if event_type is null or not exists (
+        select from @extschema@.webhook_event_types as known where known.event_type = set_payload_function.event_type)
+    then
+        raise exception using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', event_type),
+            hint = 'Make it known with webhook_delivery.register_event_type() first.';
+    elsif target is null then
+        raise exception using errcode = 'undefined_table',
+            message = format('it is not known which table %s is about', event_type),
+            hint = 'Name it: set_payload_function(event_type, function, for_table => ''schema.table'').';
+    end if;
+    select owner.rolname as owner, space.nspname as schema_name, class.relname as table_name, class.relowner into relation
+    from pg_class as class
+    join pg_roles as owner on owner.oid = class.relowner
+    join pg_namespace as space on space.oid = class.relnamespace
+    where class.oid = target;
+    if not pg_has_role(webhook_delivery.caller(), relation.relowner, 'usage') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('%s is not an owner of %s', webhook_delivery.caller(), target),
+            hint = 'The function runs with the rights of the table''s owner, who alone may set it.';
+    end if;
+    if function is null then
+        delete from webhook_delivery.payload_functions as known where known.event_type = set_payload_function.event_type;
+        perform webhook_delivery.payloads_changed();
+        return;
+    end if;
+    select case oidvectortypes(proc.proargtypes) when 'uuid[]' then '$1' when 'uuid[], json[]' then '$1, $2' end into call_arguments
+    from pg_proc as proc
+    where proc.oid = function and proc.prokind = 'f';
+    select string_agg(needed, ', ') into lacking
+    from unnest('{id uuid,auction_id uuid,data json}'::text[]) as needed
+    where needed <> all (webhook_delivery.returned_columns(function));
+    if call_arguments is null then
+        raise exception using errcode = 'invalid_function_definition',
+            message = format('%s cannot be a payload function', function),
+            hint = 'It takes the keys of rows, uuid[], or these and the rows as they were before the transaction, uuid[] and json[].';
+    elsif lacking is not null then
+        raise exception using errcode = 'invalid_function_definition',
+            message = format('%s cannot be a payload function: it does not return %s', function, lacking),
+            hint = 'Declare it as: returns table (id uuid, auction_id uuid, data json).';
+    elsif not has_function_privilege(relation.relowner, function, 'execute') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('%s, the owner of %s, may not execute %s', relation.owner, target, function),
+            hint = format('grant execute on function %s to %I', function, relation.owner);
+    end if;
+    insert into webhook_delivery.payload_functions as known (event_type, schema_name, table_name, function_name, arguments)
+    select set_payload_function.event_type, relation.schema_name, relation.table_name,
+        format('%I.%I', space.nspname, proc.proname), call_arguments
+    from pg_proc as proc
+    join pg_namespace as space on space.oid = proc.pronamespace
+    where proc.oid = function
+    on conflict on constraint an_event_has_one_payload_function do update
+        set schema_name = excluded.schema_name, table_name = excluded.table_name,
+            function_name = excluded.function_name, arguments = excluded.arguments;
+    perform webhook_delivery.payloads_changed();
+end
+$$;
+
+comment on function webhook_delivery.set_payload_function(text, regprocedure, regclass) is
+    'Lets a function of the application give the data of an event: f(uuid[]) or f(uuid[], json[]) returns table (id uuid, auction_id uuid, data json), called with the rights of the owner of the table, who alone may set it. Null takes it away again. for_table: the table whose rows the event is about, where it is not the built-in one';
+
+create function webhook_delivery.check_attached_triggers() returns event_trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    attached record;
+    given text[];
+    problem text;
+begin
+    for attached in
+        select made.tgfoid, made.tgtype, made.tgnargs, made.tgargs, made.tgrelid, class.relowner, proc.proname
+        from pg_event_trigger_ddl_commands() as command
+        join pg_trigger as made on made.oid = command.objid
+        join pg_class as class on class.oid = made.tgrelid
+        join pg_proc as proc on proc.oid = made.tgfoid
+        where command.classid = 'pg_trigger'::regclass
+            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc)
+    loop
+        if not pg_has_role(webhook_delivery.caller(), attached.relowner, 'usage') then
+            raise exception using errcode = 'insufficient_privilege',
+                message = format('%s is not an owner of %s', webhook_delivery.caller(), attached.tgrelid::regclass),
+                hint = 'What is told of a table''s rows is the decision of its owner.';
+        end if;
+        given := string_to_array(encode(attached.tgargs, 'escape'), '\000');
+        given := given[1:attached.tgnargs];
+        problem := case
+            -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
+            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER … FOR EACH ROW'
+            when attached.tgnargs < 2 then case attached.proname
+                when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
+                else 'its arguments are an event type, a key column and up to five more' end
+            when attached.proname = 'row_event' then coalesce(
+                nullif(webhook_delivery.unsuitable_columns(attached.tgrelid, array[given[2] || ' uuid']), ''),
+                (select 'no column ' || string_agg(left_out, ', ')
+                from unnest(given[3:]) as left_out
+                where not exists (
+                    select from pg_attribute
+                    where attrelid = attached.tgrelid and attname = left_out and attnum > 0 and not attisdropped)),
+                case when attached.tgtype & 16 <> 0 and 'previous' <> all (given[3:]) and exists (
+                    select from pg_attribute
+                    where attrelid = attached.tgrelid and attname = 'previous' and attnum > 0 and not attisdropped)
+                    then 'the column previous has the name of the field that tells what was before: leave it out' end)
+            else nullif(webhook_delivery.unsuitable_columns(attached.tgrelid,
+                array(select column_name || ' uuid' from unnest(given[2:4]) as column_name where column_name <> '')), '')
+        end;
+        if problem is not null then
+            raise exception using errcode = 'invalid_parameter_value',
+                message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
+                hint = case attached.proname when 'row_event'
+                    then 'create trigger … after insert or update on … for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
+                    else 'create trigger … after insert on … for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
+        end if;
+        -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
+        if not exists (select from @extschema@.webhook_event_types as known where known.event_type = given[1]) then
+            raise warning using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', given[1]),
+                hint = 'Make it known with webhook_delivery.register_event_type().';
+        end if;
+    end loop;
+end
+$$;
+
+comment on function webhook_delivery.check_attached_triggers() is
+    'Event trigger: refuses row_event() and note_change() on a table of somebody else''s (42501), or with arguments that cannot be meant (22023)';
+
+create event trigger webhook_delivery_check_attached_triggers on ddl_command_end
+    when tag in ('CREATE TRIGGER') execute function webhook_delivery.check_attached_triggers();
+
+comment on event trigger webhook_delivery_check_attached_triggers is
+    'Looks at triggers of row_event() and note_change() when they are created, and at nothing else';

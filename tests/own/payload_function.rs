@@ -1,0 +1,187 @@
+//! Can an application whose tables are named otherwise tell the same events?
+
+use postgres::Client;
+use serde_json::json;
+use webhook_harness::{Listener, refusal, sample};
+
+/// The README's example: lot counts in a table of another name, with an owner who may do nothing else.
+const LOT_COUNTS: &str = "
+    create role app login;
+    select webhook_delivery.grant_application('app');
+    grant create, usage on schema public to app;
+    set role app;
+    create table lot_counts (count_id uuid primary key default gen_random_uuid(), house uuid not null, lot text, cars integer);
+    create function lot_count_payload(ids uuid[]) returns table (id uuid, auction_id uuid, data json)
+        language sql stable as $$
+        select count_id, house, json_build_object('id', count_id, 'location_name', lot, 'total_car_count', cars, 'read_as', current_user)
+        from public.lot_counts where count_id = any (ids)
+        $$;
+    create trigger lot_count_created after insert on lot_counts
+        for each row execute function webhook_delivery.note_change('submission.created', 'count_id', 'house');
+    create trigger lot_count_updated after update on lot_counts for each row when (old.* is distinct from new.*)
+        execute function webhook_delivery.note_change('submission.updated', 'count_id', 'house', '', 'submission.created');
+    reset role;";
+
+const SET: &str = "select webhook_delivery.set_payload_function('submission.created', 'public.lot_count_payload(uuid[])', 'lot_counts'),
+    webhook_delivery.set_payload_function('submission.updated', 'public.lot_count_payload(uuid[])', 'lot_counts')";
+
+fn with_lot_counts() -> (Listener, Client) {
+    let mut listener = Listener::start(&[]);
+    listener.run(LOT_COUNTS);
+    let app = listener.application.cluster.connect_as("app", "postgres");
+    (listener, app)
+}
+
+/// The data of what was told, without comparing it with the schemas: it is the application's own.
+fn told(listener: &mut Listener) -> Vec<(String, serde_json::Value)> {
+    listener.application.settle();
+    let requests = listener.receiver.requests();
+    listener.receiver.clear();
+    requests.iter().map(|request| (request.event().unwrap().to_owned(), request.json()["data"].take())).collect()
+}
+
+#[test]
+fn its_function_gives_the_data_with_the_rights_of_the_tables_owner() {
+    let (mut listener, mut app) = with_lot_counts();
+    app.batch_execute(SET).unwrap();
+    let insert = format!("insert into lot_counts (house, lot, cars) values ('{}', 'North', 42)", sample::RIVERSIDE);
+    listener.run(&format!("{insert}; update lot_counts set cars = 43"));
+    let told_first = told(&mut listener);
+    let [(event, data)] = told_first.as_slice() else { panic!("one event, not {told_first:?}") };
+    assert_eq!(event, "submission.created");
+    let expected = json!({ "id": data["id"], "location_name": "North", "total_car_count": 43, "read_as": "app" });
+    assert_eq!(data.to_string(), expected.to_string());
+    listener.run("update lot_counts set cars = 44");
+    let told_then = told(&mut listener);
+    assert_eq!((told_then[0].0.as_str(), &told_then[0].1["total_car_count"]), ("submission.updated", &44.into()));
+}
+
+#[test]
+fn it_is_used_and_given_up_by_every_session_from_the_next_commit_on() {
+    let (mut listener, mut app) = with_lot_counts();
+    let mut session = listener.application.cluster.connect();
+    let mut submit = |listener: &mut Listener| {
+        session
+            .execute(
+                "insert into submissions (auction_id, user_id) values ($1, $2)",
+                &[&sample::RIVERSIDE, &sample::DANA],
+            )
+            .unwrap();
+        told(listener).remove(0).1
+    };
+    assert_eq!(submit(&mut listener)["submitted_by"], "Dana Reyes");
+    listener.run(
+        "create function plain(uuid[], json[]) returns table (id uuid, auction_id uuid, data json) language sql stable as
+             $$ select id, auction_id, json_build_object('mine', true) from public.submissions where id = any ($1) $$;
+         select webhook_delivery.set_payload_function('submission.created', 'plain(uuid[], json[])')",
+    );
+    assert_eq!(submit(&mut listener), json!({ "mine": true }));
+    listener.run("select webhook_delivery.set_payload_function('submission.created', null)");
+    assert_eq!(submit(&mut listener)["submitted_by"], "Dana Reyes");
+    app.batch_execute("select 1").unwrap();
+}
+
+#[test]
+fn a_function_that_fails_costs_only_its_event_which_is_told_later() {
+    let (mut listener, mut app) = with_lot_counts();
+    app.batch_execute(SET).unwrap();
+    app.batch_execute("alter table lot_counts rename lot to lot_name").unwrap();
+    listener
+        .run(&format!("insert into lot_counts (house, lot_name, cars) values ('{}', 'North', 42)", sample::RIVERSIDE));
+    assert_eq!(told(&mut listener), []);
+    app.batch_execute("alter table lot_counts rename lot_name to lot").unwrap();
+    listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors");
+    assert_eq!(told(&mut listener)[0].1["location_name"], "North");
+}
+
+#[test]
+fn what_cannot_be_a_payload_function_is_refused_when_it_is_set() {
+    let (mut listener, mut app) = with_lot_counts();
+    listener.run(
+        "create function one(uuid) returns table (id uuid, auction_id uuid, data json) language sql as 'select null::uuid, null::uuid, null::json';
+         create function text(uuid[]) returns table (id uuid, auction_id uuid, data text) language sql as 'select null::uuid, null::uuid, null::text';
+         create function scalar(uuid[]) returns json language sql as 'select null::json';
+         create function hidden(uuid[]) returns table (id uuid, auction_id uuid, data json) language sql as 'select null::uuid, null::uuid, null::json';
+         revoke execute on function hidden(uuid[]) from public;
+         create role other login; select webhook_delivery.grant_application('other')",
+    );
+    let set = |event: &str, function: &str, table: &str| {
+        format!("select webhook_delivery.set_payload_function('{event}', {function}, {table})")
+    };
+    for (code, event, function, table, message) in [
+        ("22023", "submission.gone", "'hidden(uuid[])'", "null", "unknown event type: submission.gone"),
+        ("42883", "submission.created", "'nowhere(uuid[])'", "null", "does not exist"),
+        ("42P13", "submission.created", "'one(uuid)'", "'lot_counts'", "cannot be a payload function"),
+        ("42P13", "submission.created", "'text(uuid[])'", "'lot_counts'", "does not return data json"),
+        (
+            "42P13",
+            "submission.created",
+            "'scalar(uuid[])'",
+            "'lot_counts'",
+            "does not return id uuid, auction_id uuid, data json",
+        ),
+        ("42501", "submission.created", "'hidden(uuid[])'", "'lot_counts'", "may not execute hidden(uuid[])"),
+        (
+            "42501",
+            "submission.created",
+            "'lot_count_payload(uuid[])'",
+            "'submissions'",
+            "app is not an owner of public.submissions",
+        ),
+    ] {
+        let error = refusal(&mut app, &set(event, function, table), &[]);
+        assert_eq!(error.code().code(), code, "{function}: {error}");
+        assert!(
+            error.message().replace("public.", "").contains(&message.replace("public.", "")),
+            "{function}: {error}"
+        );
+        assert!(error.hint().is_some() || code == "42883", "{function}: {error:?}");
+    }
+    let mut other = listener.application.cluster.connect_as("other", "postgres");
+    let error =
+        refusal(&mut other, &set("submission.created", "'public.lot_count_payload(uuid[])'", "'lot_counts'"), &[]);
+    assert_eq!(error.code().code(), "42501");
+    // One of the application's own, of which nothing is built in, needs its table.
+    listener.run("select webhook_delivery.register_event_type('lot.counted', 'A lot is counted', 'true', '{}')");
+    let error = refusal(&mut app, &set("lot.counted", "'lot_count_payload(uuid[])'", "null"), &[]);
+    assert_eq!(error.code().code(), "42P01");
+    app.batch_execute(&set("lot.counted", "'lot_count_payload(uuid[])'", "'lot_counts'")).unwrap();
+}
+
+#[test]
+fn the_tables_may_be_in_a_schema_of_the_applications_own() {
+    let mut listener = Listener::start(&[]);
+    listener.run("select webhook_delivery.remove_triggers()");
+    listener.run(
+        "create schema \"App\"; alter table submissions set schema \"App\"; alter table submission_entries set schema \"App\";
+         alter table locations set schema \"App\"; alter table users set schema \"App\"; alter table count_types set schema \"App\"",
+    );
+    let installed = "select count(*) from webhook_delivery.install_triggers('App') where result = 'installed'";
+    assert_eq!(listener.application.count(installed), 5);
+    let missing = "select count(*) from webhook_delivery.install_triggers('App') where result = 'missing' and detail like 'There is no table \"App\".%'";
+    assert!(listener.application.count(missing) > 5);
+    listener.run(&format!(
+        "insert into \"App\".submissions (auction_id, user_id) values ('{}', '{}')",
+        sample::RIVERSIDE,
+        sample::DANA
+    ));
+    let told = listener.told();
+    assert_eq!((told[0].0.as_str(), &told[0].1["submitted_by"]), ("submission.created", &"Dana Reyes".into()));
+    let error = refusal(&mut listener.application.client, "select webhook_delivery.install_triggers('nowhere')", &[]);
+    assert_eq!(error.code().code(), "3F000");
+}
+
+#[test]
+fn remove_triggers_takes_off_what_install_triggers_attached_and_nothing_else() {
+    let (mut listener, _app) = with_lot_counts();
+    let attached = "select count(*) from pg_trigger where tgname like 'webhook\\_delivery\\_%' and not tgisinternal and tgrelid::regclass::text not like 'webhook%'";
+    let before = listener.application.count(attached);
+    assert_eq!(before, 22);
+    assert_eq!(listener.application.count("select count(*) from webhook_delivery.remove_triggers()"), before);
+    assert_eq!(listener.application.count(attached), 0);
+    assert_eq!(listener.application.count("select count(*) from webhook_delivery.remove_triggers()"), 0);
+    let own = "select count(*) from pg_trigger where tgname like 'lot_count_%'";
+    assert_eq!(listener.application.count(own), 2);
+    listener.run(&format!("insert into submissions (auction_id) values ('{}')", sample::RIVERSIDE));
+    listener.assert_told(&[]);
+}

@@ -1,0 +1,270 @@
+//! Does a row of any table become an event, with nobody's rights but its table owner's?
+
+use postgres::Client;
+use serde_json::{Value, json};
+use webhook_harness::{Listener, refusal, sample};
+
+const ORDERS: &str = "
+    create table orders (id bigint generated always as identity primary key, auction_id uuid, lot text, price numeric, notes json, internal text);
+    select webhook_delivery.register_event_type('order.created', 'An order is placed', 'true', '{}'),
+        webhook_delivery.register_event_type('order.updated', 'An order is changed', 'true', '{}'),
+        webhook_delivery.register_event_type('order.deleted', 'An order is withdrawn', 'true', '{}');
+    create trigger order_created after insert on orders
+        for each row execute function webhook_delivery.row_event('order.created', 'auction_id', 'internal');
+    create trigger order_updated after update on orders
+        for each row execute function webhook_delivery.row_event('order.updated', 'auction_id', 'internal', 'auction_id');
+    create trigger order_deleted after delete on orders
+        for each row execute function webhook_delivery.row_event('order.deleted', 'auction_id');";
+
+fn with_orders() -> Listener {
+    let mut listener = Listener::start(&[]);
+    listener.run(ORDERS);
+    listener
+}
+
+fn place(lot: &str, price: &str) -> String {
+    format!(
+        "insert into orders (auction_id, lot, price, notes, internal) values ('{}', '{lot}', {price}, '{{\"b\": 1, \"a\":[ ]}}', 'x');",
+        sample::RIVERSIDE
+    )
+}
+
+fn order(id: i64, lot: &str, price: Value) -> Value {
+    json!({ "id": id, "auction_id": sample::RIVERSIDE, "lot": lot, "price": price, "notes": { "b": 1, "a": [] } })
+}
+
+fn updated(id: i64, lot: &str, price: Value, previous: Value) -> (&'static str, Value) {
+    (
+        "order.updated",
+        json!({ "id": id, "lot": lot, "price": price, "notes": { "b": 1, "a": [] }, "previous": previous }),
+    )
+}
+
+#[test]
+fn the_data_is_the_row_and_of_an_update_also_what_was_before() {
+    let mut listener = with_orders();
+    listener.run(&place("A1", "99.50"));
+    listener.assert_told(&[("order.created", order(1, "A1", json!(99.5)))]);
+    listener.run("update orders set price = 120, lot = 'A2'");
+    listener.assert_told(&[updated(1, "A2", json!(120), json!({ "lot": "A1", "price": 99.5 }))]);
+    listener.run("update orders set price = null");
+    listener.assert_told(&[updated(1, "A2", Value::Null, json!({ "price": 120 }))]);
+    listener.run("delete from orders");
+    let mut gone = order(1, "A2", Value::Null);
+    gone["internal"] = "x".into();
+    listener.assert_told(&[("order.deleted", gone)]);
+}
+
+#[test]
+fn a_row_written_with_no_change_and_a_change_of_what_is_left_out_tell_nothing() {
+    let mut listener = with_orders();
+    listener.run(&place("A1", "1"));
+    listener.told();
+    listener.run("update orders set price = price, lot = lot");
+    listener.run("update orders set internal = 'y'");
+    listener.run(&format!(
+        "begin; savepoint s; {} update orders set lot = 'B'; delete from orders; rollback to s; commit",
+        place("A2", "2")
+    ));
+    listener.run("insert into orders (lot) values ('of no auction')");
+    listener.assert_told(&[]);
+}
+
+#[test]
+fn json_and_numbers_arrive_with_every_byte_of_them() {
+    let mut listener = with_orders();
+    listener.run(&place("1", "12345678901234567890.12345678901234567890"));
+    listener.application.settle();
+    let text = listener.receiver.requests()[0].text().to_owned();
+    assert!(text.contains("12345678901234567890.12345678901234567890"), "{text}");
+    assert!(text.contains(r#"{"b": 1, "a":[ ]}"#), "{text}");
+}
+
+#[test]
+fn a_when_clause_filters_and_the_events_of_a_row_come_in_their_order() {
+    let mut listener = with_orders();
+    listener.run(
+        "drop trigger order_updated on orders;
+         create trigger order_updated after update on orders for each row when (new.price > 100)
+             execute function webhook_delivery.row_event('order.updated', 'auction_id', 'auction_id', 'internal')",
+    );
+    listener.run(&format!(
+        "{} update orders set price = 50; update orders set price = 101; delete from orders",
+        place("A1", "10")
+    ));
+    let mut gone = order(1, "A1", json!(101));
+    gone["internal"] = "x".into();
+    listener.assert_told(&[
+        ("order.created", order(1, "A1", json!(10))),
+        updated(1, "A1", json!(101), json!({ "price": 50 })),
+        ("order.deleted", gone),
+    ]);
+    // Each of two rows in its own order, whatever the other does.
+    listener.run(&format!(
+        "{} {} begin; update orders set price = 200 where lot = 'X'; delete from orders where lot = 'Y';
+         update orders set lot = 'Z' where lot = 'X'; delete from orders; commit",
+        place("X", "150"),
+        place("Y", "150")
+    ));
+    let events = |told: &[(String, Value)], id: i64| -> Vec<String> {
+        told.iter().filter(|(_, data)| data["id"] == id).map(|(event, _)| event.clone()).collect()
+    };
+    let told = listener.told();
+    assert_eq!(events(&told, 2), ["order.created", "order.updated", "order.updated", "order.deleted"]);
+    assert_eq!(events(&told, 3), ["order.created", "order.deleted"]);
+}
+
+#[test]
+fn ten_thousand_rows_of_one_statement_are_told_of_and_those_of_a_table_without_a_key_too() {
+    let mut listener = Listener::start(&[]);
+    listener.run(
+        "create table readings (auction_id uuid, value integer);
+         select webhook_delivery.register_event_type('reading.taken', 'A reading', 'true', '{}');
+         create trigger taken after insert or update on readings
+             for each row execute function webhook_delivery.row_event('reading.taken', 'auction_id', 'auction_id')",
+    );
+    listener
+        .run(&format!("insert into readings select '{}', n from generate_series(1, 10000) as n", sample::RIVERSIDE));
+    listener.application.settle();
+    let mut values: Vec<i64> =
+        listener.receiver.requests().iter().map(|request| request.json()["data"]["value"].as_i64().unwrap()).collect();
+    values.sort();
+    assert_eq!(values, (1..=10_000).collect::<Vec<_>>());
+    listener.receiver.clear();
+    listener.run("update readings set value = -value where value = 7");
+    listener.assert_told(&[("reading.taken", json!({ "value": -7, "previous": { "value": 7 } }))]);
+}
+
+#[test]
+fn what_could_not_be_told_is_told_later_as_it_was_then() {
+    let mut listener = with_orders();
+    listener.run(&place("A1", "1"));
+    listener.told();
+    listener.run(
+        "alter table webhook_delivery.events add constraint closed check (event_type not like 'order.%') not valid",
+    );
+    listener.run("update orders set price = 2");
+    listener.run(
+        "alter table webhook_delivery.events drop constraint closed; update webhook_endpoints set is_active = false",
+    );
+    listener.run("delete from orders");
+    listener.run("update webhook_endpoints set is_active = true");
+    let again = "select sum(webhook_delivery.capture_again(id))::bigint from webhook_delivery.capture_errors";
+    let written: i64 = listener.application.client.query_one(again, &[]).unwrap().get(0);
+    assert_eq!(written, 1);
+    listener.assert_told(&[updated(1, "A1", json!(2), json!({ "price": 1 }))]);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_when_the_trigger_is_created() {
+    let mut listener = with_orders();
+    let client = &mut listener.application.client;
+    client.batch_execute("create table odd (id integer, auction_id text, previous text)").unwrap();
+    let refused = |client: &mut Client, timing: &str, table: &str, call: &str, message: &str| {
+        let sql = format!("create trigger t {timing} on {table} for each row execute function webhook_delivery.{call}");
+        let error = refusal(client, &sql.replace("STATEMENT for each row", "for each statement"), &[]);
+        assert_eq!(error.code().code(), "22023", "{sql}: {error}");
+        assert!(error.message().contains(message), "{sql}: {error}");
+        assert!(error.hint().unwrap_or_default().contains("create trigger"), "{sql}");
+    };
+    for (timing, table, call, message) in [
+        ("before insert", "orders", "row_event('order.created', 'auction_id')", "it is for AFTER"),
+        ("after insert", "orders", "row_event('order.created')", "its arguments are"),
+        ("after insert", "orders", "row_event()", "its arguments are"),
+        ("after insert", "orders", "row_event('order.created', 'auction')", "no column auction"),
+        ("after insert", "orders", "row_event('order.created', 'lot')", "column lot is text, not uuid"),
+        ("after insert", "orders", "row_event('order.created', 'auction_id', 'interna')", "no column interna"),
+        ("after update", "odd", "row_event('order.updated', 'id', 'previous')", "column id is integer, not uuid"),
+        ("after insert", "orders", "note_change('submission.created', 'id')", "column id is bigint, not uuid"),
+        ("after insert", "orders", "note_change('submission.created')", "its arguments are"),
+        ("before insert", "submissions", "note_change('submission.created', 'id')", "it is for AFTER"),
+    ] {
+        refused(client, timing, table, call, message);
+    }
+    client.batch_execute("alter table odd alter auction_id type uuid using null").unwrap();
+    refused(
+        client,
+        "after update",
+        "odd",
+        "row_event('order.updated', 'auction_id')",
+        "the column previous has the name",
+    );
+    let statement = "create trigger t after insert on orders for each statement execute function webhook_delivery.row_event('order.created', 'auction_id')";
+    assert_eq!(refusal(client, statement, &[]).code().code(), "22023");
+    // Of a type that is not known yet only a warning: a dump's schema comes before its catalogue.
+    client
+        .batch_execute("create trigger t after insert on orders for each row execute function webhook_delivery.row_event('order.unheard_of', 'auction_id')")
+        .unwrap();
+    // Other triggers are nobody's business.
+    client
+        .batch_execute(
+            "create function noop() returns trigger language plpgsql as 'begin return null; end';
+             create trigger n before insert on odd for each statement execute function noop()",
+        )
+        .unwrap();
+}
+
+/// Two roles that own a table each, and one that owns none; both may attach triggers, and have more rights on the tables than that.
+const ROLES: &str = "
+    create role app login; create role other login; create role tenant login;
+    select webhook_delivery.grant_application('app'), webhook_delivery.grant_application('other');
+    grant create, usage on schema public to app, other; grant usage on schema public to tenant;
+    set role app;
+    create table sales (id uuid primary key default gen_random_uuid(), auction_id uuid, price numeric);
+    grant all on sales to other, tenant;
+    reset role;
+    select webhook_delivery.register_event_type('sale.closed', 'A sale', 'true', '{}');";
+
+const ATTACH: &str = "create trigger closed after insert or update on sales
+    for each row execute function webhook_delivery.row_event('sale.closed', 'auction_id', 'id', 'auction_id')";
+
+#[test]
+fn only_who_owns_the_table_may_attach_it_however_much_is_granted_on_the_table() {
+    let mut listener = Listener::start(&[]);
+    listener.run(ROLES);
+    let [mut app, mut other, mut tenant] =
+        ["app", "other", "tenant"].map(|role| listener.application.cluster.connect_as(role, "postgres"));
+    let error = refusal(&mut other, ATTACH, &[]);
+    assert_eq!((error.code().code(), error.message()), ("42501", "other is not an owner of public.sales"));
+    assert_eq!(refusal(&mut tenant, ATTACH, &[]).code().code(), "42501");
+    // Nor by what somebody else lets run as its owner.
+    app.batch_execute("create function attach() returns void language plpgsql security definer set search_path = public as
+        $$ begin create trigger closed after insert on sales for each row execute function webhook_delivery.row_event('sale.closed', 'auction_id'); end $$;
+        grant execute on function attach() to tenant").unwrap();
+    assert_eq!(refusal(&mut tenant, "select attach()", &[]).code().code(), "42501");
+    app.batch_execute(ATTACH).unwrap();
+    tenant.execute("insert into sales (auction_id, price) values ($1, 5)", &[&sample::RIVERSIDE]).unwrap();
+    listener.assert_told(&[("sale.closed", json!({ "price": 5 }))]);
+}
+
+#[test]
+fn it_runs_with_the_owners_rights_whoever_changes_the_row() {
+    let mut listener = Listener::start(&[]);
+    listener.run(ROLES);
+    let mut app = listener.application.cluster.connect_as("app", "postgres");
+    app.batch_execute(ATTACH).unwrap();
+    app.batch_execute(
+        "create type label as enum ('a', 'b');
+         create function try_to(statement text) returns void language plpgsql as $$ begin execute statement; exception when others then null; end $$;
+         create function label_to_json(label) returns json language plpgsql as $$
+         begin
+             perform public.try_to('alter role app superuser'), public.try_to('insert into public.sales default values'), public.try_to('set role postgres');
+             return to_json(current_user::text);
+         end $$;
+         create cast (label as json) with function label_to_json(label);
+         alter table sales add column label label",
+    )
+    .unwrap();
+    listener
+        .application
+        .client
+        .execute("insert into sales (auction_id, price, label) values ($1, 5, 'a')", &[&sample::RIVERSIDE])
+        .unwrap();
+    listener.assert_told(&[("sale.closed", json!({ "price": 5, "label": "app" }))]);
+    listener.run("update sales set label = 'b'");
+    // As the cast has it, nothing that is told has changed.
+    listener.assert_told(&[]);
+    let superusers = "select count(*) from pg_roles where rolname = 'app' and rolsuper";
+    assert_eq!(listener.application.count(superusers), 0);
+    assert_eq!(listener.application.count("select count(*) from sales"), 1);
+}
