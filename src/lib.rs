@@ -3,7 +3,7 @@
 //! | step | room |
 //! |---|---|
 //! | a row changes, its key is noted, the event is built before the commit | `capture/`, `sql/capture/` |
-//! | event and queue rows are written | `sql/capture/fan_out.sql` |
+//! | event and queue rows are written | `capture/fan_out.rs` |
 //! | the commit wakes the worker | `server/wake.rs` |
 //! | the launcher has started a worker in each database | `server/launcher.rs` |
 //! | the worker's life: signals, waiting, its turn and the steps of that | `delivery/worker.rs`, `delivery/step.rs`, `server/process.rs` |
@@ -70,8 +70,8 @@ fn refuse_to_load_late() {
 extension_sql_file!("../sql/event_types.sql", name = "event_types", requires = [uuid_v7, uuid_v7_time]);
 extension_sql_file!("../sql/endpoints.sql", name = "endpoints", requires = ["event_types"]);
 extension_sql_file!("../sql/storage.sql", name = "storage", requires = ["endpoints", system_identifier, database_oid]);
-extension_sql_file!("../sql/capture/fan_out.sql", name = "fan_out", requires = ["storage"]);
-extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["fan_out"]);
+extension_sql_file!("../sql/capture/emit.sql", name = "emit", requires = ["storage", write_event]);
+extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["emit"]);
 // A family of events each.
 extension_sql_file!("../sql/capture/submission.sql", name = "submission", requires = ["contract"]);
 extension_sql_file!("../sql/capture/inspection.sql", name = "inspection", requires = ["submission"]);

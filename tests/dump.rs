@@ -18,6 +18,7 @@ fn contents(client: &mut Client) -> Vec<(&'static str, Vec<String>)> {
         "webhook_delivery.queue",
         "webhook_delivery.attempts",
         "webhook_delivery.capture_errors",
+        "webhook_delivery.payload_functions",
         "public.webhook_deliveries",
         "public.webhook_delivery_attempts",
     ];
@@ -60,7 +61,13 @@ fn application_with_history(receiver: &Receiver) -> Application {
     let client = &mut application.client;
     client
         .batch_execute(
-            "insert into webhook_event_types (event_type, description, example) values ('sale.closed', 'A sale is closed', '{\"price\" : 100}')",
+            "select webhook_delivery.register_event_type('sale.closed', 'A sale is closed', '{\"type\": \"object\"}', '{\"price\" : 100}');
+             create table sales (id bigint primary key, auction_id uuid);
+             create trigger sale_closed after insert on sales
+                 for each row execute function webhook_delivery.row_event('sale.closed', 'auction_id');
+             create function sale(uuid[]) returns table (id uuid, auction_id uuid, data json) language sql
+                 as $$ select null::uuid, null::uuid, null::json $$;
+             select webhook_delivery.set_payload_function('sale.closed', 'sale(uuid[])', 'sales')",
         )
         .unwrap();
     let good = endpoint(client, sample::RIVERSIDE, &receiver.url("/good"), &["*"]);
@@ -155,4 +162,15 @@ fn a_dump_is_restored_into_a_database_that_a_worker_watches() {
     copy_database(&application.cluster, &[]);
     assert_eq!(contents(&mut application.cluster.connect_to("copy")), contents(&mut application.client));
     application.cluster.wait_for_worker("copy", None);
+}
+
+#[test]
+fn a_dump_of_the_schema_alone_is_restored_with_the_applications_triggers() {
+    let receiver = Receiver::by_path();
+    let mut application = application_with_history(&receiver);
+    copy_database(&application.cluster, &["--schema-only"]);
+    let mut copy = application.cluster.connect_to("copy");
+    let triggers = "select count(*) from pg_trigger where tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.row_event'::regproc)";
+    assert_eq!(copy.query_one(triggers, &[]).unwrap().get::<_, i64>(0), application.count(triggers));
+    assert_eq!(copy.query_one("select count(*) from webhook_event_types", &[]).unwrap().get::<_, i64>(0), 17);
 }

@@ -32,7 +32,7 @@ insert into webhook_delivery.needed_tables (source_table, table_name, columns) v
 insert into webhook_delivery.payloads (event_type, source_table, query)
 select event_type, 'channels', $query$
     select channel.id, channel.auction_id,
-        case $3
+        case @event@
             when 'channel.created' then row_to_json(told)
             else (select row_to_json(more) from (
                 select told.*, to_char(timezone('UTC', channel.archived_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as archived_at) as more)
@@ -46,7 +46,7 @@ select event_type, 'channels', $query$
             to_char(timezone('UTC', channel.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at
     ) as told
     -- A channel that comes into the world archived, as an import makes them, is nobody's news.
-    where case $3
+    where case @event@
         when 'channel.created' then channel.archived_at is null
         else channel.archived_at is not null and changed.previous ->> 'archived_at' is null
     end

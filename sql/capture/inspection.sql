@@ -42,7 +42,7 @@ insert into webhook_delivery.needed_tables (source_table, table_name, columns) v
 insert into webhook_delivery.payloads (event_type, source_table, query)
 select event_type, 'inspections', $query$
     select inspection.id, inspection.auction_id,
-        case $3
+        case @event@
             when 'inspection.created' then row_to_json(told)
             else (select row_to_json(more) from (
                 select told.*, json_build_object('category', added.category, 'notes', added.notes) as defect) as more)
@@ -50,11 +50,11 @@ select event_type, 'inspections', $query$
     from unnest($1) with ordinality as changed(id, position)
     left join lateral (
         select * from @application@.inspection_defects as defect
-        where $3 = 'inspection.defect_added' and defect.id = changed.id limit 1
+        where @event@ = 'inspection.defect_added' and defect.id = changed.id limit 1
     ) as added on true
     cross join lateral (
         select * from @application@.inspections
-        where inspections.id = case $3 when 'inspection.created' then changed.id else added.inspection_id end limit 1
+        where inspections.id = case @event@ when 'inspection.created' then changed.id else added.inspection_id end limit 1
     ) as inspection
     cross join lateral (
         select count(*) as number,

@@ -62,24 +62,24 @@ $query$);
 insert into webhook_delivery.payloads (event_type, source_table, query)
 select event_type, 'auction_members', $query$
     select member.id, member.auction_id,
-        case $3
+        case @event@
             when 'member.joined' then row_to_json(told)
             when 'member.role_changed' then (select row_to_json(more) from (
                 select told.*, changed.previous ->> 'role' as previous_role, member.role as new_role) as more)
             else (select row_to_json(more) from (
-                select told.*, to_char(timezone('UTC', $4), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as removed_at) as more)
+                select told.*, to_char(timezone('UTC', $3), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as removed_at) as more)
         end as data
     from unnest($1, $2) with ordinality as changed(id, previous, position)
     cross join lateral (
         (select found.id, found.auction_id, found.user_id, found.role::text as role, found.invited_by, found.joined_at
         from @application@.auction_members as found
-        where $3 <> 'member.removed' and found.id = changed.id
+        where @event@ <> 'member.removed' and found.id = changed.id
         limit 1)
         union all
         select gone.id, gone.auction_id, gone.user_id, gone.role, gone.invited_by, gone.joined_at
         from json_to_record(changed.previous) as gone (
             id uuid, auction_id uuid, user_id uuid, role text, invited_by uuid, joined_at timestamptz)
-        where $3 = 'member.removed'
+        where @event@ = 'member.removed'
             -- Of an auction that is deleted with everything in it nobody is told, and who is a member again was not removed.
             and exists (select from @application@.auctions as auction where auction.id = gone.auction_id)
             and not exists (
@@ -95,7 +95,7 @@ select event_type, 'auction_members', $query$
                 select person.full_name from @application@.users as person where person.id = member.invited_by)) end as invited_by,
             to_char(timezone('UTC', member.joined_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as joined_at
     ) as told
-    where $3 <> 'member.role_changed' or changed.previous ->> 'role' is distinct from member.role
+    where @event@ <> 'member.role_changed' or changed.previous ->> 'role' is distinct from member.role
     order by changed.position
 $query$
 from unnest('{member.joined,member.role_changed,member.removed}'::text[]) as event_type;

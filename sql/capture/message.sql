@@ -42,7 +42,7 @@ insert into webhook_delivery.needed_tables (source_table, table_name, columns) v
 insert into webhook_delivery.payloads (event_type, source_table, query)
 select event_type, 'messages', $query$
     select message.id, message.auction_id,
-        case $3
+        case @event@
             when 'message.created' then row_to_json(told)
             when 'message.edited' then (select row_to_json(more) from (
                 select told.*, to_char(timezone('UTC', message.edited_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as edited_at) as more)
@@ -64,7 +64,7 @@ select event_type, 'messages', $query$
             to_char(timezone('UTC', message.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at
     ) as told
     -- A message that is deleted when the transaction ends was never sent by it, nor edited.
-    where case $3
+    where case @event@
         when 'message.created' then message.deleted_at is null
         when 'message.edited' then message.deleted_at is null and changed.previous ->> 'content' is distinct from message.content::text
         else message.deleted_at is not null and changed.previous ->> 'deleted_at' is null

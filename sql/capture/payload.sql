@@ -8,7 +8,9 @@ select coalesce(custom.schema_name, schema.nspname)::text, coalesce(custom.table
         case
             when custom.event_type is not null then pg_catalog.format(
                 'select told.id, told.auction_id, told.data from %s(%s) as told', custom.function_name, custom.arguments)
-            else pg_catalog.replace(payload.query, '@application@', pg_catalog.quote_ident(schema.nspname))
+            else pg_catalog.replace(pg_catalog.replace(payload.query,
+                '@application@', pg_catalog.quote_ident(schema.nspname)),
+                '@event@', pg_catalog.quote_literal(event.event_type))
         end)
 from (values ($1)) as event (event_type)
 left join pg_catalog.pg_namespace as schema on schema.oid = $2

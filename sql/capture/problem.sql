@@ -59,7 +59,7 @@ insert into webhook_delivery.needed_tables (source_table, table_name, columns) v
 insert into webhook_delivery.payloads (event_type, source_table, query)
 select event_type, 'problems', $query$
     select problem.id, problem.auction_id,
-        case $3
+        case @event@
             when 'problem.assigned' then (select row_to_json(more) from (
                 select told.*,
                     case when before.assigned_to is not null then json_build_object('id', before.assigned_to, 'name', (
@@ -81,11 +81,11 @@ select event_type, 'problems', $query$
     ) as before
     left join lateral (
         select * from @application@.problem_actions
-        where $3 = 'problem.action_completed' and problem_actions.id = changed.id limit 1
+        where @event@ = 'problem.action_completed' and problem_actions.id = changed.id limit 1
     ) as action on true
     cross join lateral (
         select * from @application@.problems
-        where problems.id = case $3 when 'problem.action_completed' then action.problem_id else changed.id end limit 1
+        where problems.id = case @event@ when 'problem.action_completed' then action.problem_id else changed.id end limit 1
     ) as problem
     cross join lateral (
         select count(*) as number, count(counted.completed_at) as completed
@@ -95,7 +95,7 @@ select event_type, 'problems', $query$
     cross join lateral (
         select problem.id, problem.issue_name, problem.area, problem.location_id,
             (select location.name from @application@.locations as location where location.id = problem.location_id) as location_name,
-            case $3 when 'problem.status_changed' then before.status end as previous_status,
+            case @event@ when 'problem.status_changed' then before.status end as previous_status,
             problem.status as new_status,
             case when problem.prepared_by is not null then json_build_object('id', problem.prepared_by, 'name', (
                 select person.full_name from @application@.users as person where person.id = problem.prepared_by)) end as prepared_by,
@@ -106,7 +106,7 @@ select event_type, 'problems', $query$
             to_char(timezone('UTC', problem.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
     ) as told
     -- What ends where it began is no change. Nobody is assigned where somebody is taken off.
-    where case $3
+    where case @event@
         when 'problem.created' then true
         when 'problem.status_changed' then before.status is distinct from problem.status::text
         when 'problem.assigned' then before.assigned_to is distinct from problem.assigned_to and problem.assigned_to is not null

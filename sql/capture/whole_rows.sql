@@ -1,6 +1,6 @@
 -- What does an event of row_event() tell? The row, and of one that was changed what it was before where that is something else.
 -- Runs with the rights of the owner of the table; the columns' names stand for @auction_column@ and @left_out@.
--- $1 which rows they are, or null; $2 the rows, now and before; $3 and $4 are the event, which does not matter here
+-- $1 which rows they are, or null; $2 the rows, now and before; $3 is not needed
 select changed.id, (changed.kept -> 'now' ->> @auction_column@)::uuid as auction_id,
     case when changed.kept ->> 'before' is null and left_out.columns = '{}' then changed.kept -> 'now' else told.data end as data
 from unnest($1, $2) with ordinality as changed(id, kept, position)

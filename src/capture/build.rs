@@ -7,13 +7,14 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
-use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID};
+use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDARRAYOID};
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
 use super::changes::{Event, Row};
 use super::failures::{Failures, Lost};
+use super::fan_out::{Events, fan_out};
 use super::image::json_array;
 use super::payload::payload_of;
 use crate::server::attempt::{Failure, attempt};
@@ -109,9 +110,7 @@ impl Capture {
 
     fn send(&self, event: &Event, rows: &[Row<'_>]) -> Result<Sent, Failure> {
         let work = || {
-            let sent = Spi::connect_mut(|client| {
-                STATEMENTS.with_borrow_mut(|statements| send(client, statements, event, &self.occurred_at, rows))
-            });
+            let sent = Spi::connect_mut(|client| send(client, event, &self.occurred_at, rows));
             sent.unwrap_or_else(|problem| pgrx::error!("webhook events could not be built: {problem}"))
         };
         match self.on_error {
@@ -122,132 +121,101 @@ impl Capture {
 }
 
 thread_local! {
-    static STATEMENTS: RefCell<Statements> = RefCell::default();
-}
-
-/// Planned once per session.
-#[derive(Default)]
-struct Statements {
-    wanted: Planned,
-    fan_out: Planned,
+    static WANTED: RefCell<Planned> = const { RefCell::new(Planned::new()) };
 }
 
 fn send(
     client: &mut SpiClient<'_>,
-    statements: &mut Statements,
     event: &Event,
     occurred_at: &TimestampWithTimeZone,
     rows: &[Row<'_>],
 ) -> SpiResult<Sent> {
-    let rows = wanted(client, statements, event, rows)?;
+    let rows = wanted(client, event, rows)?;
     if rows.is_empty() {
         return Ok(Sent::default());
     }
     let _settings = OurSettings::begin();
-    let Some(payloads) = Payloads::read(client, event, occurred_at, &rows)? else {
+    let Some(events) = read(client, event, occurred_at, &rows)? else {
         return Ok(Sent::default());
     };
+    let bytes = bytes_of(&events.data);
     let _rights = rights_of_extension_owner();
-    let fan_out = statements.fan_out.for_writing(
-        client,
-        include_str!("../../sql/capture/fan_out_rows.sql"),
-        &[TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDARRAYOID, JSONARRAYOID],
-    )?;
-    let bytes = payloads.bytes();
-    let arguments = [
-        event.event_type.as_str().into(),
-        (*occurred_at).into(),
-        payloads.auction_ids,
-        payloads.row_ids,
-        payloads.data,
-    ];
-    let written = client.update(fan_out, Some(1), &arguments)?.first().get_one()?.unwrap_or(0);
+    let written = fan_out(client, &event.event_type, *occurred_at, events)?.events;
     Ok(Sent { written, bytes })
 }
 
 /// The rows whose auction has an endpoint that wants the event, and those whose auction is not known yet.
-fn wanted<'a>(
-    client: &SpiClient<'_>,
-    statements: &mut Statements,
-    event: &Event,
-    rows: &[Row<'a>],
-) -> SpiResult<Vec<Row<'a>>> {
+fn wanted<'a>(client: &SpiClient<'_>, event: &Event, rows: &[Row<'a>]) -> SpiResult<Vec<Row<'a>>> {
     let auction_ids: HashSet<Uuid> = rows.iter().filter_map(|row| row.auction_id).collect();
     let mut wanted = HashSet::new();
     if !auction_ids.is_empty() {
         let _rights = rights_of_extension_owner();
         let sql = include_str!("../../sql/capture/wanted.sql");
-        let statement = statements.wanted.for_reading(client, sql, &[UUIDARRAYOID, TEXTOID])?;
         let auction_ids: Vec<pgrx::Uuid> = auction_ids.iter().map(to_datum).collect();
-        for row in client.select(statement, None, &[auction_ids.into(), event.event_type.as_str().into()])? {
-            wanted.extend(row.get::<pgrx::Uuid>(1)?.map(|id| Uuid::from_bytes(*id.as_bytes())));
-        }
+        WANTED.with_borrow_mut(|statement| {
+            let statement = statement.for_reading(client, sql, &[UUIDARRAYOID, TEXTOID])?;
+            for row in client.select(statement, None, &[auction_ids.into(), event.event_type.as_str().into()])? {
+                wanted.extend(row.get::<pgrx::Uuid>(1)?.map(|id| Uuid::from_bytes(*id.as_bytes())));
+            }
+            Ok::<_, pgrx::spi::SpiError>(())
+        })?;
     }
     let is_wanted = |row: &&Row| row.auction_id.is_none_or(|id| wanted.contains(&id));
     Ok(rows.iter().filter(is_wanted).copied().collect())
 }
 
-/// The data of some events, as the server's own arrays: they go from one statement into the next as they are.
-struct Payloads<'a> {
-    row_ids: DatumWithOid<'a>,
-    auction_ids: DatumWithOid<'a>,
-    data: DatumWithOid<'a>,
+/// Reads what there is to tell of these rows, with the rights of the owner of their table; `None` where that is nothing.
+fn read<'a>(
+    client: &SpiClient<'a>,
+    event: &Event,
+    occurred_at: &TimestampWithTimeZone,
+    rows: &[Row<'_>],
+) -> SpiResult<Option<Events<'a>>> {
+    let payload = {
+        let _rights = rights_of_extension_owner();
+        payload_of(client, event)?
+    };
+    let Some(payload) = payload else {
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("how the data of {} is read is not known", event.event_type),
+            "Give it a function with webhook_delivery.set_payload_function(), or attach webhook_delivery.row_event() instead."
+        );
+    };
+    let _rights = payload.rights();
+    let keys: Vec<Option<pgrx::Uuid>> = match event.row_trigger {
+        // Of whole rows it is known already which rows they are.
+        Some(_) => rows.iter().map(|row| row.about.as_ref().map(to_datum)).collect(),
+        None => rows.iter().map(|row| Some(to_datum(&row.key))).collect(),
+    };
+    let previous = json_array(rows.iter().map(|row| row.previous));
+    // SAFETY: a json[] that lives as long as the connection to SPI.
+    let previous = unsafe { DatumWithOid::new(previous, pg_sys::JSONARRAYOID) };
+    let arguments = [keys.into(), previous, (*occurred_at).into()];
+    payload.with_statement(client, |statement| {
+        let row = client.select(statement, Some(1), &arguments)?.first();
+        let column = |number| row.get_datum_by_ordinal(number);
+        let Some(((row_ids, auction_ids), data)) = column(1)?.zip(column(2)?).zip(column(3)?) else {
+            return Ok(None);
+        };
+        // SAFETY: the statement casts to uuid and json, whatever the columns are, so these are two uuid[] and a json[].
+        // They live until the connection to SPI ends.
+        Ok(Some(unsafe {
+            Events {
+                row_ids: DatumWithOid::new(row_ids, pg_sys::UUIDARRAYOID),
+                auction_ids: DatumWithOid::new(auction_ids, pg_sys::UUIDARRAYOID),
+                data: DatumWithOid::new(data, pg_sys::JSONARRAYOID),
+            }
+        }))
+    })
 }
 
-impl<'a> Payloads<'a> {
-    /// With the rights of the owner of the rows' table; `None` where there is nothing to tell of any of the rows.
-    fn read(
-        client: &SpiClient<'a>,
-        event: &Event,
-        occurred_at: &TimestampWithTimeZone,
-        rows: &[Row<'_>],
-    ) -> SpiResult<Option<Self>> {
-        let payload = {
-            let _rights = rights_of_extension_owner();
-            payload_of(client, event)?
-        };
-        let Some(payload) = payload else {
-            ereport!(
-                ERROR,
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("how the data of {} is read is not known", event.event_type),
-                "Give it a function with webhook_delivery.set_payload_function(), or attach webhook_delivery.row_event() instead."
-            );
-        };
-        let _rights = payload.rights();
-        let keys: Vec<Option<pgrx::Uuid>> = match event.row_trigger {
-            // Of whole rows it is known already which rows they are.
-            Some(_) => rows.iter().map(|row| row.about.as_ref().map(to_datum)).collect(),
-            None => rows.iter().map(|row| Some(to_datum(&row.key))).collect(),
-        };
-        let previous = json_array(rows.iter().map(|row| row.previous));
-        // SAFETY: a json[] that lives as long as the connection to SPI.
-        let previous = unsafe { DatumWithOid::new(previous, pg_sys::JSONARRAYOID) };
-        let arguments = [keys.into(), previous, event.event_type.as_str().into(), (*occurred_at).into()];
-        payload.with_statement(client, |statement| {
-            let row = client.select(statement, Some(1), &arguments)?.first();
-            let column = |number| row.get_datum_by_ordinal(number);
-            let Some(((row_ids, auction_ids), data)) = column(1)?.zip(column(2)?).zip(column(3)?) else {
-                return Ok(None);
-            };
-            // SAFETY: the statement casts to uuid and json, whatever the columns are, so these are two uuid[] and a json[].
-            // They live until the connection to SPI ends.
-            Ok(Some(unsafe {
-                Self {
-                    row_ids: DatumWithOid::new(row_ids, pg_sys::UUIDARRAYOID),
-                    auction_ids: DatumWithOid::new(auction_ids, pg_sys::UUIDARRAYOID),
-                    data: DatumWithOid::new(data, pg_sys::JSONARRAYOID),
-                }
-            }))
-        })
-    }
-
-    fn bytes(&self) -> usize {
-        self.data.datum().map_or(0, |data| {
-            // SAFETY: an array that a query just made is a varlena in memory, not toasted.
-            unsafe { pgrx::varsize_any(data.sans_lifetime().cast_mut_ptr()) }
-        })
-    }
+fn bytes_of(data: &DatumWithOid<'_>) -> usize {
+    data.datum().map_or(0, |data| {
+        // SAFETY: an array that a query just made is a varlena in memory, not toasted.
+        unsafe { pgrx::varsize_any(data.sans_lifetime().cast_mut_ptr()) }
+    })
 }
 
 fn rights_of_extension_owner() -> Rights {

@@ -1,7 +1,7 @@
 //! Which rows has this transaction changed, and what is to be told of each?
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
@@ -255,7 +255,9 @@ impl Changes {
         // Of each row what it was last noted for, and how many times it has been noted for something else by then.
         let mut last_seen: HashMap<Uuid, (Subject, u32)> = HashMap::new();
         let mut groups: BTreeMap<u32, IndexMap<Subject, Vec<usize>>> = BTreeMap::new();
-        let has_one_subject = self.notes.keys().map(|(subject, _)| subject).collect::<HashSet<_>>().len() == 1;
+        let mut subjects = self.notes.keys().map(|(subject, _)| subject);
+        let first = subjects.next();
+        let has_one_subject = subjects.all(|subject| Some(subject) == first);
         for (place, ((subject, key), note)) in self.notes.iter().enumerate() {
             let row = note.about.unwrap_or(*key);
             if subject.unless().is_some_and(|other| self.notes.contains_key(&(other, row))) {

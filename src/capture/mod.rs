@@ -6,7 +6,7 @@
 //! | unless the owner has switched that off | `switch.rs` |
 //! | what the row said that is gone or changed is kept | `image.rs` |
 //! | what a transaction has noted, and a savepoint takes back | `changes.rs` |
-//! | before the commit the data of all noted rows is read, and fanned out to the endpoints | `build.rs`, `payload.rs` |
+//! | before the commit the data of all noted rows is read, and fanned out to the endpoints | `build.rs`, `payload.rs`, `fan_out.rs` |
 //! | what fails is kept, and can be captured again | `failures.rs`, `again.rs` |
 //!
 //! Built right before the commit, after every deferred trigger of the user has run, events show the rows as they are
@@ -29,6 +29,7 @@ mod again;
 mod build;
 mod changes;
 mod failures;
+mod fan_out;
 mod image;
 mod payload;
 mod row_event;

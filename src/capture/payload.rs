@@ -139,14 +139,14 @@ impl Payload {
         rights
     }
 
-    /// Runs with the statement, planned once per session. $1 keys, $2 the rows as they were before, $3 event type,
-    /// $4 when it happened; gives one row of three arrays: ids, auctions, data.
+    /// Runs with the statement, planned once per session. $1 keys, $2 the rows as they were before, $3 when it happened; gives
+    /// one row of three arrays: ids, auctions, data.
     pub fn with_statement<R>(
         &self,
         client: &SpiClient<'_>,
         run: impl FnOnce(&OwnedPreparedStatement) -> SpiResult<R>,
     ) -> SpiResult<R> {
         let mut planned = self.statement.borrow_mut();
-        run(planned.for_reading(client, &self.query, &[UUIDARRAYOID, JSONARRAYOID, TEXTOID, TIMESTAMPTZOID])?)
+        run(planned.for_reading(client, &self.query, &[UUIDARRAYOID, JSONARRAYOID, TIMESTAMPTZOID])?)
     }
 }

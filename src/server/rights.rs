@@ -84,6 +84,8 @@ impl OurSettings {
             // wrong by a million rows, and the plan made now is also for then.
             (c"enable_seqscan", c"off"),
             (c"enable_bitmapscan", c"off"),
+            // Each row is looked up once: what it was would be remembered for nothing.
+            (c"enable_memoize", c"off"),
             (c"jit", c"off"),
         ] {
             set_locally(name, value);

@@ -4,6 +4,7 @@
 //! tomorrow, ratios do. Prints lines for a person and writes `target/bench.json` for comparison over time.
 
 mod ceiling;
+mod family_cost;
 mod hanging;
 mod insert_cost;
 mod large_insert;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
     report.large_insert = large_insert::measure(&stand);
     println!("  cost of an INSERT again, of the transaction alone …");
     report.insert_ratio = insert_cost::of_the_transaction_alone(&stand);
+    println!("  cost of an event of each family, of the transaction alone …");
+    report.family_ratio = family_cost::measure(&stand);
 
     report.print();
     match report.write() {

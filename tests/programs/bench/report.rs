@@ -1,5 +1,6 @@
 //! What was measured, for a person and for comparison over time?
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -47,6 +48,8 @@ pub struct Report {
     pub latency_ms: Latency,
     pub latency_beside_hanging_ms: BesideHanging,
     pub insert_ratio: InsertRatio,
+    /// Speed of a statement that makes an event, as a share of the bare one's.
+    pub family_ratio: BTreeMap<&'static str, f64>,
     pub insert_ratio_while_delivering: InsertRatio,
 }
 
@@ -80,6 +83,10 @@ impl Report {
             insert.one, delivering.one
         );
         println!("    five endpoints               {:>9.2} {:>9.2}", insert.five, delivering.five);
+        println!("  an event with one endpoint, alone   aim: 0.40 or more of the bare statement");
+        for (family, ratio) in &self.family_ratio {
+            println!("    {family:<12}                 {ratio:>9.2}");
+        }
         println!("  {ROWS} rows in one INSERT     time, of bare, memory of the session");
         println!("    bare                         {:>7.1} s", large.bare_s);
         println!(
@@ -112,6 +119,7 @@ impl Report {
             "latency_ms": self.latency_ms,
             "latency_beside_hanging_ms": self.latency_beside_hanging_ms,
             "large_insert": self.large_insert,
+            "family_ratio": self.family_ratio,
             "insert_ratio": self.insert_ratio,
             "insert_ratio_while_delivering": self.insert_ratio_while_delivering,
             "worker_cpu_us_per_delivery": rounded(rounds.median(|round| round.worker_cpu_us_per_delivery)),

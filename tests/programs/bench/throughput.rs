@@ -30,8 +30,7 @@ pub fn measure(stand: &Stand) -> Run {
     let mut queueing = session.transaction().expect("a transaction");
     queueing
         .execute(
-            "select webhook_delivery.fan_out('submission.created', now(), array_agg($1::uuid), array_agg($2::text::json))
-             from generate_series(1, $3::int)",
+            "select count(webhook_delivery.emit('submission.created', $1::uuid, $2::text::json)) from generate_series(1, $3::int)",
             &[&AUCTION, &data(), &(EVENTS as i32)],
         )
         .expect("events are queued");
