@@ -1,8 +1,10 @@
 //! What does the catalogue say of each event, and does it hold?
 
+use std::collections::HashMap;
+
 use serde_json::Value;
-use webhook_harness::Application;
 use webhook_harness::listener::assert_valid;
+use webhook_harness::{Application, Listener, sample};
 
 /// The events of the product's documentation.
 const DOCUMENTED: &[&str] = &[
@@ -51,4 +53,54 @@ fn the_schemas_are_json_schemas() {
         assert!(jsonschema::meta::is_valid(&schema), "{event}: {schema}");
         assert_eq!(schema["type"], "object", "{event}");
     }
+}
+
+/// A transaction for each, which makes its event and no other.
+const TRANSACTIONS: &[(&str, &str)] = &[
+    ("submission.created", "insert into submissions (id, auction_id) values ('@1', '@auction')"),
+    ("submission.updated", "insert into submission_entries (submission_id, car_count) values ('@1', 7)"),
+    ("inspection.created", "insert into inspections (id, auction_id) values ('@1', '@auction')"),
+    ("inspection.defect_added", "insert into inspection_defects (inspection_id, category) values ('@1', 'paint')"),
+    ("problem.created", "insert into problems (id, auction_id, issue_name) values ('@1', '@auction', 'A gate')"),
+    ("problem.status_changed", "update problems set status = 'closed'"),
+    ("problem.assigned", "update problems set assigned_to = '@sam'"),
+    (
+        "problem.action_completed",
+        "insert into problem_actions (problem_id, description, completed_at) values ('@1', 'Look', now())",
+    ),
+    ("channel.created", "insert into channels (id, auction_id, name) values ('@1', '@auction', 'general')"),
+    ("message.created", "insert into messages (auction_id, channel_id, content) values ('@auction', '@1', 'hello')"),
+    ("message.edited", "update messages set content = 'hello!'"),
+    ("message.deleted", "update messages set deleted_at = now()"),
+    ("channel.archived", "update channels set archived_at = now()"),
+    ("member.invited", "insert into auction_invitations (auction_id, email) values ('@auction', 'kim@example.com')"),
+    ("member.joined", "insert into auction_members (id, auction_id, user_id) values ('@1', '@auction', '@kim')"),
+    ("member.role_changed", "update auction_members set role = 'admin' where id = '@1'"),
+    ("member.removed", "delete from auction_members where id = '@1'"),
+];
+
+#[test]
+fn what_is_delivered_of_every_event_is_what_its_schema_promises_and_has_the_fields_of_the_example() {
+    let mut listener = Listener::start(&[]);
+    let examples = "select event_type, example from webhook_event_types";
+    let examples: HashMap<String, Value> =
+        listener.application.client.query(examples, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut delivered = Vec::new();
+    for (event, sql) in TRANSACTIONS {
+        let sql = sql
+            .replace("@auction", &sample::RIVERSIDE.to_string())
+            .replace("@sam", &sample::SAM.to_string())
+            .replace("@kim", &sample::KIM.to_string())
+            .replace("@1", "11111111-1111-4111-8111-111111111111");
+        listener.run(&sql);
+        // Compares each with its schema.
+        let told = listener.told();
+        let [(name, data)] = told.as_slice() else { panic!("{event}: {told:?}") };
+        assert_eq!(name, event);
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(data), keys(&examples[*event]), "{event}");
+        delivered.push(*event);
+    }
+    delivered.sort();
+    assert_eq!(delivered, DOCUMENTED);
 }

@@ -206,8 +206,8 @@ fn install_triggers_attaches_what_it_can_and_says_what_is_missing() {
         "submissions webhook_delivery_submission_updated_update installed",
         "count_types found Read for events of public.submissions, not watched.",
         "locations missing There is no table public.locations.",
-        "submission_entries unsuitable public.submission_entries: no column image_url, position.",
-        "users unsuitable public.users: no column full_name.",
+        "submission_entries unsuitable public.submission_entries: no column image_url text, position numeric.",
+        "users unsuitable public.users: no column full_name text.",
     ];
     // The tables that several families read are reported for each.
     let reported = list(&mut client, report);

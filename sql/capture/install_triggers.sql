@@ -16,7 +16,7 @@ create function webhook_delivery.unsuitable_columns(target regclass, needed_colu
         left join pg_type as base on base.oid = attribute.atttypid
     )
     select concat_ws('; ',
-        'no column ' || string_agg(found.name, ', ' order by found.number) filter (where found.declared is null),
+        'no column ' || string_agg(format('%s %s', found.name, found.type), ', ' order by found.number) filter (where found.declared is null),
         string_agg(format('column %I is %s, not %s', found.name, found.declared, found.type), '; ' order by found.number) filter (where
             found.base_type <> found.type
             -- A key is compared, and a time without a zone is another moment in each session. All else is shown: there, what

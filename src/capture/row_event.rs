@@ -97,8 +97,7 @@ fn identity(relation: pg_sys::Relation, seen: &Seen) -> Option<Uuid> {
         }
         let (first, others) = columns.split_first()?;
         if others.is_empty() && pg_sys::SPI_gettypeid(seen.columns, *first) == pg_sys::UUIDOID {
-            let name = CStr::from_ptr((*(*seen.columns).attrs.as_ptr().add(*first as usize - 1)).attname.data.as_ptr());
-            return seen.uuid(name).ok().flatten();
+            return seen.uuid_at(*first);
         }
         let mut hashers = [DefaultHasher::new(), DefaultHasher::new()];
         (*relation).rd_id.to_u32().hash(&mut hashers[0]);

@@ -46,9 +46,20 @@ impl Seen {
             if declared != pg_sys::UUIDOID && pg_sys::getBaseType(declared) != pg_sys::UUIDOID {
                 return Err(format!("column {} is no uuid", column.to_string_lossy()));
             }
+            Ok(self.uuid_at(number))
+        }
+    }
+
+    /// The value of the column with this number.
+    ///
+    /// # Safety
+    /// There is such a column, and it is a uuid.
+    pub unsafe fn uuid_at(&self, number: i32) -> Option<uuid::Uuid> {
+        // SAFETY: as the caller promises.
+        unsafe {
             let mut is_null = false;
             let value = pg_sys::SPI_getbinval(self.tuple, self.columns, number, &mut is_null);
-            Ok((!is_null).then(|| uuid::Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>())))
+            (!is_null).then(|| uuid::Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>()))
         }
     }
 }

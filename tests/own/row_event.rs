@@ -171,7 +171,7 @@ fn what_cannot_be_meant_is_refused_when_the_trigger_is_created() {
         ("before insert", "orders", "row_event('order.created', 'auction_id')", "it is for AFTER"),
         ("after insert", "orders", "row_event('order.created')", "its arguments are"),
         ("after insert", "orders", "row_event()", "its arguments are"),
-        ("after insert", "orders", "row_event('order.created', 'auction')", "no column auction"),
+        ("after insert", "orders", "row_event('order.created', 'auction')", "no column auction uuid"),
         ("after insert", "orders", "row_event('order.created', 'lot')", "column lot is text, not uuid"),
         ("after insert", "orders", "row_event('order.created', 'auction_id', 'interna')", "no column interna"),
         ("after update", "odd", "row_event('order.updated', 'id', 'previous')", "column id is integer, not uuid"),

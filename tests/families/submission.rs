@@ -1,0 +1,100 @@
+//! submission.created and submission.updated, as an application's transactions make them. What holds for every family is in `capture.rs`.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+use webhook_harness::{Listener, sample};
+
+const SUBMISSION: &str = "5b000000-0000-4000-8000-000000000001";
+
+/// Dana's count of the North Lot.
+fn count(entries: &[(Value, i32)], image_url: Option<&str>) -> Value {
+    let total: i32 = entries.iter().map(|(_, cars)| cars).sum();
+    let entries: Vec<Value> = entries
+        .iter()
+        .map(|(kind, cars)| json!({ "type_id": kind["id"], "type_name": kind["name"], "car_count": cars, "image_url": null }))
+        .collect();
+    json!({
+        "id": SUBMISSION, "location_id": sample::NORTH_LOT, "location_name": "North Lot",
+        "user_id": sample::DANA, "submitted_by": "Dana Reyes", "submitted_at": "2026-01-15T14:30:00.000Z",
+        "entries": entries, "total_car_count": total, "image_url": image_url
+    })
+}
+
+fn sedan() -> Value {
+    json!({ "id": sample::SEDAN, "name": "Sedan" })
+}
+
+fn truck() -> Value {
+    json!({ "id": sample::TRUCK, "name": "Truck" })
+}
+
+fn insert() -> String {
+    format!(
+        "insert into submissions (id, auction_id, location_id, user_id, submitted_at) values
+             ('{SUBMISSION}', '{}', '{}', '{}', '2026-01-15 14:30Z');",
+        sample::RIVERSIDE,
+        sample::NORTH_LOT,
+        sample::DANA
+    )
+}
+
+fn enter(kind: uuid::Uuid, cars: i32, position: i32) -> String {
+    format!(
+        "insert into submission_entries (submission_id, type_id, car_count, position) values ('{SUBMISSION}', '{kind}', {cars}, {position});"
+    )
+}
+
+#[test]
+fn a_count_with_its_entries_is_one_event_and_each_transaction_that_edits_it_another() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&format!("{}{}{}", insert(), enter(sample::TRUCK, 17, 2), enter(sample::SEDAN, 42, 1)));
+    listener.assert_told(&[("submission.created", count(&[(sedan(), 42), (truck(), 17)], None))]);
+    listener.run(&format!("update submission_entries set car_count = car_count + 1; delete from submission_entries where car_count = 18; {}", enter(sample::TRUCK, 1, 3)));
+    listener.assert_told(&[("submission.updated", count(&[(sedan(), 43), (truck(), 1)], None))]);
+    listener.run("update submissions set image_url = 'https://img.example.com/lot.jpg'");
+    let image = Some("https://img.example.com/lot.jpg");
+    listener.assert_told(&[("submission.updated", count(&[(sedan(), 43), (truck(), 1)], image))]);
+    listener.run("update submissions set image_url = image_url; update submission_entries set car_count = car_count");
+    listener.assert_told(&[]);
+    listener.run("delete from submissions");
+    listener.assert_told(&[]);
+}
+
+#[test]
+fn entries_that_come_by_copy_and_upserts_are_edits() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&insert());
+    listener.assert_told(&[("submission.created", count(&[], None))]);
+    let copy = "copy submission_entries (submission_id, type_id, car_count, position) from stdin";
+    let mut rows = listener.application.client.copy_in(copy).unwrap();
+    writeln!(rows, "{SUBMISSION}\t{}\t42\t1\n{SUBMISSION}\t\\N\t3\t2", sample::SEDAN).unwrap();
+    rows.finish().unwrap();
+    let unknown = json!({ "id": null, "name": null });
+    listener.assert_told(&[("submission.updated", count(&[(sedan(), 42), (unknown.clone(), 3)], None))]);
+    let upsert = insert().replace(';', " on conflict (id) do update set image_url = 'x'");
+    listener.run(&upsert);
+    listener.assert_told(&[("submission.updated", count(&[(sedan(), 42), (unknown, 3)], Some("x")))]);
+    listener.run(&upsert);
+    listener.assert_told(&[]);
+}
+
+#[test]
+fn any_text_arrives_as_it_was_written() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&insert());
+    listener.told();
+    let text = "https://img.example.com/„ö“\\\"'\r\n😀?";
+    let long = text.repeat(100_000 / text.len() + 1);
+    listener.application.client.execute("update submissions set image_url = $1", &[&long]).unwrap();
+    listener.assert_told(&[("submission.updated", count(&[], Some(&long)))]);
+}
+
+#[test]
+fn an_auction_that_is_deleted_with_everything_in_it_tells_nothing() {
+    let mut listener = Listener::start(&[]);
+    listener.run(&format!("{}{}", insert(), enter(sample::SEDAN, 1, 1)));
+    listener.told();
+    listener.run(&format!("{} delete from auctions where id = '{}'", enter(sample::TRUCK, 1, 2), sample::RIVERSIDE));
+    listener.assert_told(&[]);
+}
