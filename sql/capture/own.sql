@@ -67,6 +67,9 @@ create function webhook_delivery.set_payload_function(event_type text, function 
     as $$
 declare
     target constant regclass := coalesce(for_table, (
+        select to_regclass(format('%I.%I', known.schema_name, known.table_name))
+        from webhook_delivery.payload_functions as known
+        where known.event_type = set_payload_function.event_type and function is null), (
         select to_regclass(format('public.%I', payload.source_table))
         from webhook_delivery.payloads as payload
         where payload.event_type = set_payload_function.event_type));
@@ -134,6 +137,33 @@ $$;
 comment on function webhook_delivery.set_payload_function(text, regprocedure, regclass) is
     'Lets a function of the application give the data of an event: f(uuid[]) or f(uuid[], json[]) returns table (id uuid, auction_id uuid, data json), called with the rights of the owner of the table, who alone may set it. Null takes it away again. for_table: the table whose rows the event is about, where it is not the built-in one';
 
+create function webhook_delivery.trigger_arguments(arguments bytea, number integer) returns text[]
+    language sql immutable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    -- Each ends with a zero byte. Two hexadecimal digits and a space for a byte, because a text has no zeros.
+    select (array_agg(convert_from(decode(part.bytes, 'hex'), 'UTF8') order by part.number))[1:trigger_arguments.number]
+    from unnest(string_to_array(regexp_replace(encode(arguments, 'hex'), '(..)', '\1 ', 'g'), '00 ')) with ordinality as part (bytes, number)
+    $$;
+
+comment on function webhook_delivery.trigger_arguments(bytea, integer) is 'The arguments of a trigger, from pg_trigger''s tgargs and tgnargs';
+
+create function webhook_delivery.key_problem(target regclass, column_name text) returns text
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select coalesce(
+        (select case when coalesce(nullif(type.typbasetype, 0), type.oid) <> 'uuid'::regtype
+            then format('column %I is %s, not uuid', column_name, type.oid::regtype) else '' end
+        from pg_attribute as attribute
+        join pg_type as type on type.oid = attribute.atttypid
+        where attribute.attrelid = target and attribute.attname = column_name and attribute.attnum > 0 and not attribute.attisdropped),
+        format('no column %I', column_name))
+    $$;
+
+comment on function webhook_delivery.key_problem(regclass, text) is
+    'Why a column cannot be a key or name an auction, in words; empty where it can';
+
 create function webhook_delivery.check_attached_triggers() returns event_trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -157,8 +187,7 @@ begin
                 message = format('%s is not an owner of %s', webhook_delivery.caller(), attached.tgrelid::regclass),
                 hint = 'What is told of a table''s rows is the decision of its owner.';
         end if;
-        given := string_to_array(encode(attached.tgargs, 'escape'), '\000');
-        given := given[1:attached.tgnargs];
+        given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
         problem := case
             -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
             when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER … FOR EACH ROW'
@@ -166,7 +195,7 @@ begin
                 when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
                 else 'its arguments are an event type, a key column and up to five more' end
             when attached.proname = 'row_event' then coalesce(
-                nullif(webhook_delivery.unsuitable_columns(attached.tgrelid, array[given[2] || ' uuid']), ''),
+                nullif(webhook_delivery.key_problem(attached.tgrelid, given[2]), ''),
                 (select 'no column ' || string_agg(left_out, ', ')
                 from unnest(given[3:]) as left_out
                 where not exists (
@@ -176,8 +205,10 @@ begin
                     select from pg_attribute
                     where attrelid = attached.tgrelid and attname = 'previous' and attnum > 0 and not attisdropped)
                     then 'the column previous has the name of the field that tells what was before: leave it out' end)
-            else nullif(webhook_delivery.unsuitable_columns(attached.tgrelid,
-                array(select column_name || ' uuid' from unnest(given[2:4]) as column_name where column_name <> '')), '')
+            else (
+                select string_agg(nullif(webhook_delivery.key_problem(attached.tgrelid, column_name), ''), '; ')
+                from unnest(given[2:4]) as column_name
+                where column_name <> '')
         end;
         if problem is not null then
             raise exception using errcode = 'invalid_parameter_value',

@@ -109,6 +109,10 @@ impl Subject {
     }
 }
 
+/// So often the events of one row may take turns in one transaction. What comes after that is told event by event: each
+/// turn is a subtransaction, and more than some 64 of these slow the whole server.
+const TURNS_AT_MOST: u32 = 15;
+
 /// The auction of a row that does not say which: the place after the last.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -269,7 +273,7 @@ impl Changes {
                 if *last != *subject {
                     (*last, *last_turn) = (*subject, *last_turn + 1);
                 }
-                turn = *last_turn;
+                turn = (*last_turn).min(TURNS_AT_MOST);
             }
             groups.entry(turn).or_default().entry(*subject).or_default().push(place);
         }
