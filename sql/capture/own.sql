@@ -120,6 +120,10 @@ begin
         raise exception using errcode = 'insufficient_privilege',
             message = format('%s, the owner of %s, may not execute %s', relation.owner, target, function),
             hint = format('grant execute on function %s to %I', function, relation.owner);
+    elsif not pg_has_role((select proowner from pg_proc where oid = function), relation.relowner, 'usage') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('the owner of %s has not the rights of %s, the owner of %s, with which it would run', function, relation.owner, target),
+            hint = format('Create the function as %I.', relation.owner);
     end if;
     insert into webhook_delivery.payload_functions as known (event_type, schema_name, table_name, function_name, arguments)
     select set_payload_function.event_type, relation.schema_name, relation.table_name,

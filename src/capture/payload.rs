@@ -11,7 +11,7 @@ use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
 use super::changes::{Event, RowTrigger};
 use crate::server::planned::Planned;
-use crate::server::rights::{Rights, relation};
+use crate::server::rights::{Rights, owner_of_function, owner_of_relation, relation};
 
 #[pg_schema]
 mod webhook_delivery {
@@ -31,6 +31,8 @@ mod webhook_delivery {
 pub struct Payload {
     /// The table whose rows the event is about: with its owner's rights the data is read.
     table: Table,
+    /// The application's own, which must not have fewer rights than it gets.
+    function: Option<pg_sys::Oid>,
     query: String,
     statement: RefCell<Planned>,
 }
@@ -73,7 +75,11 @@ pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<
         KNOWN.take();
     }
     let place = (event.event_type.clone(), event.schema, event.row_trigger.clone());
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(&place).cloned()) {
+    let known = KNOWN.with_borrow(|known| known.get(&place).cloned());
+    // A function that was dropped may have been created anew.
+    if let Some(known) =
+        known.filter(|known| known.function.is_none_or(|function| owner_of_function(function).is_some()))
+    {
         return Ok(Some(known));
     }
     let found = match &event.row_trigger {
@@ -85,6 +91,27 @@ pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<
         KNOWN.with_borrow_mut(|known| known.insert(place, Rc::clone(&payload)));
         payload
     }))
+}
+
+/// Whoever owned the table has set the function. Who owns it now must not lend his rights to another's.
+fn check_function(function: pg_sys::Oid, table: pg_sys::Oid) {
+    let Some(owner) = owner_of_function(function) else {
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_UNDEFINED_FUNCTION,
+            "the payload function does not exist any more",
+            "Set another with webhook_delivery.set_payload_function(), or none."
+        );
+    };
+    // SAFETY: a look-up in the catalogue, inside a transaction.
+    if !owner_of_relation(table).is_some_and(|table_owner| unsafe { pg_sys::has_privs_of_role(owner, table_owner) }) {
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the owner of the payload function has not the rights of the table's owner, with which it runs",
+            "Let the table's owner set a function of his own with webhook_delivery.set_payload_function()."
+        );
+    }
 }
 
 impl Payload {
@@ -99,8 +126,10 @@ impl Payload {
             let found = row.get::<String>(1)?.zip(row.get::<String>(2)?).zip(row.get::<String>(3)?);
             // A name of the server's has no NUL.
             let name = |text| CString::new(text).unwrap_or_default();
+            let function = row.get::<pg_sys::Oid>(4)?;
             Ok(found.map(|((schema, table), query)| Self {
                 table: Table::Named(name(schema), name(table)),
+                function,
                 query,
                 statement: RefCell::default(),
             }))
@@ -117,7 +146,7 @@ impl Payload {
         let query = format!(
             "select array_agg(built.id), array_agg(built.auction_id), array_agg(built.data) from ({built}) as built"
         );
-        Self { table: Table::Of(trigger.table), query, statement: RefCell::default() }
+        Self { table: Table::Of(trigger.table), function: None, query, statement: RefCell::default() }
     }
 
     /// The rights of the owner of the table.
@@ -128,6 +157,9 @@ impl Payload {
             }
             Table::Of(oid) => (Some(*oid), oid.to_u32().to_string()),
         };
+        if let Some((function, table)) = self.function.zip(table) {
+            check_function(function, table);
+        }
         let Some(rights) = table.and_then(Rights::of_owner_of) else {
             ereport!(
                 ERROR,

@@ -28,7 +28,7 @@ impl Rights {
     /// Views, casts and functions that the application's tables bring along run with no more rights than their owner has,
     /// and, as in the refresh of a materialized view, can neither leave something behind in the session nor write.
     pub fn of_owner_of(relation: pg_sys::Oid) -> Option<Self> {
-        let owner = attribute(pg_sys::SysCacheIdentifier::RELOID, relation, pg_sys::Anum_pg_class_relowner)?;
+        let owner = owner_of_relation(relation)?;
         let mut rights = Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION);
         rights.level = Some(SettingsLevel::begin());
         // SAFETY: a flag of the transaction; `drop` puts back what `take` found.
@@ -147,6 +147,14 @@ pub fn relation(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
         let relation = pg_sys::get_relname_relid(name.as_ptr(), schema);
         (relation != pg_sys::InvalidOid).then_some(relation)
     }
+}
+
+pub fn owner_of_relation(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    attribute(pg_sys::SysCacheIdentifier::RELOID, relation, pg_sys::Anum_pg_class_relowner)
+}
+
+pub fn owner_of_function(function: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    attribute(pg_sys::SysCacheIdentifier::PROCOID, function, pg_sys::Anum_pg_proc_proowner)
 }
 
 fn extension_owner() -> Option<pg_sys::Oid> {

@@ -95,6 +95,50 @@ fn a_function_that_fails_costs_only_its_event_which_is_told_later() {
 }
 
 #[test]
+fn it_does_not_run_with_the_rights_of_somebody_to_whom_the_table_has_passed() {
+    let (mut listener, mut app) = with_lot_counts();
+    app.batch_execute(SET).unwrap();
+    let insert = format!("insert into lot_counts (house, lot, cars) values ('{}', 'North', 42)", sample::RIVERSIDE);
+    listener.run(&insert);
+    assert_eq!(told(&mut listener)[0].1["read_as"], "app");
+    // By name or by decree: what the former owner wrote does not become the new one's.
+    listener.run("alter table lot_counts owner to postgres");
+    listener.run(&insert);
+    assert_eq!(told(&mut listener), []);
+    let error = "select count(*) from webhook_delivery.capture_errors where error_code = '42501' and error_message like '%rights of the table''s owner%'";
+    assert_eq!(listener.application.count(error), 1);
+    let error = refusal(&mut listener.application.client, SET, &[]);
+    assert_eq!((error.code().code(), error.hint()), ("42501", Some("Create the function as postgres.")));
+    listener.run("alter function lot_count_payload(uuid[]) owner to postgres");
+    listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors");
+    assert_eq!(told(&mut listener)[0].1["read_as"], "postgres");
+}
+
+#[test]
+fn a_function_that_is_dropped_and_created_again_is_used_again() {
+    let (mut listener, mut app) = with_lot_counts();
+    app.batch_execute(SET).unwrap();
+    let insert = format!("insert into lot_counts (house, lot, cars) values ('{}', 'North', 42)", sample::RIVERSIDE);
+    listener.run(&insert);
+    assert_eq!(told(&mut listener).len(), 1);
+    app.batch_execute("drop function lot_count_payload(uuid[])").unwrap();
+    listener.run(&insert);
+    assert_eq!(
+        listener.application.count("select count(*) from webhook_delivery.capture_errors where error_code = '42883'"),
+        1
+    );
+    app.batch_execute(
+        "create function lot_count_payload(ids uuid[]) returns table (id uuid, auction_id uuid, data json) language sql stable as
+             $$ select count_id, house, json_build_object('anew', true) from public.lot_counts where count_id = any (ids) $$",
+    )
+    .unwrap();
+    listener.run(&insert);
+    listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors");
+    let data: Vec<_> = told(&mut listener).into_iter().map(|(_, data)| data).collect();
+    assert_eq!(data, [json!({ "anew": true }), json!({ "anew": true })]);
+}
+
+#[test]
 fn what_cannot_be_a_payload_function_is_refused_when_it_is_set() {
     let (mut listener, mut app) = with_lot_counts();
     listener.run(
