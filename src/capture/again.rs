@@ -22,8 +22,9 @@ use pgrx::datum::TimestampWithTimeZone;
 use uuid::Uuid;
 
 use super::build::Capture;
-use super::changes::{Event, Row, RowTrigger};
+use super::changes::Row;
 use super::image::Kept;
+use super::subject::{Event, RowTrigger};
 use crate::server::rights::{OurSettings, Rights};
 
 /// A row of `capture_errors`.

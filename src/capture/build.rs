@@ -12,11 +12,12 @@ use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
-use super::changes::{Event, Row};
+use super::changes::Row;
 use super::failures::{Failures, Lost};
 use super::fan_out::{Events, fan_out};
 use super::image::json_array;
 use super::payload::payload_of;
+use super::subject::Event;
 use crate::server::attempt::{Failure, attempt};
 use crate::server::planned::Planned;
 use crate::server::rights::{OurSettings, Rights};

@@ -8,9 +8,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::changes::{Event, Row, RowTrigger};
+use super::changes::Row;
 use super::image::Kept;
 use super::payload::payload_of;
+use super::subject::{Event, RowTrigger};
 use crate::server::attempt::{Failure, attempt};
 use crate::server::rights::{OurSettings, Rights};
 

@@ -5,6 +5,7 @@
 //! | a trigger notes the key of the changed row, or the whole row | `trigger.rs`, `row_event.rs` |
 //! | unless the owner has switched that off | `switch.rs` |
 //! | what the row said that is gone or changed is kept | `image.rs` |
+//! | which event that is | `subject.rs` |
 //! | what a transaction has noted, and a savepoint takes back | `changes.rs` |
 //! | before the commit the data of all noted rows is read, and fanned out to the endpoints | `build.rs`, `payload.rs`, `fan_out.rs` |
 //! | what fails is kept, and can be captured again | `failures.rs`, `again.rs` |
@@ -33,6 +34,7 @@ mod fan_out;
 mod image;
 mod payload;
 mod row_event;
+mod subject;
 mod switch;
 mod trigger;
 

@@ -9,7 +9,7 @@ use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYO
 use pgrx::prelude::*;
 use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
-use super::changes::{Event, RowTrigger};
+use super::subject::{Event, RowTrigger};
 use crate::server::planned::Planned;
 use crate::server::rights::{Rights, owner_of_function, owner_of_relation, relation};
 

@@ -7,8 +7,8 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::CHANGES;
-use super::changes::{RowTrigger, Subject};
 use super::image::{Image, Kept};
+use super::subject::{RowTrigger, Subject};
 use super::switch::is_switched_off;
 use super::trigger::Seen;
 

@@ -5,8 +5,9 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 
 use super::CHANGES;
-use super::changes::{Change, Subject};
+use super::changes::Change;
 use super::image::{Image, Kept};
+use super::subject::Subject;
 use super::switch::is_switched_off;
 
 // Not in pgrx: utils/datum.h. Compares bytes and raises no error.
