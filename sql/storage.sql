@@ -119,7 +119,7 @@ comment on column webhook_delivery.capture_errors.occurred_at is 'When it happen
 comment on column webhook_delivery.capture_errors.event_type is 'The event that was not sent';
 comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was; empty where the trigger could not read them';
 comment on column webhook_delivery.capture_errors.schema_name is 'The schema of the table whose rows they are';
-comment on column webhook_delivery.capture_errors.previous_rows is 'The rows as they were before the transaction, where the event tells of that';
+comment on column webhook_delivery.capture_errors.previous_rows is 'The rows as they were before the transaction, where the event tells of that; JSON null where there was none, null where it could not be kept';
 comment on column webhook_delivery.capture_errors.table_name is 'Of row_event(): the table; the data is in previous_rows, as the row was then and before';
 comment on column webhook_delivery.capture_errors.auction_column is 'Of row_event(): the column of the auction';
 comment on column webhook_delivery.capture_errors.left_out is 'Of row_event(): the columns left out';

@@ -143,6 +143,22 @@ fn who_creates_does_not_also_update_in_the_same_transaction() {
 }
 
 #[test]
+fn another_trigger_that_makes_the_same_event_needless_makes_only_its_own_so() {
+    let (mut application, receiver) = riverside(&[]);
+    execute(
+        &mut application.client,
+        "create table imports (id uuid primary key, auction_id uuid);
+         create trigger imported after insert on imports for each row
+             execute function webhook_delivery.note_change('submission.created', 'id', 'auction_id', '', 'submission.created')",
+    );
+    let mut transaction = application.client.transaction().unwrap();
+    let id = Submission::of_riverside().insert(&mut transaction);
+    transaction.batch_execute("insert into imports values (gen_random_uuid(), gen_random_uuid())").unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(sent(&mut application, &receiver), [created(id)]);
+}
+
+#[test]
 fn a_submission_that_is_gone_at_the_commit_sends_nothing() {
     let (mut application, receiver) = riverside(&[]);
     let mut transaction = application.client.transaction().unwrap();

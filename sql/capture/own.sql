@@ -76,6 +76,7 @@ declare
     call_arguments text;
     lacking text;
     relation record;
+    others regclass;
 begin
     if event_type is null or not exists (
         select from @extschema@.webhook_event_types as known where known.event_type = set_payload_function.event_type)
@@ -92,10 +93,30 @@ begin
     join pg_roles as owner on owner.oid = class.relowner
     join pg_namespace as space on space.oid = class.relnamespace
     where class.oid = target;
-    if not pg_has_role(webhook_delivery.caller(), relation.relowner, 'usage') then
+    select class.oid into others
+    from pg_class as class
+    where not pg_has_role(webhook_delivery.caller(), class.relowner, 'usage')
+        and class.oid in (
+            select target
+            union all
+            select to_regclass(format('%I.%I', known.schema_name, known.table_name))
+            from webhook_delivery.payload_functions as known
+            where known.event_type = set_payload_function.event_type
+            union all
+            select to_regclass(format('public.%I', payload.source_table))
+            from webhook_delivery.payloads as payload
+            where payload.event_type = set_payload_function.event_type
+            union all
+            select attached.tgrelid
+            from pg_trigger as attached
+            where attached.tgfoid = 'webhook_delivery.note_change'::regproc
+                and (webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs))[1] = set_payload_function.event_type)
+    order by class.oid <> target, class.oid
+    limit 1;
+    if others is not null then
         raise exception using errcode = 'insufficient_privilege',
-            message = format('%s is not an owner of %s', webhook_delivery.caller(), target),
-            hint = 'The function runs with the rights of the table''s owner, who alone may set it.';
+            message = format('%s is not an owner of %s', webhook_delivery.caller(), others),
+            hint = 'A payload function speaks for all tables whose changes make the event: who sets it owns them all.';
     end if;
     if function is null then
         delete from webhook_delivery.payload_functions as known where known.event_type = set_payload_function.event_type;
@@ -139,7 +160,7 @@ end
 $$;
 
 comment on function webhook_delivery.set_payload_function(text, regprocedure, regclass) is
-    'Lets a function of the application give the data of an event: f(uuid[]) or f(uuid[], json[]) returns table (id uuid, auction_id uuid, data json), called with the rights of the owner of the table, who alone may set it. Null takes it away again. for_table: the table whose rows the event is about, where it is not the built-in one';
+    'Lets a function of the application give the data of an event: f(uuid[]) or f(uuid[], json[]) returns table (id uuid, auction_id uuid, data json), called with the rights of the owner of the table. Set by who owns all tables whose changes make the event. Null takes it away again. for_table: the table whose rows the event is about, where it is not the built-in one';
 
 create function webhook_delivery.trigger_arguments(arguments bytea, number integer) returns text[]
     language sql immutable

@@ -25,6 +25,7 @@ use super::build::Capture;
 use super::changes::Row;
 use super::image::Kept;
 use super::subject::{Event, RowTrigger};
+use crate::server::refusal::refuse;
 use crate::server::rights::{OurSettings, Rights};
 
 /// A row of `capture_errors`.
@@ -32,7 +33,7 @@ struct Owed {
     occurred_at: TimestampWithTimeZone,
     event: Event,
     keys: Vec<Option<Uuid>>,
-    /// The rows as they were before; empty, or as many as keys.
+    /// The rows as they were before, none where that could not be kept; empty, or as many as keys.
     previous: Vec<Option<Kept>>,
 }
 
@@ -40,21 +41,26 @@ fn capture_again(error_id: i64) -> i64 {
     let owed = match take(error_id) {
         Ok(Some(owed)) => owed,
         Ok(None) => {
-            ereport!(
-                ERROR,
+            refuse(
                 PgSqlErrorCode::ERRCODE_NO_DATA,
                 format!("there is no capture error {error_id}"),
-                "select id from webhook_delivery.capture_errors shows those that there are."
+                "select id from webhook_delivery.capture_errors shows those that there are.",
             );
         }
         Err(problem) => pgrx::error!("webhook_delivery.capture_errors cannot be read: {problem}"),
     };
     if owed.keys.is_empty() {
-        ereport!(
-            ERROR,
+        refuse(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("of capture error {error_id} it is not known which rows it was about"),
-            "Send the event with webhook_delivery.emit(), and delete the row from webhook_delivery.capture_errors."
+            "Send the event with webhook_delivery.emit(), and delete the row from webhook_delivery.capture_errors.",
+        );
+    }
+    if owed.previous.iter().any(Option::is_none) {
+        refuse(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("of capture error {error_id} it is not known any more what some rows were"),
+            "Send the events with webhook_delivery.emit(), and delete the row from webhook_delivery.capture_errors.",
         );
     }
     let mut capture = Capture::new(owed.occurred_at);

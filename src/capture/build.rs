@@ -20,6 +20,7 @@ use super::payload::payload_of;
 use super::subject::Event;
 use crate::server::attempt::{Failure, attempt};
 use crate::server::planned::Planned;
+use crate::server::refusal::refuse;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::settings::{self, OnCaptureError};
 
@@ -177,11 +178,10 @@ fn read<'a>(
         payload_of(client, event)?
     };
     let Some(payload) = payload else {
-        ereport!(
-            ERROR,
+        refuse(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             format!("how the data of {} is read is not known", event.event_type),
-            "Give it a function with webhook_delivery.set_payload_function(), or attach webhook_delivery.row_event() instead."
+            "Give it a function with webhook_delivery.set_payload_function(), or attach webhook_delivery.row_event() instead.",
         );
     };
     let _rights = payload.rights();

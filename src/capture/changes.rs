@@ -43,7 +43,8 @@ pub struct Unreadable {
     subtransaction: u32,
 }
 
-/// What a transaction owes. Two keys and three numbers a row at most, as a rule, so that a million rows of one statement fit into any session.
+/// What a transaction owes. Two keys and three numbers a row, as a rule, so that a million rows of one statement fit into
+/// any session.
 #[derive(Default)]
 pub struct Changes {
     /// In the order in which the rows were first seen: what a subtransaction noted are the last ones when it is rolled back.

@@ -43,32 +43,53 @@ struct Failed {
 /// A row that is not told of: what it takes to do so later.
 pub struct Lost {
     key: Option<Uuid>,
-    /// JSON of the row as it was before.
-    previous: Option<String>,
+    previous: Before,
+}
+
+/// What the row was before.
+enum Before {
+    /// The event does not tell of that, or there was no row.
+    Nothing,
+    /// JSON.
+    Kept(String),
+    /// It cannot be told any more: making JSON of it is what failed.
+    Unreadable,
+}
+
+impl Before {
+    /// As `capture_errors` has it: JSON, or null where it cannot be told.
+    fn as_json(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => Some("null"),
+            Self::Kept(text) => Some(text),
+            Self::Unreadable => None,
+        }
+    }
 }
 
 impl Lost {
     /// With the rights of the table's owner, and within an attempt: the application's code makes JSON of what was before.
     pub fn all(event: &Event, rows: &[Row<'_>]) -> Vec<Self> {
-        let previous = |text: &mut dyn FnMut(&Kept) -> Option<String>| {
-            rows.iter()
-                .map(|row| Self { key: row_id(event, row), previous: row.previous.and_then(&mut *text) })
-                .collect()
+        let lost = |before: &dyn Fn(&Kept) -> Before| {
+            let previous = |row: &Row| row.previous.map_or(Before::Nothing, before);
+            rows.iter().map(|row| Self { key: row_id(event, row), previous: previous(row) }).collect()
         };
         if rows.iter().all(|row| row.previous.is_none()) {
-            return previous(&mut |_| None);
+            return lost(&|_| Before::Unreadable);
         }
-        let with_text = attempt(|| {
+        let readable = attempt(|| {
             let _settings = OurSettings::begin();
             let payload = Spi::connect(|client| {
                 let _rights = Rights::of_extension_owner();
                 payload_of(client, event)
             });
-            let _rights = payload.ok().flatten().map(|payload| payload.rights());
             // Without these rights it would run as whoever commits.
-            previous(&mut |row| _rights.as_ref().map(|_| row.to_text()))
+            let rights = payload.ok().flatten().map(|payload| payload.rights())?;
+            let lost = lost(&|row| Before::Kept(row.to_text()));
+            drop(rights);
+            Some(lost)
         });
-        with_text.unwrap_or_else(|_| previous(&mut |_| None))
+        readable.ok().flatten().unwrap_or_else(|| lost(&|_| Before::Unreadable))
     }
 }
 
@@ -147,8 +168,8 @@ impl Failures {
                 });
                 let previous: Option<Vec<Option<&str>>> = rows
                     .iter()
-                    .any(|row| row.previous.is_some())
-                    .then(|| rows.iter().map(|row| row.previous.as_deref()).collect());
+                    .any(|row| !matches!(row.previous, Before::Nothing))
+                    .then(|| rows.iter().map(|row| row.previous.as_json()).collect());
                 let arguments = [
                     occurred_at.into(),
                     cause.event_type.as_str().into(),

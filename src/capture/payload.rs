@@ -11,6 +11,7 @@ use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
 use super::subject::{Event, RowTrigger};
 use crate::server::planned::Planned;
+use crate::server::refusal::refuse;
 use crate::server::rights::{Rights, owner_of_function, owner_of_relation, relation};
 
 #[pg_schema]
@@ -96,20 +97,18 @@ pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<
 /// Whoever owned the table has set the function. Who owns it now must not lend his rights to another's.
 fn check_function(function: pg_sys::Oid, table: pg_sys::Oid) {
     let Some(owner) = owner_of_function(function) else {
-        ereport!(
-            ERROR,
+        refuse(
             PgSqlErrorCode::ERRCODE_UNDEFINED_FUNCTION,
             "the payload function does not exist any more",
-            "Set another with webhook_delivery.set_payload_function(), or none."
+            "Set another with webhook_delivery.set_payload_function(), or none.",
         );
     };
     // SAFETY: a look-up in the catalogue, inside a transaction.
     if !owner_of_relation(table).is_some_and(|table_owner| unsafe { pg_sys::has_privs_of_role(owner, table_owner) }) {
-        ereport!(
-            ERROR,
+        refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the owner of the payload function has not the rights of the table's owner, with which it runs",
-            "Let the table's owner set a function of his own with webhook_delivery.set_payload_function()."
+            "Let the table's owner set a function of his own with webhook_delivery.set_payload_function().",
         );
     }
 }
@@ -161,11 +160,10 @@ impl Payload {
             check_function(function, table);
         }
         let Some(rights) = table.and_then(Rights::of_owner_of) else {
-            ereport!(
-                ERROR,
+            refuse(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
                 format!("relation {name} does not exist"),
-                "Its rows are what the event is about."
+                "Its rows are what the event is about.",
             );
         };
         rights

@@ -45,13 +45,11 @@ thread_local! {
 
 impl Subject {
     /// The event of this type, which is needless for a row that has the event `unless` in the same transaction: who
-    /// creates, does not also update. Empty: never.
+    /// creates, does not also update. Empty: never. Triggers that say different things of it are different subjects.
     pub fn of(event_type: &CStr, unless: &CStr, schema: pg_sys::Oid) -> Self {
         NAMES.with_borrow_mut(|names| {
-            let unless = (!unless.is_empty()).then(|| Self::known_or_new(names, unless, schema));
-            let subject = Self::known_or_new(names, event_type, schema);
-            names[usize::from(subject.0)].unless = unless;
-            subject
+            let unless = (!unless.is_empty()).then(|| Self::known_or_new(names, unless, None, schema));
+            Self::known_or_new(names, event_type, unless, schema)
         })
     }
 
@@ -72,12 +70,15 @@ impl Subject {
         })
     }
 
-    fn known_or_new(names: &mut Vec<Name>, event_type: &CStr, schema: pg_sys::Oid) -> Self {
+    fn known_or_new(names: &mut Vec<Name>, event_type: &CStr, unless: Option<Self>, schema: pg_sys::Oid) -> Self {
         let is_known = |known: &Name| {
-            known.row_trigger.is_none() && known.schema == schema && known.event_type.as_c_str() == event_type
+            known.row_trigger.is_none()
+                && known.schema == schema
+                && known.unless == unless
+                && known.event_type.as_c_str() == event_type
         };
         let place = names.iter().position(is_known).unwrap_or_else(|| {
-            names.push(Name { row_trigger: None, event_type: event_type.to_owned(), schema, unless: None });
+            names.push(Name { row_trigger: None, event_type: event_type.to_owned(), schema, unless });
             names.len() - 1
         });
         Self::at(place)

@@ -1,5 +1,6 @@
 //! Is the capture switched off, and by somebody who may?
 
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::CHANGES;
@@ -18,12 +19,13 @@ pub fn is_switched_off(relation: &pg_sys::RelationData) -> bool {
         [pg_sys::GetUserId(), pg_sys::GetOuterUserId()].iter().all(|role| pg_sys::has_privs_of_role(*role, owner))
     };
     if !may && CHANGES.with_borrow_mut(|changes| changes.is_first_refusal()) {
-        ereport!(
-            WARNING,
+        ErrorReport::new(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "webhook_delivery.capture = off has no effect",
-            "Only the owner of the changed table may switch the capture of its changes off."
-        );
+            pgrx::function_name!(),
+        )
+        .set_hint("Only the owner of the changed table may switch the capture of its changes off.")
+        .report(PgLogLevel::WARNING);
     }
     may
 }

@@ -2,12 +2,12 @@
 
 use pgrx::prelude::*;
 
+use crate::server::refusal;
+
 pub mod secret;
 mod test_delivery;
 mod url;
 
 fn refuse(message: String, hint: &'static str) {
-    pg_sys::panic::ErrorReport::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, pgrx::function_name!())
-        .set_hint(hint)
-        .report(PgLogLevel::ERROR);
+    refusal::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
 }

@@ -8,6 +8,7 @@ pub mod patience;
 pub mod pins;
 pub mod planned;
 pub mod process;
+pub mod refusal;
 pub mod report;
 pub mod rights;
 pub mod settings;

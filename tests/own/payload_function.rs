@@ -9,6 +9,9 @@ const LOT_COUNTS: &str = "
     create role app login;
     select webhook_delivery.grant_application('app');
     grant create, usage on schema public to app;
+    -- Whoever gives the data of an event owns all tables that make it.
+    alter table submissions owner to app; alter table submission_entries owner to app;
+    grant select on users, locations, count_types to app;
     set role app;
     create table lot_counts (count_id uuid primary key default gen_random_uuid(), house uuid not null, lot text, cars integer);
     create function lot_count_payload(ids uuid[]) returns table (id uuid, auction_id uuid, data json)
@@ -95,6 +98,42 @@ fn a_function_that_fails_costs_only_its_event_which_is_told_later() {
 }
 
 #[test]
+fn nobody_takes_an_event_over_from_the_owner_of_a_table_that_makes_it() {
+    let (mut listener, mut app) = with_lot_counts();
+    listener.run(
+        "create role other login; select webhook_delivery.grant_application('other'); grant create, usage on schema public to other;
+         set role other;
+         create table decoys (id uuid primary key, auction_id uuid);
+         create function nothing(uuid[]) returns table (id uuid, auction_id uuid, data json) language sql stable
+             as $$ select null::uuid, null::uuid, null::json where false $$;
+         reset role",
+    );
+    let mut other = listener.application.cluster.connect_as("other", "postgres");
+    let take = "select webhook_delivery.set_payload_function('submission.created', 'nothing(uuid[])', 'decoys')";
+    // Neither from the built-in payload's table, nor from one with a trigger of its own, nor once a function is set.
+    let refused = |other: &mut Client, sql: &str, table: &str| {
+        let error = refusal(other, sql, &[]);
+        assert_eq!(
+            (error.code().code(), error.message()),
+            ("42501", format!("other is not an owner of public.{table}").as_str())
+        );
+    };
+    refused(&mut other, take, "submissions");
+    listener.run("alter table submissions rename to counts");
+    refused(&mut other, take, "counts");
+    listener.run("select webhook_delivery.remove_triggers()");
+    refused(&mut other, take, "lot_counts");
+    app.batch_execute(SET).unwrap();
+    listener.run("drop trigger lot_count_created on lot_counts");
+    refused(&mut other, take, "lot_counts");
+    refused(
+        &mut other,
+        "select webhook_delivery.set_payload_function('submission.created', null, 'decoys')",
+        "lot_counts",
+    );
+}
+
+#[test]
 fn it_does_not_run_with_the_rights_of_somebody_to_whom_the_table_has_passed() {
     let (mut listener, mut app) = with_lot_counts();
     app.batch_execute(SET).unwrap();
@@ -169,8 +208,8 @@ fn what_cannot_be_a_payload_function_is_refused_when_it_is_set() {
             "42501",
             "submission.created",
             "'lot_count_payload(uuid[])'",
-            "'submissions'",
-            "app is not an owner of public.submissions",
+            "'users'",
+            "app is not an owner of public.users",
         ),
     ] {
         let error = refusal(&mut app, &set(event, function, table), &[]);

@@ -193,6 +193,28 @@ fn what_could_not_be_told_is_told_later_as_it_was_then() {
 }
 
 #[test]
+fn what_was_seen_of_a_row_and_cannot_be_told_any_more_stays_to_be_seen() {
+    let mut listener = with_orders();
+    listener.run(&place("A1", "1"));
+    listener.told();
+    listener.run(
+        "create type label as enum ('a');
+         create function label_to_json(label) returns json language plpgsql as $$ begin raise 'no'; end $$;
+         create cast (label as json) with function label_to_json(label);
+         alter table orders add column label label default 'a'",
+    );
+    listener.run("update orders set price = 2");
+    listener.run("drop cast (label as json)");
+    let client = &mut listener.application.client;
+    // Not even its JSON could be kept: that is said, instead of taking the error away for nothing.
+    let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
+    let error = refusal(client, again, &[]);
+    assert_eq!(error.code().code(), "55000", "{error}");
+    assert!(error.hint().unwrap_or_default().contains("emit()"), "{error:?}");
+    assert_eq!(listener.application.count("select count(*) from webhook_delivery.capture_errors"), 1);
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_when_the_trigger_is_created() {
     let mut listener = with_orders();
     let client = &mut listener.application.client;
