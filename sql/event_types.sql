@@ -38,37 +38,38 @@ create function webhook_delivery.schema_of(shape json, nullable boolean default 
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    word text;
+    word text := json_typeof(shape);
     format text;
+    type json;
 begin
-    case json_typeof(shape)
-        when 'object' then
+    if word = 'string' then
+        word := shape #>> '{}';
+        format := case word when 'uuid' then 'uuid' when 'time' then 'date-time' when 'email' then 'email' when 'uri' then 'uri' end;
+        if format is not null then
+            word := 'string';
+        elsif word not in ('string', 'integer', 'number', 'boolean') then
+            raise exception using errcode = 'invalid_parameter_value', message = format('unknown type in a shape: %s', word),
+                hint = 'Types are string, integer, number, boolean, uuid, time, email and uri.';
+        end if;
+    elsif word is null or word not in ('object', 'array') then
+        raise exception using errcode = 'invalid_parameter_value', message = format('%s is no shape', shape),
+            hint = 'A shape is an object of shapes, an array with one, or the name of a type.';
+    end if;
+    type := case when nullable then json_build_array(word, 'null') else to_json(word) end;
+    case
+        when word = 'object' then
             return json_build_object(
-                'type', case when nullable then '["object", "null"]'::json else '"object"' end,
+                'type', type,
                 'properties', coalesce((
                     select json_object_agg(rtrim(field.key, '?'), webhook_delivery.schema_of(field.value, field.key like '%?'))
                     from json_each(shape) as field), '{}'),
                 'required', coalesce((select json_agg(rtrim(field.key, '?')) from json_each(shape) as field), '[]'));
-        when 'array' then
-            return json_build_object(
-                'type', case when nullable then '["array", "null"]'::json else '"array"' end,
-                'items', webhook_delivery.schema_of(shape -> 0));
-        when 'string' then
-            word := shape #>> '{}';
-            format := case word when 'uuid' then 'uuid' when 'time' then 'date-time' when 'email' then 'email' when 'uri' then 'uri' end;
-            if format is not null then
-                word := 'string';
-            elsif word not in ('string', 'integer', 'number', 'boolean') then
-                raise exception using errcode = 'invalid_parameter_value', message = format('unknown type in a shape: %s', word),
-                    hint = 'Types are string, integer, number, boolean, uuid, time, email and uri.';
-            end if;
-            if format is null then
-                return json_build_object('type', case when nullable then json_build_array(word, 'null') else to_json(word) end);
-            end if;
-            return json_build_object('type', case when nullable then json_build_array(word, 'null') else to_json(word) end, 'format', format);
+        when word = 'array' then
+            return json_build_object('type', type, 'items', webhook_delivery.schema_of(shape -> 0));
+        when format is not null then
+            return json_build_object('type', type, 'format', format);
         else
-            raise exception using errcode = 'invalid_parameter_value', message = format('%s is no shape', shape),
-                hint = 'A shape is an object of shapes, an array with one, or the name of a type.';
+            return json_build_object('type', type);
     end case;
 end
 $$;

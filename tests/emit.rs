@@ -101,7 +101,7 @@ fn an_unknown_event_and_one_too_large_are_refused() {
         );
         let hint = error.hint().unwrap_or_default();
         assert!(
-            hint.contains("webhook_event_types") && hint.contains("submission.created, submission.updated"),
+            hint.contains("register_event_type()") && hint.contains("submission.created, submission.updated"),
             "{hint}"
         );
     }

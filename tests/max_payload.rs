@@ -34,6 +34,34 @@ fn it_is_not_sent_cut_but_ends_as_failed_with_that_reason_and_the_transaction_is
 }
 
 #[test]
+fn of_a_disabled_endpoint_it_waits_like_everything_else() {
+    let mut listener = Listener::start(&[("webhook_delivery.max_payload", "1kB")]);
+    let too_large = format!("\"{}\"", "x".repeat(2_000));
+    let mut transaction = listener.application.client.transaction().unwrap();
+    let emit = "select webhook_delivery.emit('submission.created', $1, $2::text::json)";
+    transaction.execute(emit, &[&sample::RIVERSIDE, &too_large]).unwrap();
+    transaction.batch_execute("update webhook_endpoints set is_active = false").unwrap();
+    transaction.commit().unwrap();
+    // Of another endpoint, after it: when that has come, the worker has seen both.
+    let other = listener.application.endpoint(sample::HILLTOP, &listener.receiver.url("/other"), &["*"]);
+    listener.application.client.execute(emit, &[&other.auction_id, &"{}"]).unwrap();
+    listener.application.wait_for_deliveries(1, "success");
+    assert_eq!(listener.application.count("select count(*) from webhook_deliveries where status = 'pending'"), 1);
+    listener.application.cluster.set("webhook_delivery.max_payload", "4kB");
+    wait_until("the new limit to hold", DEADLINE, || {
+        listener.application.client.execute(emit, &[&other.auction_id, &too_large]).unwrap();
+        wait_until("an end of it", DEADLINE, || {
+            let left = "select count(*) from webhook_delivery.queue";
+            (listener.application.count(left) == 1).then_some(())
+        });
+        (listener.receiver.requests_to("/other").len() > 1).then_some(())
+    });
+    listener.application.client.batch_execute("update webhook_endpoints set is_active = true").unwrap();
+    listener.application.settle();
+    assert_eq!(listener.receiver.requests_to("/").len(), 1);
+}
+
+#[test]
 fn the_limit_is_the_settings_to_the_byte() {
     let mut listener = Listener::start(&[("webhook_delivery.max_payload", "1kB")]);
     let emit = |listener: &mut Listener, length: usize| {

@@ -22,7 +22,7 @@ begin
         raise exception using
             errcode = 'invalid_parameter_value',
             message = format('unknown event type: %s', event),
-            hint = format('Add it to %s first. Known event types: %s.', '@extschema@.webhook_event_types'::regclass,
+            hint = format('Make it known with webhook_delivery.register_event_type() first. Known event types: %s.',
                 (select string_agg(known.event_type, ', ' order by known.event_type) from @extschema@.webhook_event_types as known));
     end if;
     return webhook_delivery.write_event(event, auction_id, data::text);

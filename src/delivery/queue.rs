@@ -272,18 +272,15 @@ fn due_row(row: &SpiHeapTupleData<'_>, bounds: Bounds) -> SpiResult<DueRow> {
         ((event_type, ..), (None, ..)) => {
             Task::End(Outcome::without_request(key, event_type, "the endpoint was deleted"))
         }
+        ((Some(_), Some(_), _), (Some(false), _, Some(_))) if !key.is_test => Task::Wait,
         ((Some(event_type), Some(_), None), _) => {
             let reason =
                 format!("the payload has {bytes} bytes, and webhook_delivery.max_payload allows {}", bounds.payload);
             Task::End(Outcome::without_request(key, Some(event_type), &reason))
         }
-        ((Some(event_type), Some(occurred_at), Some(data)), (Some(is_active), Some(url), Some(secret))) => {
-            if is_active || key.is_test {
-                let occurred_at = system_time(occurred_at.into());
-                Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout: bounds.timeout })
-            } else {
-                Task::Wait
-            }
+        ((Some(event_type), Some(occurred_at), Some(data)), (Some(_), Some(url), Some(secret))) => {
+            let occurred_at = system_time(occurred_at.into());
+            Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout: bounds.timeout })
         }
         ((Some(event_type), ..), _) => {
             Task::End(Outcome::without_request(key, Some(event_type), "the endpoint has no secret"))
