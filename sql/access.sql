@@ -15,33 +15,53 @@ create function webhook_delivery.is_operator() returns boolean
 comment on function webhook_delivery.is_operator() is
     'Whether the current role, and the one that the session has, have the rights of the extension''s owner or bypass row-level security, and so see every auction';
 
-create function webhook_delivery.has_access(auction_id uuid) returns boolean
+create function webhook_delivery.administered_auctions() returns setof uuid
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    check_function text := current_setting('webhook_delivery.access_check');
-    allowed boolean;
+    named constant text := current_setting('webhook_delivery.access_function');
+    access_function constant regprocedure := to_regprocedure(nullif(named, '') || '()');
 begin
-    if webhook_delivery.is_operator() then
-        return true;
+    if named = '' then
+        return query select webhook_delivery.auctions_of_member();
+        return;
     end if;
-    if check_function = '' then
-        return webhook_delivery.is_auction_admin(auction_id);
+    if not exists (select from pg_proc where oid = access_function and prorettype = 'uuid'::regtype) then
+        raise exception using
+            errcode = 'undefined_function',
+            message = format('webhook_delivery.access_function is %L, and there is no such function', named),
+            hint = 'It names a function () returns setof uuid, with its schema: the auctions that the caller administers.';
     end if;
-    execute format('select %s($1)', check_function::regproc) into allowed using auction_id;
-    return coalesce(allowed, false);
+    return query execute format('select %s()', access_function::regproc);
 end
 $$;
 
-comment on function webhook_delivery.has_access(uuid) is
-    'Whether the current role may see and change the webhooks of this auction: operators always, others as webhook_delivery.access_check says';
+comment on function webhook_delivery.administered_auctions() is
+    'The auctions whose webhooks the caller may see and change, as webhook_delivery.access_function says. Row-level security asks once per statement';
 
+-- As arrays, so that the planner sees a set that it asks for once. Roles that bypass row-level security, and those with the
+-- rights of the extension's owner, see everything.
 alter table @extschema@.webhook_endpoints enable row level security;
 create policy administrators_of_the_auction on @extschema@.webhook_endpoints
-    using (webhook_delivery.has_access(auction_id)) with check (webhook_delivery.has_access(auction_id));
+    using (auction_id = any (array(select webhook_delivery.administered_auctions())));
 comment on policy administrators_of_the_auction on @extschema@.webhook_endpoints is
-    'Rows of auctions for which webhook_delivery.has_access() says yes; holds even where someone granted ALL';
+    'Rows of auctions that the caller administers; holds even where someone granted ALL';
+
+alter table webhook_delivery.queue enable row level security;
+create policy administrators_of_the_auction on webhook_delivery.queue for select
+    using (auction_id = any (array(select webhook_delivery.administered_auctions())));
+comment on policy administrators_of_the_auction on webhook_delivery.queue is 'webhook_deliveries reads with the rights of whoever asks';
+
+alter table webhook_delivery.attempts enable row level security;
+create policy administrators_of_the_auction on webhook_delivery.attempts for select
+    using (auction_id = any (array(select webhook_delivery.administered_auctions())));
+comment on policy administrators_of_the_auction on webhook_delivery.attempts is 'webhook_delivery_attempts reads with the rights of whoever asks';
+
+alter table webhook_delivery.attempts_ended enable row level security;
+create policy administrators_of_the_auction on webhook_delivery.attempts_ended for select
+    using (auction_id = any (array(select webhook_delivery.administered_auctions())));
+comment on policy administrators_of_the_auction on webhook_delivery.attempts_ended is 'webhook_deliveries reads with the rights of whoever asks';
 
 alter table @extschema@.webhook_event_types enable row level security;
 create policy everybody_reads_the_catalogue on @extschema@.webhook_event_types for select using (true);

@@ -1,48 +1,44 @@
 -- What became of each delivery?
 
-create view @extschema@.webhook_deliveries with (security_barrier) as
+-- Two selects from one table each, without a condition: so the planner reads a page from the indexes, whatever else there is.
+-- Which rows somebody sees, row-level security says.
+create view @extschema@.webhook_deliveries with (security_invoker) as
     select
-        waiting.delivery_id as id,
-        waiting.auction_id,
-        waiting.endpoint_id,
-        waiting.event_id,
-        coalesce(event.event_type, last_attempt.event_type) as event_type,
-        case when waiting.attempts = 0 then 'pending' else 'retrying' end as status,
-        waiting.attempts::integer as attempts,
-        last_attempt.response_status_code,
-        last_attempt.response_time_ms,
-        last_attempt.error_message,
-        waiting.is_test,
-        webhook_delivery.uuid_v7_time(waiting.delivery_id) as created_at,
-        last_attempt.attempted_at as last_attempt_at,
-        waiting.due_at as next_attempt_at,
+        delivery_id as id,
+        auction_id,
+        endpoint_id,
+        event_id,
+        event_type,
+        case when attempts = 0 then 'pending' else 'retrying' end as status,
+        attempts::integer as attempts,
+        response_status_code,
+        response_time_ms,
+        error_message,
+        is_test,
+        webhook_delivery.uuid_v7_time(delivery_id) as created_at,
+        attempted_at as last_attempt_at,
+        due_at as next_attempt_at,
         null::timestamptz as completed_at
-    from webhook_delivery.queue as waiting
-    left join webhook_delivery.events as event on event.id = waiting.event_id
-    left join webhook_delivery.attempts as last_attempt
-        on last_attempt.delivery_id = waiting.delivery_id and last_attempt.attempt = waiting.attempts
-    where webhook_delivery.has_access(waiting.auction_id)
+    from webhook_delivery.queue
     union all
     select
-        ended.delivery_id,
-        ended.auction_id,
-        ended.endpoint_id,
-        ended.event_id,
-        ended.event_type,
-        ended.delivery_status,
+        delivery_id,
+        auction_id,
+        endpoint_id,
+        event_id,
+        event_type,
+        delivery_status,
         -- The row that ends a delivery whose endpoint or event was gone stands for no request.
-        ended.attempt - case when ended.response_time_ms is null then 1 else 0 end,
-        ended.response_status_code,
-        ended.response_time_ms,
-        ended.error_message,
-        ended.is_test,
-        webhook_delivery.uuid_v7_time(ended.delivery_id),
-        ended.attempted_at,
+        attempt - case when response_time_ms is null then 1 else 0 end,
+        response_status_code,
+        response_time_ms,
+        error_message,
+        is_test,
+        created_at,
+        attempted_at,
         null,
-        ended.attempted_at + coalesce(ended.response_time_ms, 0) * interval '1 millisecond'
-    from webhook_delivery.attempts as ended
-    where ended.delivery_status in ('success', 'failed')
-        and webhook_delivery.has_access(ended.auction_id);
+        attempted_at + coalesce(response_time_ms, 0) * interval '1 millisecond'
+    from webhook_delivery.attempts_ended;
 
 comment on view @extschema@.webhook_deliveries is
     'Every delivery of the auctions that you may see: pending (first attempt still to come), retrying, success or failed';
@@ -62,7 +58,7 @@ comment on column @extschema@.webhook_deliveries.last_attempt_at is 'When the la
 comment on column @extschema@.webhook_deliveries.next_attempt_at is 'When the next attempt is due; null once the delivery has ended';
 comment on column @extschema@.webhook_deliveries.completed_at is 'When the delivery ended';
 
-create view @extschema@.webhook_delivery_attempts with (security_barrier) as
+create view @extschema@.webhook_delivery_attempts with (security_invoker) as
     select
         delivery_id,
         attempt::integer as attempt,
@@ -79,7 +75,7 @@ create view @extschema@.webhook_delivery_attempts with (security_barrier) as
         attempted_at,
         next_attempt_at
     from webhook_delivery.attempts
-    where response_time_ms is not null and webhook_delivery.has_access(auction_id);
+    where response_time_ms is not null;
 
 -- So simple a view could be written through, where someone granted ALL.
 create function webhook_delivery.refuse_to_change_history() returns trigger

@@ -5,9 +5,9 @@ with event as (
     select webhook_delivery.uuid_v7(), $2, known.event_type, $5, known.example
     from webhook_delivery.catalogue as known
     where known.event_type = $3
-    returning id
+    returning id, event_type
 )
-insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, is_test)
-select $5, $4, $2, $1, event.id, true
+insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, is_test)
+select $5, $4, $2, $1, event.id, event.event_type, true
 from event
 returning delivery_id

@@ -31,8 +31,13 @@ create table webhook_delivery.queue (
     auction_id uuid not null,
     endpoint_id uuid not null,
     event_id uuid not null,
+    event_type text not null,
     attempts smallint not null default 0,
     is_test boolean not null default false,
+    response_status_code smallint,
+    response_time_ms integer,
+    error_message text,
+    attempted_at timestamptz,
     constraint deliveries_are_queued_once_per_time primary key (due_at, delivery_id, auction_id),
     constraint attempts_is_not_negative check (attempts >= 0)
 ) with (
@@ -47,8 +52,13 @@ comment on column webhook_delivery.queue.delivery_id is 'The webhook_id: the sam
 comment on column webhook_delivery.queue.auction_id is 'The auction of event and endpoint';
 comment on column webhook_delivery.queue.endpoint_id is 'Where it goes';
 comment on column webhook_delivery.queue.event_id is 'What it carries';
+comment on column webhook_delivery.queue.event_type is 'The type of that event';
 comment on column webhook_delivery.queue.attempts is 'Attempts made so far';
 comment on column webhook_delivery.queue.is_test is 'Sent by test_webhook(): one attempt, also to a disabled endpoint';
+comment on column webhook_delivery.queue.response_status_code is 'Of the last attempt; like the three that follow here rather than looked up in the log, so that the history is read without a join';
+comment on column webhook_delivery.queue.response_time_ms is 'Of the last attempt';
+comment on column webhook_delivery.queue.error_message is 'Of the last attempt';
+comment on column webhook_delivery.queue.attempted_at is 'When the last attempt started';
 
 create table webhook_delivery.attempts (
     delivery_id uuid not null,
@@ -56,7 +66,7 @@ create table webhook_delivery.attempts (
     auction_id uuid not null,
     endpoint_id uuid not null,
     event_id uuid not null,
-    event_type text,
+    event_type text not null,
     delivery_status text not null,
     response_status_code smallint,
     response_time_ms integer,
@@ -65,20 +75,19 @@ create table webhook_delivery.attempts (
     is_test boolean not null default false,
     attempted_at timestamptz not null,
     next_attempt_at timestamptz,
-    constraint delivery_status_is_retrying_success_or_failed check (delivery_status in ('retrying', 'success', 'failed')),
+    created_at timestamptz not null,
     constraint only_a_retrying_delivery_has_a_next_attempt check ((delivery_status = 'retrying') = (next_attempt_at is not null)),
-    constraint success_has_no_error_and_failure_has_one check ((delivery_status = 'success') = (error_message is null)),
-    constraint every_request_has_an_event_type check (event_type is not null or response_time_ms is null)
-) partition by range (delivery_id);
+    constraint success_has_no_error_and_failure_has_one check ((delivery_status = 'success') = (error_message is null))
+) partition by list (delivery_status);
 
 comment on table webhook_delivery.attempts is
-    'Every request made, append-only. The row that ended a delivery has the status success or failed. Partitioned by the day on which the delivery was queued';
+    'Every request made, append-only. The row that ended a delivery has the status success or failed. Partitioned by that, and then by the day on which the delivery was queued';
 comment on column webhook_delivery.attempts.delivery_id is 'The webhook_id';
 comment on column webhook_delivery.attempts.attempt is '1 for the first request of a delivery';
 comment on column webhook_delivery.attempts.auction_id is 'The auction of event and endpoint';
 comment on column webhook_delivery.attempts.endpoint_id is 'Where the request went';
 comment on column webhook_delivery.attempts.event_id is 'What it carried';
-comment on column webhook_delivery.attempts.event_type is 'The type of that event; null where the event was gone and so no request made';
+comment on column webhook_delivery.attempts.event_type is 'The type of that event';
 comment on column webhook_delivery.attempts.delivery_status is 'What became of the delivery by this attempt: retrying, success or failed';
 comment on column webhook_delivery.attempts.response_status_code is 'HTTP status, null where no response came';
 comment on column webhook_delivery.attempts.response_time_ms is 'Milliseconds from the start of the request to its end; null where none was made';
@@ -88,11 +97,35 @@ comment on column webhook_delivery.attempts.is_test is 'Sent by test_webhook()';
 comment on column webhook_delivery.attempts.attempted_at is 'When the request started';
 comment on column webhook_delivery.attempts.next_attempt_at is 'When the next attempt was due';
 
-create table webhook_delivery.attempts_default partition of webhook_delivery.attempts (
+comment on column webhook_delivery.attempts.created_at is 'When the delivery was queued, as its id has it';
+
+-- What pages of the history read: one row for each delivery that has ended.
+create table webhook_delivery.attempts_ended partition of webhook_delivery.attempts (
+    -- Tells the planner what the partition's bounds do not: nothing that is still to be sent is here.
+    constraint delivery_status_is_success_or_failed check (delivery_status in ('success', 'failed'))
+) for values in ('success', 'failed') partition by range (delivery_id);
+comment on table webhook_delivery.attempts_ended is 'Attempts that ended their delivery';
+
+create table webhook_delivery.attempts_ended_default partition of webhook_delivery.attempts_ended (
+    constraint deliveries_end_once primary key (delivery_id, attempt, auction_id)
+) default;
+-- Newest first: of one endpoint, of one auction, of all that somebody may see; and of these the few that failed.
+create index ended_by_endpoint on webhook_delivery.attempts_ended_default (endpoint_id, created_at);
+create index ended_by_auction on webhook_delivery.attempts_ended_default (auction_id, created_at);
+create index ended_by_time on webhook_delivery.attempts_ended_default (created_at);
+create index failed_by_endpoint on webhook_delivery.attempts_ended_default (endpoint_id, created_at) where delivery_status = 'failed';
+create index failed_by_time on webhook_delivery.attempts_ended_default (created_at) where delivery_status = 'failed';
+comment on table webhook_delivery.attempts_ended_default is 'Takes attempts for which the worker has made no partition yet';
+
+create table webhook_delivery.attempts_retried partition of webhook_delivery.attempts
+    for values in ('retrying') partition by range (delivery_id);
+comment on table webhook_delivery.attempts_retried is 'Attempts after which there is to be another';
+
+create table webhook_delivery.attempts_retried_default partition of webhook_delivery.attempts_retried (
     constraint attempts_are_numbered_within_a_delivery primary key (delivery_id, attempt, auction_id)
 ) default;
-create index attempts_by_endpoint on webhook_delivery.attempts_default (endpoint_id, delivery_id);
-comment on table webhook_delivery.attempts_default is 'Takes attempts for which the worker has made no partition yet';
+create index retried_by_endpoint on webhook_delivery.attempts_retried_default (endpoint_id, created_at);
+comment on table webhook_delivery.attempts_retried_default is 'Takes attempts for which the worker has made no partition yet';
 
 create table webhook_delivery.capture_errors (
     id bigint generated always as identity,
@@ -237,8 +270,8 @@ create function webhook_delivery.tenant_routines() returns oid[]
     as $$
     select array_agg(oid) from pg_catalog.pg_proc
     where pronamespace = 'webhook_delivery'::regnamespace
-        and proname in ('has_access', 'is_operator', 'is_auction_admin', 'uuid_v7', 'uuid_v7_time', 'visible_auction', 'queue_test',
-            'show_generated_secret')
+        and proname in ('administered_auctions', 'auctions_of_member', 'is_operator', 'uuid_v7', 'uuid_v7_time', 'visible_auction',
+            'queue_test', 'show_generated_secret')
     $$;
 
 comment on function webhook_delivery.tenant_routines() is
@@ -288,7 +321,8 @@ declare
 begin
     for days in 0..days_ahead loop
         perform webhook_delivery.create_partition('events', 'id', today + days);
-        perform webhook_delivery.create_partition('attempts', 'delivery_id', today + days);
+        perform webhook_delivery.create_partition('attempts_ended', 'delivery_id', today + days);
+        perform webhook_delivery.create_partition('attempts_retried', 'delivery_id', today + days);
     end loop;
     return true;
 exception when lock_not_available then
@@ -302,7 +336,8 @@ comment on function webhook_delivery.create_partitions(integer) is
 
 -- The partitions that the worker makes are no members of the extension: pg_dump carries them as they are.
 select pg_catalog.pg_extension_config_dump('webhook_delivery.events_default', '');
-select pg_catalog.pg_extension_config_dump('webhook_delivery.attempts_default', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.attempts_ended_default', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.attempts_retried_default', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.queue', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.homes', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.capture_errors', '');

@@ -1,8 +1,9 @@
-//! Who administers an auction, where the application has named no function of its own to say?
+//! Which auctions does the caller administer, where the application has named no function of its own to say?
 
 use std::cell::RefCell;
 use std::ffi::CStr;
 
+use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
@@ -15,41 +16,58 @@ const MEMBERS: &CStr = c"auction_members";
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// Whether `public.auction_members` names the `sub` of `request.jwt.claims` as owner or admin of the auction. Reads it
-    /// with the rights of its owner; false where there is no such table.
-    #[pg_extern(stable, strict)]
-    fn is_auction_admin(auction_id: pgrx::Uuid) -> bool {
-        super::is_auction_admin(auction_id)
-            .unwrap_or_else(|problem| pgrx::error!("public.auction_members could not be read: {problem}"))
+    /// The auctions of which `public.auction_members` names the `sub` of `request.jwt.claims` as owner or admin. Reads it
+    /// with the rights of its owner; none where there is no such table.
+    #[pg_extern(stable)]
+    fn auctions_of_member() -> SetOfIterator<'static, pgrx::Uuid> {
+        let auctions = super::auctions_of_member()
+            .unwrap_or_else(|problem| pgrx::error!("public.auction_members could not be read: {problem}"));
+        SetOfIterator::new(auctions)
     }
 }
 
 thread_local! {
-    static STATEMENT: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+    /// By the type of `user_id`: an index on it is only of use for what is compared as that type.
+    static OF_UUID: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+    static OF_TEXT: RefCell<Planned> = const { RefCell::new(Planned::new()) };
 }
 
-fn is_auction_admin(auction_id: pgrx::Uuid) -> SpiResult<bool> {
-    if !has_members() {
-        // An application without this table has said nothing about who administers an auction: nobody does.
-        return Ok(false);
-    }
+fn auctions_of_member() -> SpiResult<Vec<pgrx::Uuid>> {
+    // An application without this table has said nothing about who administers an auction: nobody does.
+    let Some(user_id) = type_of_user_id() else { return Ok(Vec::new()) };
     let _settings = OurSettings::begin();
-    let Some(_rights) = relation(c"public", MEMBERS).and_then(Rights::of_owner_of) else { return Ok(false) };
     Spi::connect(|client| {
-        STATEMENT.with_borrow_mut(|statement| {
-            let sql = include_str!("../sql/is_auction_admin.sql");
-            let statement = statement.for_reading(client, sql, &[PgBuiltInOids::UUIDOID])?;
-            let found = client.select(statement, Some(1), &[auction_id.into()])?;
-            Ok(found.first().get_one()?.unwrap_or(false))
-        })
+        let Some(sub) = client.select(include_str!("../sql/caller.sql"), Some(1), &[])?.first().get_one::<String>()?
+        else {
+            return Ok(Vec::new());
+        };
+        let Some(_rights) = relation(c"public", MEMBERS).and_then(Rights::of_owner_of) else { return Ok(Vec::new()) };
+        let sql = include_str!("../sql/auctions_of_member.sql");
+        let read = |statement: &'static std::thread::LocalKey<RefCell<Planned>>, sql: &str, argument_type, argument| {
+            statement.with_borrow_mut(|statement| {
+                let statement = statement.for_reading(client, sql, &[argument_type])?;
+                let auctions = client.select(statement, None, &[argument])?;
+                auctions.filter_map(|row| row.get(1).transpose()).collect()
+            })
+        };
+        if user_id == pg_sys::UUIDOID {
+            match uuid::Uuid::parse_str(&sub) {
+                Ok(sub) => read(&OF_UUID, sql, UUIDOID, pgrx::Uuid::from_bytes(*sub.as_bytes()).into()),
+                Err(_) => Ok(Vec::new()),
+            }
+        } else {
+            read(&OF_TEXT, &sql.replace("member.user_id", "member.user_id::text"), TEXTOID, sub.into())
+        }
     })
 }
 
-fn has_members() -> bool {
-    relation(c"public", MEMBERS).is_some_and(|table| {
-        [c"auction_id", c"user_id", c"role"].iter().all(|column| {
-            // SAFETY: a look-up by a NUL-terminated name, inside a transaction; 0 where there is no such column.
-            unsafe { pg_sys::get_attnum(table, column.as_ptr()) > 0 }
-        })
-    })
+/// `None` where there is no table of members with the columns that it takes.
+fn type_of_user_id() -> Option<pg_sys::Oid> {
+    let table = relation(c"public", MEMBERS)?;
+    // SAFETY: look-ups by a NUL-terminated name and by number, inside a transaction; 0 where there is no such column.
+    unsafe {
+        let number = |column: &CStr| pg_sys::get_attnum(table, column.as_ptr());
+        let has_all = [c"auction_id", c"user_id", c"role"].into_iter().all(|column| number(column) > 0);
+        has_all.then(|| pg_sys::get_atttype(table, number(c"user_id")))
+    }
 }

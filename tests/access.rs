@@ -2,14 +2,7 @@
 
 use postgres::Client;
 use uuid::Uuid;
-use webhook_harness::{Application, Endpoint, Receiver, Reply, refusal, sample};
-
-/// The roles that PostgREST uses: one that logs in and may do nothing, and one that it becomes for each request.
-const ROLES: &str = "create role authenticator login noinherit;
-    create role tenant nologin;
-    grant tenant to authenticator;
-    grant usage on schema public to tenant;
-    select webhook_delivery.grant_api('tenant')";
+use webhook_harness::{Application, Endpoint, Receiver, Reply, refusal, sample, tenant};
 
 /// Two auctions with an endpoint and a delivery each.
 struct Scene {
@@ -24,7 +17,7 @@ impl Scene {
     fn new(settings: &[(&str, &str)]) -> Scene {
         let receiver = Receiver::start(|_| Reply::ok());
         let mut application = Application::start(settings);
-        application.client.batch_execute(ROLES).unwrap();
+        tenant::create_roles(&mut application.client);
         let riverside = application.endpoint(sample::RIVERSIDE, &receiver.url("/riverside"), &["*"]);
         let hilltop = application.endpoint(sample::HILLTOP, &receiver.url("/hilltop"), &["*"]);
         for endpoint in [&riverside, &hilltop] {
@@ -34,16 +27,12 @@ impl Scene {
         Scene { application, _receiver: receiver, riverside, hilltop }
     }
 
-    /// A session such as PostgREST's, with these claims of a token.
     fn session(&self, claims: &str) -> Client {
-        let mut client = self.application.cluster.connect_as("authenticator", "postgres");
-        client.batch_execute("set role tenant").unwrap();
-        client.execute("select set_config('request.jwt.claims', $1, false)", &[&claims]).unwrap();
-        client
+        tenant::session(&self.application.cluster, claims)
     }
 
     fn session_of(&self, user: Uuid) -> Client {
-        self.session(&format!("{{\"sub\": \"{user}\", \"role\": \"authenticated\"}}"))
+        tenant::session_of(&self.application.cluster, user)
     }
 
     fn grant_all(&mut self) {
@@ -185,23 +174,49 @@ fn who_administers_nothing_sees_and_does_nothing() {
 }
 
 #[test]
-fn a_function_of_the_applications_own_decides_where_access_check_names_it() {
-    let mut scene = Scene::new(&[("webhook_delivery.access_check", "public.works_here")]);
-    let works_here = format!(
-        "create function public.works_here(auction_id uuid) returns boolean language sql stable
-         return case when current_setting('request.jwt.claims') = 'unknown' then null else auction_id = '{}' end",
+fn a_function_of_the_applications_own_decides_where_access_function_names_it() {
+    let mut scene = Scene::new(&[("webhook_delivery.access_function", "public.my_auctions")]);
+    let my_auctions = format!(
+        "create function public.my_auctions() returns setof uuid language sql stable
+         return case when current_setting('request.jwt.claims') <> 'unknown' then '{}'::uuid end",
         sample::HILLTOP
     );
-    scene.application.client.batch_execute(&works_here).unwrap();
+    scene.application.client.batch_execute(&my_auctions).unwrap();
     // Sam is no admin of anything; the application's function does not ask.
     let mut sam = scene.session_of(sample::SAM);
     assert_eq!(auctions_seen(&mut sam), vec![vec![sample::HILLTOP]; 3]);
     sam.execute("select test_webhook($1, 'submission.created')", &[&scene.hilltop.id]).unwrap();
     assert_eq!(refusal(&mut sam, INSERT, &[&sample::RIVERSIDE]).code().code(), "42501");
-    // An answer that is neither yes nor no is no.
+    // Null is no auction.
     assert_eq!(auctions_seen(&mut scene.session("unknown")), vec![Vec::<Uuid>::new(); 3]);
-    scene.application.client.batch_execute("drop function public.works_here").unwrap();
-    refusal(&mut sam, "select * from webhook_endpoints", &[]);
+    let another = "drop function public.my_auctions; create function public.my_auctions() returns boolean language sql return true";
+    for without_it in [another, "drop function public.my_auctions"] {
+        scene.application.client.batch_execute(without_it).unwrap();
+        let error = refusal(&mut sam, "select * from webhook_endpoints", &[]);
+        assert_eq!(error.code().code(), "42883");
+        assert!(error.hint().unwrap_or_default().contains("() returns setof uuid"), "{error:?}");
+    }
+}
+
+#[test]
+fn who_administers_what_is_asked_once_per_table_however_many_rows_there_are() {
+    let mut scene = Scene::new(&[("webhook_delivery.access_function", "public.my_auctions")]);
+    let counting = format!(
+        "create sequence public.asked; grant usage on public.asked to tenant;
+         create function public.my_auctions() returns setof uuid language sql volatile
+         as $$ select '{}'::uuid from nextval('public.asked') $$",
+        sample::RIVERSIDE
+    );
+    scene.application.client.batch_execute(&counting).unwrap();
+    scene.riverside.emit(&mut scene.application.client, 50);
+    scene.riverside.wait_for(&mut scene.application.client, 51, "success");
+    let mut dana = scene.session_of(sample::DANA);
+    for (relation, tables) in [("webhook_endpoints", 1), ("webhook_deliveries", 2), ("webhook_delivery_attempts", 1)] {
+        scene.application.client.batch_execute("select setval('public.asked', 1)").unwrap();
+        dana.query(&format!("select * from {relation}"), &[]).unwrap();
+        let asked = scene.application.count("select last_value - 1 from public.asked");
+        assert!((1..=tables).contains(&asked), "{relation}: {asked}");
+    }
 }
 
 #[test]
@@ -228,10 +243,10 @@ fn operators_see_every_auction_also_after_set_role() {
 
 #[test]
 fn a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_test_webhook() {
-    let mut scene = Scene::new(&[("webhook_delivery.access_check", "public.sees_auction")]);
-    // Says yes to whoever sees the auction: to a superuser, every one.
-    let function = "create function public.sees_auction(id uuid) returns boolean language sql stable
-            as $$ select exists (select from public.auctions where auctions.id = sees_auction.id) $$;
+    let mut scene = Scene::new(&[("webhook_delivery.access_function", "public.seen_auctions")]);
+    // All that the caller sees: of a superuser, every one.
+    let function = "create function public.seen_auctions() returns setof uuid language sql stable
+            as $$ select id from public.auctions $$;
         alter table public.auctions enable row level security;
         grant select on public.auctions to tenant;
         create policy own on public.auctions using (name like 'Riverside%')";
@@ -309,12 +324,6 @@ fn a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked() {
     );
     scene.application.client.batch_execute(&lending).unwrap();
     assert_eq!(scene.application.count("select public.lent()"), 0);
-    // Nor does the owner of a function his to the tenant who calls it.
-    let wrapper = "create function public.wrapped() returns setof uuid language sql security definer as
-        $$ select distinct auction_id from public.webhook_deliveries $$";
-    scene.application.client.batch_execute(wrapper).unwrap();
-    let seen = scene.session_of(sample::DANA).query("select public.wrapped()", &[]).unwrap();
-    assert_eq!(seen.iter().map(|row| row.get(0)).collect::<Vec<Uuid>>(), [sample::RIVERSIDE]);
     let error = refusal(&mut scene.application.client, "select public.unchecked()", &[]);
     assert_eq!(error.code().code(), "22023", "{error}");
 }

@@ -30,7 +30,7 @@ fn assert_gets_through(cluster: &Cluster) {
 /// Leaves the worker a partition to make when it next looks, as there is one every day. Gives the worker that is there now.
 fn on_the_day_before_a_new_partition(cluster: &Cluster) -> i32 {
     wait_until("the partitions ahead", DEADLINE, || {
-        (newest_partitions(&mut cluster.connect()).len() == 2).then_some(())
+        (newest_partitions(&mut cluster.connect()).len() == 3).then_some(())
     });
     for partition in newest_partitions(&mut cluster.connect()) {
         cluster.execute(&format!("drop table {partition}"));
@@ -48,7 +48,7 @@ fn have_a_new_worker_begin(cluster: &Cluster, old: i32) {
 fn newest_partitions(client: &mut Client) -> Vec<String> {
     let sql = "select oid::regclass::text from pg_class
                where relkind = 'r' and relnamespace = 'webhook_delivery'::regnamespace
-                   and relname ~ ('^(events|attempts)_' || to_char(now() at time zone 'UTC' + interval '3 days', 'YYYYMMDD') || '$')";
+                   and relname ~ ('^(events|attempts_ended|attempts_retried)_' || to_char(now() at time zone 'UTC' + interval '3 days', 'YYYYMMDD') || '$')";
     client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
 }
 

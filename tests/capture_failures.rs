@@ -132,7 +132,7 @@ fn traps_in_a_users_search_path_are_not_run_as_the_owner() {
         "insert into public.webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}')";
     clerk.execute(endpoint, &[&sample::RIVERSIDE]).unwrap_err();
     clerk.query("select * from public.webhook_deliveries", &[]).unwrap();
-    application.client.batch_execute("create function public.everyone(uuid) returns boolean language sql as 'select true'; alter role clerk set webhook_delivery.access_check = 'public.everyone'").unwrap();
+    application.client.batch_execute("create function public.all_auctions() returns setof uuid language sql security definer as 'select id from public.auctions'; alter role clerk set webhook_delivery.access_function = 'public.all_auctions'").unwrap();
     let mut admin = application.cluster.connect_as("clerk", "postgres");
     admin.batch_execute("set search_path = mallory, pg_catalog, public").unwrap();
     for test in
@@ -258,7 +258,7 @@ fn a_user_cannot_keep_his_own_changes_from_being_captured() {
     let mut clerk = application.cluster.connect_as("clerk", "postgres");
     for setting in [
         "webhook_delivery.on_capture_error = 'error'",
-        "webhook_delivery.access_check = 'now'",
+        "webhook_delivery.access_function = 'now'",
         "session_replication_role = replica",
     ] {
         let error = refused(clerk.batch_execute(&format!("set {setting}")).unwrap_err());

@@ -284,8 +284,8 @@ fn a_delivery_without_its_event_ends_as_failed_and_says_so_and_is_never_hidden()
     let (mut application, riverside, _) = two_endpoints(&receiver, &[]);
     let client = &mut application.client;
     client.execute(SET_ACTIVE, &[&riverside.id, &false]).unwrap();
-    let queued = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
-                  select now() + interval '1 h', webhook_delivery.uuid_v7(), $1, $2, webhook_delivery.uuid_v7()";
+    let queued = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+                  select now() + interval '1 h', webhook_delivery.uuid_v7(), $1, $2, webhook_delivery.uuid_v7(), 'submission.created'";
     client.execute(queued, &[&riverside.auction_id, &riverside.id]).unwrap();
     assert_eq!(riverside.deliveries(client)[0].status, "pending");
     client.batch_execute("update webhook_delivery.queue set due_at = now()").unwrap();

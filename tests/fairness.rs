@@ -18,9 +18,9 @@ fn started() -> Cluster {
 /// They come before whatever is emitted afterwards.
 fn queue_backlog(client: &mut Client, endpoint: &Endpoint, deliveries: i32) {
     endpoint.emit(client, 1);
-    let sql = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
-               select queued.due_at, webhook_delivery.uuid_v7(), queued.auction_id, queued.endpoint_id, queued.event_id
-               from (select e.occurred_at as due_at, e.auction_id, $1::uuid as endpoint_id, e.id as event_id
+    let sql = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+               select queued.due_at, webhook_delivery.uuid_v7(), queued.auction_id, queued.endpoint_id, queued.event_id, queued.event_type
+               from (select e.occurred_at as due_at, e.auction_id, $1::uuid as endpoint_id, e.id as event_id, e.event_type
                    from webhook_delivery.events as e where e.auction_id = $2) as queued, generate_series(2, $3::integer)";
     let mut transaction = client.transaction().unwrap();
     transaction.execute(sql, &[&endpoint.id, &endpoint.auction_id, &deliveries]).unwrap();
@@ -146,8 +146,8 @@ fn the_backlog_of_a_disabled_endpoint_does_not_hide_another_endpoints_single_del
     disabled.emit(&mut client, 1);
     waiting_receiver.wait_for(1, DEADLINE);
     client.execute("update webhook_endpoints set is_active = false where id = $1", &[&disabled.id]).unwrap();
-    let sql = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
-               select now(), webhook_delivery.uuid_v7(), auction_id, $1, id
+    let sql = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+               select now(), webhook_delivery.uuid_v7(), auction_id, $1, id, event_type
                from webhook_delivery.events, generate_series(1, 20000) where auction_id = $2";
     client.execute(sql, &[&disabled.id, &disabled.auction_id]).unwrap();
     assert_prompt(&mut client, &good, &receiver, 10);

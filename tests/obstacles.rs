@@ -77,7 +77,7 @@ fn partitions_that_cannot_be_made_stand_between_no_request_and_its_record() {
 
     client.batch_execute("drop event trigger refuse").unwrap();
     wait_for_status(&mut client, "sending", None);
-    let partitions = "select count(*) from pg_inherits where inhparent = 'webhook_delivery.attempts'::regclass";
+    let partitions = "select count(*) from pg_inherits where inhparent = 'webhook_delivery.attempts_ended'::regclass";
     assert_eq!(client.query_one(partitions, &[]).unwrap().get::<_, i64>(0), 5);
     assert_eq!(receiver.count(), 6);
 }
@@ -176,7 +176,7 @@ fn settings_of_the_database_and_the_role_do_not_reach_the_worker() {
     let worker = cluster.wait_for_worker("app", Some(before));
 
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
-    let partitions = "select count(*) from pg_inherits where inhparent = 'webhook_delivery.attempts'::regclass";
+    let partitions = "select count(*) from pg_inherits where inhparent = 'webhook_delivery.attempts_ended'::regclass";
     wait_until("the partitions", DEADLINE, || {
         (client.query_one(partitions, &[]).unwrap().get::<_, i64>(0) == 5).then_some(())
     });

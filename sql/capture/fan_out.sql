@@ -15,8 +15,8 @@ with event as materialized (
     where event.endpoint_ids <> '{}'
     returning id
 ), queued as (
-    insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id)
-    select $6, webhook_delivery.uuid_v7(), event.auction_id, unnest(event.endpoint_ids), event.id
+    insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+    select $6, webhook_delivery.uuid_v7(), event.auction_id, unnest(event.endpoint_ids), event.id, $1
     from event
 )
 select count(*), (array_agg(stored.id))[1] from stored

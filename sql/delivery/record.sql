@@ -24,15 +24,19 @@ with outcome as materialized (
     using outcome
     where queue.ctid = outcome.place and outcome.next_attempt_at is null
 ), retried as (
-    update webhook_delivery.queue set due_at = outcome.next_attempt_at, attempts = outcome.attempt
+    update webhook_delivery.queue set due_at = outcome.next_attempt_at, attempts = outcome.attempt,
+        response_status_code = outcome.response_status_code, response_time_ms = outcome.response_time_ms,
+        error_message = outcome.error_message, attempted_at = outcome.attempted_at
     from outcome
     where queue.ctid = outcome.place and outcome.next_attempt_at is not null
 ), logged as (
     insert into webhook_delivery.attempts (
         delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at)
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
+        created_at)
     select delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
+        webhook_delivery.uuid_v7_time(delivery_id)
     from outcome
     where not is_locked
     on conflict do nothing

@@ -189,7 +189,7 @@ impl Statements {
                 column(outcomes, |o| id_datum(&o.key.auction_id)).into(),
                 column(outcomes, |o| id_datum(&o.key.endpoint_id)).into(),
                 column(outcomes, |o| id_datum(&o.key.event_id)).into(),
-                column(outcomes, |o| o.event_type.as_deref()).into(),
+                column(outcomes, |o| o.event_type.as_str()).into(),
                 column(outcomes, |o| o.delivery_status).into(),
                 column(outcomes, |o| o.response_status_code).into(),
                 column(outcomes, |o| o.response_time_ms).into(),
@@ -265,27 +265,25 @@ fn due_row(row: &SpiHeapTupleData<'_>, bounds: Bounds) -> SpiResult<DueRow> {
     };
     let position = Position { due_at: key.due_at, delivery_id: key.delivery_id };
     let (auction_id, endpoint_id) = (key.auction_id, key.endpoint_id);
-    let event = (row.get::<String>(8)?, row.get::<TimestampWithTimeZone>(9)?, row.get::<String>(10)?);
+    let event_type: String = required(row.get(8)?);
+    let event = (row.get::<TimestampWithTimeZone>(9)?, row.get::<String>(10)?);
     let bytes = row.get::<i32>(11)?.unwrap_or(0);
     let endpoint = (row.get::<bool>(12)?, row.get::<String>(13)?, row.get::<String>(14)?);
+    let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
     let task = match (event, endpoint) {
-        ((event_type, ..), (None, ..)) => {
-            Task::End(Outcome::without_request(key, event_type, "the endpoint was deleted"))
-        }
-        ((Some(_), Some(_), _), (Some(false), _, Some(_))) if !key.is_test => Task::Wait,
-        ((Some(event_type), Some(_), None), _) => {
+        (_, (None, ..)) => end(key, event_type, "the endpoint was deleted"),
+        ((Some(_), _), (Some(false), _, Some(_))) if !key.is_test => Task::Wait,
+        ((Some(_), None), _) => {
             let reason =
                 format!("the payload has {bytes} bytes, and webhook_delivery.max_payload allows {}", bounds.payload);
-            Task::End(Outcome::without_request(key, Some(event_type), &reason))
+            end(key, event_type, &reason)
         }
-        ((Some(event_type), Some(occurred_at), Some(data)), (Some(_), Some(url), Some(secret))) => {
+        ((Some(occurred_at), Some(data)), (Some(_), Some(url), Some(secret))) => {
             let occurred_at = system_time(occurred_at.into());
             Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout: bounds.timeout })
         }
-        ((Some(event_type), ..), _) => {
-            Task::End(Outcome::without_request(key, Some(event_type), "the endpoint has no secret"))
-        }
-        _ => Task::End(Outcome::without_request(key, None, "the event was deleted")),
+        ((Some(_), _), _) => end(key, event_type, "the endpoint has no secret"),
+        ((None, _), _) => end(key, event_type, "the event was deleted"),
     };
     Ok(DueRow { position, auction_id, endpoint_id, task })
 }

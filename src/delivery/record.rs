@@ -25,8 +25,7 @@ const UNRECORDED_AT_MOST: usize = 16_384;
 /// A row of the log, and what becomes of the queue's row. Times in Postgres microseconds.
 pub struct Outcome {
     pub key: DeliveryKey,
-    /// `None` for a delivery whose event is gone.
-    pub event_type: Option<String>,
+    pub event_type: String,
     /// success, retrying or failed.
     pub delivery_status: &'static str,
     pub response_status_code: Option<i16>,
@@ -53,7 +52,7 @@ impl Outcome {
         };
         Self {
             key,
-            event_type: Some(attempt.event_type),
+            event_type: attempt.event_type,
             delivery_status: match (&failure, delay) {
                 (None, _) => "success",
                 (Some(_), Some(_)) => "retrying",
@@ -69,7 +68,7 @@ impl Outcome {
     }
 
     /// The end of a delivery for which no request can be made.
-    pub fn without_request(key: DeliveryKey, event_type: Option<String>, reason: &str) -> Self {
+    pub fn without_request(key: DeliveryKey, event_type: String, reason: &str) -> Self {
         Self {
             key,
             event_type,

@@ -27,7 +27,7 @@ static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
 static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureError>::new(OnCaptureError::Warn);
-static ACCESS_CHECK: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static ACCESS_FUNCTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
@@ -114,11 +114,11 @@ pub fn define() {
         GucFlags::default(),
     );
     GucRegistry::define_string_guc(
-        c"webhook_delivery.access_check",
-        c"Function (auction_id uuid) returns boolean that says who administers an auction.",
-        c"Schema-qualified name. Empty: webhook_delivery.is_auction_admin, which asks public.auction_members for the sub of \
+        c"webhook_delivery.access_function",
+        c"Function () returns setof uuid that gives the auctions which the caller administers.",
+        c"With its schema. Empty: webhook_delivery.auctions_of_member, which asks public.auction_members for the sub of \
           request.jwt.claims.",
-        &ACCESS_CHECK,
+        &ACCESS_FUNCTION,
         GucContext::Suset,
         GucFlags::default(),
     );

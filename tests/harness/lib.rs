@@ -21,6 +21,7 @@ pub mod serve;
 mod session;
 mod settings;
 mod template;
+pub mod tenant;
 pub mod tls;
 pub mod verify;
 mod wait;

@@ -1,0 +1,34 @@
+//! How does a test ask what PostgREST asks, as a user of the application?
+
+use postgres::Client;
+use uuid::Uuid;
+
+use crate::cluster::Cluster;
+
+/// The roles that PostgREST uses: one that logs in and may do nothing, and one that it becomes for each request.
+const ROLES: &str = "create role authenticator login noinherit;
+    create role tenant nologin;
+    grant tenant to authenticator;
+    grant usage on schema public to tenant;
+    select webhook_delivery.grant_api('tenant')";
+
+/// Creates the role `tenant`, to which the tenants' interface is granted, and `authenticator`, who becomes it.
+#[track_caller]
+pub fn create_roles(client: &mut Client) {
+    client.batch_execute(ROLES).unwrap_or_else(|e| panic!("no roles: {:?}", e.as_db_error()));
+}
+
+/// A session such as PostgREST's, with these claims of a token.
+#[track_caller]
+pub fn session(cluster: &Cluster, claims: &str) -> Client {
+    let mut client = cluster.connect_as("authenticator", "postgres");
+    client.batch_execute("set role tenant").expect("the role can be taken");
+    client.execute("select set_config('request.jwt.claims', $1, false)", &[&claims]).expect("claims can be set");
+    client
+}
+
+/// A session of this user of the application.
+#[track_caller]
+pub fn session_of(cluster: &Cluster, user: Uuid) -> Client {
+    session(cluster, &format!("{{\"sub\": \"{user}\", \"role\": \"authenticated\"}}"))
+}

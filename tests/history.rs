@@ -1,0 +1,129 @@
+//! Does a page of the history read little more than it shows, whatever else the log and the queue hold?
+//!
+//! Rows read are counted, by `explain (analyze)`, and not milliseconds.
+
+use postgres::Client;
+use serde_json::Value;
+use webhook_harness::{Application, sample, tenant};
+
+/// Deliveries in the log, over eight days.
+const DELIVERIES: i64 = 40_000;
+
+/// The endpoint that has every tenth of them. It belongs to Riverside, as does half of the others.
+const BUSY: &str = "00000000-0000-4000-9000-000000000000";
+/// One that has a hundred, all of the first days.
+const QUIET: &str = "00000000-0000-4000-9000-000000000777";
+
+/// What a page of 50 may read of the log, a twentieth: its rows, those that it skips, and a few of others between them.
+const AT_MOST: f64 = 2_000.0;
+
+/// Riverside's history beside that of others, and the admin who reads it.
+fn scene() -> (Application, Client) {
+    let mut application = Application::start(&[]);
+    tenant::create_roles(&mut application.client);
+    let history = format!(
+        "select webhook_delivery.pause();
+         select webhook_delivery.create_partition(parent, 'delivery_id', (now() at time zone 'UTC')::date - days)
+         from generate_series(0, 8) as days, unnest('{{attempts_ended, attempts_retried}}'::name[]) as parent;
+         insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
+             response_status_code, response_time_ms, error_message, attempted_at, created_at)
+         select (substr(webhook_delivery.uuid_v7_floor(queued_at)::text, 1, 24) || lpad(to_hex(n), 12, '0'))::uuid, 1,
+             case when n % 2 = 0 then '{riverside}'::uuid else '{hilltop}'::uuid end,
+             case when n % 10 = 0 then '{BUSY}'
+                  when n % 10 = 2 and n < 1000 then '{QUIET}'
+                  else format('00000000-0000-4000-9000-%s', lpad((n % 50 + 1)::text, 12, '0')) end::uuid,
+             gen_random_uuid(), 'submission.created',
+             case when n % 400 = 0 then 'failed' else 'success' end, 200, 5,
+             case when n % 400 = 0 then 'status 500' end, queued_at, queued_at
+         from (select n, date_trunc('milliseconds', now()) - ({DELIVERIES} - n) * interval '17 s' as queued_at
+               from generate_series(1, {DELIVERIES}) as n) as queued;
+         insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+         select now(), webhook_delivery.uuid_v7(), '{hilltop}', '{QUIET}', gen_random_uuid(), 'submission.created'
+         from generate_series(1, 10000);
+         analyze webhook_delivery.attempts, webhook_delivery.queue;",
+        riverside = sample::RIVERSIDE,
+        hilltop = sample::HILLTOP,
+    );
+    application.client.batch_execute(&history).unwrap_or_else(|e| panic!("no history: {:?}", e.as_db_error()));
+    let dana = tenant::session_of(&application.cluster, sample::DANA);
+    (application, dana)
+}
+
+/// A query as PostgREST writes it: `where`, which page.
+fn page(conditions: &str, page: &str) -> String {
+    format!(
+        "with pgrst_source as (
+             select public.webhook_deliveries.* from public.webhook_deliveries {conditions}
+             order by public.webhook_deliveries.created_at desc {page})
+         select coalesce(json_agg(_postgrest_t), '[]')::text from (select * from pgrst_source) as _postgrest_t"
+    )
+}
+
+/// How many rows it shows and how many of the log it reads.
+#[track_caller]
+fn shown_and_read(session: &mut Client, query: &str) -> (usize, f64) {
+    let shown: String =
+        session.query_one(query, &[]).unwrap_or_else(|e| panic!("{query}: {:?}", e.as_db_error())).get(0);
+    let shown: Vec<Value> = serde_json::from_str(&shown).unwrap();
+    let newest_first = |pair: &[Value]| pair[0]["created_at"].as_str() >= pair[1]["created_at"].as_str();
+    assert!(shown.windows(2).all(newest_first), "{query}: {shown:?}");
+    assert!(shown.iter().all(|row| row["auction_id"] == sample::RIVERSIDE.to_string()), "{query}: {shown:?}");
+    let explain = format!("explain (analyze, timing off, format json) {query}");
+    let plan: Value = session.query_one(&explain, &[]).unwrap().get(0);
+    (shown.len(), rows_read(&plan[0]["Plan"]))
+}
+
+/// Rows that the scans of the log have looked at.
+fn rows_read(node: &Value) -> f64 {
+    let of_log = node["Relation Name"].as_str().is_some_and(|name| name.starts_with("attempts_"));
+    let rows = ["Actual Rows", "Rows Removed by Filter"].into_iter().filter_map(|key| node[key].as_f64()).sum::<f64>();
+    let own = if of_log { rows * node["Actual Loops"].as_f64().unwrap() } else { 0.0 };
+    let children = node["Plans"].as_array().into_iter().flatten();
+    own + children.map(rows_read).sum::<f64>()
+}
+
+#[test]
+fn a_page_of_the_history_reads_little_more_than_it_shows() {
+    let (_application, mut dana) = scene();
+    let column = |name: &str| format!("public.webhook_deliveries.{name}");
+    let (endpoint, auction, status) = (column("endpoint_id"), column("auction_id"), column("status"));
+    let busy = format!("where {endpoint} = '{BUSY}'");
+    let riverside = format!("{auction} = '{}'", sample::RIVERSIDE);
+    let earlier = "now() - interval '3 days'";
+    for (conditions, which, expected) in [
+        (String::new(), "limit 50", 50),
+        (String::new(), "limit 50 offset 100", 50),
+        (format!("where {} < {earlier}", column("created_at")), "limit 50", 50),
+        (busy.clone(), "limit 50", 50),
+        (busy.clone(), "limit 50 offset 100", 50),
+        (format!("{busy} and {} < {earlier}", column("created_at")), "limit 50", 50),
+        (format!("{busy} and {status} = 'failed'"), "limit 50", 50),
+        (format!("{busy} and {status} = 'pending'"), "limit 50", 0),
+        (format!("where {endpoint} = '{QUIET}'"), "limit 50", 50),
+        (format!("where {endpoint} = '{QUIET}' and {status} in ('failed', 'retrying')"), "limit 50", 0),
+        (format!("where {riverside}"), "limit 50", 50),
+        (format!("where {riverside} and {status} = 'failed'"), "limit 50", 50),
+        (format!("where {status} = 'failed'"), "limit 50", 50),
+        (format!("where {status} in ('pending', 'retrying')"), "limit 50", 0),
+    ] {
+        let query = page(&conditions, which);
+        let (shown, read) = shown_and_read(&mut dana, &query);
+        assert_eq!(shown, expected, "{conditions} {which}");
+        assert!(read <= AT_MOST, "{conditions} {which} reads {read} rows");
+    }
+}
+
+#[test]
+fn one_delivery_and_its_attempts_are_found_by_their_id() {
+    let (mut application, mut dana) = scene();
+    let sql = format!("select delivery_id::text from webhook_delivery.attempts where endpoint_id = '{BUSY}' limit 1");
+    let id: String = application.client.query_one(&sql, &[]).unwrap().get(0);
+    for (relation, column) in [("webhook_deliveries", "id"), ("webhook_delivery_attempts", "delivery_id")] {
+        let query =
+            format!("select json_agg(found)::text from (select * from {relation} where {column} = '{id}') as found");
+        let shown: String = dana.query_one(&query, &[]).unwrap().get(0);
+        assert!(shown.contains(&id), "{shown}");
+        let plan: Value = dana.query_one(&format!("explain (analyze, format json) {query}"), &[]).unwrap().get(0);
+        assert_eq!(rows_read(&plan[0]["Plan"]), 1.0, "{relation}");
+    }
+}
