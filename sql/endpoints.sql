@@ -237,6 +237,11 @@ create trigger webhook_endpoints_after_truncate after truncate on @extschema@.we
 create trigger webhook_endpoints_after_statement after insert or update on @extschema@.webhook_endpoints
     for each statement execute function webhook_delivery.endpoints_after_statement();
 
+create trigger webhook_endpoints_are_remembered after insert or update or delete or truncate on @extschema@.webhook_endpoints
+    for each statement execute function webhook_delivery.announce_change();
+-- Also where a subscriber of logical replication writes, or a restore.
+alter table @extschema@.webhook_endpoints enable always trigger webhook_endpoints_are_remembered;
+
 create function @extschema@.generated_secret(endpoint @extschema@.webhook_endpoints) returns text
     language sql volatile
     set search_path = pg_catalog, pg_temp

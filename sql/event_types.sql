@@ -24,6 +24,11 @@ create table @extschema@.webhook_event_types (
     constraint schema_is_an_object_or_a_boolean check (json_typeof(schema) in ('object', 'boolean'))
 );
 
+create trigger webhook_event_types_are_remembered after insert or update or delete or truncate on @extschema@.webhook_event_types
+    for each statement execute function webhook_delivery.announce_change();
+-- Also where a subscriber of logical replication writes, or a restore.
+alter table @extschema@.webhook_event_types enable always trigger webhook_event_types_are_remembered;
+
 comment on table @extschema@.webhook_event_types is
     'The events that an endpoint can subscribe to. webhook_delivery.register_event_type() makes one of your own known.';
 comment on column @extschema@.webhook_event_types.event_type is 'Family and what happened, in lower case: submission.created';

@@ -43,6 +43,7 @@ pub extern "C-unwind" fn _PG_init() {
     server::settings::define();
     server::wake::init();
     server::report::init();
+    server::news::init();
     capture::init();
     endpoint::secret::init();
     server::launcher::register();
@@ -67,11 +68,14 @@ fn refuse_to_load_late() {
     .report(PgLogLevel::ERROR);
 }
 
-extension_sql_file!("../sql/event_types.sql", name = "event_types", requires = [uuid_v7, uuid_v7_time]);
+extension_sql_file!(
+    "../sql/event_types.sql",
+    name = "event_types",
+    requires = [uuid_v7, uuid_v7_time, announce_change]
+);
 extension_sql_file!("../sql/endpoints.sql", name = "endpoints", requires = ["event_types"]);
 extension_sql_file!("../sql/storage.sql", name = "storage", requires = ["endpoints", system_identifier, database_oid]);
-extension_sql_file!("../sql/capture/emit.sql", name = "emit", requires = ["storage", write_event]);
-extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["emit"]);
+extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["storage"]);
 // A family of events each.
 extension_sql_file!("../sql/capture/submission.sql", name = "submission", requires = ["contract"]);
 extension_sql_file!("../sql/capture/inspection.sql", name = "inspection", requires = ["submission"]);
@@ -84,13 +88,9 @@ extension_sql_file!(
     name = "install_triggers",
     requires = ["member", note_change]
 );
-extension_sql_file!(
-    "../sql/capture/own.sql",
-    name = "own_events",
-    requires = ["install_triggers", row_event, payloads_changed]
-);
+extension_sql_file!("../sql/capture/own.sql", name = "own_events", requires = ["install_triggers", row_event]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_events"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
 extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["test_webhook", worker_report]);
-extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["operator"], finalize);
+extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["operator", emit], finalize);

@@ -175,3 +175,42 @@ fn a_role_that_was_granted_execute_emits_and_reads_nothing() {
     assert_eq!(refusal(&mut job, "select * from webhook_delivery.events", &[]).code().code(), "42501");
     assert_eq!(refusal(&mut job, "select * from webhook_endpoints", &[]).code().code(), "42501");
 }
+
+#[test]
+fn of_very_many_exactly_those_arrive_that_no_savepoint_has_taken_back() {
+    let (mut application, receiver, _) = application();
+    let mut transaction = application.client.transaction().unwrap();
+    let emit_many = |client: &mut postgres::Transaction<'_>, kept: bool, count: i32| {
+        let sql =
+            "select count(webhook_delivery.emit('submission.created', $1, json_build_object('kept', $2::boolean)))
+                   from generate_series(1, $3)";
+        let emitted: i64 = client.query_one(sql, &[&sample::RIVERSIDE, &kept, &count]).unwrap().get(0);
+        assert_eq!(emitted, i64::from(count));
+    };
+    emit_many(&mut transaction, true, 600);
+    // More than a session keeps in memory.
+    let mut undone = transaction.transaction().unwrap();
+    emit_many(&mut undone, false, 1700);
+    undone.rollback().unwrap();
+    let mut released = transaction.transaction().unwrap();
+    emit_many(&mut released, true, 600);
+    released.commit().unwrap();
+    let mut around = transaction.transaction().unwrap();
+    let mut inside = around.transaction().unwrap();
+    emit_many(&mut inside, false, 1200);
+    inside.commit().unwrap();
+    around.rollback().unwrap();
+    emit_many(&mut transaction, true, 1100);
+    transaction.commit().unwrap();
+    application.settle();
+    assert_eq!(receiver.count(), 2300);
+    assert!(receiver.requests().iter().all(|request| request.json()["data"]["kept"] == true));
+}
+
+#[test]
+fn in_a_transaction_that_is_read_only_it_is_refused() {
+    let (mut application, _receiver, _) = application();
+    let mut transaction = application.client.build_transaction().read_only(true).start().unwrap();
+    let error = transaction.query_one(EMIT, &[&"submission.created", &sample::RIVERSIDE, &"{}"]).unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("25006"));
+}

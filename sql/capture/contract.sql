@@ -62,6 +62,11 @@ create table webhook_delivery.payload_functions (
     constraint an_event_has_one_payload_function primary key (event_type)
 );
 
+create trigger payload_functions_are_remembered after insert or update or delete or truncate on webhook_delivery.payload_functions
+    for each statement execute function webhook_delivery.announce_change();
+-- Also where a subscriber of logical replication writes, or a restore.
+alter table webhook_delivery.payload_functions enable always trigger payload_functions_are_remembered;
+
 comment on table webhook_delivery.payload_functions is
     'Functions of the application that give the data of an event instead of the built-in payload; see set_payload_function()';
 comment on column webhook_delivery.payload_functions.event_type is 'The event';

@@ -120,7 +120,6 @@ begin
     end if;
     if function is null then
         delete from webhook_delivery.payload_functions as known where known.event_type = set_payload_function.event_type;
-        perform webhook_delivery.payloads_changed();
         return;
     end if;
     select case oidvectortypes(proc.proargtypes) when 'uuid[]' then '$1' when 'uuid[], json[]' then '$1, $2' end into call_arguments
@@ -155,7 +154,6 @@ begin
     on conflict on constraint an_event_has_one_payload_function do update
         set schema_name = excluded.schema_name, table_name = excluded.table_name,
             function_name = excluded.function_name, arguments = excluded.arguments;
-    perform webhook_delivery.payloads_changed();
 end
 $$;
 

@@ -3,23 +3,19 @@
 //! The rows of an event are taken some at a time: their data is read with the rights of their table's owner, and written
 //! to the queue with those of ours. Each portion is a subtransaction, so that what fails costs no more than itself.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
-
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
-use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDARRAYOID};
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
 use super::changes::Row;
 use super::failures::{Failures, Lost};
-use super::fan_out::{Events, fan_out};
+use super::fan_out::{Events, Wanted, fan_out};
 use super::image::json_array;
 use super::payload::payload_of;
 use super::subject::Event;
+use super::subscriptions;
 use crate::server::attempt::{Failure, attempt};
-use crate::server::planned::Planned;
 use crate::server::refusal::refuse;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::settings::{self, OnCaptureError};
@@ -69,7 +65,8 @@ impl Capture {
     }
 
     /// Writes the events of these rows that somebody wants.
-    pub fn build<'a>(&mut self, event: &Event, mut rows: impl Iterator<Item = Row<'a>>) {
+    pub fn build<'a>(&mut self, event: &Event, rows: impl Iterator<Item = Row<'a>>) {
+        let mut rows = rows.filter(|row| !is_unwanted(event, row));
         loop {
             let portion: Vec<Row> = rows.by_ref().take(self.portion).collect();
             if portion.is_empty() {
@@ -122,10 +119,6 @@ impl Capture {
     }
 }
 
-thread_local! {
-    static WANTED: RefCell<Planned> = const { RefCell::new(Planned::new()) };
-}
-
 fn send(
     client: &mut SpiClient<'_>,
     event: &Event,
@@ -137,33 +130,43 @@ fn send(
         return Ok(Sent::default());
     }
     let _settings = OurSettings::begin();
-    let Some(events) = read(client, event, occurred_at, &rows)? else {
+    let Some(read) = read(client, event, occurred_at, &rows)? else {
         return Ok(Sent::default());
     };
-    let bytes = bytes_of(&events.data);
+    let bytes = bytes_of(&read.data);
     let _rights = rights_of_extension_owner();
-    let written = fan_out(client, &event.event_type, *occurred_at, events)?.events;
+    // By the auctions that the rows have now.
+    let auction_ids = read.auction_ids.iter().map(|id| id.as_ref().map(from_datum));
+    let wanting = subscriptions::wanting(client, &event.event_type, auction_ids.clone().flatten())?;
+    let wanted = auction_ids.map(|auction_id| {
+        let endpoint_ids = wanting.get(&auction_id?).filter(|endpoints| !endpoints.is_empty())?.clone();
+        Some(Wanted { event_id: Uuid::now_v7(), auction_id: auction_id?, endpoint_ids })
+    });
+    let events = Events { wanted: wanted.collect(), row_ids: read.row_ids, data: read.data };
+    let written = fan_out(client, &event.event_type, *occurred_at, events)?;
     Ok(Sent { written, bytes })
+}
+
+/// Whether it is remembered that nobody wants the event of this row.
+fn is_unwanted(event: &Event, row: &Row<'_>) -> bool {
+    let endpoints = row.auction_id.and_then(|auction_id| subscriptions::remembered(&auction_id, &event.event_type));
+    endpoints.is_some_and(|endpoints| endpoints.is_empty())
 }
 
 /// The rows whose auction has an endpoint that wants the event, and those whose auction is not known yet.
 fn wanted<'a>(client: &SpiClient<'_>, event: &Event, rows: &[Row<'a>]) -> SpiResult<Vec<Row<'a>>> {
-    let auction_ids: HashSet<Uuid> = rows.iter().filter_map(|row| row.auction_id).collect();
-    let mut wanted = HashSet::new();
-    if !auction_ids.is_empty() {
-        let _rights = rights_of_extension_owner();
-        let sql = include_str!("../../sql/capture/wanted.sql");
-        let auction_ids: Vec<pgrx::Uuid> = auction_ids.iter().map(to_datum).collect();
-        WANTED.with_borrow_mut(|statement| {
-            let statement = statement.for_reading(client, sql, &[UUIDARRAYOID, TEXTOID])?;
-            for row in client.select(statement, None, &[auction_ids.into(), event.event_type.as_str().into()])? {
-                wanted.extend(row.get::<pgrx::Uuid>(1)?.map(|id| Uuid::from_bytes(*id.as_bytes())));
-            }
-            Ok::<_, pgrx::spi::SpiError>(())
-        })?;
-    }
-    let is_wanted = |row: &&Row| row.auction_id.is_none_or(|id| wanted.contains(&id));
+    let _rights = rights_of_extension_owner();
+    let auction_ids = rows.iter().filter_map(|row| row.auction_id);
+    let wanting = subscriptions::wanting(client, &event.event_type, auction_ids)?;
+    let is_wanted = |row: &&Row| row.auction_id.is_none_or(|id| !wanting[&id].is_empty());
     Ok(rows.iter().filter(is_wanted).copied().collect())
+}
+
+/// What was read of rows: arrays of equal length.
+struct Read<'a> {
+    auction_ids: Vec<Option<pgrx::Uuid>>,
+    row_ids: DatumWithOid<'a>,
+    data: DatumWithOid<'a>,
 }
 
 /// Reads what there is to tell of these rows, with the rights of the owner of their table; `None` where that is nothing.
@@ -172,7 +175,7 @@ fn read<'a>(
     event: &Event,
     occurred_at: &TimestampWithTimeZone,
     rows: &[Row<'_>],
-) -> SpiResult<Option<Events<'a>>> {
+) -> SpiResult<Option<Read<'a>>> {
     let payload = {
         let _rights = rights_of_extension_owner();
         payload_of(client, event)?
@@ -203,9 +206,9 @@ fn read<'a>(
         // SAFETY: the statement casts to uuid and json, whatever the columns are, so these are two uuid[] and a json[].
         // They live until the connection to SPI ends.
         Ok(Some(unsafe {
-            Events {
+            Read {
+                auction_ids: FromDatum::from_datum(auction_ids, false).unwrap_or_default(),
                 row_ids: DatumWithOid::new(row_ids, pg_sys::UUIDARRAYOID),
-                auction_ids: DatumWithOid::new(auction_ids, pg_sys::UUIDARRAYOID),
                 data: DatumWithOid::new(data, pg_sys::JSONARRAYOID),
             }
         }))
@@ -228,4 +231,8 @@ fn rights_of_extension_owner() -> Rights {
 
 fn to_datum(id: &Uuid) -> pgrx::Uuid {
     pgrx::Uuid::from_bytes(*id.as_bytes())
+}
+
+fn from_datum(id: &pgrx::Uuid) -> Uuid {
+    Uuid::from_bytes(*id.as_bytes())
 }

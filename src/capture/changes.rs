@@ -6,6 +6,7 @@ use indexmap::map::Entry;
 use indexmap::{IndexMap, IndexSet};
 use uuid::Uuid;
 
+use super::emit;
 use super::image::Kept;
 use super::subject::Subject;
 
@@ -52,6 +53,8 @@ pub struct Changes {
     auctions: IndexSet<Uuid>,
     moves: Vec<Move>,
     unreadable: Vec<Unreadable>,
+    /// Events that need not be built.
+    pub emitted: emit::Kept,
     /// Whole rows noted so far.
     whole_rows: u128,
     /// Somebody was told that he may not switch the capture off.
@@ -79,7 +82,7 @@ pub struct Change {
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        self.notes.is_empty() && self.unreadable.is_empty()
+        self.notes.is_empty() && self.unreadable.is_empty() && self.emitted.is_empty()
     }
 
     /// `previous` is asked for only where the row was not noted before.
@@ -142,6 +145,7 @@ impl Changes {
         while self.notes.last().is_some_and(|(_, note)| note.subtransaction >= subtransaction) {
             self.notes.pop();
         }
+        self.emitted.forget_since(subtransaction);
         while self.unreadable.pop_if(|last| last.subtransaction >= subtransaction).is_some() {}
     }
 

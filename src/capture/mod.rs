@@ -7,6 +7,8 @@
 //! | what the row said that is gone or changed is kept | `image.rs` |
 //! | which event that is | `subject.rs` |
 //! | what a transaction has noted, and a savepoint takes back | `changes.rs` |
+//! | code that emits an event has it kept as it is | `emit.rs` |
+//! | who wants it, the session remembers | `subscriptions.rs` |
 //! | before the commit the data of all noted rows is read, and fanned out to the endpoints | `build.rs`, `payload.rs`, `fan_out.rs` |
 //! | what fails is kept, and can be captured again | `failures.rs`, `again.rs` |
 //!
@@ -29,12 +31,14 @@ use changes::Changes;
 mod again;
 mod build;
 mod changes;
+mod emit;
 mod failures;
 mod fan_out;
 mod image;
 mod payload;
 mod row_event;
 mod subject;
+mod subscriptions;
 mod switch;
 mod trigger;
 
@@ -50,7 +54,6 @@ pub fn init() {
         pg_sys::RegisterXactCallback(Some(at_end_of_transaction), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_end_of_subtransaction), std::ptr::null_mut());
     }
-    payload::init();
 }
 
 #[pg_guard]
@@ -90,6 +93,9 @@ fn tell(mut changes: Changes) {
     let occurred_at = timestamp(unsafe { pg_sys::GetCurrentTimestamp() });
     let _patience = Patience::have();
     able_to_write(|| {
+        if let Err(problem) = emit::write(std::mem::take(&mut changes.emitted).into_events()) {
+            pgrx::error!("events could not be written: {problem}");
+        }
         let mut capture = Capture::new(occurred_at);
         for unreadable in changes.take_unreadable() {
             let failure = Failure {

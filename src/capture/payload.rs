@@ -10,23 +10,10 @@ use pgrx::prelude::*;
 use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
 use super::subject::{Event, RowTrigger};
+use crate::server::news::Topic;
 use crate::server::planned::Planned;
 use crate::server::refusal::refuse;
 use crate::server::rights::{Rights, owner_of_function, owner_of_relation, relation};
-
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Has every session read anew how the data of events is read, when this transaction commits.
-    #[pg_extern(volatile)]
-    fn payloads_changed() {
-        if let Some(table) = super::relation(c"webhook_delivery", c"payload_functions") {
-            // SAFETY: a message to all sessions about a table that exists, inside a transaction.
-            unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table) };
-        }
-    }
-}
 
 /// What `webhook_delivery.payloads`, or a payload function of the application's own, says of an event.
 pub struct Payload {
@@ -51,28 +38,14 @@ type Place = (String, pg_sys::Oid, Option<Rc<RowTrigger>>);
 thread_local! {
     static KNOWN: RefCell<HashMap<Place, Rc<Payload>>> = RefCell::default();
     static FIND: RefCell<Planned> = const { RefCell::new(Planned::new()) };
-    /// The tables that `KNOWN` was read from.
-    static READ_FROM: Cell<[pg_sys::Oid; 2]> = const { Cell::new([pg_sys::InvalidOid; 2]) };
-    /// What `KNOWN` says may have changed.
-    static IS_STALE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Has the session told when the tables change; called while the server loads the library.
-pub fn init() {
-    // SAFETY: the callback lives as long as the library, which is never unloaded.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };
-}
-
-/// May be called at nearly any time: it only remembers.
-unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
-    if relation == pg_sys::InvalidOid || READ_FROM.get().contains(&relation) {
-        IS_STALE.set(true);
-    }
+    /// What `Topic::changes` was when that was read.
+    static READ_AT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// How the data of this event is read. With the rights of the extension's owner; `None` where that is not known.
 pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<Payload>>> {
-    if IS_STALE.take() {
+    let changes = Topic::Payloads.changes();
+    if READ_AT.replace(changes) != changes {
         KNOWN.take();
     }
     let place = (event.event_type.clone(), event.schema, event.row_trigger.clone());
@@ -115,8 +88,7 @@ fn check_function(function: pg_sys::Oid, table: pg_sys::Oid) {
 
 impl Payload {
     fn find(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Self>> {
-        let read_from = [c"payloads", c"payload_functions"];
-        READ_FROM.set(read_from.map(|name| relation(c"webhook_delivery", name).unwrap_or_default()));
+        Topic::Payloads.watch([c"payloads", c"payload_functions"].map(|name| relation(c"webhook_delivery", name)));
         FIND.with_borrow_mut(|find| {
             let sql = include_str!("../../sql/capture/payload.sql");
             let find = find.for_reading(client, sql, &[TEXTOID, pg_sys::BuiltinOid::OIDOID])?;

@@ -4,6 +4,7 @@
 pub mod attempt;
 mod here;
 pub mod launcher;
+pub mod news;
 pub mod patience;
 pub mod pins;
 pub mod planned;

@@ -1,0 +1,2 @@
+-- Which event types are there?
+select string_agg(known.event_type, ', ' order by known.event_type) from webhook_delivery.catalogue as known

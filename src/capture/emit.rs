@@ -1,0 +1,207 @@
+//! How does code in the database send an event of its own?
+//!
+//! The event is kept until the commit, and written with all others of the transaction: twenty thousand in one statement then
+//! cost twenty statements and not twenty thousand.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use pgrx::datum::JsonString;
+use pgrx::pg_sys::BuiltinOid::TEXTOID;
+use pgrx::prelude::*;
+use pgrx::spi::{SpiClient, SpiResult};
+use uuid::Uuid;
+
+use super::CHANGES;
+use super::fan_out::{Events, Wanted, fan_out, now};
+use super::subscriptions;
+use crate::ids;
+use crate::server::news::Topic;
+use crate::server::planned::Planned;
+use crate::server::refusal::refuse;
+use crate::server::rights::{self, OurSettings, Rights};
+
+/// So many events, or so many bytes of data, are kept; more are written at once.
+const KEPT_AT_MOST: usize = 1000;
+const KEPT_BYTES_AT_MOST: usize = 1 << 20;
+
+/// An event to be written at the commit.
+pub struct Emitted {
+    event_type: String,
+    wanted: Wanted,
+    /// JSON.
+    data: String,
+    /// Where it was emitted: rolling back to a savepoint takes back what was emitted since.
+    subtransaction: u32,
+}
+
+/// What a transaction has emitted and not written yet.
+#[derive(Default)]
+pub struct Kept {
+    events: Vec<Emitted>,
+    bytes: usize,
+}
+
+impl Kept {
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    pub fn into_events(self) -> Vec<Emitted> {
+        self.events
+    }
+
+    /// Takes back what this subtransaction and those within it have emitted: the last ones, since it began.
+    pub fn forget_since(&mut self, subtransaction: u32) {
+        while let Some(undone) = self.events.pop_if(|last| last.subtransaction >= subtransaction) {
+            self.bytes -= undone.data.len();
+        }
+    }
+
+    fn push(&mut self, emitted: Emitted) {
+        self.bytes += emitted.data.len();
+        self.events.push(emitted);
+    }
+
+    /// What this subtransaction has emitted, where much is kept. What an outer one has must not be undone with it.
+    fn take_if_many(&mut self, subtransaction: u32) -> Vec<Emitted> {
+        if self.events.len() < KEPT_AT_MOST && self.bytes < KEPT_BYTES_AT_MOST {
+            return Vec::new();
+        }
+        let own = self.events.iter().rev().take_while(|event| event.subtransaction >= subtransaction).count();
+        let taken = self.events.split_off(self.events.len() - own);
+        self.bytes -= taken.iter().map(|event| event.data.len()).sum::<usize>();
+        taken
+    }
+}
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Gives back the
+    /// event's id, null when no endpoint wants it.
+    // A json is in memory what a text is, and Rust's json would write it anew.
+    #[pg_extern(sql = "
+        create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
+            language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+    ")]
+    fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>) -> Option<pgrx::Uuid> {
+        super::emit(event, auction_id, data)
+            .unwrap_or_else(|problem| pgrx::error!("the event could not be emitted: {problem}"))
+    }
+}
+
+fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>) -> SpiResult<Option<pgrx::Uuid>> {
+    let Some(((event_type, auction_id), data)) = event.zip(auction_id).zip(data) else {
+        refuse(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "emit() needs event, auction_id and data",
+            "Use '{}' for an event without data.",
+        );
+    };
+    // SAFETY: looks at a flag of the transaction, and raises an error.
+    unsafe { pg_sys::PreventCommandIfReadOnly(c"emit()".as_ptr()) };
+    check_type(event_type)?;
+    let auction_id = Uuid::from_bytes(*auction_id.as_bytes());
+    let endpoint_ids = match subscriptions::remembered(&auction_id, event_type) {
+        Some(endpoint_ids) => endpoint_ids,
+        None => with_rights(|client| subscriptions::wanting(client, event_type, std::iter::once(auction_id)))?
+            .remove(&auction_id)
+            .unwrap_or_default(),
+    };
+    if endpoint_ids.is_empty() {
+        return Ok(None);
+    }
+    let event_id = ids::webhook_delivery::uuid_v7();
+    let wanted = Wanted { event_id: Uuid::from_bytes(*event_id.as_bytes()), auction_id, endpoint_ids };
+    // SAFETY: a number of this session's.
+    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let emitted = Emitted { event_type: event_type.to_owned(), wanted, data: data.to_owned(), subtransaction };
+    let many = CHANGES.with_borrow_mut(|changes| {
+        changes.emitted.push(emitted);
+        changes.emitted.take_if_many(subtransaction)
+    });
+    write(many)?;
+    Ok(Some(event_id))
+}
+
+/// Writes events, in their order.
+pub fn write(emitted: Vec<Emitted>) -> SpiResult<()> {
+    let mut emitted = emitted.into_iter().peekable();
+    while let Some(first) = emitted.next() {
+        let event_type = first.event_type.clone();
+        let (mut wanted, mut data) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(event) = next {
+            wanted.push(Some(event.wanted));
+            data.push(JsonString(event.data));
+            next = emitted.next_if(|event| event.event_type == event_type);
+        }
+        let _settings = OurSettings::begin();
+        with_rights(|client| {
+            let row_ids = vec![None::<pgrx::Uuid>; wanted.len()].into();
+            fan_out(client, &event_type, now(), Events { wanted, row_ids, data: data.into() })
+        })?;
+    }
+    Ok(())
+}
+
+fn with_rights<R>(work: impl FnOnce(&mut SpiClient<'_>) -> SpiResult<R>) -> SpiResult<R> {
+    let Some(_rights) = Rights::of_extension_owner() else {
+        ereport!(ERROR, PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "schema webhook_delivery does not exist");
+    };
+    Spi::connect_mut(work)
+}
+
+#[derive(Default)]
+struct KnownTypes {
+    names: HashSet<String>,
+    /// What `Topic::changes` was when they were read.
+    changes: u64,
+}
+
+thread_local! {
+    static KNOWN_TYPES: RefCell<KnownTypes> = RefCell::default();
+    static IS_KNOWN: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+}
+
+/// Refuses what is not in the catalogue.
+fn check_type(event_type: &str) -> SpiResult<()> {
+    let is_remembered = KNOWN_TYPES
+        .with_borrow(|known| known.names.contains(event_type) && known.changes == Topic::EventTypes.changes());
+    if is_remembered {
+        return Ok(());
+    }
+    let _settings = OurSettings::begin();
+    with_rights(|client| {
+        Topic::EventTypes.watch([rights::api_relation(client, "webhook_event_types")?, None]);
+        let changes = Topic::EventTypes.changes();
+        let is_known = IS_KNOWN.with_borrow_mut(|statement| {
+            let sql = include_str!("../../sql/capture/is_known.sql");
+            let statement = statement.for_writing(client, sql, &[TEXTOID])?;
+            // As something that writes: so it sees what is there by now, and not when the calling statement began.
+            client.update(statement, Some(1), &[event_type.into()])?.first().get_one::<bool>()
+        })?;
+        if is_known != Some(true) {
+            let sql = include_str!("../../sql/capture/known_types.sql");
+            let known = client.update(sql, Some(1), &[])?.first().get_one::<String>()?;
+            refuse(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("unknown event type: {event_type}"),
+                format!(
+                    "Make it known with webhook_delivery.register_event_type() first. Known event types: {}.",
+                    known.unwrap_or_default()
+                ),
+            );
+        }
+        KNOWN_TYPES.with_borrow_mut(|known| {
+            if known.changes != changes {
+                known.names.clear();
+                known.changes = changes;
+            }
+            known.names.insert(event_type.to_owned());
+        });
+        Ok(())
+    })
+}

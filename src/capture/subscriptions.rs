@@ -1,0 +1,142 @@
+//! Who wants which events? What the session has read of that it remembers, so that an event that nobody wants costs no
+//! statement.
+//!
+//! What is remembered is forgotten when an endpoint changes (`server/news.rs`). Never missed is a subscription whose commit
+//! had returned before the transaction began. One that is committed while it runs counts as soon as the session has heard.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use pgrx::pg_sys::BuiltinOid::UUIDARRAYOID;
+use pgrx::prelude::*;
+use pgrx::spi::{SpiClient, SpiResult};
+use uuid::Uuid;
+
+use crate::server::news::Topic;
+use crate::server::planned::Planned;
+use crate::server::rights::{self, OurSettings};
+
+/// Auctions that a session remembers.
+const REMEMBERED_AT_MOST: usize = 4096;
+
+struct Subscription {
+    endpoint_id: Uuid,
+    /// Exact types, families (`submission.*`), `*`.
+    events: Vec<String>,
+}
+
+#[derive(Default)]
+struct Memory {
+    by_auction: HashMap<Uuid, Vec<Subscription>>,
+    /// What `Topic::changes` was when it was read.
+    changes: u64,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+    static READ: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+}
+
+impl Subscription {
+    fn wants(&self, event_type: &str) -> bool {
+        let family = event_type.split('.').next();
+        self.events.iter().any(|wanted| wanted == event_type || wanted == "*" || wanted.strip_suffix(".*") == family)
+    }
+}
+
+/// The endpoints of an auction that want events of this type; `None` where that is not remembered.
+pub fn remembered(auction_id: &Uuid, event_type: &str) -> Option<Vec<Uuid>> {
+    MEMORY.with_borrow(|memory| {
+        let subscriptions = memory.by_auction.get(auction_id).filter(|_| memory.is_fresh())?;
+        let wanting = subscriptions.iter().filter(|subscription| subscription.wants(event_type));
+        Some(wanting.map(|subscription| subscription.endpoint_id).collect())
+    })
+}
+
+/// For each of these auctions the endpoints that want events of this type. Reads what is not remembered; with the rights of
+/// the extension's owner.
+pub fn wanting(
+    client: &SpiClient<'_>,
+    event_type: &str,
+    auction_ids: impl Iterator<Item = Uuid>,
+) -> SpiResult<HashMap<Uuid, Vec<Uuid>>> {
+    let mut wanting = HashMap::new();
+    let mut unknown = Vec::new();
+    for auction_id in auction_ids {
+        if let std::collections::hash_map::Entry::Vacant(place) = wanting.entry(auction_id) {
+            match remembered(&auction_id, event_type) {
+                Some(endpoints) => drop(place.insert(endpoints)),
+                None => {
+                    unknown.push(auction_id);
+                    place.insert(Vec::new());
+                }
+            }
+        }
+    }
+    if !unknown.is_empty() {
+        for (auction_id, subscriptions) in read(client, &unknown)? {
+            let wanted = subscriptions.iter().filter(|subscription| subscription.wants(event_type));
+            wanting.insert(auction_id, wanted.map(|subscription| subscription.endpoint_id).collect());
+            MEMORY.with_borrow_mut(|memory| memory.by_auction.insert(auction_id, subscriptions));
+        }
+    }
+    Ok(wanting)
+}
+
+impl Memory {
+    fn is_fresh(&self) -> bool {
+        self.changes == Topic::Subscriptions.changes()
+    }
+
+    /// Makes room, and forgets what may be wrong.
+    fn prepare(&mut self, changes: u64) {
+        if self.changes != changes || self.by_auction.len() >= REMEMBERED_AT_MOST {
+            self.by_auction.clear();
+            self.changes = changes;
+        }
+    }
+}
+
+fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid, Vec<Subscription>>> {
+    let _settings = OurSettings::begin();
+    Topic::Subscriptions.watch([rights::api_relation(client, "webhook_endpoints")?, None]);
+    // Before the snapshot: what changes from now on is heard of later, and what changed before is read.
+    let changes = Topic::Subscriptions.changes();
+    MEMORY.with_borrow_mut(|memory| memory.prepare(changes));
+    let mut found: HashMap<Uuid, Vec<Subscription>> = auction_ids.iter().map(|id| (*id, Vec::new())).collect();
+    let ids: Vec<pgrx::Uuid> = auction_ids.iter().map(|id| pgrx::Uuid::from_bytes(*id.as_bytes())).collect();
+    READ.with_borrow_mut(|statement| {
+        let sql = include_str!("../../sql/capture/subscriptions.sql");
+        let statement = statement.for_reading(client, sql, &[UUIDARRAYOID])?;
+        // The snapshot of the statement that emits an event, or that of a REPEATABLE READ transaction, is older than what the
+        // session has heard of.
+        let _latest = LatestSnapshot::take();
+        for row in client.select(statement, None, &[ids.into()])? {
+            let ids = row.get::<pgrx::Uuid>(1)?.zip(row.get::<pgrx::Uuid>(2)?);
+            let Some(((auction_id, endpoint_id), events)) = ids.zip(row.get::<Vec<String>>(3)?) else { continue };
+            let subscription = Subscription { endpoint_id: Uuid::from_bytes(*endpoint_id.as_bytes()), events };
+            found.entry(Uuid::from_bytes(*auction_id.as_bytes())).or_default().push(subscription);
+        }
+        Ok(found)
+    })
+}
+
+/// While it lives, what is only read is read as it is now.
+struct LatestSnapshot;
+
+impl LatestSnapshot {
+    fn take() -> Self {
+        // SAFETY: inside a transaction; `drop` takes it off, or the abort of the (sub)transaction does.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+        Self
+    }
+}
+
+impl Drop for LatestSnapshot {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the one that `take` has pushed.
+            unsafe { pg_sys::PopActiveSnapshot() };
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! When has what a session remembers of our tables to be read anew?
+//!
+//! A change is announced with the server's own messages about relations, which every session hears before its next
+//! transaction begins, at the latest. They are sent after the change has become visible: whoever has heard one, reads it.
+
+use std::cell::Cell;
+
+use pgrx::prelude::*;
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// Has every session read anew what it remembers of the trigger's table, when this transaction commits; this one at once.
+    #[pg_trigger]
+    fn announce_change<'a>(
+        trigger: &'a PgTrigger<'a>,
+    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, std::convert::Infallible> {
+        // SAFETY: the server keeps the relation while the trigger runs.
+        unsafe { pg_sys::CacheInvalidateRelcache(trigger.trigger_data().tg_relation) };
+        Ok(None)
+    }
+}
+
+/// What is remembered together.
+#[derive(Clone, Copy)]
+pub enum Topic {
+    /// `webhook_endpoints`: who wants what.
+    Subscriptions,
+    /// `webhook_event_types`.
+    EventTypes,
+    /// `payloads` and `payload_functions`.
+    Payloads,
+}
+
+/// One of them.
+struct News {
+    tables: Cell<[pg_sys::Oid; 2]>,
+    changes: Cell<u64>,
+}
+
+impl News {
+    const fn none() -> Self {
+        Self { tables: Cell::new([pg_sys::InvalidOid; 2]), changes: Cell::new(0) }
+    }
+}
+
+thread_local! {
+    static NEWS: [News; 3] = const { [const { News::none() }; 3] };
+}
+
+/// Has the session told when tables change; called while the server loads the library.
+pub fn init() {
+    // SAFETY: the callback lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };
+}
+
+/// May be called at nearly any time: it only counts.
+unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    NEWS.with(|topics| {
+        let concerned = |news: &&News| relation == pg_sys::InvalidOid || news.tables.get().contains(&relation);
+        topics.iter().filter(concerned).for_each(|news| news.changes.set(news.changes.get() + 1));
+    });
+}
+
+impl Topic {
+    /// How many changes the session has heard of. What was read when it was another number may be wrong.
+    pub fn changes(self) -> u64 {
+        // SAFETY: takes in messages that have come, inside a transaction.
+        unsafe { pg_sys::AcceptInvalidationMessages() };
+        NEWS.with(|topics| topics[self as usize].changes.get())
+    }
+
+    /// These tables are about to be read, and remembered.
+    pub fn watch(self, tables: [Option<pg_sys::Oid>; 2]) {
+        let tables = tables.map(Option::unwrap_or_default);
+        NEWS.with(|topics| topics[self as usize].tables.set(tables));
+    }
+}
