@@ -37,7 +37,7 @@ select event_type, 'channels', $query$
             else (select row_to_json(more) from (
                 select told.*, to_char(timezone('UTC', channel.archived_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as archived_at) as more)
         end as data
-    from unnest($1, $2) with ordinality as changed(id, previous, position)
+    from @changed@
     cross join lateral (select * from @application@.channels where channels.id = changed.id limit 1) as channel
     cross join lateral (
         select channel.id, channel.name, channel.description, channel.is_private,

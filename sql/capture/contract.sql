@@ -39,7 +39,7 @@ comment on table webhook_delivery.payloads is
 comment on column webhook_delivery.payloads.event_type is 'The event';
 comment on column webhook_delivery.payloads.source_table is 'The table whose rows the event is about';
 comment on column webhook_delivery.payloads.query is
-    'Gives id (of the row that the event is about), auction_id and data, in the order of the keys, for those rows of which there is something to tell. $1 keys, $2 the rows as they were before the transaction (json, null where not kept), $3 when it happened. @application@ stands for the schema of the tables, and @event@ for the event: as a constant, so that what is of other events is not even planned';
+    'Gives id (of the row that the event is about), auction_id and data, in the order of the keys, for those rows of which there is something to tell. @changed@ stands for the rows, named changed: id (the key), previous (the row as it was before the transaction: json, null where not kept), position; $3 for when it happened; @application@ stands for the schema of the tables, and @event@ for the event: as a constant, so that what is of other events is not even planned';
 
 create table webhook_delivery.needed_tables (
     source_table name not null,

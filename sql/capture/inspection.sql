@@ -47,7 +47,7 @@ select event_type, 'inspections', $query$
             else (select row_to_json(more) from (
                 select told.*, json_build_object('category', added.category, 'notes', added.notes) as defect) as more)
         end as data
-    from unnest($1) with ordinality as changed(id, position)
+    from @changed@
     left join lateral (
         select * from @application@.inspection_defects as defect
         where @event@ = 'inspection.defect_added' and defect.id = changed.id limit 1

@@ -54,7 +54,7 @@ insert into webhook_delivery.payloads (event_type, source_table, query) values (
                 select person.full_name from @application@.users as person where person.id = invitation.invited_by)) end,
             'joined_at', null,
             'invited_at', to_char(timezone('UTC', invitation.invited_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) as data
-    from unnest($1) with ordinality as changed(id, position)
+    from @changed@
     cross join lateral (select * from @application@.auction_invitations where auction_invitations.id = changed.id limit 1) as invitation
     order by changed.position
 $query$);
@@ -69,7 +69,7 @@ select event_type, 'auction_members', $query$
             else (select row_to_json(more) from (
                 select told.*, to_char(timezone('UTC', $3), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as removed_at) as more)
         end as data
-    from unnest($1, $2) with ordinality as changed(id, previous, position)
+    from @changed@
     cross join lateral (
         (select found.id, found.auction_id, found.user_id, found.role::text as role, found.invited_by, found.joined_at
         from @application@.auction_members as found

@@ -49,7 +49,7 @@ select event_type, 'messages', $query$
             else (select row_to_json(more) from (
                 select told.*, to_char(timezone('UTC', message.deleted_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as deleted_at) as more)
         end as data
-    from unnest($1, $2) with ordinality as changed(id, previous, position)
+    from @changed@
     cross join lateral (select * from @application@.messages where messages.id = changed.id limit 1) as message
     cross join lateral (
         select message.id, message.channel_id,

@@ -1,17 +1,14 @@
--- How is the data of an event read? Gives schema and name of the table whose rows it is about, and a statement that gives
--- ids, auctions and data as arrays. The casts are what makes it safe to take these as they are: the columns belong to the
--- application, which may give them any type at any time. Last the function of the application's own, where it has set one.
+-- How is the data of an event read? Gives schema and name of the table whose rows it is about, and a query that gives ids,
+-- auctions and data. Last the function of the application's own, where it has set one.
 -- $1 event type, $2 schema of the table that changed
 select coalesce(custom.schema_name, schema.nspname)::text, coalesce(custom.table_name, payload.source_table)::text,
-    pg_catalog.format(
-        'select array_agg(built.id::uuid), array_agg(built.auction_id::uuid), array_agg(built.data::json) from (%s) as built',
-        case
-            when custom.event_type is not null then pg_catalog.format(
-                'select told.id, told.auction_id, told.data from %s(%s) as told', custom.function_name, custom.arguments)
-            else pg_catalog.replace(pg_catalog.replace(payload.query,
-                '@application@', pg_catalog.quote_ident(schema.nspname)),
-                '@event@', pg_catalog.quote_literal(event.event_type))
-        end),
+    case
+        when custom.event_type is not null then pg_catalog.format(
+            'select told.id, told.auction_id, told.data from %s(%s) as told', custom.function_name, custom.arguments)
+        else pg_catalog.replace(pg_catalog.replace(payload.query,
+            '@application@', pg_catalog.quote_ident(schema.nspname)),
+            '@event@', pg_catalog.quote_literal(event.event_type))
+    end,
     case when custom.event_type is not null then coalesce(pg_catalog.to_regprocedure(pg_catalog.format('%s(%s)',
         custom.function_name, case custom.arguments when '$1' then 'uuid[]' else 'uuid[], json[]' end))::oid, 0::oid) end
 from (values ($1)) as event (event_type)

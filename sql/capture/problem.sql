@@ -74,7 +74,7 @@ select event_type, 'problems', $query$
                     'completed_at', to_char(timezone('UTC', action.completed_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) as action) as more)
             else row_to_json(told)
         end as data
-    from unnest($1, $2) with ordinality as changed(id, previous, position)
+    from @changed@
     cross join lateral (
         select changed.previous ->> 'status' as status, (changed.previous ->> 'assigned_to')::uuid as assigned_to,
             changed.previous ->> 'completed_at' as completed_at

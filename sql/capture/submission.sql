@@ -52,7 +52,7 @@ select event_type, 'submissions', $query$
             'entries', coalesce(counted.entries, '[]'),
             'total_car_count', coalesce(counted.total, 0),
             'image_url', submission.image_url) as data
-    from unnest($1) with ordinality as changed(id, position)
+    from @changed@
     -- The limit keeps the planner from turning the look-up round: from reading the table, and looking for each row among the keys.
     cross join lateral (select * from @application@.submissions where submissions.id = changed.id limit 1) as submission
     cross join lateral (

@@ -197,8 +197,12 @@ fn read<'a>(
     // SAFETY: a json[] that lives as long as the connection to SPI.
     let previous = unsafe { DatumWithOid::new(previous, pg_sys::JSONARRAYOID) };
     let arguments = [keys.into(), previous, (*occurred_at).into()];
-    payload.with_statement(client, |statement| {
-        let row = client.select(statement, Some(1), &arguments)?.first();
+    payload.with_statement(client, rows.len(), |statement| {
+        let table = client.select(statement, Some(1), &arguments)?;
+        if table.is_empty() {
+            return Ok(None);
+        }
+        let row = table.first();
         let column = |number| row.get_datum_by_ordinal(number);
         let Some(((row_ids, auction_ids), data)) = column(1)?.zip(column(2)?).zip(column(3)?) else {
             return Ok(None);

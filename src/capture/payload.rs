@@ -21,9 +21,19 @@ pub struct Payload {
     table: Table,
     /// The application's own, which must not have fewer rights than it gets.
     function: Option<pg_sys::Oid>,
-    query: String,
+    of_one: Query,
+    of_many: Query,
+}
+
+/// Gives one row of three arrays, ids, auctions and data, or none.
+struct Query {
+    sql: String,
     statement: RefCell<Planned>,
 }
+
+/// What the query's `@changed@` stands for. Of one row it is no table, and nothing has to be brought into an order.
+const ONE: &str = "(values ($1[1], $2[1], 1)) as changed (id, previous, position)";
+const MANY: &str = "unnest($1, $2) with ordinality as changed (id, previous, position)";
 
 enum Table {
     /// By schema and name, whatever table has them at the time.
@@ -98,26 +108,28 @@ impl Payload {
             // A name of the server's has no NUL.
             let name = |text| CString::new(text).unwrap_or_default();
             let function = row.get::<pg_sys::Oid>(4)?;
-            Ok(found.map(|((schema, table), query)| Self {
-                table: Table::Named(name(schema), name(table)),
-                function,
-                query,
-                statement: RefCell::default(),
-            }))
+            Ok(found
+                .map(|((schema, table), query)| Self::new(Table::Named(name(schema), name(table)), function, &query)))
         })
+    }
+
+    fn new(table: Table, function: Option<pg_sys::Oid>, query: &str) -> Self {
+        Self {
+            table,
+            function,
+            of_one: Query::new(query, ONE, |column| format!("array[built.{column}]")),
+            of_many: Query::new(query, MANY, |column| format!("array_agg(built.{column})")),
+        }
     }
 
     /// The data is what the trigger has kept of the row.
     fn of_whole_rows(trigger: &RowTrigger) -> Self {
         let literal = |text: &CStr| spi::quote_literal(text.to_string_lossy());
         let left_out: Vec<String> = trigger.left_out.iter().map(|column| literal(column)).collect();
-        let built = include_str!("../../sql/capture/whole_rows.sql")
+        let query = include_str!("../../sql/capture/whole_rows.sql")
             .replace("@auction_column@", &literal(&trigger.auction_column))
             .replace("@left_out@", &left_out.join(", "));
-        let query = format!(
-            "select array_agg(built.id), array_agg(built.auction_id), array_agg(built.data) from ({built}) as built"
-        );
-        Self { table: Table::Of(trigger.table), function: None, query, statement: RefCell::default() }
+        Self::new(Table::Of(trigger.table), None, &query)
     }
 
     /// The rights of the owner of the table.
@@ -141,14 +153,30 @@ impl Payload {
         rights
     }
 
-    /// Runs with the statement, planned once per session. $1 keys, $2 the rows as they were before, $3 when it happened; gives
-    /// one row of three arrays: ids, auctions, data.
+    /// Runs with the statement for so many rows, planned once per session. $1 keys, $2 the rows as they were before, $3 when
+    /// it happened; gives one row of three arrays, ids, auctions and data, or none.
     pub fn with_statement<R>(
         &self,
         client: &SpiClient<'_>,
+        rows: usize,
         run: impl FnOnce(&OwnedPreparedStatement) -> SpiResult<R>,
     ) -> SpiResult<R> {
-        let mut planned = self.statement.borrow_mut();
-        run(planned.for_reading(client, &self.query, &[UUIDARRAYOID, JSONARRAYOID, TIMESTAMPTZOID])?)
+        // A function of the application's may give several for one.
+        let query = if rows == 1 && self.function.is_none() { &self.of_one } else { &self.of_many };
+        let mut planned = query.statement.borrow_mut();
+        run(planned.for_reading(client, &query.sql, &[UUIDARRAYOID, JSONARRAYOID, TIMESTAMPTZOID])?)
+    }
+}
+
+impl Query {
+    /// The casts are what makes it safe to take the arrays as they are: the columns belong to the application, which may give
+    /// them any type at any time.
+    fn new(query: &str, changed: &str, array: impl Fn(&str) -> String) -> Self {
+        let [id, auction_id, data] = ["id::uuid", "auction_id::uuid", "data::json"].map(array);
+        let built = query.replace("@changed@", changed);
+        Self {
+            sql: format!("select {id}, {auction_id}, {data} from ({built}) as built"),
+            statement: RefCell::default(),
+        }
     }
 }
