@@ -1,8 +1,8 @@
 -- The next deliveries that are due: over all endpoints but those that have enough waiting, or of one whose backlog was
--- passed over before. Reads on from where the last read ended, so that rows deleted since are not walked again. Endpoints
--- are joined inside the limit: the last row read, wanted or not, is where the next read begins. Tests go out whatever else
--- waits for their endpoint. A subselect is hashed: compared with an array, thousands of endpoints to leave out would take
--- seconds.
+-- passed over before. Reads on from where the last read ended, so that rows deleted since are not walked again. Events are
+-- joined outside the limit: the last row read, with an event or without, is where the next read begins. Tests go out whatever
+-- else waits for their endpoint. A subselect is hashed: compared with an array, thousands of endpoints to leave out would take
+-- seconds. In no order.
 -- $1 due_at and $2 delivery_id of the last row read, $3 now, $4 endpoints to leave out, $5 the only endpoint or null,
 -- $6 at most so many rows, $7 bytes of data beyond which it is left in the table
 with due as materialized (
@@ -16,10 +16,6 @@ with due as materialized (
 select due.due_at, due.delivery_id, due.auction_id, due.endpoint_id, due.event_id, due.attempts, due.is_test,
     due.event_type, event.occurred_at,
     case when octet_length(event.data::text) <= $7 then event.data::text end, octet_length(event.data::text),
-    endpoint.is_active, endpoint.url, endpoint.secret, event.row_id
+    event.row_id
 from due
--- Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
-left join webhook_delivery.endpoint_targets as endpoint
-    on endpoint.id = due.endpoint_id and endpoint.auction_id = due.auction_id
 left join webhook_delivery.events as event on event.id = due.event_id
-order by due.due_at, due.delivery_id

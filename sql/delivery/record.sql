@@ -1,44 +1,30 @@
 -- Many finished attempts at once: a delivery that ended leaves the queue, one to be tried again gets its time, and each
--- attempt enters the log. An attempt made twice, before and after a crash, is logged once. Gives back the deliveries of
--- which nothing was recorded, because somebody else has locked their rows: to wait for him would stop all others.
+-- attempt enters the log. Fails where one of them is in the log already, or somebody has locked one's row of the queue:
+-- record_carefully.sql takes the same arguments, and writes a third more for each row to find that out.
 -- $1 due_at, $2 delivery_id, $3 attempt, $4 auction_id, $5 endpoint_id, $6 event_id, $7 event_type, $8 delivery_status,
 -- $9 response_status_code, $10 response_time_ms, $11 error_message, $12 response_excerpt, $13 is_test, $14 attempted_at,
 -- $15 next_attempt_at: arrays of equal length
 with outcome as materialized (
-    select given.*, waiting.place,
-        waiting.place is null and exists (
-            select from webhook_delivery.queue as held
-            where held.due_at = given.due_at and held.delivery_id = given.delivery_id) as is_locked
+    select *
     from unnest($1::timestamptz[], $2::uuid[], $3::smallint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
         $9::smallint[], $10::integer[], $11::text[], $12::text[], $13::boolean[], $14::timestamptz[], $15::timestamptz[])
         as given (due_at, delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
             response_status_code, response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at)
-    left join lateral (
-        select ctid as place
-        from webhook_delivery.queue
-        where queue.due_at = given.due_at and queue.delivery_id = given.delivery_id
-        for update skip locked
-    ) as waiting on true
 ), ended as (
     delete from webhook_delivery.queue
     using outcome
-    where queue.ctid = outcome.place and outcome.next_attempt_at is null
+    where queue.due_at = outcome.due_at and queue.delivery_id = outcome.delivery_id and outcome.next_attempt_at is null
 ), retried as (
     update webhook_delivery.queue set due_at = outcome.next_attempt_at, attempts = outcome.attempt,
         response_status_code = outcome.response_status_code, response_time_ms = outcome.response_time_ms,
         error_message = outcome.error_message, attempted_at = outcome.attempted_at
     from outcome
-    where queue.ctid = outcome.place and outcome.next_attempt_at is not null
-), logged as (
-    insert into webhook_delivery.attempts (
-        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
-        created_at)
-    select delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
-        webhook_delivery.uuid_v7_time(delivery_id)
-    from outcome
-    where not is_locked
-    on conflict do nothing
+    where queue.due_at = outcome.due_at and queue.delivery_id = outcome.delivery_id and outcome.next_attempt_at is not null
 )
-select delivery_id from outcome where is_locked
+insert into webhook_delivery.attempts (
+    delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
+    response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, created_at)
+select delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
+    response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
+    webhook_delivery.uuid_v7_time(delivery_id)
+from outcome

@@ -1,11 +1,12 @@
 //! What do we ask of the queue in SQL, and in which Rust types does it answer?
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiHeapTupleData, SpiResult};
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Job};
 
@@ -61,8 +62,10 @@ pub enum Task {
 pub struct Statements {
     standing: OwnedPreparedStatement,
     read_due: OwnedPreparedStatement,
+    targets: OwnedPreparedStatement,
     next_due: OwnedPreparedStatement,
     record: OwnedPreparedStatement,
+    record_carefully: OwnedPreparedStatement,
     slow_endpoints: OwnedPreparedStatement,
     remember_slow: OwnedPreparedStatement,
     create_partitions: OwnedPreparedStatement,
@@ -72,6 +75,24 @@ impl Statements {
     /// Prepares all statements; call it inside a transaction, with the extension there.
     pub fn prepare() -> SpiResult<Self> {
         use pg_sys::BuiltinOid::*;
+        let outcomes = [
+            TIMESTAMPTZARRAYOID,
+            UUIDARRAYOID,
+            INT2ARRAYOID,
+            UUIDARRAYOID,
+            UUIDARRAYOID,
+            UUIDARRAYOID,
+            TEXTARRAYOID,
+            TEXTARRAYOID,
+            INT2ARRAYOID,
+            INT4ARRAYOID,
+            TEXTARRAYOID,
+            TEXTARRAYOID,
+            BOOLARRAYOID,
+            TIMESTAMPTZARRAYOID,
+            TIMESTAMPTZARRAYOID,
+        ]
+        .map(Into::into);
         Spi::connect(|client| {
             Ok(Self {
                 standing: client.prepare(include_str!("../../sql/delivery/standing.sql"), &[])?.keep(),
@@ -89,30 +110,13 @@ impl Statements {
                         ],
                     )?
                     .keep(),
+                targets: client.prepare(include_str!("../../sql/delivery/targets.sql"), &[UUIDARRAYOID.into()])?.keep(),
                 next_due: client
                     .prepare(include_str!("../../sql/delivery/next_due.sql"), &[TIMESTAMPTZOID.into()])?
                     .keep(),
-                record: client
-                    .prepare_mut(
-                        include_str!("../../sql/delivery/record.sql"),
-                        &[
-                            TIMESTAMPTZARRAYOID.into(),
-                            UUIDARRAYOID.into(),
-                            INT2ARRAYOID.into(),
-                            UUIDARRAYOID.into(),
-                            UUIDARRAYOID.into(),
-                            UUIDARRAYOID.into(),
-                            TEXTARRAYOID.into(),
-                            TEXTARRAYOID.into(),
-                            INT2ARRAYOID.into(),
-                            INT4ARRAYOID.into(),
-                            TEXTARRAYOID.into(),
-                            TEXTARRAYOID.into(),
-                            BOOLARRAYOID.into(),
-                            TIMESTAMPTZARRAYOID.into(),
-                            TIMESTAMPTZARRAYOID.into(),
-                        ],
-                    )?
+                record: client.prepare_mut(include_str!("../../sql/delivery/record.sql"), &outcomes)?.keep(),
+                record_carefully: client
+                    .prepare_mut(include_str!("../../sql/delivery/record_carefully.sql"), &outcomes)?
                     .keep(),
                 slow_endpoints: client.prepare(include_str!("../../sql/delivery/slow_endpoints.sql"), &[])?.keep(),
                 remember_slow: client
@@ -159,9 +163,32 @@ impl Statements {
                 i32::try_from(limit).unwrap_or(i32::MAX).into(),
                 bounds.payload.into(),
             ];
-            let rows = client.select(&self.read_due, None, &arguments)?;
-            rows.map(|row| due_row(&row, bounds)).collect()
+            let mut rows: Vec<Due> = client
+                .select(&self.read_due, None, &arguments)?
+                .map(|row| Due::from_row(&row))
+                .collect::<SpiResult<_>>()?;
+            rows.sort_unstable_by_key(|row| (row.key.due_at, row.key.delivery_id));
+            let targets = self.targets(client, rows.iter().map(|row| row.key.endpoint_id).collect())?;
+            Ok(rows.into_iter().map(|row| row.with_target(&targets, bounds)).collect())
         })
+    }
+
+    fn targets(&self, client: &SpiClient<'_>, endpoint_ids: HashSet<Uuid>) -> SpiResult<HashMap<Uuid, Target>> {
+        if endpoint_ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<pgrx::Uuid> = endpoint_ids.iter().map(id_datum).collect();
+        let rows = client.select(&self.targets, None, &[ids.into()])?;
+        rows.map(|row| {
+            let target = Target {
+                auction_id: id(required(row.get(2)?)),
+                is_active: required(row.get(3)?),
+                url: required(row.get::<String>(4)?).into(),
+                secret: row.get::<String>(5)?.map(Into::into),
+            };
+            Ok((id(required(row.get(1)?)), target))
+        })
+        .collect()
     }
 
     /// When the first delivery that is not due yet will be, in Postgres microseconds.
@@ -175,9 +202,9 @@ impl Statements {
         })
     }
 
-    /// Records finished attempts: they leave the queue or get their next time, and enter the log. Gives back the deliveries
-    /// of which nothing was recorded, because somebody has locked their rows.
-    pub fn record(&self, outcomes: &[Outcome]) -> SpiResult<HashSet<Uuid>> {
+    /// Records finished attempts: they leave the queue or get their next time, and enter the log. Where something is in the
+    /// way of one, `carefully` records the others, and gives back the deliveries whose rows somebody has locked.
+    pub fn record(&self, outcomes: &[Outcome], carefully: bool) -> SpiResult<HashSet<Uuid>> {
         fn column<'a, T: 'a>(outcomes: &'a [Outcome], of: impl Fn(&'a Outcome) -> T + 'a) -> Vec<T> {
             outcomes.iter().map(of).collect()
         }
@@ -199,7 +226,8 @@ impl Statements {
                 column(outcomes, |o| timestamp(o.attempted_at)).into(),
                 column(outcomes, |o| o.next_attempt_at.map(timestamp)).into(),
             ];
-            let locked = client.update(&self.record, None, &arguments)?;
+            let statement = if carefully { &self.record_carefully } else { &self.record };
+            let locked = client.update(statement, None, &arguments)?;
             locked.map(|row| Ok(id(required(row.get(1)?)))).collect()
         })
     }
@@ -252,40 +280,71 @@ pub enum Standing {
     Unused,
 }
 
-fn due_row(row: &SpiHeapTupleData<'_>, bounds: Bounds) -> SpiResult<DueRow> {
-    let key = DeliveryKey {
-        due_at: required(row.get::<TimestampWithTimeZone>(1)?).into(),
-        delivery_id: id(required(row.get(2)?)),
-        auction_id: id(required(row.get(3)?)),
-        endpoint_id: id(required(row.get(4)?)),
-        event_id: id(required(row.get(5)?)),
-        row_id: row.get(15)?.map(id),
-        attempt: required(row.get::<i16>(6)?).unsigned_abs() + 1,
-        is_test: required(row.get(7)?),
-    };
-    let position = Position { due_at: key.due_at, delivery_id: key.delivery_id };
-    let (auction_id, endpoint_id) = (key.auction_id, key.endpoint_id);
-    let event_type: String = required(row.get(8)?);
-    let event = (row.get::<TimestampWithTimeZone>(9)?, row.get::<String>(10)?);
-    let bytes = row.get::<i32>(11)?.unwrap_or(0);
-    let endpoint = (row.get::<bool>(12)?, row.get::<String>(13)?, row.get::<String>(14)?);
-    let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
-    let task = match (event, endpoint) {
-        (_, (None, ..)) => end(key, event_type, "the endpoint was deleted"),
-        ((Some(_), _), (Some(false), _, Some(_))) if !key.is_test => Task::Wait,
-        ((Some(_), None), _) => {
+/// A row of the queue with its event.
+struct Due {
+    key: DeliveryKey,
+    event_type: String,
+    /// `None` where the event is gone.
+    occurred_at: Option<SystemTime>,
+    /// `None` where there is none, or too much.
+    data: Option<String>,
+    bytes: i32,
+}
+
+/// Where an endpoint's deliveries go; shared by all that are read with it.
+struct Target {
+    auction_id: Uuid,
+    is_active: bool,
+    url: Arc<str>,
+    secret: Option<Arc<str>>,
+}
+
+impl Due {
+    fn from_row(row: &SpiHeapTupleData<'_>) -> SpiResult<Self> {
+        let key = DeliveryKey {
+            due_at: required(row.get::<TimestampWithTimeZone>(1)?).into(),
+            delivery_id: id(required(row.get(2)?)),
+            auction_id: id(required(row.get(3)?)),
+            endpoint_id: id(required(row.get(4)?)),
+            event_id: id(required(row.get(5)?)),
+            attempt: required(row.get::<i16>(6)?).unsigned_abs() + 1,
+            is_test: required(row.get(7)?),
+            row_id: row.get(12)?.map(id),
+        };
+        Ok(Self {
+            key,
+            event_type: required(row.get(8)?),
+            occurred_at: row.get::<TimestampWithTimeZone>(9)?.map(|moment| system_time(moment.into())),
+            data: row.get(10)?,
+            bytes: row.get(11)?.unwrap_or(0),
+        })
+    }
+
+    fn with_target(self, targets: &HashMap<Uuid, Target>, bounds: Bounds) -> DueRow {
+        let position = Position { due_at: self.key.due_at, delivery_id: self.key.delivery_id };
+        let (auction_id, endpoint_id) = (self.key.auction_id, self.key.endpoint_id);
+        // Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
+        let target = targets.get(&endpoint_id).filter(|target| target.auction_id == auction_id);
+        DueRow { position, auction_id, endpoint_id, task: self.task(target, bounds) }
+    }
+
+    fn task(self, target: Option<&Target>, bounds: Bounds) -> Task {
+        let Self { key, event_type, occurred_at, data, bytes } = self;
+        let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
+        let Some(target) = target else { return end(key, event_type, "the endpoint was deleted") };
+        let Some(occurred_at) = occurred_at else { return end(key, event_type, "the event was deleted") };
+        let Some(secret) = &target.secret else { return end(key, event_type, "the endpoint has no secret") };
+        if !target.is_active && !key.is_test {
+            return Task::Wait;
+        }
+        let Some(data) = data else {
             let reason =
                 format!("the payload has {bytes} bytes, and webhook_delivery.max_payload allows {}", bounds.payload);
-            end(key, event_type, &reason)
-        }
-        ((Some(occurred_at), Some(data)), (Some(_), Some(url), Some(secret))) => {
-            let occurred_at = system_time(occurred_at.into());
-            Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout: bounds.timeout })
-        }
-        ((Some(_), _), _) => end(key, event_type, "the endpoint has no secret"),
-        ((None, _), _) => end(key, event_type, "the event was deleted"),
-    };
-    Ok(DueRow { position, auction_id, endpoint_id, task })
+            return end(key, event_type, &reason);
+        };
+        let (url, secret) = (Arc::clone(&target.url), Arc::clone(secret));
+        Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout: bounds.timeout })
+    }
 }
 
 /// A column that is never null.

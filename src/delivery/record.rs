@@ -90,12 +90,20 @@ pub struct Ledger {
     gathering_since: Option<Instant>,
     /// Outcomes of deliveries whose rows in the queue somebody else has locked.
     locked: Vec<Outcome>,
+    /// The last recording has found such.
+    has_locked: bool,
     next_look_at_locked: Instant,
 }
 
 impl Ledger {
     pub fn new() -> Self {
-        Self { gathered: Vec::new(), gathering_since: None, locked: Vec::new(), next_look_at_locked: Instant::now() }
+        Self {
+            gathered: Vec::new(),
+            gathering_since: None,
+            locked: Vec::new(),
+            has_locked: false,
+            next_look_at_locked: Instant::now(),
+        }
     }
 
     /// That a request has ended is known; what came of it follows.
@@ -123,6 +131,11 @@ impl Ledger {
     /// Whether so many are not recorded that no more should come.
     pub fn is_full(&self) -> bool {
         self.len() >= UNRECORDED_AT_MOST
+    }
+
+    /// Whether somebody had locked rows when it was last looked.
+    pub fn has_locked(&self) -> bool {
+        self.has_locked
     }
 
     /// Whatever is not recorded is to be recorded now.
@@ -167,6 +180,7 @@ impl Ledger {
             self.next_look_at_locked = Instant::now() + LOOK_AT_LOCKED;
         }
         self.locked.extend(locked);
+        self.has_locked = !self.locked.is_empty();
         recorded
     }
 }

@@ -248,10 +248,13 @@ impl Worker {
     fn record(&mut self) {
         let Some(Equipment { statements, .. }) = &self.equipment else { return };
         let outcomes = self.ledger.gathered();
-        let recorded = attempt(|| {
-            hold_extension();
-            statements.record(outcomes)
-        });
+        let record = |carefully| {
+            attempt(|| {
+                hold_extension();
+                statements.record(outcomes, carefully)
+            })
+        };
+        let recorded = if self.ledger.has_locked() { record(true) } else { record(false).or_else(|_| record(true)) };
         if let Some(locked) = self.steps.recording.conclude(recorded) {
             for outcome in self.ledger.recorded(&locked) {
                 self.intake.recorded(&outcome);

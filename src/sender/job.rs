@@ -1,6 +1,7 @@
 //! What is one attempt, before it is made and after?
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
@@ -36,8 +37,8 @@ pub struct Job {
     pub occurred_at: SystemTime,
     /// JSON text. Goes into the body as it is, neither parsed nor written anew.
     pub data: String,
-    pub url: String,
-    pub secret: String,
+    pub url: Arc<str>,
+    pub secret: Arc<str>,
     /// For everything: name look-up, connection, TLS, response.
     pub timeout: Duration,
 }

@@ -23,7 +23,7 @@ const SETTINGS: &[(&CStr, &CStr)] = &[
     (c"enable_partition_pruning", c"on"),
     (c"jit", c"off"),
     (c"max_parallel_workers_per_gather", c"0"),
-    (c"plan_cache_mode", c"auto"),
+    (c"plan_cache_mode", c"force_generic_plan"),
     // A name means what it says.
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"role", c"none"),

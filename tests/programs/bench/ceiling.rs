@@ -33,7 +33,7 @@ pub fn measure(stand: &Stand) -> f64 {
         event_type: "submission.created".into(),
         occurred_at: SystemTime::now(),
         data: data.clone(),
-        url: url.clone(),
+        url: url.as_str().into(),
         secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(),
         timeout: Duration::from_secs(30),
     };

@@ -1,0 +1,42 @@
+-- What record.sql does, past what is in its way: an attempt that is in the log already, because it was made twice, before and
+-- after a crash, is not logged again; and where somebody has locked a row of the queue nothing of it is recorded, because to
+-- wait for him would stop all others. Gives back the deliveries of these.
+-- The arguments are those of record.sql.
+with outcome as materialized (
+    select given.*, waiting.place,
+        waiting.place is null and exists (
+            select from webhook_delivery.queue as held
+            where held.due_at = given.due_at and held.delivery_id = given.delivery_id) as is_locked
+    from unnest($1::timestamptz[], $2::uuid[], $3::smallint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
+        $9::smallint[], $10::integer[], $11::text[], $12::text[], $13::boolean[], $14::timestamptz[], $15::timestamptz[])
+        as given (due_at, delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
+            response_status_code, response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at)
+    left join lateral (
+        select ctid as place
+        from webhook_delivery.queue
+        where queue.due_at = given.due_at and queue.delivery_id = given.delivery_id
+        for update skip locked
+    ) as waiting on true
+), ended as (
+    delete from webhook_delivery.queue
+    using outcome
+    where queue.ctid = outcome.place and outcome.next_attempt_at is null
+), retried as (
+    update webhook_delivery.queue set due_at = outcome.next_attempt_at, attempts = outcome.attempt,
+        response_status_code = outcome.response_status_code, response_time_ms = outcome.response_time_ms,
+        error_message = outcome.error_message, attempted_at = outcome.attempted_at
+    from outcome
+    where queue.ctid = outcome.place and outcome.next_attempt_at is not null
+), logged as (
+    insert into webhook_delivery.attempts (
+        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
+        created_at)
+    select delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
+        webhook_delivery.uuid_v7_time(delivery_id)
+    from outcome
+    where not is_locked
+    on conflict do nothing
+)
+select delivery_id from outcome where is_locked
