@@ -9,6 +9,7 @@ use uuid::Uuid;
 use webhook_sender::{Pool, PoolConfig};
 
 use super::queue::Statements;
+use super::record::GATHER_AT_MOST;
 use crate::server::{process, settings};
 
 /// What the extension's presence makes possible.
@@ -29,7 +30,12 @@ impl Equipment {
 }
 
 fn start_pool(slow_endpoints: HashSet<Uuid>) -> Pool {
-    let config = PoolConfig { threads: settings::pool_size(), ca_file: settings::ca_file(), slow_endpoints };
+    let config = PoolConfig {
+        threads: settings::pool_size(),
+        ca_file: settings::ca_file(),
+        slow_endpoints,
+        many: GATHER_AT_MOST,
+    };
     match process::with_signals_blocked(|| Pool::start(config)) {
         Ok(pool) => pool,
         Err(problem) => {

@@ -12,8 +12,8 @@ use super::queue::postgres_micros;
 /// and each takes its share of the disk from the commits of the users.
 pub const GATHER: Duration = Duration::from_millis(5);
 
-/// Gathered attempts that are recorded at once, whatever their age.
-const GATHER_AT_MOST: usize = 500;
+/// Gathered attempts that are recorded at once, whatever their age. What is not recorded is sent again after a crash.
+pub const GATHER_AT_MOST: usize = 64;
 
 /// How often it is looked whether rows that somebody has locked are free.
 const LOOK_AT_LOCKED: Duration = Duration::from_millis(500);
@@ -106,13 +106,14 @@ impl Ledger {
         }
     }
 
-    /// That a request has ended is known; what came of it follows.
-    pub fn expect(&mut self) {
-        self.gathering_since.get_or_insert_with(Instant::now);
-    }
-
-    pub fn is_expecting(&self) -> bool {
-        self.gathering_since.is_some()
+    /// So many attempts have ended, and what came of them follows. How long that may wait.
+    pub fn expect(&mut self, attempts: usize) -> Duration {
+        let since = *self.gathering_since.get_or_insert_with(Instant::now);
+        if self.gathered.len() + attempts >= GATHER_AT_MOST {
+            Duration::ZERO
+        } else {
+            GATHER.saturating_sub(since.elapsed())
+        }
     }
 
     pub fn add_attempts(&mut self, attempts: Vec<Attempt>, schedule: &RetrySchedule) {

@@ -29,7 +29,7 @@ const PACE: Duration = Duration::from_millis(1);
 
 /// A turn goes on reading for so long while there is more to read and room for it. Recording takes longer than the pool
 /// needs for what one read brings.
-const READ_AT_MOST: Duration = Duration::from_millis(10);
+const READ_AT_MOST: Duration = Duration::from_millis(2);
 
 /// How long requests under way may still end when the worker has to go. A fast shutdown waits for it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -133,11 +133,18 @@ impl Worker {
 
     /// Sleeps until there is something to do. That a request has ended is no reason for a turn: others will, and are gathered.
     fn sleep(&mut self, at_most: Duration) {
-        let ended_request = self.equipment.as_ref().map(|equipment| equipment.pool.wake_fd());
-        let listen_for = if self.ledger.is_expecting() { None } else { ended_request };
-        if process::wait(listen_for, at_most) == process::Woken::Descriptor {
-            self.ledger.expect();
-            process::wait(None, at_most.min(GATHER));
+        let Some(Equipment { pool, .. }) = &self.equipment else {
+            process::wait(None, at_most);
+            return;
+        };
+        let (began, mut at_most) = (Instant::now(), at_most);
+        while process::wait(Some(pool.wake_fd()), at_most.saturating_sub(began.elapsed())) == process::Woken::Descriptor
+        {
+            let patience = self.ledger.expect(pool.finished_total());
+            if patience.is_zero() {
+                break;
+            }
+            at_most = at_most.min(began.elapsed() + patience);
         }
     }
 

@@ -27,6 +27,9 @@ pub struct PoolConfig {
     pub ca_file: Option<PathBuf>,
     /// Endpoints that are known to be slow, until they answer.
     pub slow_endpoints: HashSet<Uuid>,
+    /// The submitter is woken by the first attempt that has ended since it last took them, and again by the one that makes
+    /// so many.
+    pub many: usize,
 }
 
 /// Threads that sign and send. Dropping it is the end: threads go as they become free, and what waited is forgotten.
@@ -40,13 +43,15 @@ struct Shared {
     state: Mutex<State>,
     /// Idle threads wait here for a job they may start.
     work: Condvar,
-    /// Holds at most one byte, whatever has ended since the submitter last looked.
+    /// Holds two bytes at most, whatever has ended since the submitter last looked.
     bell: UnixStream,
 }
 
 struct State {
     lanes: Lanes,
     finished: Vec<Attempt>,
+    /// So many of these wake the submitter again.
+    many: usize,
     /// The pool's owner has dropped it.
     over: bool,
 }
@@ -67,7 +72,12 @@ impl Pool {
         for end in [&bell, &ringer] {
             end.set_nonblocking(true).map_err(StartError::Resources)?;
         }
-        let state = State { lanes: Lanes::new(threads, config.slow_endpoints), finished: Vec::new(), over: false };
+        let state = State {
+            lanes: Lanes::new(threads, config.slow_endpoints),
+            finished: Vec::new(),
+            many: config.many,
+            over: false,
+        };
         let pool =
             Self { shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), bell: ringer }), bell };
         for number in 0..threads {
@@ -97,12 +107,22 @@ impl Pool {
     /// The attempts that have ended since the last call.
     pub fn finished(&self) -> Vec<Attempt> {
         // First the bell, then the list: what ends in between rings again.
-        let mut rings = [0; 16];
-        while matches!((&self.bell).read(&mut rings), Ok(read) if read > 0) {}
+        self.silence();
         std::mem::take(&mut self.shared.lock().finished)
     }
 
-    /// Readable while there is something in `finished()`. Belongs to the pool: watch it, do not read it.
+    /// How many attempts have ended since they were last taken. What woke the submitter is over.
+    pub fn finished_total(&self) -> usize {
+        self.silence();
+        self.shared.lock().finished.len()
+    }
+
+    fn silence(&self) {
+        let mut rings = [0; 16];
+        while matches!((&self.bell).read(&mut rings), Ok(read) if read > 0) {}
+    }
+
+    /// Readable when attempts have ended. Belongs to the pool: watch it, do not read it.
     pub fn wake_fd(&self) -> RawFd {
         self.bell.as_raw_fd()
     }
@@ -169,9 +189,8 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
         let ended = guarded(job, &attempt);
         state = shared.lock();
         state.lanes.ended(&ended.key, class, is_slow(ended.duration, timeout));
-        let first = state.finished.is_empty();
         state.finished.push(ended);
-        if first {
+        if [1, state.many].contains(&state.finished.len()) {
             // A full bell is a rung bell, and nobody to hear it is the pool's end.
             _ = (&shared.bell).write(&[1]);
         }

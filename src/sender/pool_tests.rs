@@ -10,7 +10,7 @@ use super::*;
 use crate::testing::{OK, SOON, Server, Then, job, job_of};
 
 fn pool(threads: usize) -> Pool {
-    Pool::start(PoolConfig { threads, ca_file: None, slow_endpoints: HashSet::new() }).unwrap()
+    Pool::start(PoolConfig { threads, ..PoolConfig::default() }).unwrap()
 }
 
 fn ok_server() -> Server {

@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
@@ -133,11 +135,8 @@ impl Transport for Socket {
 
     /// Bytes that nobody asked for, an error or the end all mean that it is not to be used again.
     fn is_open(&mut self) -> bool {
-        if self.stream.set_nonblocking(true).is_err() {
-            return false;
-        }
-        let silent = matches!(self.stream.read(&mut [0]), Err(problem) if problem.kind() == ErrorKind::WouldBlock);
-        silent && self.write_error.is_none() && self.stream.set_nonblocking(false).is_ok()
+        let look = recv(&self.stream, &mut [0], RecvFlags::DONTWAIT);
+        look == Err(Errno::WOULDBLOCK) && self.write_error.is_none()
     }
 }
 

@@ -1,6 +1,7 @@
 //! How long from a commit to the arrival of its webhook?
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::patience::wait_for;
@@ -12,10 +13,41 @@ use uuid::Uuid;
 const EVENTS: usize = 200;
 const EVERY: Duration = Duration::from_millis(50);
 
+/// Events of one transaction of the load.
+const LOAD_AT_ONCE: i32 = 5;
+const LOAD_EVERY: Duration = Duration::from_millis(1);
+
 /// With nothing else going on.
 pub fn measure(stand: &Stand) -> Latency {
     stand.set_endpoints(1);
     of_the_good_endpoint(stand)
+}
+
+/// While another auction has 5,000 events a second, in small transactions.
+pub fn under_load(stand: &Stand) -> Latency {
+    stand.set_endpoints(1);
+    let other = Uuid::new_v4();
+    let mut session = stand.connect();
+    let endpoint = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{*}')";
+    session.execute(endpoint, &[&other, &stand.receiver.url("/load")]).expect("an endpoint");
+    let emit = "select count(webhook_delivery.emit('submission.created', $1::uuid, $2::text::json)) from generate_series(1, $3::int)";
+    let over = AtomicBool::new(false);
+    let latency = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let emit = session.prepare(emit).expect("a statement");
+            let mut next = Instant::now();
+            while !over.load(Ordering::Relaxed) {
+                session.execute(&emit, &[&other, &data(), &LOAD_AT_ONCE]).expect("events");
+                next += LOAD_EVERY;
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+        });
+        let latency = of_the_good_endpoint(stand);
+        over.store(true, Ordering::Relaxed);
+        latency
+    });
+    stand.wait_until_queue_is_empty();
+    latency
 }
 
 /// Of the auction's one endpoint, whatever else goes on. Milliseconds: the commit's time is the server's own

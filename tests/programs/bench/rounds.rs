@@ -19,6 +19,7 @@ pub struct Round {
     pub ceiling_per_s: f64,
     pub deliveries_per_s: f64,
     pub worker_cpu_us_per_delivery: f64,
+    pub wal_bytes_per_delivery: f64,
 }
 
 impl Round {
@@ -42,6 +43,7 @@ impl Rounds {
                 ceiling_per_s,
                 deliveries_per_s: run.per_s,
                 worker_cpu_us_per_delivery: run.worker_cpu_us_per_delivery,
+                wal_bytes_per_delivery: run.wal_bytes_per_delivery,
             });
             let best = rounds.iter().map(|round| round.ceiling_per_s).fold(0.0, f64::max);
             let is_undisturbed = |round: &Round| round.ceiling_per_s >= best * UNDISTURBED;

@@ -9,9 +9,14 @@ use crate::stand::{AUCTION, Stand};
 /// Events of one run.
 pub const EVENTS: usize = 50_000;
 
+/// Bytes of the write-ahead log so far.
+const WAL: &str = "select (pg_current_wal_insert_lsn() - '0/0')::bigint";
+
 pub struct Run {
     pub per_s: f64,
     pub worker_cpu_us_per_delivery: f64,
+    /// From the commit of the events to the last history row.
+    pub wal_bytes_per_delivery: f64,
 }
 
 /// The data that every event carries: the catalogue's example.
@@ -37,13 +42,16 @@ pub fn measure(stand: &Stand) -> Run {
     let cpu_before = process::cpu_micros(worker);
     queueing.commit().expect("a commit");
     let began = Instant::now();
+    let wal_before: i64 = stand.cluster.query_one(WAL, &[]);
     wait_for("the last request", EVENTS as u64, || stand.receiver.stats().distinct_ids);
     wait_for("the last history row", EVENTS as u64, || {
         let now: i64 = session.query_one(recorded, &[]).expect("the history is readable").get(0);
         (now - before).unsigned_abs()
     });
     let took = began.elapsed();
+    let wal: i64 = stand.cluster.query_one(WAL, &[]);
     Run {
+        wal_bytes_per_delivery: (wal - wal_before) as f64 / EVENTS as f64,
         per_s: EVENTS as f64 / took.as_secs_f64(),
         worker_cpu_us_per_delivery: (process::cpu_micros(worker) - cpu_before) / EVENTS as f64,
     }

@@ -1,0 +1,27 @@
+//! What does an event of one's own cost the statement that emits it?
+
+use std::time::Instant;
+
+use crate::report::median;
+use crate::stand::{AUCTION, Stand};
+use crate::throughput::data;
+
+/// Events of one statement.
+const EVENTS: i32 = 20_000;
+
+const STATEMENTS: usize = 5;
+
+/// Microseconds of each, the commit included, with one interested endpoint and nothing delivered meanwhile.
+pub fn measure(stand: &Stand) -> f64 {
+    stand.activate_endpoints(1);
+    let mut session = stand.connect();
+    let emit = "select count(webhook_delivery.emit('submission.created', $1::uuid, $2::text::json)) from generate_series(1, $3::int)";
+    let figures: Vec<f64> = (0..STATEMENTS)
+        .map(|_| {
+            let began = Instant::now();
+            session.execute(emit, &[&AUCTION, &data(), &EVENTS]).expect("events");
+            began.elapsed().as_secs_f64() * 1_000_000.0 / f64::from(EVENTS)
+        })
+        .collect();
+    median(&figures)
+}

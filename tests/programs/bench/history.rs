@@ -1,0 +1,99 @@
+//! How long does a page of the history take a tenant, who has one auction among many?
+
+use std::time::Instant;
+
+use postgres::Client;
+use webhook_harness::{sample, tenant};
+
+use crate::report::{History, median};
+use crate::stand::Stand;
+
+/// Deliveries in the log, over thirty days.
+const DELIVERIES: i64 = 1_000_000;
+
+/// Deliveries that wait, of everybody.
+const WAITING: i64 = 100_000;
+
+/// So often each page is asked for.
+const PAGES: usize = 25;
+
+/// The tenant's busiest endpoint, which has a tenth of them. He has another, and ninety-nine auctions have ten each.
+const BUSY: &str = "00000000-0000-4000-9000-000000000000";
+
+pub fn measure(stand: &Stand) -> History {
+    stand.wait_until_queue_is_empty();
+    let mut owner = stand.connect();
+    owner.batch_execute("select webhook_delivery.pause(); truncate webhook_delivery.attempts").expect("an empty log");
+    tenant::create_roles(&mut owner);
+    owner.batch_execute(&log()).expect("a log");
+    owner.batch_execute("vacuum analyze").expect("statistics");
+    let mut dana = tenant::session_of(&stand.cluster, sample::DANA);
+    let of_endpoint = format!("where endpoint_id = '{BUSY}'");
+    let endpoint = page(&mut dana, &of_endpoint);
+    let all = page(&mut dana, "");
+    let count =
+        millis(&mut dana, &format!("select status, count(*) from webhook_deliveries {of_endpoint} group by status"));
+
+    owner.batch_execute(&queue()).expect("a queue");
+    owner.batch_execute("vacuum analyze webhook_delivery.queue").expect("statistics");
+    let with_queue = page(&mut dana, &of_endpoint).max(page(&mut dana, ""));
+    owner
+        .batch_execute("truncate webhook_delivery.attempts, webhook_delivery.queue; select webhook_delivery.resume()")
+        .expect("an empty log");
+    History { endpoint, all, count, with_queue }
+}
+
+/// Milliseconds for the latest fifty.
+fn page(session: &mut Client, conditions: &str) -> f64 {
+    millis(
+        session,
+        &format!(
+            "select coalesce(json_agg(page), '[]')::text
+             from (select * from webhook_deliveries {conditions} order by created_at desc limit 50) as page"
+        ),
+    )
+}
+
+/// The median of the time that a query takes, planning included.
+fn millis(session: &mut Client, query: &str) -> f64 {
+    let times: Vec<f64> = (0..PAGES)
+        .map(|_| {
+            let began = Instant::now();
+            let rows = session.query(query, &[]).expect("the history is readable");
+            assert!(!rows.is_empty());
+            began.elapsed().as_secs_f64() * 1000.0
+        })
+        .collect();
+    median(&times)
+}
+
+/// Whose the nth delivery is: the tenant's, by his busy endpoint every tenth, or one of the others'.
+const WHOSE: &str = "
+    case when n % 10 = 0 or n % 1000 = 7 then '00000000-0000-4000-8000-000000000001'
+         else format('00000000-0000-4000-a000-%s', lpad((n % 99 + 1)::text, 12, '0')) end::uuid as auction_id,
+    case when n % 10 = 0 then '00000000-0000-4000-9000-000000000000'
+         when n % 1000 = 7 then '00000000-0000-4000-9000-000000000001'
+         else format('00000000-0000-4000-a000-%s', lpad((n % 990 + 1)::text, 12, '0')) end::uuid as endpoint_id";
+
+fn log() -> String {
+    format!(
+        "select webhook_delivery.create_partition(parent, 'delivery_id', (now() at time zone 'UTC')::date - days)
+         from generate_series(1, 30) as days, unnest('{{attempts_ended, attempts_retried}}'::name[]) as parent;
+         insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
+             response_status_code, response_time_ms, error_message, attempted_at, created_at)
+         select (substr(webhook_delivery.uuid_v7_floor(queued_at)::text, 1, 24) || lpad(to_hex(n), 12, '0'))::uuid, 1,
+             auction_id, endpoint_id, gen_random_uuid(), 'submission.created',
+             case when n % 400 = 0 then 'failed' else 'success' end, 200, 5,
+             case when n % 400 = 0 then 'status 500' end, queued_at, queued_at
+         from (select n, {WHOSE}, date_trunc('milliseconds', now()) - ({DELIVERIES} - n) * interval '2.5 s' as queued_at
+               from generate_series(1, {DELIVERIES}) as n) as queued"
+    )
+}
+
+fn queue() -> String {
+    format!(
+        "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+         select now(), webhook_delivery.uuid_v7(), auction_id, endpoint_id, gen_random_uuid(), 'submission.created'
+         from (select {WHOSE} from generate_series(1, {WAITING}) as n) as queued"
+    )
+}
