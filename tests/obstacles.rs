@@ -228,6 +228,25 @@ fn an_update_of_the_queue_that_is_not_committed_holds_up_no_other_delivery() {
 }
 
 #[test]
+fn locked_rows_hold_up_no_other_delivery_however_many_they_are() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    // More than may have ended without being recorded.
+    endpoint.emit(&mut client, 500);
+    let mut operator = cluster.connect();
+    let mut locking = operator.transaction().unwrap();
+    locking.batch_execute("select from webhook_delivery.queue for update").unwrap();
+    client.batch_execute("select webhook_delivery.resume()").unwrap();
+    receiver.wait_for(500, DEADLINE);
+    assert_gets_through(&mut client, &receiver);
+    locking.rollback().unwrap();
+    endpoint.wait_for(&mut client, 500, "success");
+    assert_eq!(receiver.count(), 503, "what waited to be recorded was not sent again");
+}
+
+#[test]
 fn a_delivery_that_the_operator_puts_off_while_its_request_is_under_way_is_made_again_then() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
     let (cluster, mut client) = started();

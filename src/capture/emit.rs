@@ -16,7 +16,7 @@ use super::CHANGES;
 use super::fan_out::{Events, Wanted, fan_out, now};
 use super::subscriptions;
 use crate::ids;
-use crate::server::news::Topic;
+use crate::server::news::{LatestSnapshot, Topic};
 use crate::server::planned::Planned;
 use crate::server::refusal::refuse;
 use crate::server::rights::{self, OurSettings, Rights};
@@ -179,13 +179,13 @@ fn check_type(event_type: &str) -> SpiResult<()> {
         let changes = Topic::EventTypes.changes();
         let is_known = IS_KNOWN.with_borrow_mut(|statement| {
             let sql = include_str!("../../sql/capture/is_known.sql");
-            let statement = statement.for_writing(client, sql, &[TEXTOID])?;
-            // As something that writes: so it sees what is there by now, and not when the calling statement began.
-            client.update(statement, Some(1), &[event_type.into()])?.first().get_one::<bool>()
+            let statement = statement.for_reading(client, sql, &[TEXTOID])?;
+            let _latest = LatestSnapshot::take();
+            client.select(statement, Some(1), &[event_type.into()])?.first().get_one::<bool>()
         })?;
         if is_known != Some(true) {
             let sql = include_str!("../../sql/capture/known_types.sql");
-            let known = client.update(sql, Some(1), &[])?.first().get_one::<String>()?;
+            let known = client.select(sql, Some(1), &[])?.first().get_one::<String>()?;
             refuse(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 format!("unknown event type: {event_type}"),

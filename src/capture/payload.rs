@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
 use super::subject::{Event, RowTrigger};
-use crate::server::news::Topic;
+use crate::server::news::{LatestSnapshot, Topic};
 use crate::server::planned::Planned;
 use crate::server::refusal::refuse;
 use crate::server::rights::{Rights, owner_of_function, owner_of_relation, relation};
@@ -103,6 +103,7 @@ impl Payload {
             let sql = include_str!("../../sql/capture/payload.sql");
             let find = find.for_reading(client, sql, &[TEXTOID, pg_sys::BuiltinOid::OIDOID])?;
             let arguments = [event.event_type.as_str().into(), event.schema.into()];
+            let _latest = LatestSnapshot::take();
             let Some(row) = client.select(find, Some(1), &arguments)?.next() else { return Ok(None) };
             let found = row.get::<String>(1)?.zip(row.get::<String>(2)?).zip(row.get::<String>(3)?);
             // A name of the server's has no NUL.

@@ -8,11 +8,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use pgrx::pg_sys::BuiltinOid::UUIDARRAYOID;
-use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
-use crate::server::news::Topic;
+use crate::server::news::{LatestSnapshot, Topic};
 use crate::server::planned::Planned;
 use crate::server::rights::{self, OurSettings};
 
@@ -108,8 +107,6 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
     READ.with_borrow_mut(|statement| {
         let sql = include_str!("../../sql/capture/subscriptions.sql");
         let statement = statement.for_reading(client, sql, &[UUIDARRAYOID])?;
-        // The snapshot of the statement that emits an event, or that of a REPEATABLE READ transaction, is older than what the
-        // session has heard of.
         let _latest = LatestSnapshot::take();
         for row in client.select(statement, None, &[ids.into()])? {
             let ids = row.get::<pgrx::Uuid>(1)?.zip(row.get::<pgrx::Uuid>(2)?);
@@ -119,24 +116,4 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
         }
         Ok(found)
     })
-}
-
-/// While it lives, what is only read is read as it is now.
-struct LatestSnapshot;
-
-impl LatestSnapshot {
-    fn take() -> Self {
-        // SAFETY: inside a transaction; `drop` takes it off, or the abort of the (sub)transaction does.
-        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
-        Self
-    }
-}
-
-impl Drop for LatestSnapshot {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: the one that `take` has pushed.
-            unsafe { pg_sys::PopActiveSnapshot() };
-        }
-    }
 }

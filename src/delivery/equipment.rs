@@ -12,6 +12,9 @@ use super::queue::Statements;
 use super::record::GATHER_AT_MOST;
 use crate::server::{process, settings};
 
+/// Attempts that have ended and are not recorded. The threads can go on while one batch is recorded and another gathered.
+const UNSETTLED_AT_MOST: usize = 3 * GATHER_AT_MOST;
+
 /// What the extension's presence makes possible.
 pub struct Equipment {
     pub statements: Statements,
@@ -35,6 +38,7 @@ fn start_pool(slow_endpoints: HashSet<Uuid>) -> Pool {
         ca_file: settings::ca_file(),
         slow_endpoints,
         many: GATHER_AT_MOST,
+        unsettled_at_most: Some(UNSETTLED_AT_MOST),
     };
     match process::with_signals_blocked(|| Pool::start(config)) {
         Ok(pool) => pool,

@@ -101,14 +101,16 @@ impl Intake {
         }
     }
 
-    /// Reads from the start again now and then, which finds whatever no commit has announced: prepared transactions.
-    pub fn start_over_if_time(&mut self, every: Duration) {
+    /// Reads from the start again now and then, which finds whatever no commit has announced: prepared transactions. Whether
+    /// it does now.
+    pub fn start_over_if_time(&mut self, every: Duration) -> bool {
         if Instant::now() < self.next_start_over {
-            return;
+            return false;
         }
         self.next_start_over = Instant::now() + every.max(self.reading * START_OVER_SHARE);
         self.reading = Duration::ZERO;
         self.go_back_to(i64::MIN);
+        true
     }
 
     /// What became of the delivery is recorded.

@@ -86,6 +86,8 @@ impl Outcome {
 /// What has ended and is not recorded yet.
 pub struct Ledger {
     gathered: Vec<Outcome>,
+    /// Attempts among them that the pool counts as unsettled.
+    unsettled: usize,
     /// When the first of them came in, or was heard of; `None` while there is none.
     gathering_since: Option<Instant>,
     /// Outcomes of deliveries whose rows in the queue somebody else has locked.
@@ -99,6 +101,7 @@ impl Ledger {
     pub fn new() -> Self {
         Self {
             gathered: Vec::new(),
+            unsettled: 0,
             gathering_since: None,
             locked: Vec::new(),
             has_locked: false,
@@ -117,6 +120,7 @@ impl Ledger {
     }
 
     pub fn add_attempts(&mut self, attempts: Vec<Attempt>, schedule: &RetrySchedule) {
+        self.unsettled += attempts.len();
         self.add(attempts.into_iter().map(|attempt| Outcome::of(attempt, schedule)));
     }
 
@@ -164,6 +168,11 @@ impl Ledger {
         let looking = self.next_look_at_locked.saturating_duration_since(Instant::now());
         let looking = (!self.locked.is_empty()).then_some(looking);
         gathering.into_iter().chain(looking).min()
+    }
+
+    /// How many attempts have come since the last call.
+    pub fn take_unsettled(&mut self) -> usize {
+        std::mem::take(&mut self.unsettled)
     }
 
     /// What is to be recorded now.

@@ -16,7 +16,7 @@ use webhook_sender::Pool;
 use super::equipment::Equipment;
 use super::intake::{Intake, Reading};
 use super::queue::{Bounds, Standing, postgres_micros};
-use super::record::{GATHER, Ledger};
+use super::record::{GATHER, GATHER_AT_MOST, Ledger};
 use super::step::{Step, Steps, attempt};
 use super::telling::Telling;
 use crate::server::report::Report;
@@ -66,6 +66,29 @@ struct Took {
     now: i64,
 }
 
+/// When the next delivery will be due that is not due yet, in Postgres microseconds.
+#[derive(Clone, Copy)]
+enum NextDue {
+    /// It has to be looked up.
+    Unknown,
+    /// Never, or then.
+    Known(Option<i64>),
+}
+
+impl NextDue {
+    /// One more will be due then.
+    fn include(&mut self, due_at: Option<i64>) {
+        if let Self::Known(known) = self {
+            *known = known.iter().copied().chain(due_at).min();
+        }
+    }
+
+    /// Whether it lies ahead of this moment for certain.
+    fn is_ahead_of(self, now: i64) -> bool {
+        matches!(self, Self::Known(at) if at.is_none_or(|at| at > now))
+    }
+}
+
 struct Worker {
     bell: MyBell,
     /// `None` while the extension does not exist in this database.
@@ -77,8 +100,8 @@ struct Worker {
     idle_because: Option<&'static str>,
     /// The earliest delivery that commits have announced and no reading has looked for yet.
     announced: Option<i64>,
-    /// When the next delivery will be due that is not due yet, as far as is known.
-    next_due: Option<i64>,
+    /// When the next delivery will be due that is not due yet.
+    next_due: NextDue,
     next_maintenance: Instant,
     next_database_check: Instant,
     telling: Telling,
@@ -105,7 +128,7 @@ impl Worker {
             steps: Steps::new(),
             idle_because: None,
             announced: None,
-            next_due: None,
+            next_due: NextDue::Unknown,
             next_maintenance: now,
             next_database_check: now,
             telling: Telling::begin(bell),
@@ -159,6 +182,10 @@ impl Worker {
         // What the reading does not know of by itself is found again then.
         let mut wait = settings::poll_interval();
         let mut took = None;
+        if self.has_many_to_record() && self.steps.recording.may_run() {
+            self.gather();
+            self.record();
+        }
         if self.steps.reading.may_run() {
             let looked = attempt(|| self.look(now));
             match self.steps.reading.conclude(looked) {
@@ -169,9 +196,7 @@ impl Worker {
                 None => self.intake.go_back_to(i64::MIN),
             }
         }
-        if let Some(Equipment { pool, .. }) = &self.equipment {
-            self.ledger.add_attempts(pool.finished(), &settings::retry_schedule());
-        }
+        self.gather();
         if self.ledger.is_due() && self.steps.recording.may_run() {
             self.record();
         }
@@ -185,6 +210,18 @@ impl Worker {
         }
         wait = wait.min(self.time_to_next_step());
         Some(took.map_or(wait, |took| wait.min(self.time_to_next_reading(took))))
+    }
+
+    /// So many attempts have ended that no other may start soon: then recording them comes first.
+    fn has_many_to_record(&self) -> bool {
+        let ended = self.equipment.as_ref().map_or(0, |equipment| equipment.pool.finished_total());
+        self.ledger.len() + ended >= GATHER_AT_MOST
+    }
+
+    fn gather(&mut self) {
+        if let Some(Equipment { pool, .. }) = &self.equipment {
+            self.ledger.add_attempts(pool.finished(), &settings::retry_schedule());
+        }
     }
 
     /// Looks whether there is anything to do here, and takes in what is due.
@@ -232,8 +269,12 @@ impl Worker {
 
         if let Some(due_at) = self.announced {
             self.intake.go_back_to(due_at);
+            self.next_due.include((due_at > now).then_some(due_at));
         }
-        self.intake.start_over_if_time(settings::poll_interval());
+        let starts_over = self.intake.start_over_if_time(settings::poll_interval());
+        if starts_over || self.announced == Some(i64::MIN) || !self.next_due.is_ahead_of(now) {
+            self.next_due = NextDue::Unknown;
+        }
         let bounds = Bounds { timeout: settings::request_timeout(), payload: settings::max_payload() };
         let reading = Reading { statements, now, bounds };
         let began = Instant::now();
@@ -246,14 +287,16 @@ impl Worker {
             if more && began.elapsed() < READ_AT_MOST {
                 continue;
             }
-            self.next_due = if more { None } else { statements.next_due(now)? };
+            if !more && matches!(self.next_due, NextDue::Unknown) {
+                self.next_due = NextDue::Known(statements.next_due(now)?);
+            }
             self.announced = None;
             return Ok(Looked::Took(Took { more, now }));
         }
     }
 
     fn record(&mut self) {
-        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let Some(Equipment { statements, pool, .. }) = &self.equipment else { return };
         let outcomes = self.ledger.gathered();
         let record = |carefully| {
             attempt(|| {
@@ -263,9 +306,11 @@ impl Worker {
         };
         let recorded = if self.ledger.has_locked() { record(true) } else { record(false).or_else(|_| record(true)) };
         if let Some(locked) = self.steps.recording.conclude(recorded) {
+            // Those whose rows are locked too: nobody else is to wait for them.
+            pool.settle(self.ledger.take_unsettled());
             for outcome in self.ledger.recorded(&locked) {
                 self.intake.recorded(&outcome);
-                self.next_due = self.next_due.into_iter().chain(outcome.next_attempt_at).min();
+                self.next_due.include(outcome.next_attempt_at);
             }
         }
     }
@@ -314,7 +359,10 @@ impl Worker {
         }
         let now = postgres_micros(SystemTime::now());
         let until = |due_at: i64| Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs());
-        self.next_due.map_or(Duration::MAX, until)
+        match self.next_due {
+            NextDue::Known(at) => at.map_or(Duration::MAX, until),
+            NextDue::Unknown => Duration::ZERO,
+        }
     }
 
     /// The extension is gone, and with it everything that was to be delivered. The pool's threads end.
@@ -323,7 +371,7 @@ impl Worker {
         self.intake = Intake::new();
         self.ledger = Ledger::new();
         self.steps = Steps::new();
-        self.next_due = None;
+        self.next_due = NextDue::Unknown;
         self.next_maintenance = Instant::now();
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::lanes::{Lanes, is_slow};
+use crate::lanes::{Class, Lanes, is_slow};
 use crate::{Attempt, DeliveryKey, Failure, Job, StartError, Waiting};
 
 /// Enough for a TLS handshake with a long certificate chain; the default of 2 MiB times a thousand threads is not small.
@@ -30,6 +30,9 @@ pub struct PoolConfig {
     /// The submitter is woken by the first attempt that has ended since it last took them, and again by the one that makes
     /// so many.
     pub many: usize,
+    /// With so many that have ended and are not settled no other starts: they are made again after a crash. `None`: without
+    /// end.
+    pub unsettled_at_most: Option<usize>,
 }
 
 /// Threads that sign and send. Dropping it is the end: threads go as they become free, and what waited is forgotten.
@@ -50,10 +53,33 @@ struct Shared {
 struct State {
     lanes: Lanes,
     finished: Vec<Attempt>,
-    /// So many of these wake the submitter again.
     many: usize,
+    /// Attempts that have ended and are not settled, and how many of them there may be.
+    unsettled: usize,
+    unsettled_at_most: usize,
     /// The pool's owner has dropped it.
     over: bool,
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.unsettled >= self.unsettled_at_most
+    }
+
+    fn may_start(&self) -> bool {
+        !self.is_full() && self.lanes.may_start()
+    }
+
+    fn take(&mut self) -> Option<(Job, Class)> {
+        if self.is_full() { None } else { self.lanes.take() }
+    }
+
+    /// Whether the submitter should look: at the first that has ended, and when there are many.
+    fn finish(&mut self, ended: Attempt) -> bool {
+        self.finished.push(ended);
+        self.unsettled += 1;
+        [1, self.many].contains(&self.finished.len())
+    }
 }
 
 impl Shared {
@@ -76,6 +102,8 @@ impl Pool {
             lanes: Lanes::new(threads, config.slow_endpoints),
             finished: Vec::new(),
             many: config.many,
+            unsettled: 0,
+            unsettled_at_most: config.unsettled_at_most.unwrap_or(usize::MAX),
             over: false,
         };
         let pool =
@@ -97,7 +125,18 @@ impl Pool {
         let mut state = self.shared.lock();
         jobs.into_iter().for_each(|job| state.lanes.push(job));
         // Whoever starts the first wakes the next.
-        let may_start = state.lanes.may_start();
+        self.go_on(state);
+    }
+
+    /// So many of the attempts that were taken are settled: others may start.
+    pub fn settle(&self, attempts: usize) {
+        let mut state = self.shared.lock();
+        state.unsettled = state.unsettled.saturating_sub(attempts);
+        self.go_on(state);
+    }
+
+    fn go_on(&self, state: MutexGuard<'_, State>) {
+        let may_start = state.may_start();
         drop(state);
         if may_start {
             self.shared.work.notify_one();
@@ -175,13 +214,13 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
         if state.over {
             return;
         }
-        let Some((job, class)) = state.lanes.take() else {
+        let Some((job, class)) = state.take() else {
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
         // One event can let several lanes go on: each thread that starts a job wakes the next, until no job may start.
         // Without it a thread would sleep beside a job that it could do.
-        if state.lanes.may_start() {
+        if state.may_start() {
             shared.work.notify_one();
         }
         drop(state);
@@ -189,8 +228,7 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
         let ended = guarded(job, &attempt);
         state = shared.lock();
         state.lanes.ended(&ended.key, class, is_slow(ended.duration, timeout));
-        state.finished.push(ended);
-        if [1, state.many].contains(&state.finished.len()) {
+        if state.finish(ended) {
             // A full bell is a rung bell, and nobody to hear it is the pool's end.
             _ = (&shared.bell).write(&[1]);
         }

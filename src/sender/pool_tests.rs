@@ -139,6 +139,43 @@ fn the_wake_up_is_there_while_something_has_finished_and_then_gone() {
 }
 
 #[test]
+fn the_first_that_has_finished_wakes_and_then_the_one_that_makes_many() {
+    let server = ok_server();
+    let pool = Pool::start(PoolConfig { threads: 1, many: 3, ..PoolConfig::default() }).unwrap();
+    let mut woken = Vec::new();
+    for done in 1..=4 {
+        pool.submit([job(&server.url())]);
+        until("its end", || pool.shared.lock().finished.len() == done);
+        let mut watched = libc::pollfd { fd: pool.wake_fd(), events: libc::POLLIN, revents: 0 };
+        // The bell is rung after the lock is let go of, or never.
+        let patience = if [1, 3].contains(&done) { SOON.as_millis() as i32 } else { 0 };
+        woken.push(unsafe { libc::poll(&mut watched, 1, patience) } == 1);
+        assert_eq!(pool.finished_total(), done);
+    }
+    assert_eq!((woken, pool.finished().len()), (vec![true, false, true, false], 4));
+}
+
+#[test]
+fn with_so_many_that_are_not_settled_no_other_starts() {
+    let server = ok_server();
+    let config = PoolConfig { threads: 4, unsettled_at_most: Some(3), ..PoolConfig::default() };
+    let pool = Pool::start(config).unwrap();
+    pool.submit((0..20).map(|endpoint| job_of(endpoint, &server.url())));
+    let mut taken = 0;
+    while taken < 20 {
+        until("three that have ended, or the last", || {
+            pool.finished_total() + taken >= 20 || pool.finished_total() >= 3
+        });
+        until("those under way beside them", || pool.in_flight() == 0);
+        let ended = pool.finished().len();
+        assert!(ended <= 3 - 1 + 4, "{ended} have ended");
+        pool.settle(ended);
+        taken += ended;
+    }
+    assert_eq!((taken, server.requests.try_iter().count()), (20, 20));
+}
+
+#[test]
 fn a_panic_becomes_the_outcome_and_costs_no_thread() {
     let outcome = guarded(job("http://example.com/"), |_| panic!("a bug in {}", "here"));
     assert_eq!(outcome.result, Err(Failure::Panicked("a bug in here".into())));

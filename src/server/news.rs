@@ -31,6 +31,8 @@ pub enum Topic {
     EventTypes,
     /// `payloads` and `payload_functions`.
     Payloads,
+    /// `webhook_endpoints` and `endpoint_secrets`: where does what go?
+    Targets,
 }
 
 /// One of them.
@@ -46,7 +48,7 @@ impl News {
 }
 
 thread_local! {
-    static NEWS: [News; 3] = const { [const { News::none() }; 3] };
+    static NEWS: [News; 4] = const { [const { News::none() }; 4] };
 }
 
 /// Has the session told when tables change; called while the server loads the library.
@@ -75,5 +77,26 @@ impl Topic {
     pub fn watch(self, tables: [Option<pg_sys::Oid>; 2]) {
         let tables = tables.map(Option::unwrap_or_default);
         NEWS.with(|topics| topics[self as usize].tables.set(tables));
+    }
+}
+
+/// While it lives, what is only read is read as it is now. To be taken after `Topic::changes`, for whatever is remembered: the
+/// snapshot of a statement that has begun, or of a REPEATABLE READ transaction, is older than what the session has heard of.
+pub struct LatestSnapshot;
+
+impl LatestSnapshot {
+    pub fn take() -> Self {
+        // SAFETY: inside a transaction; `drop` takes it off, or the abort of the (sub)transaction does.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+        Self
+    }
+}
+
+impl Drop for LatestSnapshot {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the one that `take` has pushed.
+            unsafe { pg_sys::PopActiveSnapshot() };
+        }
     }
 }
