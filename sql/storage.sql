@@ -109,8 +109,9 @@ comment on table webhook_delivery.attempts_ended is 'Attempts that ended their d
 create table webhook_delivery.attempts_ended_default partition of webhook_delivery.attempts_ended (
     constraint deliveries_end_once primary key (delivery_id, attempt, auction_id)
 ) default;
--- Newest first: of one endpoint, of one auction, of all that somebody may see; and of these the few that failed.
-create index ended_by_endpoint on webhook_delivery.attempts_ended_default (endpoint_id, created_at);
+-- Newest first: of one endpoint, of one auction, of all that somebody may see; and of these the few that failed. An endpoint's
+-- are counted by status, which then is read from the index alone.
+create index ended_by_endpoint on webhook_delivery.attempts_ended_default (endpoint_id, created_at) include (auction_id, delivery_status);
 create index ended_by_auction on webhook_delivery.attempts_ended_default (auction_id, created_at);
 create index ended_by_time on webhook_delivery.attempts_ended_default (created_at);
 create index failed_by_endpoint on webhook_delivery.attempts_ended_default (endpoint_id, created_at) where delivery_status = 'failed';

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use postgres::Client;
+use postgres::types::ToSql;
+use uuid::Uuid;
 use webhook_harness::{sample, tenant};
 
 use crate::report::{History, median};
@@ -28,38 +30,37 @@ pub fn measure(stand: &Stand) -> History {
     owner.batch_execute(&log()).expect("a log");
     owner.batch_execute("vacuum analyze").expect("statistics");
     let mut dana = tenant::session_of(&stand.cluster, sample::DANA);
-    let of_endpoint = format!("where endpoint_id = '{BUSY}'");
-    let endpoint = page(&mut dana, &of_endpoint);
-    let all = page(&mut dana, "");
-    let count =
-        millis(&mut dana, &format!("select status, count(*) from webhook_deliveries {of_endpoint} group by status"));
+    let busy = Uuid::parse_str(BUSY).expect("a uuid");
+    let (of_endpoint, of_all) = (page("where endpoint_id = $1"), page(""));
+    let endpoint = millis(&mut dana, &of_endpoint, &[&busy]);
+    let all = millis(&mut dana, &of_all, &[]);
+    let count = "select status, count(*) from webhook_deliveries where endpoint_id = $1 group by status";
+    let count = millis(&mut dana, count, &[&busy]);
 
     owner.batch_execute(&queue()).expect("a queue");
     owner.batch_execute("vacuum analyze webhook_delivery.queue").expect("statistics");
-    let with_queue = page(&mut dana, &of_endpoint).max(page(&mut dana, ""));
+    let with_queue = millis(&mut dana, &of_endpoint, &[&busy]).max(millis(&mut dana, &of_all, &[]));
     owner
         .batch_execute("truncate webhook_delivery.attempts, webhook_delivery.queue; select webhook_delivery.resume()")
         .expect("an empty log");
     History { endpoint, all, count, with_queue }
 }
 
-/// Milliseconds for the latest fifty.
-fn page(session: &mut Client, conditions: &str) -> f64 {
-    millis(
-        session,
-        &format!(
-            "select coalesce(json_agg(page), '[]')::text
-             from (select * from webhook_deliveries {conditions} order by created_at desc limit 50) as page"
-        ),
+/// The latest fifty.
+fn page(conditions: &str) -> String {
+    format!(
+        "select coalesce(json_agg(page), '[]')::text
+         from (select * from webhook_deliveries {conditions} order by created_at desc limit 50) as page"
     )
 }
 
-/// The median of the time that a query takes, planning included.
-fn millis(session: &mut Client, query: &str) -> f64 {
+/// The median of the milliseconds that a query takes; prepared, as PostgREST does.
+fn millis(session: &mut Client, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> f64 {
+    let query = session.prepare(query).expect("a query");
     let times: Vec<f64> = (0..PAGES)
         .map(|_| {
             let began = Instant::now();
-            let rows = session.query(query, &[]).expect("the history is readable");
+            let rows = session.query(&query, parameters).expect("the history is readable");
             assert!(!rows.is_empty());
             began.elapsed().as_secs_f64() * 1000.0
         })
