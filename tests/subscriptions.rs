@@ -129,3 +129,14 @@ fn a_change_that_nobody_wants_to_hear_of_asks_nobody() {
     let first = insert(1);
     assert_eq!(insert(50) - first, 1, "the first of a session asks, and no other");
 }
+
+#[test]
+fn of_an_auction_with_very_many_endpoints_each_gets_the_event() {
+    let (mut application, mut session) = scene();
+    let many = "insert into webhook_endpoints (auction_id, url, events, secret)
+        select '00000000-0000-4000-8000-000000000001', 'https://example.com/' || n, '{*}', 'sixteen characters'
+        from generate_series(1, 150) as n";
+    application.client.batch_execute(many).unwrap();
+    assert!(emits(&mut session) && emits(&mut session));
+    assert_eq!(application.count("select count(*) from webhook_delivery.queue"), 300);
+}

@@ -15,8 +15,10 @@ use crate::server::news::{LatestSnapshot, Topic};
 use crate::server::planned::Planned;
 use crate::server::rights::{self, OurSettings};
 
-/// Auctions that a session remembers.
+/// Auctions that a session remembers, each with so many endpoints at most: of one with more it asks each time, so that nobody
+/// fills the memory of every session by creating endpoints.
 const REMEMBERED_AT_MOST: usize = 4096;
+const ENDPOINTS_AT_MOST: usize = 100;
 
 struct Subscription {
     endpoint_id: Uuid,
@@ -76,7 +78,9 @@ pub fn wanting(
         for (auction_id, subscriptions) in read(client, &unknown)? {
             let wanted = subscriptions.iter().filter(|subscription| subscription.wants(event_type));
             wanting.insert(auction_id, wanted.map(|subscription| subscription.endpoint_id).collect());
-            MEMORY.with_borrow_mut(|memory| memory.by_auction.insert(auction_id, subscriptions));
+            if subscriptions.len() <= ENDPOINTS_AT_MOST {
+                MEMORY.with_borrow_mut(|memory| memory.by_auction.insert(auction_id, subscriptions));
+            }
         }
     }
     Ok(wanting)

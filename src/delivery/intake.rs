@@ -12,15 +12,12 @@ use pgrx::spi::SpiResult;
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Job, Waiting};
 
-use super::queue::{Bounds, DueRow, Position, Statements, Task};
+use super::queue::{BATCH_BYTES, Batch, Bounds, DueRow, Position, Statements, Task};
 use super::record::Outcome;
 use super::room;
 
 /// Rows of one read at most.
 const MAX_BATCH: usize = 500;
-
-/// Bytes of data that one read should not exceed: the next one asks for fewer rows, or again for more.
-const BATCH_BYTES: usize = 4 << 20;
 
 /// Endpoints to catch up with in one turn; the others have theirs in the next.
 const CATCH_UPS: usize = 8;
@@ -160,9 +157,8 @@ impl Intake {
             return Ok(());
         }
         let leave_out = self.behind.keys().chain(&self.disabled).copied().collect();
-        let rows = statements.read_due(self.position, *now, leave_out, None, limit, *bounds)?;
+        let Batch { rows, more } = statements.read_due(self.position, *now, leave_out, None, limit, *bounds)?;
         self.adapt_batch(&rows);
-        let more = rows.len() == limit;
         for row in rows {
             let before = self.position;
             self.position = row.position;
@@ -200,9 +196,10 @@ impl Intake {
                 // Others of its auction have taken the room in this very turn.
                 continue;
             }
-            let rows = statements.read_due(position, *now, Vec::new(), Some(endpoint_id), limit, *bounds)?;
+            let Batch { rows, more } =
+                statements.read_due(position, *now, Vec::new(), Some(endpoint_id), limit, *bounds)?;
             self.adapt_batch(&rows);
-            if rows.len() < limit {
+            if !more {
                 self.behind.remove(&endpoint_id);
             }
             let mut before = position;
@@ -224,7 +221,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Large events are read few at a time: memory stays bounded, and nobody waits for half a second of reading.
+    /// Of large events few are asked for, or most would be read for nothing.
     fn adapt_batch(&mut self, rows: &[DueRow]) {
         let bytes: usize = rows.iter().map(DueRow::bytes).sum();
         let fitting = (rows.len() * BATCH_BYTES).checked_div(bytes).unwrap_or(MAX_BATCH);

@@ -35,6 +35,16 @@ impl Position {
     }
 }
 
+/// Bytes of data of one read at most, unless a single event has more.
+pub const BATCH_BYTES: usize = 2 << 20;
+
+/// What one read gives.
+pub struct Batch {
+    pub rows: Vec<DueRow>,
+    /// Whether there may be more after them.
+    pub more: bool,
+}
+
 /// A row of the queue that is due.
 pub struct DueRow {
     pub position: Position,
@@ -160,7 +170,7 @@ impl Statements {
         })
     }
 
-    /// Rows due after `from`, in order, at most `limit`: of the endpoint that is given, or else of all but those to `leave_out`.
+    /// Rows due after `from`, in order, at most `limit` and no more than `BATCH_BYTES` of data: of the endpoint that is given, or else of all but those to `leave_out`.
     pub fn read_due(
         &self,
         from: Position,
@@ -169,7 +179,7 @@ impl Statements {
         only: Option<Uuid>,
         limit: usize,
         bounds: Bounds,
-    ) -> SpiResult<Vec<DueRow>> {
+    ) -> SpiResult<Batch> {
         let leave_out: Vec<pgrx::Uuid> = leave_out.iter().map(id_datum).collect();
         Spi::connect(|client| {
             let arguments = [
@@ -181,12 +191,24 @@ impl Statements {
                 i32::try_from(limit).unwrap_or(i32::MAX).into(),
                 bounds.payload.into(),
             ];
-            let mut rows: Vec<Due> = client
+            let mut rows: Vec<(Due, SpiHeapTupleData)> = client
                 .select(&self.read_due, None, &arguments)?
-                .map(|row| Due::from_row(&row))
+                .map(|row| Ok((Due::from_row(&row)?, row)))
                 .collect::<SpiResult<_>>()?;
-            rows.sort_unstable_by_key(|row| (row.key.due_at, row.key.delivery_id));
-            self.with_targets(client, rows, bounds)
+            rows.sort_unstable_by_key(|(due, _)| (due.key.due_at, due.key.delivery_id));
+            let found = rows.len();
+            let (mut taken, mut bytes) = (Vec::with_capacity(found), 0);
+            for (mut due, row) in rows {
+                bytes += usize::try_from(due.bytes).unwrap_or(0);
+                if bytes > BATCH_BYTES && !taken.is_empty() {
+                    break;
+                }
+                // Only now what is large comes out of its table.
+                due.data = row.get(10)?;
+                taken.push(due);
+            }
+            let more = found == limit || taken.len() < found;
+            Ok(Batch { rows: self.with_targets(client, taken, bounds)?, more })
         })
     }
 
@@ -317,7 +339,7 @@ struct Due {
     event_type: String,
     /// `None` where the event is gone.
     occurred_at: Option<SystemTime>,
-    /// `None` where there is none, or too much.
+    /// Not read yet, none, or too much.
     data: Option<String>,
     bytes: i32,
 }
@@ -346,7 +368,7 @@ impl Due {
             key,
             event_type: required(row.get(8)?),
             occurred_at: row.get::<TimestampWithTimeZone>(9)?.map(|moment| system_time(moment.into())),
-            data: row.get(10)?,
+            data: None,
             bytes: row.get(11)?.unwrap_or(0),
         })
     }

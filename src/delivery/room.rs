@@ -9,10 +9,10 @@ use uuid::Uuid;
 use webhook_sender::{Count, Tally, Waiting};
 
 /// Deliveries in the room at most, and bytes of their data; one read may go beyond the latter by its own rows.
-const CAPACITY: Count = Count { jobs: 8192, bytes: 64 << 20 };
+const CAPACITY: Count = Count { jobs: 8192, bytes: 16 << 20 };
 
 /// The same for slow endpoints, all of them together.
-const CAPACITY_FOR_SLOW: Count = Count { jobs: 1024, bytes: 16 << 20 };
+const CAPACITY_FOR_SLOW: Count = Count { jobs: 1024, bytes: 4 << 20 };
 
 /// One part in so many is kept for auctions of which nothing waits.
 const SHARE_FOR_NEWCOMERS: usize = 4;

@@ -70,9 +70,12 @@ impl Client {
     }
 
     /// Makes the attempt. Whatever happens is in the result; it takes at most the job's time and bounded memory.
-    pub fn attempt(&self, job: Job) -> Attempt {
+    pub fn attempt(&self, mut job: Job) -> Attempt {
         let (started_at, clock) = (SystemTime::now(), Instant::now());
-        let (result, response_excerpt) = match self.send(&job, started_at, clock) {
+        let body = body(&job);
+        // Not twice in memory while the request is under way.
+        job.data = String::new();
+        let (result, response_excerpt) = match self.send(&job, &body, started_at, clock) {
             Ok(response) => read(response),
             Err(failure) => (Err(failure), None),
         };
@@ -81,12 +84,11 @@ impl Client {
     }
 
     /// The response with its header, or why there is none.
-    fn send(&self, job: &Job, now: SystemTime, clock: Instant) -> Result<Response<Body>, Failure> {
+    fn send(&self, job: &Job, body: &[u8], now: SystemTime, clock: Instant) -> Result<Response<Body>, Failure> {
         let uri: Uri = job.url.parse().map_err(|problem| Failure::InvalidUrl(format!("{problem}")))?;
         let id = job.key.delivery_id.to_string();
         let timestamp = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
-        let body = body(job);
-        let signatures = (body_signature(&job.secret, &body), standard_signature(&job.secret, &id, &timestamp, &body));
+        let signatures = (body_signature(&job.secret, body), standard_signature(&job.secret, &id, &timestamp, body));
         let post = |max_idle| {
             let request = self
                 .0
@@ -103,7 +105,7 @@ impl Client {
                 .max_idle_age(max_idle)
                 .timeout_global(Some(job.timeout.saturating_sub(clock.elapsed())))
                 .build();
-            noting_dials(|| request.send(&body[..]))
+            noting_dials(|| request.send(body))
         };
         let (answer, _) = match post(MAX_IDLE) {
             // The server closed the open connection just as we used it, which says nothing about the delivery: once more,
