@@ -242,10 +242,6 @@ create trigger webhook_endpoints_are_remembered after insert or update or delete
 -- Also where a subscriber of logical replication writes, or a restore.
 alter table @extschema@.webhook_endpoints enable always trigger webhook_endpoints_are_remembered;
 
-create trigger endpoint_secrets_are_remembered after insert or update or delete or truncate on webhook_delivery.endpoint_secrets
-    for each statement execute function webhook_delivery.announce_change();
-alter table webhook_delivery.endpoint_secrets enable always trigger endpoint_secrets_are_remembered;
-
 create function @extschema@.generated_secret(endpoint @extschema@.webhook_endpoints) returns text
     language sql volatile
     set search_path = pg_catalog, pg_temp

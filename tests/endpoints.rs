@@ -309,3 +309,25 @@ fn a_secret_goes_with_its_endpoint_deleted_or_truncated_and_stays_with_one_that_
     client.execute("truncate webhook_endpoints", &[]).unwrap();
     assert_eq!(client.query_one(secrets, &[]).unwrap().get::<_, i64>(0), 0);
 }
+
+#[test]
+fn what_the_transaction_queues_that_disables_the_endpoint_waits() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    for round in 1..=100 {
+        let endpoint = application.endpoint(Uuid::new_v4(), &receiver.url("/"), &["*"]);
+        let client = &mut application.client;
+        // The worker has just seen it active.
+        endpoint.emit(client, 1);
+        endpoint.wait_for(client, 1, "success");
+        let mut transaction = client.transaction().unwrap();
+        endpoint.emit(&mut transaction, 1);
+        transaction.execute("update webhook_endpoints set is_active = false where id = $1", &[&endpoint.id]).unwrap();
+        transaction.commit().unwrap();
+        assert_eq!(receiver.count(), round);
+    }
+    // Time enough for whatever should not have been sent.
+    application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]).emit(&mut application.client, 1);
+    application.wait_for_deliveries(101, "success");
+    assert_eq!(receiver.count(), 101);
+}

@@ -1,8 +1,6 @@
 //! What do we ask of the queue in SQL, and in which Rust types does it answer?
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +12,6 @@ use webhook_sender::{DeliveryKey, Job};
 
 use super::record::Outcome;
 use crate::ids::{POSTGRES_EPOCH_MICROS, timestamp};
-use crate::server::news::{LatestSnapshot, Topic};
-use crate::server::rights::{api_relation, relation};
 
 /// A place in the queue's index: where a read ended and the next one begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -83,18 +79,6 @@ pub struct Statements {
     slow_endpoints: OwnedPreparedStatement,
     remember_slow: OwnedPreparedStatement,
     create_partitions: OwnedPreparedStatement,
-    known_targets: RefCell<KnownTargets>,
-}
-
-/// Endpoints whose targets are remembered at most.
-const TARGETS_AT_MOST: usize = 4096;
-
-/// Where deliveries go, as far as it has been read; `None` for endpoints that are gone.
-#[derive(Default)]
-struct KnownTargets {
-    by_endpoint: HashMap<Uuid, Option<Rc<Target>>>,
-    /// What `Topic::changes` was when they were read.
-    changes: u64,
 }
 
 impl Statements {
@@ -152,7 +136,6 @@ impl Statements {
                     )?
                     .keep(),
                 create_partitions: client.prepare_mut("select webhook_delivery.create_partitions()", &[])?.keep(),
-                known_targets: RefCell::default(),
             })
         })
     }
@@ -208,40 +191,29 @@ impl Statements {
                 taken.push(due);
             }
             let more = found == limit || taken.len() < found;
-            Ok(Batch { rows: self.with_targets(client, taken, bounds)?, more })
+            let targets = self.targets(client, taken.iter().map(|due: &Due| due.key.endpoint_id).collect())?;
+            Ok(Batch { rows: taken.into_iter().map(|due| due.with_target(&targets, bounds)).collect(), more })
         })
     }
 
-    fn with_targets(&self, client: &SpiClient<'_>, rows: Vec<Due>, bounds: Bounds) -> SpiResult<Vec<DueRow>> {
-        let mut known = self.known_targets.borrow_mut();
-        let changes = Topic::Targets.changes();
-        if known.changes != changes || known.by_endpoint.len() > TARGETS_AT_MOST {
-            *known = KnownTargets { by_endpoint: HashMap::new(), changes };
+    /// In the snapshot in which the rows were read: what a commit has queued and what it has done to the endpoint are seen
+    /// together. Remembered from turn to turn they would not be, because the bell rings before the server tells of changes.
+    fn targets(&self, client: &SpiClient<'_>, endpoint_ids: HashSet<Uuid>) -> SpiResult<HashMap<Uuid, Target>> {
+        if endpoint_ids.is_empty() {
+            return Ok(HashMap::new());
         }
-        let endpoint_ids = rows.iter().map(|row| row.key.endpoint_id);
-        let unknown: HashSet<Uuid> = endpoint_ids.filter(|id| !known.by_endpoint.contains_key(id)).collect();
-        if !unknown.is_empty() {
-            let endpoints = api_relation(client, "webhook_endpoints")?;
-            Topic::Targets.watch([endpoints, relation(c"webhook_delivery", c"endpoint_secrets")]);
-            let ids: Vec<pgrx::Uuid> = unknown.iter().map(id_datum).collect();
-            let _latest = LatestSnapshot::take();
-            known.by_endpoint.extend(unknown.into_iter().map(|endpoint_id| (endpoint_id, None)));
-            for row in client.select(&self.targets, None, &[ids.into()])? {
-                let target = Target {
-                    auction_id: id(required(row.get(2)?)),
-                    is_active: required(row.get(3)?),
-                    url: required(row.get::<String>(4)?).into(),
-                    secret: row.get::<String>(5)?.map(Into::into),
-                };
-                known.by_endpoint.insert(id(required(row.get(1)?)), Some(Rc::new(target)));
-            }
-        }
-        let target = |row: &Due| known.by_endpoint.get(&row.key.endpoint_id).cloned().flatten();
-        Ok(rows
-            .into_iter()
-            .map(|row| (target(&row), row))
-            .map(|(target, row)| row.with_target(target, bounds))
-            .collect())
+        let ids: Vec<pgrx::Uuid> = endpoint_ids.iter().map(id_datum).collect();
+        let rows = client.select(&self.targets, None, &[ids.into()])?;
+        rows.map(|row| {
+            let target = Target {
+                auction_id: id(required(row.get(2)?)),
+                is_active: required(row.get(3)?),
+                url: required(row.get::<String>(4)?).into(),
+                secret: row.get::<String>(5)?.map(Into::into),
+            };
+            Ok((id(required(row.get(1)?)), target))
+        })
+        .collect()
     }
 
     /// When the first delivery that is not due yet will be, in Postgres microseconds.
@@ -344,7 +316,7 @@ struct Due {
     bytes: i32,
 }
 
-/// Where an endpoint's deliveries go; shared by all of them.
+/// Where an endpoint's deliveries go; shared by all that are read with it.
 struct Target {
     auction_id: Uuid,
     is_active: bool,
@@ -373,12 +345,12 @@ impl Due {
         })
     }
 
-    fn with_target(self, target: Option<Rc<Target>>, bounds: Bounds) -> DueRow {
+    fn with_target(self, targets: &HashMap<Uuid, Target>, bounds: Bounds) -> DueRow {
         let position = Position { due_at: self.key.due_at, delivery_id: self.key.delivery_id };
         let (auction_id, endpoint_id) = (self.key.auction_id, self.key.endpoint_id);
         // Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
-        let target = target.filter(|target| target.auction_id == auction_id);
-        DueRow { position, auction_id, endpoint_id, task: self.task(target.as_deref(), bounds) }
+        let target = targets.get(&endpoint_id).filter(|target| target.auction_id == auction_id);
+        DueRow { position, auction_id, endpoint_id, task: self.task(target, bounds) }
     }
 
     fn task(self, target: Option<&Target>, bounds: Bounds) -> Task {

@@ -31,8 +31,6 @@ pub enum Topic {
     EventTypes,
     /// `payloads` and `payload_functions`.
     Payloads,
-    /// `webhook_endpoints` and `endpoint_secrets`: where does what go?
-    Targets,
 }
 
 /// One of them.
@@ -48,7 +46,7 @@ impl News {
 }
 
 thread_local! {
-    static NEWS: [News; 4] = const { [const { News::none() }; 4] };
+    static NEWS: [News; 3] = const { [const { News::none() }; 3] };
 }
 
 /// Has the session told when tables change; called while the server loads the library.
