@@ -311,8 +311,11 @@ fn a_worker_told_to_go_while_it_makes_partitions_records_what_it_has_sent() {
              create event trigger dawdle on ddl_command_start when tag in ('CREATE TABLE') execute function public.dawdle()",
         )
         .unwrap();
+    // It sends and makes partitions in one turn, the first in which it may.
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 5);
+    client.batch_execute("select webhook_delivery.resume()").unwrap();
     receiver.wait_for(5, DEADLINE);
     wait_until("a worker that makes partitions", DEADLINE, || {
         let sql =
