@@ -1,6 +1,6 @@
 -- Many finished attempts at once: a delivery that ended leaves the queue, one to be tried again gets its time, and each
 -- attempt enters the log. Fails where one of them is in the log already, or somebody has locked one's row of the queue:
--- record_carefully.sql takes the same arguments, and writes a third more for each row to find that out.
+-- record_carefully.sql takes the same arguments, and to find that out four tenths more time.
 -- $1 due_at, $2 delivery_id, $3 attempt, $4 auction_id, $5 endpoint_id, $6 event_id, $7 event_type, $8 delivery_status,
 -- $9 response_status_code, $10 response_time_ms, $11 error_message, $12 response_excerpt, $13 is_test, $14 attempted_at,
 -- $15 next_attempt_at: arrays of equal length

@@ -215,7 +215,7 @@ impl Worker {
     /// So many attempts have ended that no other may start soon: then recording them comes first.
     fn has_many_to_record(&self) -> bool {
         let ended = self.equipment.as_ref().map_or(0, |equipment| equipment.pool.finished_total());
-        self.ledger.len() + ended >= GATHER_AT_MOST
+        self.ledger.gathered().len() + ended >= GATHER_AT_MOST
     }
 
     fn gather(&mut self) {
