@@ -1,45 +1,69 @@
 //! With what does the worker work, once the extension is there?
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
-use webhook_sender::{Pool, PoolConfig};
+use webhook_sender::{Attempt, Journal, Pool, PoolConfig, Success};
 
 use super::queue::Statements;
 use super::record::GATHER_AT_MOST;
 use crate::server::{process, settings};
 
-/// Attempts that have ended and are not recorded. With fewer the threads stand still more often while the worker records: a
-/// sixth of the speed with three times what is recorded at once, measured on two cores.
-const UNSETTLED_AT_MOST: usize = 4 * GATHER_AT_MOST;
+/// Where Postgres keeps what need not outlive the server's files, beginning from the data directory: no backup copies it.
+const JOURNALS: &str = "pg_stat_tmp";
 
 /// What the extension's presence makes possible.
 pub struct Equipment {
     pub statements: Statements,
     pub pool: Pool,
+    /// `None` where its files could not be opened.
+    pub journal: Option<Arc<Journal>>,
     /// The slow endpoints that the next worker will know of.
     pub remembered_slow: Arc<HashSet<Uuid>>,
 }
 
 impl Equipment {
-    pub fn get() -> SpiResult<Self> {
+    /// And the attempts that an earlier worker has made and not recorded.
+    pub fn get() -> SpiResult<(Self, Vec<Attempt>)> {
         let statements = Statements::prepare()?;
-        let pool = start_pool(statements.slow_endpoints()?);
+        let (journal, noted) = open_journal().unzip();
+        let unrecorded = statements.unrecorded(&noted.unwrap_or_default())?;
+        let pool = start_pool(statements.slow_endpoints()?, journal.clone());
         let remembered_slow = pool.slow_endpoints();
-        Ok(Self { statements, pool, remembered_slow })
+        Ok((Self { statements, pool, journal, remembered_slow }, unrecorded))
     }
 }
 
-fn start_pool(slow_endpoints: HashSet<Uuid>) -> Pool {
+/// Without it everything works, but for what is made twice after a crash.
+fn open_journal() -> Option<(Arc<Journal>, Vec<Success>)> {
+    // SAFETY: the id of this process's database.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let path = Path::new(JOURNALS).join(format!("webhook_delivery.{database}"));
+    let journal = Journal::open(&path);
+    if let Err(problem) = &journal {
+        let path = path.display();
+        pg_sys::panic::ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_IO_ERROR,
+            format!("webhook_delivery cannot keep its journal {path}.*: {problem}"),
+            pgrx::function_name!(),
+        )
+        .set_hint("All is delivered, but after a crash more requests are made twice than need be.")
+        .report(PgLogLevel::WARNING);
+    }
+    journal.ok().map(|(journal, noted)| (Arc::new(journal), noted))
+}
+
+fn start_pool(slow_endpoints: HashSet<Uuid>, journal: Option<Arc<Journal>>) -> Pool {
     let config = PoolConfig {
         threads: settings::pool_size(),
         ca_file: settings::ca_file(),
         slow_endpoints,
         many: GATHER_AT_MOST,
-        unsettled_at_most: Some(UNSETTLED_AT_MOST),
+        journal,
     };
     match process::with_signals_blocked(|| Pool::start(config)) {
         Ok(pool) => pool,

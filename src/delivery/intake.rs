@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
-use webhook_sender::{DeliveryKey, Job, Waiting};
+use webhook_sender::{Attempt, DeliveryKey, Job, Waiting};
 
 use super::queue::{BATCH_BYTES, Batch, Bounds, DueRow, Position, Statements, Task};
 use super::record::Outcome;
@@ -108,6 +108,11 @@ impl Intake {
         self.reading = Duration::ZERO;
         self.go_back_to(i64::MIN);
         true
+    }
+
+    /// These attempts were made before the worker began, and will be recorded.
+    pub fn expect(&mut self, attempts: &[Attempt]) {
+        self.under_way.extend(attempts.iter().map(|attempt| attempt.key.delivery_id));
     }
 
     /// What became of the delivery is recorded.

@@ -8,7 +8,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
-use webhook_sender::{DeliveryKey, Job};
+use webhook_sender::{Attempt, DeliveryKey, Job, Success};
 
 use super::record::Outcome;
 use crate::ids::{POSTGRES_EPOCH_MICROS, timestamp};
@@ -74,6 +74,7 @@ pub struct Statements {
     read_due: OwnedPreparedStatement,
     targets: OwnedPreparedStatement,
     next_due: OwnedPreparedStatement,
+    unrecorded: OwnedPreparedStatement,
     record: OwnedPreparedStatement,
     record_carefully: OwnedPreparedStatement,
     slow_endpoints: OwnedPreparedStatement,
@@ -123,6 +124,12 @@ impl Statements {
                 targets: client.prepare(include_str!("../../sql/delivery/targets.sql"), &[UUIDARRAYOID.into()])?.keep(),
                 next_due: client
                     .prepare(include_str!("../../sql/delivery/next_due.sql"), &[TIMESTAMPTZOID.into()])?
+                    .keep(),
+                unrecorded: client
+                    .prepare(
+                        include_str!("../../sql/delivery/unrecorded.sql"),
+                        &[TIMESTAMPTZARRAYOID.into(), UUIDARRAYOID.into(), INT2ARRAYOID.into()],
+                    )?
                     .keep(),
                 record: client.prepare_mut(include_str!("../../sql/delivery/record.sql"), &outcomes)?.keep(),
                 record_carefully: client
@@ -227,12 +234,44 @@ impl Statements {
         })
     }
 
+    /// The attempts among these that are not recorded.
+    pub fn unrecorded(&self, noted: &[Success]) -> SpiResult<Vec<Attempt>> {
+        Spi::connect(|client| {
+            let arguments = [
+                column(noted, |note| timestamp(note.due_at)).into(),
+                column(noted, |note| id_datum(&note.delivery_id())).into(),
+                column(noted, |note| note.attempt as i16).into(),
+            ];
+            let rows = client.select(&self.unrecorded, None, &arguments)?;
+            rows.map(|row| {
+                let place: i64 = required(row.get(1)?);
+                let note = noted[place as usize - 1];
+                let key = DeliveryKey {
+                    due_at: note.due_at,
+                    delivery_id: note.delivery_id(),
+                    auction_id: id(required(row.get(2)?)),
+                    endpoint_id: id(required(row.get(3)?)),
+                    event_id: id(required(row.get(4)?)),
+                    attempt: note.attempt,
+                    is_test: required(row.get(6)?),
+                    row_id: None,
+                };
+                Ok(Attempt {
+                    key,
+                    event_type: required(row.get(5)?),
+                    started_at: note.started_at(),
+                    duration: note.duration(),
+                    result: Ok(note.status),
+                    response_excerpt: None,
+                })
+            })
+            .collect()
+        })
+    }
+
     /// Records finished attempts: they leave the queue or get their next time, and enter the log. Where something is in the
     /// way of one, `carefully` records the others, and gives back the deliveries whose rows somebody has locked.
     pub fn record(&self, outcomes: &[Outcome], carefully: bool) -> SpiResult<HashSet<Uuid>> {
-        fn column<'a, T: 'a>(outcomes: &'a [Outcome], of: impl Fn(&'a Outcome) -> T + 'a) -> Vec<T> {
-            outcomes.iter().map(of).collect()
-        }
         Spi::connect_mut(|client| {
             let arguments = [
                 column(outcomes, |o| timestamp(o.key.due_at)).into(),
@@ -370,6 +409,11 @@ impl Due {
         let (url, secret) = (Arc::clone(&target.url), Arc::clone(secret));
         Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout: bounds.timeout })
     }
+}
+
+/// One of several arrays of equal length.
+fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
 }
 
 /// A column that is never null.

@@ -12,14 +12,14 @@ use super::queue::postgres_micros;
 /// and each takes its share of the disk from the commits of the users.
 pub const GATHER: Duration = Duration::from_millis(5);
 
-/// Gathered attempts that are recorded at once, whatever their age. What is not recorded is sent again after a crash.
-pub const GATHER_AT_MOST: usize = 64;
+/// Gathered attempts that are recorded at once, whatever their age.
+pub const GATHER_AT_MOST: usize = 250;
 
 /// How often it is looked whether rows that somebody has locked are free.
 const LOOK_AT_LOCKED: Duration = Duration::from_millis(500);
 
-/// Attempts that may wait to be recorded. With so many no further request is made: memory is bounded, and so is what would
-/// be sent again after a crash.
+/// Attempts that may wait to be recorded. With so many no further request is made: memory is bounded, and so is what
+/// would be sent again after a crash of the machine.
 const UNRECORDED_AT_MOST: usize = 16_384;
 
 /// A row of the log, and what becomes of the queue's row. Times in Postgres microseconds.
@@ -86,8 +86,6 @@ impl Outcome {
 /// What has ended and is not recorded yet.
 pub struct Ledger {
     gathered: Vec<Outcome>,
-    /// Attempts among them that the pool counts as unsettled.
-    unsettled: usize,
     /// When the first of them came in, or was heard of; `None` while there is none.
     gathering_since: Option<Instant>,
     /// Outcomes of deliveries whose rows in the queue somebody else has locked.
@@ -101,7 +99,6 @@ impl Ledger {
     pub fn new() -> Self {
         Self {
             gathered: Vec::new(),
-            unsettled: 0,
             gathering_since: None,
             locked: Vec::new(),
             has_locked: false,
@@ -120,7 +117,6 @@ impl Ledger {
     }
 
     pub fn add_attempts(&mut self, attempts: Vec<Attempt>, schedule: &RetrySchedule) {
-        self.unsettled += attempts.len();
         self.add(attempts.into_iter().map(|attempt| Outcome::of(attempt, schedule)));
     }
 
@@ -168,11 +164,6 @@ impl Ledger {
         let looking = self.next_look_at_locked.saturating_duration_since(Instant::now());
         let looking = (!self.locked.is_empty()).then_some(looking);
         gathering.into_iter().chain(looking).min()
-    }
-
-    /// How many attempts have come since the last call.
-    pub fn take_unsettled(&mut self) -> usize {
-        std::mem::take(&mut self.unsettled)
     }
 
     /// What is to be recorded now.

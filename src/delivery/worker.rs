@@ -16,7 +16,7 @@ use webhook_sender::Pool;
 use super::equipment::Equipment;
 use super::intake::{Intake, Reading};
 use super::queue::{Bounds, Standing, postgres_micros};
-use super::record::{GATHER, GATHER_AT_MOST, Ledger};
+use super::record::{GATHER, Ledger};
 use super::step::{Step, Steps, attempt};
 use super::telling::Telling;
 use crate::server::report::Report;
@@ -182,10 +182,6 @@ impl Worker {
         // What the reading does not know of by itself is found again then.
         let mut wait = settings::poll_interval();
         let mut took = None;
-        if self.has_many_to_record() && self.steps.recording.may_run() {
-            self.gather();
-            self.record();
-        }
         if self.steps.reading.may_run() {
             let looked = attempt(|| self.look(now));
             match self.steps.reading.conclude(looked) {
@@ -210,12 +206,6 @@ impl Worker {
         }
         wait = wait.min(self.time_to_next_step());
         Some(took.map_or(wait, |took| wait.min(self.time_to_next_reading(took))))
-    }
-
-    /// So many attempts have ended that no other may start soon: then recording them comes first.
-    fn has_many_to_record(&self) -> bool {
-        let ended = self.equipment.as_ref().map_or(0, |equipment| equipment.pool.finished_total());
-        self.ledger.gathered().len() + ended >= GATHER_AT_MOST
     }
 
     fn gather(&mut self) {
@@ -244,7 +234,7 @@ impl Worker {
         }
         let equipment = match self.equipment.take() {
             Some(equipment) => equipment,
-            None => Equipment::get()?,
+            None => self.equip()?,
         };
         let Equipment { statements, pool, .. } = self.equipment.insert(equipment);
         self.intake.take_back(pool.given_back());
@@ -295,8 +285,16 @@ impl Worker {
         }
     }
 
+    /// What an earlier worker has sent and not recorded is recorded before anything is read.
+    fn equip(&mut self) -> SpiResult<Equipment> {
+        let (equipment, unrecorded) = Equipment::get()?;
+        self.intake.expect(&unrecorded);
+        self.ledger.add_attempts(unrecorded, &settings::retry_schedule());
+        Ok(equipment)
+    }
+
     fn record(&mut self) {
-        let Some(Equipment { statements, pool, .. }) = &self.equipment else { return };
+        let Some(Equipment { statements, journal, .. }) = &self.equipment else { return };
         let outcomes = self.ledger.gathered();
         let record = |carefully| {
             attempt(|| {
@@ -306,17 +304,18 @@ impl Worker {
         };
         let recorded = if self.ledger.has_locked() { record(true) } else { record(false).or_else(|_| record(true)) };
         if let Some(locked) = self.steps.recording.conclude(recorded) {
-            // Those whose rows are locked too: nobody else is to wait for them.
-            pool.settle(self.ledger.take_unsettled());
             for outcome in self.ledger.recorded(&locked) {
                 self.intake.recorded(&outcome);
                 self.next_due.include(outcome.next_attempt_at);
+            }
+            if let (Some(journal), 0) = (journal, self.ledger.len()) {
+                journal.all_is_recorded();
             }
         }
     }
 
     fn remember_slow(&mut self) {
-        let Some(Equipment { statements, pool, remembered_slow }) = &mut self.equipment else { return };
+        let Some(Equipment { statements, pool, remembered_slow, .. }) = &mut self.equipment else { return };
         let slow = pool.slow_endpoints();
         if Arc::ptr_eq(&slow, remembered_slow) {
             return;

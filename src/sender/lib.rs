@@ -12,6 +12,7 @@
 //! | who is served next, with how many threads | `pool.rs`, `lanes.rs`, `share.rs` |
 //! | in which order is told of one row | `rows.rs` |
 //! | how much of whom waits | `waiting.rs` |
+//! | what had succeeded when the process was killed | `journal.rs` |
 //! | when is it tried again | `retry.rs` |
 //!
 //! Nothing here knows PostgreSQL: the extension's worker, the benchmark and the tests link it alike.
@@ -20,6 +21,7 @@ mod body;
 mod client;
 mod failure;
 mod job;
+mod journal;
 mod lanes;
 mod pool;
 mod resolver;
@@ -36,6 +38,7 @@ mod waiting;
 pub use client::can_be_called;
 pub use failure::Failure;
 pub use job::{Attempt, DeliveryKey, Job};
+pub use journal::{Journal, Success};
 pub use pool::{Pool, PoolConfig};
 pub use retry::{InvalidSchedule, RetrySchedule};
 pub use trust::StartError;

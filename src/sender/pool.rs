@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::lanes::{Class, Lanes, is_slow};
-use crate::{Attempt, DeliveryKey, Failure, Job, StartError, Waiting};
+use crate::lanes::{Lanes, is_slow};
+use crate::{Attempt, DeliveryKey, Failure, Job, Journal, StartError, Waiting};
 
 /// Enough for a TLS handshake with a long certificate chain; the default of 2 MiB times a thousand threads is not small.
 pub(crate) const STACK_SIZE: usize = 512 * 1024;
@@ -30,9 +30,8 @@ pub struct PoolConfig {
     /// The submitter is woken by the first attempt that has ended since it last took them, and again by the one that makes
     /// so many.
     pub many: usize,
-    /// With so many that have ended and are not settled no other starts: they are made again after a crash. `None`: without
-    /// end.
-    pub unsettled_at_most: Option<usize>,
+    /// Where each thread notes what has succeeded.
+    pub journal: Option<Arc<Journal>>,
 }
 
 /// Threads that sign and send. Dropping it is the end: threads go as they become free, and what waited is forgotten.
@@ -54,30 +53,14 @@ struct State {
     lanes: Lanes,
     finished: Vec<Attempt>,
     many: usize,
-    /// Attempts that have ended and are not settled, and how many of them there may be.
-    unsettled: usize,
-    unsettled_at_most: usize,
     /// The pool's owner has dropped it.
     over: bool,
 }
 
 impl State {
-    fn is_full(&self) -> bool {
-        self.unsettled >= self.unsettled_at_most
-    }
-
-    fn may_start(&self) -> bool {
-        !self.is_full() && self.lanes.may_start()
-    }
-
-    fn take(&mut self) -> Option<(Job, Class)> {
-        if self.is_full() { None } else { self.lanes.take() }
-    }
-
     /// Whether the submitter should look: at the first that has ended, and when there are many.
     fn finish(&mut self, ended: Attempt) -> bool {
         self.finished.push(ended);
-        self.unsettled += 1;
         [1, self.many].contains(&self.finished.len())
     }
 }
@@ -102,18 +85,16 @@ impl Pool {
             lanes: Lanes::new(threads, config.slow_endpoints),
             finished: Vec::new(),
             many: config.many,
-            unsettled: 0,
-            unsettled_at_most: config.unsettled_at_most.unwrap_or(usize::MAX),
             over: false,
         };
         let pool =
             Self { shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), bell: ringer }), bell };
         for number in 0..threads {
-            let (shared, client) = (Arc::clone(&pool.shared), Arc::clone(&client));
+            let (shared, client, journal) = (Arc::clone(&pool.shared), Arc::clone(&client), config.journal.clone());
             std::thread::Builder::new()
                 .name(format!("webhook-send-{number}"))
                 .stack_size(STACK_SIZE)
-                .spawn(move || work(&shared, |job| client.attempt(job)))
+                .spawn(move || work(&shared, |job| noted(client.attempt(job), journal.as_deref())))
                 // Those that have started end when `pool` is dropped here.
                 .map_err(StartError::Resources)?;
         }
@@ -124,21 +105,10 @@ impl Pool {
     pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
         let mut state = self.shared.lock();
         jobs.into_iter().for_each(|job| state.lanes.push(job));
-        // Whoever starts the first wakes the next.
-        self.go_on(state);
-    }
-
-    /// So many of the attempts that were taken are settled: others may start.
-    pub fn settle(&self, attempts: usize) {
-        let mut state = self.shared.lock();
-        state.unsettled = state.unsettled.saturating_sub(attempts);
-        self.go_on(state);
-    }
-
-    fn go_on(&self, state: MutexGuard<'_, State>) {
-        let may_start = state.may_start();
+        let may_start = state.lanes.may_start();
         drop(state);
         if may_start {
+            // Whoever starts the first wakes the next.
             self.shared.work.notify_one();
         }
     }
@@ -214,13 +184,13 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
         if state.over {
             return;
         }
-        let Some((job, class)) = state.take() else {
+        let Some((job, class)) = state.lanes.take() else {
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
         // One event can let several lanes go on: each thread that starts a job wakes the next, until no job may start.
         // Without it a thread would sleep beside a job that it could do.
-        if state.may_start() {
+        if state.lanes.may_start() {
             shared.work.notify_one();
         }
         drop(state);
@@ -233,6 +203,13 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
             _ = (&shared.bell).write(&[1]);
         }
     }
+}
+
+fn noted(ended: Attempt, journal: Option<&Journal>) -> Attempt {
+    if let Some(journal) = journal {
+        journal.note(&ended);
+    }
+    ended
 }
 
 /// A panic must not cost a thread for ever: it becomes the attempt's outcome.

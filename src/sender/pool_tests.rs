@@ -156,23 +156,14 @@ fn the_first_that_has_finished_wakes_and_then_the_one_that_makes_many() {
 }
 
 #[test]
-fn with_so_many_that_are_not_settled_no_other_starts() {
-    let server = ok_server();
-    let config = PoolConfig { threads: 4, unsettled_at_most: Some(3), ..PoolConfig::default() };
-    let pool = Pool::start(config).unwrap();
-    pool.submit((0..20).map(|endpoint| job_of(endpoint, &server.url())));
-    let mut taken = 0;
-    while taken < 20 {
-        until("three that have ended, or the last", || {
-            pool.finished_total() + taken >= 20 || pool.finished_total() >= 3
-        });
-        until("those under way beside them", || pool.in_flight() == 0);
-        let ended = pool.finished().len();
-        assert!(ended <= 3 - 1 + 4, "{ended} have ended");
-        pool.settle(ended);
-        taken += ended;
-    }
-    assert_eq!((taken, server.requests.try_iter().count()), (20, 20));
+fn what_has_succeeded_is_in_the_journal_when_the_submitter_hears_of_it() {
+    let (server, folder) = (ok_server(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("journal");
+    let journal = Some(Arc::new(Journal::open(&path).unwrap().0));
+    let pool = Pool::start(PoolConfig { threads: 2, journal, ..PoolConfig::default() }).unwrap();
+    pool.submit((0..10).map(|endpoint| job_of(endpoint, &server.url())));
+    let ended = finished(&pool, 10).len();
+    assert_eq!((ended, Journal::open(&path).unwrap().1.len()), (10, 10));
 }
 
 #[test]
