@@ -5,6 +5,9 @@ PG_CONFIG ?= pg_config
 # Each test has a server of its own, so tests can run beside each other; more than the cores would only slow each down.
 TEST_THREADS ?= 2
 
+# A PostgREST to test with: make test POSTGREST=/path/to/postgrest. Without it a server is built that speaks its protocol.
+export POSTGREST
+
 TESTS := webhook_delivery_tests
 
 .DEFAULT_GOAL := help
@@ -24,6 +27,7 @@ demo: build ## show the whole path at work: row change, signed request, history
 	@cargo run --quiet --release -p $(TESTS) --bin demo
 
 test: build ## run all tests
+	@test -n "$(POSTGREST)" || cargo build --quiet -p webhook_rest
 	@cargo test --no-fail-fast -p webhook_sender -p $(TESTS) -- --test-threads=$(TEST_THREADS)
 
 bench: build ## measure, print and write target/bench.json

@@ -1,7 +1,8 @@
 -- Where does a customer want which events, and who may know the secret?
 
 create table @extschema@.webhook_endpoints (
-    id uuid not null default webhook_delivery.uuid_v7(),
+    -- Stands for one that is still to be given: see endpoint_before_naming.
+    id uuid not null default '00000000-0000-0000-0000-000000000000',
     auction_id uuid not null,
     url text not null,
     events text[] not null,
@@ -19,7 +20,7 @@ create table @extschema@.webhook_endpoints (
 create index webhook_endpoints_by_auction on @extschema@.webhook_endpoints (auction_id);
 
 comment on table @extschema@.webhook_endpoints is 'A customer''s URL, and the events of one auction that it wants';
-comment on column @extschema@.webhook_endpoints.id is 'Identifies the endpoint; given by the database when left out';
+comment on column @extschema@.webhook_endpoints.id is 'Identifies the endpoint. Given by the database; in an upsert that of one that you see';
 comment on column @extschema@.webhook_endpoints.auction_id is 'The auction whose events are sent. Cannot be changed';
 comment on column @extschema@.webhook_endpoints.url is 'Where to POST: https only (http where webhook_delivery.allow_http is on), no user name or password in it, at most 2,000 characters. Kept in its normal form, which is what is called';
 comment on column @extschema@.webhook_endpoints.events is 'Event types wanted: exact names, a whole family (submission.*), or * for all';
@@ -41,6 +42,18 @@ create table webhook_delivery.endpoint_secrets (
 comment on table webhook_delivery.endpoint_secrets is 'The signing secrets. Nobody but the owner and the worker reads this table';
 comment on column webhook_delivery.endpoint_secrets.endpoint_id is 'The endpoint whose requests are signed with it';
 comment on column webhook_delivery.endpoint_secrets.secret is 'The HMAC-SHA256 key as the customer gave it, or whsec_<base64> when generated';
+
+create table webhook_delivery.recent_tests (
+    endpoint_id uuid not null,
+    since timestamptz not null,
+    tests integer not null,
+    constraint one_count_per_endpoint primary key (endpoint_id)
+);
+
+comment on table webhook_delivery.recent_tests is 'How often test_webhook() was called, so that nobody makes the database send without end';
+comment on column webhook_delivery.recent_tests.endpoint_id is 'The endpoint that was tested';
+comment on column webhook_delivery.recent_tests.since is 'When the minute began in which they are counted';
+comment on column webhook_delivery.recent_tests.tests is 'Tests in that minute';
 
 -- What the capture and the worker ask of the endpoints, so that neither needs to know the schema the extension was installed in.
 create view webhook_delivery.endpoint_targets as
@@ -79,7 +92,8 @@ create function webhook_delivery.check_endpoint_events(events text[]) returns vo
 declare
     unknown text[];
 begin
-    select array_agg(coalesce(wanted, 'NULL')) into unknown
+    -- Cut short, and not all: what was written is not to be answered by a message of any size.
+    select (array_agg(coalesce(left(wanted, 100), 'NULL')))[:10] into unknown
     from unnest(events) as wanted
     where wanted is null
        or (wanted <> '*'
@@ -99,6 +113,54 @@ $$;
 
 comment on function webhook_delivery.check_endpoint_events(text[]) is
     'Refuses names that are not in the catalogue (22023, with the list of those that are)';
+
+create function webhook_delivery.check_number_of_endpoints(of_auction uuid, beside uuid) returns void
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    at_most constant integer := current_setting('webhook_delivery.max_endpoints');
+begin
+    -- One after the other: two at once would both find room. The statement after it sees what the one before has written.
+    perform from @extschema@.webhook_endpoints as endpoint
+    where endpoint.auction_id = of_auction
+    order by endpoint.id limit 1
+    for no key update;
+    if (select count(*) from @extschema@.webhook_endpoints as endpoint
+        where endpoint.auction_id = of_auction and endpoint.id <> beside) >= at_most
+    then
+        raise exception using
+            errcode = 'check_violation',
+            message = format('the auction has %s webhook endpoints, and no more are allowed', at_most),
+            hint = 'Delete one that is no longer needed, or have an administrator raise webhook_delivery.max_endpoints.';
+    end if;
+end
+$$;
+
+comment on function webhook_delivery.check_number_of_endpoints(uuid, uuid) is
+    'Refuses (23514) one more endpoint where the auction has webhook_delivery.max_endpoints, not counting the second argument';
+
+-- Runs as the caller, before the others by its trigger's name. Whoever could choose an id would learn from the refusal that
+-- another auction has an endpoint with it.
+create function webhook_delivery.endpoint_before_naming() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if new.id = '00000000-0000-0000-0000-000000000000' then
+        new.id := webhook_delivery.uuid_v7();
+    elsif webhook_delivery.visible_auction(new.id) is null and not webhook_delivery.is_operator() then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'the id of a new webhook endpoint is given by the database',
+            hint = 'Leave id out. To change an endpoint by an upsert, give the id of one that you see.';
+    end if;
+    return new;
+end
+$$;
+
+comment on function webhook_delivery.endpoint_before_naming() is
+    'Gives a new endpoint its id, and refuses (22023) one that somebody has chosen who cannot see all endpoints';
 
 create function webhook_delivery.endpoint_before_write() returns trigger
     language plpgsql security definer
@@ -122,6 +184,7 @@ begin
     end if;
     if tg_op = 'INSERT' then
         perform webhook_delivery.move_in();
+        perform webhook_delivery.check_number_of_endpoints(new.auction_id, new.id);
     end if;
     if tg_op = 'INSERT' or new.events is distinct from old.events then
         perform webhook_delivery.check_endpoint_events(new.events);
@@ -206,8 +269,10 @@ create function webhook_delivery.endpoints_after_delete() returns trigger
 begin
     if tg_op = 'TRUNCATE' then
         delete from webhook_delivery.endpoint_secrets;
+        delete from webhook_delivery.recent_tests;
         return null;
     end if;
+    delete from webhook_delivery.recent_tests as made using gone where made.endpoint_id = gone.id;
     delete from webhook_delivery.endpoint_secrets as stored
     using gone
     where stored.endpoint_id = gone.id
@@ -217,10 +282,12 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoints_after_delete() is 'Deletes the secrets of deleted endpoints';
+comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what is kept of deleted endpoints: secrets, and how often they were tested';
 
 -- A dump brings rows that were checked when they were first written, and whose secrets follow in a table of their own. Only
 -- somebody with the rights of the extension's owner restores one: asked of whoever writes, not of whoever logged in.
+create trigger webhook_endpoint_a_naming before insert on @extschema@.webhook_endpoints
+    for each row execute function webhook_delivery.endpoint_before_naming();
 create trigger webhook_endpoint_before_insert before insert on @extschema@.webhook_endpoints
     for each row
     when (not coalesce(new.secret like '…____' and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))

@@ -10,7 +10,9 @@ begin
     execute format('grant select on @extschema@.webhook_event_types, @extschema@.webhook_deliveries, @extschema@.webhook_delivery_attempts to %s', grantee);
     -- What the two views read, in the name of whoever asks. Row-level security decides here.
     execute format('grant select on webhook_delivery.queue, webhook_delivery.attempts, webhook_delivery.attempts_ended to %s', grantee);
-    execute format('grant execute on function @extschema@.test_webhook(uuid, text), @extschema@.generated_secret(@extschema@.webhook_endpoints) to %s', grantee);
+    execute format('grant execute on function @extschema@.test_webhook(uuid, text), @extschema@.generated_secret(@extschema@.webhook_endpoints),
+        @extschema@.webhook_deliveries(@extschema@.webhook_endpoints), @extschema@.webhook_endpoints(@extschema@.webhook_deliveries),
+        @extschema@.webhook_delivery_attempts(@extschema@.webhook_deliveries) to %s', grantee);
     execute (
         select format('grant execute on function %s to %s', string_agg(routine::regprocedure::text, ', '), grantee)
         from unnest(webhook_delivery.tenant_routines()) as routine);
@@ -77,4 +79,4 @@ comment on function webhook_delivery.show_generated_secret(uuid) is 'The secret 
 comment on function webhook_delivery.take_stashed_secret(uuid) is 'Takes the stashed secret of an endpoint out, or null';
 comment on function webhook_delivery.forget_stashed_secrets() is 'Forgets all stashed secrets of this session';
 comment on function webhook_delivery.auctions_of_member() is 'The auctions of which auction_members names the sub of request.jwt.claims as owner or admin, where webhook_delivery.access_function names no other function. Read with the rights of that table''s owner';
-comment on function webhook_delivery.queue_test(uuid, text) is 'Queues the catalogue''s example of this event type for an endpoint that the caller can see; gives back the delivery''s id, null where he sees no such endpoint or there is no such type';
+comment on function webhook_delivery.queue_test(uuid, text) is 'Queues the catalogue''s example of this event type for an endpoint that the caller can see; gives back the delivery''s id, null where he sees no such endpoint, there is no such type, or it was tested webhook_delivery.tests_per_minute times within a minute';

@@ -30,10 +30,16 @@ begin
             hint = format('select id, url from %s shows the endpoints that you may test.', '@extschema@.webhook_endpoints'::regclass);
     end if;
     delivery_id := webhook_delivery.queue_test(endpoint_id, event_type);
-    if delivery_id is null then
+    if delivery_id is null and exists (select from @extschema@.webhook_event_types as known where known.event_type = test_webhook.event_type) then
+        raise exception using
+            errcode = 'PT429',
+            message = format('the endpoint was tested %s times within a minute, and no more is allowed',
+                current_setting('webhook_delivery.tests_per_minute')),
+            hint = 'Wait a minute, or have an administrator raise webhook_delivery.tests_per_minute.';
+    elsif delivery_id is null then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = format('unknown event type: %s', test_webhook.event_type),
+            message = format('unknown event type: %s', left(test_webhook.event_type, 100)),
             hint = format('Known event types: %s.',
                 (select string_agg(known.event_type, ', ' order by known.event_type) from @extschema@.webhook_event_types as known));
     end if;
@@ -43,4 +49,4 @@ end
 $$;
 
 comment on function @extschema@.test_webhook(uuid, text) is
-    'Sends the catalogue''s example of this event type to the endpoint, once, also to a disabled one. Gives back the delivery''s id and the query that shows what became of it. Unknown endpoint: PT404 (PostgREST answers 404); unknown type: 22023';
+    'Sends the catalogue''s example of this event type to the endpoint, once, also to a disabled one. Gives back the delivery''s id and the query that shows what became of it. Unknown endpoint: PT404 (PostgREST answers 404); unknown type: 22023; too often: PT429';

@@ -76,7 +76,7 @@ fn assert_confined_to_riverside(scene: &Scene, client: &mut Client) {
     refusal(client, "update webhook_endpoints set auction_id = $2 where id = $1", &[own, &sample::HILLTOP]);
     let take_over = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/', '{*}', 'taken over by me')
         on conflict (id) do update set secret = excluded.secret, url = excluded.url";
-    assert_eq!(refusal(client, take_over, &[others, &sample::RIVERSIDE]).code().code(), "42501");
+    assert_eq!(refusal(client, take_over, &[others, &sample::RIVERSIDE]).code().code(), "22023");
     let nothing = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/', '{*}', 'taken over by me')
         on conflict (id) do nothing";
     let _ = client.execute(nothing, &[others, &sample::RIVERSIDE]);

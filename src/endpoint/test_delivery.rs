@@ -12,7 +12,7 @@ mod webhook_delivery {
     use pgrx::prelude::*;
 
     /// Queues the catalogue's example of this event type for an endpoint that the caller can see, and gives back the
-    /// delivery's id; null where he sees no such endpoint or there is no such type.
+    /// delivery's id; null where he sees no such endpoint, there is no such type, or it was tested too often.
     #[pg_extern(volatile, strict)]
     fn queue_test(endpoint_id: pgrx::Uuid, event_type: &str) -> Option<pgrx::Uuid> {
         super::queue_test(endpoint_id, event_type)

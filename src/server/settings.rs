@@ -28,6 +28,8 @@ static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
 static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureError>::new(OnCaptureError::Warn);
 static ACCESS_FUNCTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
+static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10);
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
@@ -119,6 +121,26 @@ pub fn define() {
         c"With its schema. Empty: webhook_delivery.auctions_of_member, which asks public.auction_members for the sub of \
           request.jwt.claims.",
         &ACCESS_FUNCTION,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.max_endpoints",
+        c"Endpoints that an auction may have.",
+        c"",
+        &MAX_ENDPOINTS,
+        1,
+        10_000,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.tests_per_minute",
+        c"How often an endpoint may be tested within a minute.",
+        c"",
+        &TESTS_PER_MINUTE,
+        1,
+        100_000,
         GucContext::Suset,
         GucFlags::default(),
     );

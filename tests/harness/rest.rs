@@ -1,0 +1,161 @@
+//! How does a test make the calls of the documentation, over HTTP and with a token?
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+use ureq::http::Request;
+use uuid::Uuid;
+
+use crate::cluster::Cluster;
+use crate::wait::{DEADLINE, wait_until};
+
+/// At least 32 characters, as PostgREST wants it.
+const JWT_SECRET: &str = "a secret of the tests with more than 32 characters";
+
+/// A REST server before the database of a cluster: the program that `POSTGREST` names, or else our own, which speaks its protocol. Dropping
+/// it ends it.
+pub struct Rest {
+    child: Child,
+    address: SocketAddr,
+    agent: ureq::Agent,
+}
+
+/// What a call is answered with.
+#[derive(Debug)]
+pub struct Answer {
+    /// Of HTTP.
+    pub status: u16,
+    /// `null` where there is none.
+    pub body: Value,
+    /// `Content-Range`, where a page of rows was asked for.
+    pub content_range: Option<String>,
+}
+
+impl Rest {
+    /// Serves the schema `public` of the database `postgres`.
+    #[track_caller]
+    pub fn start(cluster: &Cluster) -> Rest {
+        let program = program_path();
+        let address = free_address();
+        let socket = cluster.socket_dir().display();
+        let child = Command::new(&program)
+            .env("PGRST_DB_URI", format!("postgres:///postgres?host={socket}&user=authenticator"))
+            .env("PGRST_DB_SCHEMAS", "public")
+            .env("PGRST_DB_ANON_ROLE", "anon")
+            .env("PGRST_DB_POOL", "4")
+            .env("PGRST_JWT_SECRET", JWT_SECRET)
+            .env("PGRST_SERVER_HOST", address.ip().to_string())
+            .env("PGRST_SERVER_PORT", address.port().to_string())
+            .env("PGRST_LOG_LEVEL", "error")
+            // What ours does as PostgREST does only when told.
+            .env("PGRST_COMPAT_MODE", "true")
+            .env("PGRST_DB_CHANNEL_ENABLED", "true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("could not run {}: {e}", program.display()));
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE));
+        let mut rest = Rest { child, address, agent: config.build().into() };
+        wait_until("the REST server", DEADLINE, || {
+            if let Some(status) = rest.child.try_wait().expect("a child can be asked for its end") {
+                panic!("{} ended: {status}", program.display());
+            }
+            TcpStream::connect(address).ok()?;
+            (rest.call("GET", "/", None, None).status < 500).then_some(())
+        });
+        rest
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A call with a token, or as `anon` without one. `Prefer: return=representation`, so that what was written is answered.
+    #[track_caller]
+    pub fn call(&self, method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
+        self.call_with(method, path, token, body, "return=representation")
+    }
+
+    /// The same with another `Prefer`.
+    #[track_caller]
+    pub fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+        prefer: &str,
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(self.url() + path)
+            .header("Content-Type", "application/json")
+            .header("Prefer", prefer);
+        if let Some(token) = token {
+            request = request.header("apikey", "the gateway's").header("Authorization", format!("Bearer {token}"));
+        }
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let response = self.agent.run(request.body(body).expect("a request"));
+        let mut response = response.unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+        let content_range = response.headers().get("Content-Range").and_then(|range| range.to_str().ok());
+        let content_range = content_range.map(str::to_owned);
+        let text = response.body_mut().read_to_string().expect("an answer in UTF-8");
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{method} {path}: {e} in {text}"))
+        };
+        Answer { status: response.status().as_u16(), body, content_range }
+    }
+}
+
+impl Answer {
+    /// Fails unless this is the status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        self.body
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The token of a user, as Supabase's GoTrue makes it.
+pub fn token_of(user: Uuid) -> String {
+    token("authenticated", Some(user))
+}
+
+/// A token for a database role.
+pub fn token(role: &str, user: Option<Uuid>) -> String {
+    let expires = SystemTime::now() + Duration::from_secs(3600);
+    let expires = expires.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let claims = json!({ "role": role, "sub": user, "exp": expires });
+    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(JWT_SECRET.as_bytes()))
+        .expect("a token")
+}
+
+/// A port that was free a moment ago.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("it listens")
+}
+
+/// What `POSTGREST` names, or our own, where cargo puts it.
+fn program_path() -> PathBuf {
+    if let Some(given) = std::env::var_os("POSTGREST") {
+        return given.into();
+    }
+    let this = std::env::current_exe().expect("a running program has a path");
+    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join("webhook-rest")).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("there is no webhook-rest near {}: `cargo build -p webhook_rest`", this.display()))
+}
