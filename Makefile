@@ -27,7 +27,7 @@ demo: build ## show the whole path at work: row change, signed request, history
 	@cargo run --quiet --release -p $(TESTS) --bin demo
 
 test: build ## run all tests
-	@test -n "$(POSTGREST)" || cargo build --quiet -p webhook_rest
+	@tests/rest/setup.sh
 	@cargo test --no-fail-fast -p webhook_sender -p $(TESTS) -- --test-threads=$(TEST_THREADS)
 
 bench: build ## measure, print and write target/bench.json

@@ -104,7 +104,7 @@ create function @extschema@.webhook_delivery_attempts(delivery @extschema@.webho
 
 comment on function @extschema@.webhook_delivery_attempts(@extschema@.webhook_deliveries) is 'The requests made for a delivery';
 
--- So simple a view could be written through, where someone granted ALL.
+-- So simple a view could be written through, where someone granted ALL; and of the other nobody would be told that he may not.
 create function webhook_delivery.refuse_to_change_history() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -117,7 +117,10 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.refuse_to_change_history() is 'Refuses to write through webhook_delivery_attempts (42501)';
+comment on function webhook_delivery.refuse_to_change_history() is 'Refuses to write through the history''s views (42501)';
+
+create trigger webhook_deliveries_are_read_only instead of insert or update or delete on @extschema@.webhook_deliveries
+    for each row execute function webhook_delivery.refuse_to_change_history();
 
 create trigger webhook_delivery_attempts_are_read_only instead of insert or update or delete on @extschema@.webhook_delivery_attempts
     for each row execute function webhook_delivery.refuse_to_change_history();

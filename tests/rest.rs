@@ -1,5 +1,8 @@
 //! Do the calls of the product's documentation work, through a REST server and on a database such as Supabase's?
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 use webhook_harness::rest::{Answer, token, token_of};
@@ -299,4 +302,17 @@ fn the_number_of_an_auctions_endpoints_and_of_an_endpoints_tests_is_bounded() {
     let earlier = "update webhook_delivery.recent_tests set since = since - interval '1 minute'";
     scene.supabase.cluster.connect_as("supabase_admin", "postgres").batch_execute(earlier).unwrap();
     scene.rest.call("POST", "/rpc/test_webhook", Some(&scene.dana), test_call(&first)).expect(200);
+}
+
+#[test]
+fn what_an_applications_pages_do_with_supabase_js_works() {
+    let scene = Scene::new(&[]);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let done = Command::new("node")
+        .arg(folder.join("rest/client.cjs"))
+        .args([scene.rest.url(), scene.dana.clone(), sample::RIVERSIDE.to_string(), scene.receiver.url("/hook")])
+        .env("NODE_PATH", folder.join("../target/node/node_modules"))
+        .output()
+        .expect("node runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }

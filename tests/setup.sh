@@ -63,6 +63,8 @@ missing_packages() {
     has_libclang || echo libclang-dev
     # The linker, and what compiles the dependencies written in C.
     has cc || printf '%s\n' gcc libc6-dev
+    # Runs supabase-js in the tests.
+    has npm || printf '%s\n' nodejs npm
     # Judges the signatures in the tests and the demo.
     has python3 || echo python3
 }
