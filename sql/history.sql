@@ -79,28 +79,22 @@ create view @extschema@.webhook_delivery_attempts with (security_invoker) as
 
 -- What PostgREST takes for relationships between views, so that rows come with those that belong to them:
 -- webhook_endpoints?select=*,webhook_deliveries(*). Without a SET clause, which would keep the planner from looking into them and
--- make it read all deliveries of an endpoint where ten are asked for; with a body whose names are bound now.
+-- make it read all deliveries of an endpoint where ten are asked for; each name and operator has its schema instead.
 create function @extschema@.webhook_deliveries(endpoint @extschema@.webhook_endpoints) returns setof @extschema@.webhook_deliveries
     language sql stable
-    begin atomic
-        select * from @extschema@.webhook_deliveries as delivery where delivery.endpoint_id = endpoint.id;
-    end;
+    as $$ select * from @extschema@.webhook_deliveries as delivery where delivery.endpoint_id operator(pg_catalog.=) endpoint.id $$;
 
 comment on function @extschema@.webhook_deliveries(@extschema@.webhook_endpoints) is 'The deliveries of an endpoint, of those that you may see';
 
 create function @extschema@.webhook_endpoints(delivery @extschema@.webhook_deliveries) returns setof @extschema@.webhook_endpoints
     language sql stable rows 1
-    begin atomic
-        select * from @extschema@.webhook_endpoints as endpoint where endpoint.id = delivery.endpoint_id;
-    end;
+    as $$ select * from @extschema@.webhook_endpoints as endpoint where endpoint.id operator(pg_catalog.=) delivery.endpoint_id $$;
 
 comment on function @extschema@.webhook_endpoints(@extschema@.webhook_deliveries) is 'The endpoint of a delivery; none where it was deleted';
 
 create function @extschema@.webhook_delivery_attempts(delivery @extschema@.webhook_deliveries) returns setof @extschema@.webhook_delivery_attempts
     language sql stable rows 6
-    begin atomic
-        select * from @extschema@.webhook_delivery_attempts as made where made.delivery_id = delivery.id;
-    end;
+    as $$ select * from @extschema@.webhook_delivery_attempts as made where made.delivery_id operator(pg_catalog.=) delivery.id $$;
 
 comment on function @extschema@.webhook_delivery_attempts(@extschema@.webhook_deliveries) is 'The requests made for a delivery';
 

@@ -68,6 +68,7 @@ fn refuse_to_load_late() {
     .report(PgLogLevel::ERROR);
 }
 
+extension_sql_file!("../sql/begin.sql", name = "begin", bootstrap);
 extension_sql_file!(
     "../sql/event_types.sql",
     name = "event_types",

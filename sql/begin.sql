@@ -1,0 +1,7 @@
+-- What stands before everything else that the extension creates?
+
+-- Not IF NOT EXISTS: whoever had made the schema before would own it.
+create schema webhook_delivery;
+
+-- Names mean what they say, whatever stands in the schema that the extension is created in. Ends with CREATE EXTENSION.
+set local search_path = pg_catalog, pg_temp;
