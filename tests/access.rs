@@ -2,10 +2,48 @@
 
 use postgres::Client;
 use uuid::Uuid;
-use webhook_harness::{Application, Endpoint, Receiver, Reply, refusal, sample, tenant};
+use webhook_harness::{Application, Endpoint, Receiver, Reply, Supabase, refusal, sample, tenant};
+
+/// Each test on a plain server, and on one such as Supabase's.
+macro_rules! in_both_worlds {
+    ($($test:ident)*) => {
+        mod plain {
+            $(#[test] fn $test() { super::$test(super::World::Plain) })*
+        }
+        mod supabase {
+            $(#[test] fn $test() { super::$test(super::World::Supabase) })*
+        }
+    };
+}
+
+in_both_worlds! {
+    an_admin_sees_and_changes_the_webhooks_of_his_auction_only
+    an_admin_stays_confined_where_someone_granted_all
+    granted_all_the_history_cannot_be_rewritten_nor_the_catalogue
+    granted_all_nobody_empties_the_tables_for_every_auction
+    who_administers_nothing_sees_and_does_nothing
+    a_function_of_the_applications_own_decides_where_access_function_names_it
+    who_administers_what_is_asked_once_per_table_however_many_rows_there_are
+    operators_see_every_auction_also_after_set_role
+    a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_test_webhook
+    test_webhook_in_a_transaction_that_is_read_only_queues_nothing
+    the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has
+    a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked
+}
+
+/// Whose roles the server has.
+#[derive(Clone, Copy)]
+enum World {
+    /// Only those that the test makes.
+    Plain,
+    /// Supabase's, with its default privileges.
+    Supabase,
+}
 
 /// Two auctions with an endpoint and a delivery each.
 struct Scene {
+    world: World,
+    /// Its session is a superuser's.
     application: Application,
     /// Keeps the endpoints' address in use.
     _receiver: Receiver,
@@ -14,29 +52,62 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(settings: &[(&str, &str)]) -> Scene {
+    fn new(world: World, settings: &[(&str, &str)]) -> Scene {
         let receiver = Receiver::start(|_| Reply::ok());
-        let mut application = Application::start(settings);
-        tenant::create_roles(&mut application.client);
+        let mut application = match world {
+            World::Plain => {
+                let mut application = Application::start(settings);
+                tenant::create_roles(&mut application.client);
+                application
+            }
+            World::Supabase => {
+                let Supabase { admin, cluster } = Supabase::start(settings);
+                Application { client: admin, cluster }
+            }
+        };
         let riverside = application.endpoint(sample::RIVERSIDE, &receiver.url("/riverside"), &["*"]);
         let hilltop = application.endpoint(sample::HILLTOP, &receiver.url("/hilltop"), &["*"]);
         for endpoint in [&riverside, &hilltop] {
             endpoint.emit(&mut application.client, 1);
             endpoint.wait_for(&mut application.client, 1, "success");
         }
-        Scene { application, _receiver: receiver, riverside, hilltop }
+        Scene { world, application, _receiver: receiver, riverside, hilltop }
+    }
+
+    /// What PostgREST becomes for a user of the application.
+    fn tenant(&self) -> &'static str {
+        match self.world {
+            World::Plain => "tenant",
+            World::Supabase => "authenticated",
+        }
+    }
+
+    /// As superuser; `<tenant>` is the role's name.
+    #[track_caller]
+    fn run(&mut self, sql: &str) {
+        let sql = sql.replace("<tenant>", self.tenant());
+        self.application.client.batch_execute(&sql).unwrap_or_else(|e| panic!("{sql}\nfailed: {:?}", e.as_db_error()));
+    }
+
+    /// Another session of a superuser.
+    fn superuser(&self) -> Client {
+        let name = match self.world {
+            World::Plain => "postgres",
+            World::Supabase => "supabase_admin",
+        };
+        self.application.cluster.connect_as(name, "postgres")
     }
 
     fn session(&self, claims: &str) -> Client {
-        tenant::session(&self.application.cluster, claims)
+        tenant::session(&self.application.cluster, self.tenant(), claims)
     }
 
     fn session_of(&self, user: Uuid) -> Client {
-        tenant::session_of(&self.application.cluster, user)
+        tenant::session_of(&self.application.cluster, self.tenant(), user)
     }
 
     fn grant_all(&mut self) {
-        self.application.client.batch_execute("grant all on all tables in schema public to tenant").unwrap();
+        self.run("grant all on all tables in schema public to <tenant>");
     }
 }
 
@@ -95,27 +166,24 @@ fn assert_hilltop_untouched(scene: &mut Scene) {
     assert_eq!(scene.hilltop.deliveries(client).len(), 1);
 }
 
-#[test]
-fn an_admin_sees_and_changes_the_webhooks_of_his_auction_only() {
-    let mut scene = Scene::new(&[]);
+fn an_admin_sees_and_changes_the_webhooks_of_his_auction_only(world: World) {
+    let mut scene = Scene::new(world, &[]);
     let mut dana = scene.session_of(sample::DANA);
     assert_confined_to_riverside(&scene, &mut dana);
     assert_hilltop_untouched(&mut scene);
     assert_eq!(auctions_seen(&mut scene.session_of(sample::KIM)), vec![vec![sample::HILLTOP]; 3]);
 }
 
-#[test]
-fn an_admin_stays_confined_where_someone_granted_all() {
-    let mut scene = Scene::new(&[]);
+fn an_admin_stays_confined_where_someone_granted_all(world: World) {
+    let mut scene = Scene::new(world, &[]);
     scene.grant_all();
     let mut dana = scene.session_of(sample::DANA);
     assert_confined_to_riverside(&scene, &mut dana);
     assert_hilltop_untouched(&mut scene);
 }
 
-#[test]
-fn granted_all_the_history_cannot_be_rewritten_nor_the_catalogue() {
-    let mut scene = Scene::new(&[]);
+fn granted_all_the_history_cannot_be_rewritten_nor_the_catalogue(world: World) {
+    let mut scene = Scene::new(world, &[]);
     scene.grant_all();
     let snapshot = "select md5(string_agg(content::text, ',' order by content::text)) from (
         select to_jsonb(made) from webhook_delivery.attempts as made union all select to_jsonb(known) from webhook_event_types as known) as content";
@@ -136,9 +204,8 @@ fn granted_all_the_history_cannot_be_rewritten_nor_the_catalogue() {
     }
 }
 
-#[test]
-fn granted_all_nobody_empties_the_tables_for_every_auction() {
-    let mut scene = Scene::new(&[]);
+fn granted_all_nobody_empties_the_tables_for_every_auction(world: World) {
+    let mut scene = Scene::new(world, &[]);
     scene.grant_all();
     let mut dana = scene.session_of(sample::DANA);
     for statement in
@@ -150,9 +217,8 @@ fn granted_all_nobody_empties_the_tables_for_every_auction() {
     }
 }
 
-#[test]
-fn who_administers_nothing_sees_and_does_nothing() {
-    let mut scene = Scene::new(&[]);
+fn who_administers_nothing_sees_and_does_nothing(world: World) {
+    let mut scene = Scene::new(world, &[]);
     scene.grant_all();
     let member = format!("{{\"sub\": \"{}\"}}", sample::SAM);
     for claims in [member.as_str(), "", "{}", "null", "{\"sub\": null}", "{\"sub\": \"\"}", "{\"sub\": 7}", "[]"] {
@@ -169,19 +235,18 @@ fn who_administers_nothing_sees_and_does_nothing() {
     }
     assert_hilltop_untouched(&mut scene);
     let mut without_claims = scene.application.cluster.connect_as("authenticator", "postgres");
-    without_claims.batch_execute("set role tenant").unwrap();
+    without_claims.batch_execute(&format!("set role {}", scene.tenant())).unwrap();
     assert_eq!(auctions_seen(&mut without_claims), vec![Vec::<Uuid>::new(); 3]);
 }
 
-#[test]
-fn a_function_of_the_applications_own_decides_where_access_function_names_it() {
-    let mut scene = Scene::new(&[("webhook_delivery.access_function", "public.my_auctions")]);
+fn a_function_of_the_applications_own_decides_where_access_function_names_it(world: World) {
+    let mut scene = Scene::new(world, &[("webhook_delivery.access_function", "public.my_auctions")]);
     let my_auctions = format!(
         "create function public.my_auctions() returns setof uuid language sql stable
          return case when current_setting('request.jwt.claims') <> 'unknown' then '{}'::uuid end",
         sample::HILLTOP
     );
-    scene.application.client.batch_execute(&my_auctions).unwrap();
+    scene.run(&my_auctions);
     // Sam is no admin of anything; the application's function does not ask.
     let mut sam = scene.session_of(sample::SAM);
     assert_eq!(auctions_seen(&mut sam), vec![vec![sample::HILLTOP]; 3]);
@@ -191,66 +256,57 @@ fn a_function_of_the_applications_own_decides_where_access_function_names_it() {
     assert_eq!(auctions_seen(&mut scene.session("unknown")), vec![Vec::<Uuid>::new(); 3]);
     let another = "drop function public.my_auctions; create function public.my_auctions() returns boolean language sql return true";
     for without_it in [another, "drop function public.my_auctions"] {
-        scene.application.client.batch_execute(without_it).unwrap();
+        scene.run(without_it);
         let error = refusal(&mut sam, "select * from webhook_endpoints", &[]);
         assert_eq!(error.code().code(), "42883");
         assert!(error.hint().unwrap_or_default().contains("() returns setof uuid"), "{error:?}");
     }
 }
 
-#[test]
-fn who_administers_what_is_asked_once_per_table_however_many_rows_there_are() {
-    let mut scene = Scene::new(&[("webhook_delivery.access_function", "public.my_auctions")]);
+fn who_administers_what_is_asked_once_per_table_however_many_rows_there_are(world: World) {
+    let mut scene = Scene::new(world, &[("webhook_delivery.access_function", "public.my_auctions")]);
     let counting = format!(
-        "create sequence public.asked; grant usage on public.asked to tenant;
+        "create sequence public.asked; grant usage on public.asked to <tenant>;
          create function public.my_auctions() returns setof uuid language sql volatile
          as $$ select '{}'::uuid from nextval('public.asked') $$",
         sample::RIVERSIDE
     );
-    scene.application.client.batch_execute(&counting).unwrap();
+    scene.run(&counting);
     scene.riverside.emit(&mut scene.application.client, 50);
     scene.riverside.wait_for(&mut scene.application.client, 51, "success");
     let mut dana = scene.session_of(sample::DANA);
     for (relation, tables) in [("webhook_endpoints", 1), ("webhook_deliveries", 2), ("webhook_delivery_attempts", 1)] {
-        scene.application.client.batch_execute("select setval('public.asked', 1)").unwrap();
+        scene.run("select setval('public.asked', 1)");
         dana.query(&format!("select * from {relation}"), &[]).unwrap();
         let asked = scene.application.count("select last_value - 1 from public.asked");
         assert!((1..=tables).contains(&asked), "{relation}: {asked}");
     }
 }
 
-#[test]
-fn operators_see_every_auction_also_after_set_role() {
-    let mut scene = Scene::new(&[]);
+fn operators_see_every_auction_also_after_set_role(world: World) {
+    let mut scene = Scene::new(world, &[]);
     let both = vec![vec![sample::RIVERSIDE, sample::HILLTOP]; 3];
     assert_eq!(auctions_seen(&mut scene.application.client), both);
-    scene
-        .application
-        .client
-        .batch_execute(
-            "create role service nologin bypassrls; grant service to authenticator; grant usage on schema public to service;
-             select webhook_delivery.grant_api('service')",
-        )
-        .unwrap();
+    scene.run("create role service nologin bypassrls; grant service to authenticator; grant usage on schema public to service;
+             select webhook_delivery.grant_api('service')");
     let mut service = scene.application.cluster.connect_as("authenticator", "postgres");
     service.batch_execute("set role service").unwrap();
     assert_eq!(auctions_seen(&mut service), both);
     // A superuser who becomes a tenant is that tenant.
-    let mut superuser = scene.application.cluster.connect();
-    superuser.batch_execute("set role tenant").unwrap();
+    let mut superuser = scene.superuser();
+    superuser.batch_execute(&format!("set role {}", scene.tenant())).unwrap();
     assert_eq!(auctions_seen(&mut superuser), vec![Vec::<Uuid>::new(); 3]);
 }
 
-#[test]
-fn a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_test_webhook() {
-    let mut scene = Scene::new(&[("webhook_delivery.access_function", "public.seen_auctions")]);
+fn a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_test_webhook(world: World) {
+    let mut scene = Scene::new(world, &[("webhook_delivery.access_function", "public.seen_auctions")]);
     // All that the caller sees: of a superuser, every one.
     let function = "create function public.seen_auctions() returns setof uuid language sql stable
             as $$ select id from public.auctions $$;
         alter table public.auctions enable row level security;
-        grant select on public.auctions to tenant;
+        grant select on public.auctions to <tenant>;
         create policy own on public.auctions using (name like 'Riverside%')";
-    scene.application.client.batch_execute(function).unwrap();
+    scene.run(function);
     let mut tenant = scene.session("{}");
     assert_eq!(auctions_seen(&mut tenant), vec![vec![sample::RIVERSIDE]; 3]);
     let test = "select test_webhook($1, 'submission.created')";
@@ -261,9 +317,8 @@ fn a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_t
     assert_hilltop_untouched(&mut scene);
 }
 
-#[test]
-fn test_webhook_in_a_transaction_that_is_read_only_queues_nothing() {
-    let mut scene = Scene::new(&[]);
+fn test_webhook_in_a_transaction_that_is_read_only_queues_nothing(world: World) {
+    let mut scene = Scene::new(world, &[]);
     let mut dana = scene.session_of(sample::DANA);
     dana.batch_execute("begin read only").unwrap();
     let error = refusal(&mut dana, "select test_webhook($1, 'submission.created')", &[&scene.riverside.id]);
@@ -272,9 +327,8 @@ fn test_webhook_in_a_transaction_that_is_read_only_queues_nothing() {
     assert_eq!(scene.riverside.deliveries(&mut scene.application.client).len(), 1);
 }
 
-#[test]
-fn the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has() {
-    let mut scene = Scene::new(&[]);
+fn the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has(world: World) {
+    let mut scene = Scene::new(world, &[]);
     let members = "create role app login; grant create, usage on schema public to app;
         alter table public.auction_members owner to app;
         set role app;
@@ -288,22 +342,22 @@ fn the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has
         alter table public.auction_members rename to memberships;
         create view public.auction_members as select auction_id, user_id, public.grab() as role from public.memberships;
         reset role";
-    scene.application.client.batch_execute(members).unwrap();
+    scene.run(members);
     let mut dana = scene.session_of(sample::DANA);
     assert_eq!(auctions_seen(&mut dana), vec![vec![sample::RIVERSIDE]; 3]);
     dana.execute("select test_webhook($1, 'submission.created')", &[&scene.riverside.id]).unwrap();
     assert_eq!(scene.application.count("select count(*) from pg_roles where rolname = 'app' and rolsuper"), 0);
 }
 
-#[test]
-fn a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked() {
-    let mut scene = Scene::new(&[]);
-    scene.application.cluster.set("webhook_delivery.allow_http", "off");
+fn a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked(world: World) {
+    let mut scene = Scene::new(world, &[]);
+    scene.run("alter system set webhook_delivery.allow_http = off");
+    scene.application.cluster.reload();
     let unchecked = "insert into public.webhook_endpoints (auction_id, url, events, secret)
         values ('00000000-0000-4000-8000-000000000001', 'ftp://localhost/', '{no.such}', '…abcd')";
-    scene.application.client.batch_execute("create role service nologin bypassrls; grant usage on schema public to service; select webhook_delivery.grant_api('service')").unwrap();
-    for role in ["tenant", "service"] {
-        let mut superuser = scene.application.cluster.connect();
+    scene.run("create role service nologin bypassrls; grant usage on schema public to service; select webhook_delivery.grant_api('service')");
+    for role in [scene.tenant(), "service"] {
+        let mut superuser = scene.superuser();
         superuser.batch_execute(&format!("set role {role}")).unwrap();
         superuser
             .execute(
@@ -315,14 +369,14 @@ fn a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked() {
     }
     // Nor does a superuser lend his rights to a tenant's function that he happens to run.
     let lending = format!(
-        "grant create on schema public to tenant; set role tenant;
+        "grant create on schema public to <tenant>; set role <tenant>;
          create function public.lent() returns bigint language sql security definer as
              $$ select count(*) from public.webhook_deliveries $$;
          create function public.unchecked() returns void language plpgsql security definer as
              $$ begin {unchecked}; end $$;
          reset role"
     );
-    scene.application.client.batch_execute(&lending).unwrap();
+    scene.run(&lending);
     assert_eq!(scene.application.count("select public.lent()"), 0);
     let error = refusal(&mut scene.application.client, "select public.unchecked()", &[]);
     assert_eq!(error.code().code(), "22023", "{error}");

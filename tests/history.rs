@@ -45,7 +45,7 @@ fn scene() -> (Application, Client) {
         hilltop = sample::HILLTOP,
     );
     application.client.batch_execute(&history).unwrap_or_else(|e| panic!("no history: {:?}", e.as_db_error()));
-    let dana = tenant::session_of(&application.cluster, sample::DANA);
+    let dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
     (application, dana)
 }
 

@@ -255,7 +255,7 @@ fn a_tenants_own_row_makes_his_auctions_event_and_nothing_he_can_do_makes_anothe
         scene.rest.call("POST", "/submissions", Some(&scene.dana), submission(sample::HILLTOP, sample::MAIN_LOT));
     assert!([401, 403].contains(&others.status), "{others:?}");
 
-    let mut dana = webhook_harness::tenant::session_as(&scene.supabase.cluster, "authenticated", sample::DANA);
+    let mut dana = webhook_harness::tenant::session_of(&scene.supabase.cluster, "authenticated", sample::DANA);
     for forbidden in [
         "select webhook_delivery.emit('submission.created', '00000000-0000-4000-8000-000000000002', '{}')",
         "create temp table mine (id uuid, auction_id uuid);

@@ -18,28 +18,17 @@ pub fn create_roles(client: &mut Client) {
     client.batch_execute(ROLES).unwrap_or_else(|e| panic!("no roles: {:?}", e.as_db_error()));
 }
 
-/// A session such as PostgREST's, with these claims of a token.
+/// A session such as PostgREST's, as this role and with these claims of a token.
 #[track_caller]
-pub fn session(cluster: &Cluster, claims: &str) -> Client {
-    become_role(cluster, "tenant", claims)
-}
-
-/// A session of this user of the application.
-#[track_caller]
-pub fn session_of(cluster: &Cluster, user: Uuid) -> Client {
-    session_as(cluster, "tenant", user)
-}
-
-/// The same as another role.
-#[track_caller]
-pub fn session_as(cluster: &Cluster, role: &str, user: Uuid) -> Client {
-    become_role(cluster, role, &format!("{{\"sub\": \"{user}\", \"role\": \"authenticated\"}}"))
-}
-
-#[track_caller]
-fn become_role(cluster: &Cluster, role: &str, claims: &str) -> Client {
+pub fn session(cluster: &Cluster, role: &str, claims: &str) -> Client {
     let mut client = cluster.connect_as("authenticator", "postgres");
     client.batch_execute(&format!("set role {role}")).expect("the role can be taken");
     client.execute("select set_config('request.jwt.claims', $1, false)", &[&claims]).expect("claims can be set");
     client
+}
+
+/// A session of this user of the application.
+#[track_caller]
+pub fn session_of(cluster: &Cluster, role: &str, user: Uuid) -> Client {
+    session(cluster, role, &format!("{{\"sub\": \"{user}\", \"role\": \"authenticated\"}}"))
 }

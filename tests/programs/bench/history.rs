@@ -29,7 +29,7 @@ pub fn measure(stand: &Stand) -> History {
     tenant::create_roles(&mut owner);
     owner.batch_execute(&log()).expect("a log");
     owner.batch_execute("vacuum analyze").expect("statistics");
-    let mut dana = tenant::session_of(&stand.cluster, sample::DANA);
+    let mut dana = tenant::session_of(&stand.cluster, "tenant", sample::DANA);
     let busy = Uuid::parse_str(BUSY).expect("a uuid");
     let (of_endpoint, of_all) = (page("where endpoint_id = $1"), page(""));
     let endpoint = millis(&mut dana, &of_endpoint, &[&busy]);
