@@ -42,10 +42,10 @@ comment on function webhook_delivery.administered_auctions() is
 
 -- As arrays, so that the planner sees a set that it asks for once. Roles that bypass row-level security, and those with the
 -- rights of the extension's owner, see everything.
-alter table @extschema@.webhook_endpoints enable row level security;
-create policy administrators_of_the_auction on @extschema@.webhook_endpoints
+alter table public.webhook_endpoints enable row level security;
+create policy administrators_of_the_auction on public.webhook_endpoints
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
-comment on policy administrators_of_the_auction on @extschema@.webhook_endpoints is
+comment on policy administrators_of_the_auction on public.webhook_endpoints is
     'Rows of auctions that the caller administers; holds even where someone granted ALL';
 
 alter table webhook_delivery.queue enable row level security;
@@ -63,9 +63,9 @@ create policy administrators_of_the_auction on webhook_delivery.attempts_ended f
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
 comment on policy administrators_of_the_auction on webhook_delivery.attempts_ended is 'webhook_deliveries reads with the rights of whoever asks';
 
-alter table @extschema@.webhook_event_types enable row level security;
-create policy everybody_reads_the_catalogue on @extschema@.webhook_event_types for select using (true);
-comment on policy everybody_reads_the_catalogue on @extschema@.webhook_event_types is 'Reading only: the catalogue is the owner''s to change';
+alter table public.webhook_event_types enable row level security;
+create policy everybody_reads_the_catalogue on public.webhook_event_types for select using (true);
+comment on policy everybody_reads_the_catalogue on public.webhook_event_types is 'Reading only: the catalogue is the owner''s to change';
 
 create function webhook_delivery.refuse_to_truncate() returns trigger
     language plpgsql
@@ -84,7 +84,7 @@ $$;
 
 comment on function webhook_delivery.refuse_to_truncate() is 'Refuses TRUNCATE (42501) to all but operators, also where someone granted ALL';
 
-create trigger webhook_event_types_before_truncate before truncate on @extschema@.webhook_event_types
+create trigger webhook_event_types_before_truncate before truncate on public.webhook_event_types
     for each statement execute function webhook_delivery.refuse_to_truncate();
-create trigger webhook_endpoints_before_truncate before truncate on @extschema@.webhook_endpoints
+create trigger webhook_endpoints_before_truncate before truncate on public.webhook_endpoints
     for each statement execute function webhook_delivery.refuse_to_truncate();

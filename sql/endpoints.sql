@@ -1,6 +1,6 @@
 -- Where does a customer want which events, and who may know the secret?
 
-create table @extschema@.webhook_endpoints (
+create table public.webhook_endpoints (
     -- Stands for one that is still to be given: see endpoint_before_naming.
     id uuid not null default '00000000-0000-0000-0000-000000000000',
     auction_id uuid not null,
@@ -17,19 +17,19 @@ create table @extschema@.webhook_endpoints (
     constraint events_has_1_to_100_entries check (coalesce(array_length(events, 1), 0) between 1 and 100)
 );
 
-create index webhook_endpoints_by_auction on @extschema@.webhook_endpoints (auction_id);
+create index webhook_endpoints_by_auction on public.webhook_endpoints (auction_id);
 
-comment on table @extschema@.webhook_endpoints is 'A customer''s URL, and the events of one auction that it wants';
-comment on column @extschema@.webhook_endpoints.id is 'Identifies the endpoint. Given by the database; in an upsert that of one that you see';
-comment on column @extschema@.webhook_endpoints.auction_id is 'The auction whose events are sent. Cannot be changed';
-comment on column @extschema@.webhook_endpoints.url is 'Where to POST: https only (http where webhook_delivery.allow_http is on), no user name or password in it, at most 2,000 characters. Kept in its normal form, which is what is called';
-comment on column @extschema@.webhook_endpoints.events is 'Event types wanted: exact names, a whole family (submission.*), or * for all';
-comment on column @extschema@.webhook_endpoints.secret is
+comment on table public.webhook_endpoints is 'A customer''s URL, and the events of one auction that it wants';
+comment on column public.webhook_endpoints.id is 'Identifies the endpoint. Given by the database; in an upsert that of one that you see';
+comment on column public.webhook_endpoints.auction_id is 'The auction whose events are sent. Cannot be changed';
+comment on column public.webhook_endpoints.url is 'Where to POST: https only (http where webhook_delivery.allow_http is on), no user name or password in it, at most 2,000 characters. Kept in its normal form, which is what is called';
+comment on column public.webhook_endpoints.events is 'Event types wanted: exact names, a whole family (submission.*), or * for all';
+comment on column public.webhook_endpoints.secret is
     'Write: the signing secret, 16 to 256 characters. Left out, one is generated, and INSERT … RETURNING generated_secret(webhook_endpoints) gives it this once. Read: a hint, its last four characters';
-comment on column @extschema@.webhook_endpoints.is_active is 'false: new events are not queued for it, and what is queued waits until it is true again';
-comment on column @extschema@.webhook_endpoints.description is 'The customer''s own note';
-comment on column @extschema@.webhook_endpoints.created_at is 'When the endpoint was created';
-comment on column @extschema@.webhook_endpoints.updated_at is 'When the endpoint was last changed';
+comment on column public.webhook_endpoints.is_active is 'false: new events are not queued for it, and what is queued waits until it is true again';
+comment on column public.webhook_endpoints.description is 'The customer''s own note';
+comment on column public.webhook_endpoints.created_at is 'When the endpoint was created';
+comment on column public.webhook_endpoints.updated_at is 'When the endpoint was last changed';
 
 create table webhook_delivery.endpoint_secrets (
     endpoint_id uuid not null,
@@ -55,10 +55,10 @@ comment on column webhook_delivery.recent_tests.endpoint_id is 'The endpoint tha
 comment on column webhook_delivery.recent_tests.since is 'When the minute began in which they are counted';
 comment on column webhook_delivery.recent_tests.tests is 'Tests in that minute';
 
--- What the capture and the worker ask of the endpoints, so that neither needs to know the schema the extension was installed in.
+-- What the worker asks of the endpoints.
 create view webhook_delivery.endpoint_targets as
     select endpoint.id, endpoint.auction_id, endpoint.is_active, endpoint.url, stored.secret
-    from @extschema@.webhook_endpoints as endpoint
+    from public.webhook_endpoints as endpoint
     left join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
 
 comment on view webhook_delivery.endpoint_targets is 'Every endpoint with the secret that signs its requests';
@@ -70,7 +70,7 @@ comment on column webhook_delivery.endpoint_targets.secret is 'What signs the re
 
 create view webhook_delivery.subscriptions as
     select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events
-    from @extschema@.webhook_endpoints as endpoint
+    from public.webhook_endpoints as endpoint
     where endpoint.is_active;
 
 comment on view webhook_delivery.subscriptions is 'Which events new deliveries are queued for';
@@ -98,7 +98,7 @@ begin
     where wanted is null
        or (wanted <> '*'
            and not exists (
-               select from @extschema@.webhook_event_types as known
+               select from public.webhook_event_types as known
                where known.event_type = wanted
                   or split_part(known.event_type, '.', 1) || '.*' = wanted));
     if unknown is not null then
@@ -106,7 +106,7 @@ begin
             errcode = 'invalid_parameter_value',
             message = format('unknown event type: %s', array_to_string(unknown, ', ')),
             hint = format('Use exact names, a family such as submission.*, or *. Known event types: %s.',
-                (select string_agg(event_type, ', ' order by event_type) from @extschema@.webhook_event_types));
+                (select string_agg(event_type, ', ' order by event_type) from public.webhook_event_types));
     end if;
 end
 $$;
@@ -122,11 +122,11 @@ declare
     at_most constant integer := current_setting('webhook_delivery.max_endpoints');
 begin
     -- One after the other: two at once would both find room. The statement after it sees what the one before has written.
-    perform from @extschema@.webhook_endpoints as endpoint
+    perform from public.webhook_endpoints as endpoint
     where endpoint.auction_id = of_auction
     order by endpoint.id limit 1
     for no key update;
-    if (select count(*) from @extschema@.webhook_endpoints as endpoint
+    if (select count(*) from public.webhook_endpoints as endpoint
         where endpoint.auction_id = of_auction and endpoint.id <> beside) >= at_most
     then
         raise exception using
@@ -277,7 +277,7 @@ begin
     using gone
     where stored.endpoint_id = gone.id
         -- The same statement may have created it again.
-        and not exists (select from @extschema@.webhook_endpoints as endpoint where endpoint.id = gone.id);
+        and not exists (select from public.webhook_endpoints as endpoint where endpoint.id = gone.id);
     return null;
 end
 $$;
@@ -286,36 +286,36 @@ comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what i
 
 -- A dump brings rows that were checked when they were first written, and whose secrets follow in a table of their own. Only
 -- somebody with the rights of the extension's owner restores one: asked of whoever writes, not of whoever logged in.
-create trigger webhook_endpoint_a_naming before insert on @extschema@.webhook_endpoints
+create trigger webhook_endpoint_a_naming before insert on public.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_naming();
-create trigger webhook_endpoint_before_insert before insert on @extschema@.webhook_endpoints
+create trigger webhook_endpoint_before_insert before insert on public.webhook_endpoints
     for each row
     when (not coalesce(new.secret like '…____' and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
     execute function webhook_delivery.endpoint_before_write();
-create trigger webhook_endpoint_before_update before update on @extschema@.webhook_endpoints
+create trigger webhook_endpoint_before_update before update on public.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_write();
-create trigger webhook_endpoint_after_write after insert or update on @extschema@.webhook_endpoints
+create trigger webhook_endpoint_after_write after insert or update on public.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_after_write();
-create trigger webhook_endpoints_after_delete after delete on @extschema@.webhook_endpoints
+create trigger webhook_endpoints_after_delete after delete on public.webhook_endpoints
     referencing old table as gone
     for each statement execute function webhook_delivery.endpoints_after_delete();
-create trigger webhook_endpoints_after_truncate after truncate on @extschema@.webhook_endpoints
+create trigger webhook_endpoints_after_truncate after truncate on public.webhook_endpoints
     for each statement execute function webhook_delivery.endpoints_after_delete();
-create trigger webhook_endpoints_after_statement after insert or update on @extschema@.webhook_endpoints
+create trigger webhook_endpoints_after_statement after insert or update on public.webhook_endpoints
     for each statement execute function webhook_delivery.endpoints_after_statement();
 
-create trigger webhook_endpoints_are_remembered after insert or update or delete or truncate on @extschema@.webhook_endpoints
+create trigger webhook_endpoints_are_remembered after insert or update or delete or truncate on public.webhook_endpoints
     for each statement execute function webhook_delivery.announce_change();
 -- Also where a subscriber of logical replication writes, or a restore.
-alter table @extschema@.webhook_endpoints enable always trigger webhook_endpoints_are_remembered;
+alter table public.webhook_endpoints enable always trigger webhook_endpoints_are_remembered;
 
-create function @extschema@.generated_secret(endpoint @extschema@.webhook_endpoints) returns text
+create function public.generated_secret(endpoint public.webhook_endpoints) returns text
     language sql volatile
     set search_path = pg_catalog, pg_temp
     as $$ select webhook_delivery.show_generated_secret(endpoint.id) $$;
 
-comment on function @extschema@.generated_secret(@extschema@.webhook_endpoints) is
+comment on function public.generated_secret(public.webhook_endpoints) is
     'INSERT … RETURNING generated_secret(webhook_endpoints): the secret that this statement has generated for the endpoint, null at any other time. It is in no row, so nobody else reads it';
 
-select pg_catalog.pg_extension_config_dump('@extschema@.webhook_endpoints', '');
+select pg_catalog.pg_extension_config_dump('public.webhook_endpoints', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_secrets', '');

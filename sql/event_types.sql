@@ -11,7 +11,7 @@ begin
 end
 $$;
 
-create table @extschema@.webhook_event_types (
+create table public.webhook_event_types (
     event_type text not null,
     family text generated always as (split_part(event_type, '.', 1)) stored,
     description text not null,
@@ -24,19 +24,19 @@ create table @extschema@.webhook_event_types (
     constraint schema_is_an_object_or_a_boolean check (json_typeof(schema) in ('object', 'boolean'))
 );
 
-create trigger webhook_event_types_are_remembered after insert or update or delete or truncate on @extschema@.webhook_event_types
+create trigger webhook_event_types_are_remembered after insert or update or delete or truncate on public.webhook_event_types
     for each statement execute function webhook_delivery.announce_change();
 -- Also where a subscriber of logical replication writes, or a restore.
-alter table @extschema@.webhook_event_types enable always trigger webhook_event_types_are_remembered;
+alter table public.webhook_event_types enable always trigger webhook_event_types_are_remembered;
 
-comment on table @extschema@.webhook_event_types is
+comment on table public.webhook_event_types is
     'The events that an endpoint can subscribe to. webhook_delivery.register_event_type() makes one of your own known.';
-comment on column @extschema@.webhook_event_types.event_type is 'Family and what happened, in lower case: submission.created';
-comment on column @extschema@.webhook_event_types.family is 'What comes before the dot: an endpoint subscribes to all of the family with submission.*';
-comment on column @extschema@.webhook_event_types.description is 'When the event happens, in a sentence for customers';
-comment on column @extschema@.webhook_event_types.schema is 'JSON Schema (2020-12) of the "data" of the event''s body';
-comment on column @extschema@.webhook_event_types.example is 'Example of the "data" of the event''s body; test_webhook() sends it';
-comment on column @extschema@.webhook_event_types.is_builtin is 'Came with the extension; rows of your own have false and are carried by pg_dump';
+comment on column public.webhook_event_types.event_type is 'Family and what happened, in lower case: submission.created';
+comment on column public.webhook_event_types.family is 'What comes before the dot: an endpoint subscribes to all of the family with submission.*';
+comment on column public.webhook_event_types.description is 'When the event happens, in a sentence for customers';
+comment on column public.webhook_event_types.schema is 'JSON Schema (2020-12) of the "data" of the event''s body';
+comment on column public.webhook_event_types.example is 'Example of the "data" of the event''s body; test_webhook() sends it';
+comment on column public.webhook_event_types.is_builtin is 'Came with the extension; rows of your own have false and are carried by pg_dump';
 
 create function webhook_delivery.schema_of(shape json, nullable boolean default false) returns json
     language plpgsql immutable
@@ -82,4 +82,4 @@ $$;
 comment on function webhook_delivery.schema_of(json, boolean) is
     'The JSON Schema of data that looks like this: {"id": "uuid", "notes?": "string", "entries": [{"count": "integer"}]}. All fields are required; one whose name ends in ? may be null';
 
-select pg_catalog.pg_extension_config_dump('@extschema@.webhook_event_types', 'where not is_builtin');
+select pg_catalog.pg_extension_config_dump('public.webhook_event_types', 'where not is_builtin');

@@ -6,13 +6,13 @@ create function webhook_delivery.grant_api(grantee regrole) returns void
     as $$
 begin
     execute format('grant usage on schema webhook_delivery to %s', grantee);
-    execute format('grant select, insert, update, delete on @extschema@.webhook_endpoints to %s', grantee);
-    execute format('grant select on @extschema@.webhook_event_types, @extschema@.webhook_deliveries, @extschema@.webhook_delivery_attempts to %s', grantee);
+    execute format('grant select, insert, update, delete on public.webhook_endpoints to %s', grantee);
+    execute format('grant select on public.webhook_event_types, public.webhook_deliveries, public.webhook_delivery_attempts to %s', grantee);
     -- What the two views read, in the name of whoever asks. Row-level security decides here.
     execute format('grant select on webhook_delivery.queue, webhook_delivery.attempts, webhook_delivery.attempts_ended to %s', grantee);
-    execute format('grant execute on function @extschema@.test_webhook(uuid, text), @extschema@.generated_secret(@extschema@.webhook_endpoints),
-        @extschema@.webhook_deliveries(@extschema@.webhook_endpoints), @extschema@.webhook_endpoints(@extschema@.webhook_deliveries),
-        @extschema@.webhook_delivery_attempts(@extschema@.webhook_deliveries) to %s', grantee);
+    execute format('grant execute on function public.test_webhook(uuid, text), public.generated_secret(public.webhook_endpoints),
+        public.webhook_deliveries(public.webhook_endpoints), public.webhook_endpoints(public.webhook_deliveries),
+        public.webhook_delivery_attempts(public.webhook_deliveries) to %s', grantee);
     execute (
         select format('grant execute on function %s to %s', string_agg(routine::regprocedure::text, ', '), grantee)
         from unnest(webhook_delivery.tenant_routines()) as routine);

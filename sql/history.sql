@@ -2,7 +2,7 @@
 
 -- Two selects from one table each, without a condition: so the planner reads a page from the indexes, whatever else there is.
 -- Which rows somebody sees, row-level security says.
-create view @extschema@.webhook_deliveries with (security_invoker) as
+create view public.webhook_deliveries with (security_invoker) as
     select
         delivery_id as id,
         auction_id,
@@ -40,25 +40,25 @@ create view @extschema@.webhook_deliveries with (security_invoker) as
         attempted_at + coalesce(response_time_ms, 0) * interval '1 millisecond'
     from webhook_delivery.attempts_ended;
 
-comment on view @extschema@.webhook_deliveries is
+comment on view public.webhook_deliveries is
     'Every delivery of the auctions that you may see: pending (first attempt still to come), retrying, success or failed';
-comment on column @extschema@.webhook_deliveries.id is 'The webhook_id of body and headers, the same in every attempt';
-comment on column @extschema@.webhook_deliveries.auction_id is 'The auction of event and endpoint';
-comment on column @extschema@.webhook_deliveries.endpoint_id is 'Where it goes';
-comment on column @extschema@.webhook_deliveries.event_id is 'The event; deliveries of one event to several endpoints share it';
-comment on column @extschema@.webhook_deliveries.event_type is 'The type of the event';
-comment on column @extschema@.webhook_deliveries.status is 'pending, retrying, success or failed';
-comment on column @extschema@.webhook_deliveries.attempts is 'Attempts made so far';
-comment on column @extschema@.webhook_deliveries.response_status_code is 'HTTP status of the last attempt, null where no response came';
-comment on column @extschema@.webhook_deliveries.response_time_ms is 'Milliseconds the last attempt took';
-comment on column @extschema@.webhook_deliveries.error_message is 'Why the last attempt failed; null after a success';
-comment on column @extschema@.webhook_deliveries.is_test is 'Sent by test_webhook()';
-comment on column @extschema@.webhook_deliveries.created_at is 'When the delivery was queued (millisecond precision)';
-comment on column @extschema@.webhook_deliveries.last_attempt_at is 'When the last attempt started';
-comment on column @extschema@.webhook_deliveries.next_attempt_at is 'When the next attempt is due; null once the delivery has ended';
-comment on column @extschema@.webhook_deliveries.completed_at is 'When the delivery ended';
+comment on column public.webhook_deliveries.id is 'The webhook_id of body and headers, the same in every attempt';
+comment on column public.webhook_deliveries.auction_id is 'The auction of event and endpoint';
+comment on column public.webhook_deliveries.endpoint_id is 'Where it goes';
+comment on column public.webhook_deliveries.event_id is 'The event; deliveries of one event to several endpoints share it';
+comment on column public.webhook_deliveries.event_type is 'The type of the event';
+comment on column public.webhook_deliveries.status is 'pending, retrying, success or failed';
+comment on column public.webhook_deliveries.attempts is 'Attempts made so far';
+comment on column public.webhook_deliveries.response_status_code is 'HTTP status of the last attempt, null where no response came';
+comment on column public.webhook_deliveries.response_time_ms is 'Milliseconds the last attempt took';
+comment on column public.webhook_deliveries.error_message is 'Why the last attempt failed; null after a success';
+comment on column public.webhook_deliveries.is_test is 'Sent by test_webhook()';
+comment on column public.webhook_deliveries.created_at is 'When the delivery was queued (millisecond precision)';
+comment on column public.webhook_deliveries.last_attempt_at is 'When the last attempt started';
+comment on column public.webhook_deliveries.next_attempt_at is 'When the next attempt is due; null once the delivery has ended';
+comment on column public.webhook_deliveries.completed_at is 'When the delivery ended';
 
-create view @extschema@.webhook_delivery_attempts with (security_invoker) as
+create view public.webhook_delivery_attempts with (security_invoker) as
     select
         delivery_id,
         attempt::integer as attempt,
@@ -80,23 +80,23 @@ create view @extschema@.webhook_delivery_attempts with (security_invoker) as
 -- What PostgREST takes for relationships between views, so that rows come with those that belong to them:
 -- webhook_endpoints?select=*,webhook_deliveries(*). Without a SET clause, which would keep the planner from looking into them and
 -- make it read all deliveries of an endpoint where ten are asked for; each name and operator has its schema instead.
-create function @extschema@.webhook_deliveries(endpoint @extschema@.webhook_endpoints) returns setof @extschema@.webhook_deliveries
+create function public.webhook_deliveries(endpoint public.webhook_endpoints) returns setof public.webhook_deliveries
     language sql stable
-    as $$ select * from @extschema@.webhook_deliveries as delivery where delivery.endpoint_id operator(pg_catalog.=) endpoint.id $$;
+    as $$ select * from public.webhook_deliveries as delivery where delivery.endpoint_id operator(pg_catalog.=) endpoint.id $$;
 
-comment on function @extschema@.webhook_deliveries(@extschema@.webhook_endpoints) is 'The deliveries of an endpoint, of those that you may see';
+comment on function public.webhook_deliveries(public.webhook_endpoints) is 'The deliveries of an endpoint, of those that you may see';
 
-create function @extschema@.webhook_endpoints(delivery @extschema@.webhook_deliveries) returns setof @extschema@.webhook_endpoints
+create function public.webhook_endpoints(delivery public.webhook_deliveries) returns setof public.webhook_endpoints
     language sql stable rows 1
-    as $$ select * from @extschema@.webhook_endpoints as endpoint where endpoint.id operator(pg_catalog.=) delivery.endpoint_id $$;
+    as $$ select * from public.webhook_endpoints as endpoint where endpoint.id operator(pg_catalog.=) delivery.endpoint_id $$;
 
-comment on function @extschema@.webhook_endpoints(@extschema@.webhook_deliveries) is 'The endpoint of a delivery; none where it was deleted';
+comment on function public.webhook_endpoints(public.webhook_deliveries) is 'The endpoint of a delivery; none where it was deleted';
 
-create function @extschema@.webhook_delivery_attempts(delivery @extschema@.webhook_deliveries) returns setof @extschema@.webhook_delivery_attempts
+create function public.webhook_delivery_attempts(delivery public.webhook_deliveries) returns setof public.webhook_delivery_attempts
     language sql stable rows 6
-    as $$ select * from @extschema@.webhook_delivery_attempts as made where made.delivery_id operator(pg_catalog.=) delivery.id $$;
+    as $$ select * from public.webhook_delivery_attempts as made where made.delivery_id operator(pg_catalog.=) delivery.id $$;
 
-comment on function @extschema@.webhook_delivery_attempts(@extschema@.webhook_deliveries) is 'The requests made for a delivery';
+comment on function public.webhook_delivery_attempts(public.webhook_deliveries) is 'The requests made for a delivery';
 
 -- So simple a view could be written through, where someone granted ALL; and of the other nobody would be told that he may not.
 create function webhook_delivery.refuse_to_change_history() returns trigger
@@ -113,24 +113,24 @@ $$;
 
 comment on function webhook_delivery.refuse_to_change_history() is 'Refuses to write through the history''s views (42501)';
 
-create trigger webhook_deliveries_are_read_only instead of insert or update or delete on @extschema@.webhook_deliveries
+create trigger webhook_deliveries_are_read_only instead of insert or update or delete on public.webhook_deliveries
     for each row execute function webhook_delivery.refuse_to_change_history();
 
-create trigger webhook_delivery_attempts_are_read_only instead of insert or update or delete on @extschema@.webhook_delivery_attempts
+create trigger webhook_delivery_attempts_are_read_only instead of insert or update or delete on public.webhook_delivery_attempts
     for each row execute function webhook_delivery.refuse_to_change_history();
 
-comment on view @extschema@.webhook_delivery_attempts is 'Every request made for the deliveries of the auctions that you may see';
-comment on column @extschema@.webhook_delivery_attempts.delivery_id is 'The delivery it was made for';
-comment on column @extschema@.webhook_delivery_attempts.attempt is '1 for the first request of a delivery';
-comment on column @extschema@.webhook_delivery_attempts.auction_id is 'The auction of event and endpoint';
-comment on column @extschema@.webhook_delivery_attempts.endpoint_id is 'Where the request went';
-comment on column @extschema@.webhook_delivery_attempts.event_id is 'What it carried';
-comment on column @extschema@.webhook_delivery_attempts.event_type is 'The type of the event';
-comment on column @extschema@.webhook_delivery_attempts.status is 'success (a 2xx response) or failed';
-comment on column @extschema@.webhook_delivery_attempts.response_status_code is 'HTTP status, null where no response came';
-comment on column @extschema@.webhook_delivery_attempts.response_time_ms is 'Milliseconds from the start of the request to its end';
-comment on column @extschema@.webhook_delivery_attempts.error_message is 'Why it failed; null after a success';
-comment on column @extschema@.webhook_delivery_attempts.response_excerpt is 'The beginning of the response of a failed attempt, at most 1 kB';
-comment on column @extschema@.webhook_delivery_attempts.is_test is 'Sent by test_webhook()';
-comment on column @extschema@.webhook_delivery_attempts.attempted_at is 'When the request started';
-comment on column @extschema@.webhook_delivery_attempts.next_attempt_at is 'When the attempt after it was due; null where it ended the delivery';
+comment on view public.webhook_delivery_attempts is 'Every request made for the deliveries of the auctions that you may see';
+comment on column public.webhook_delivery_attempts.delivery_id is 'The delivery it was made for';
+comment on column public.webhook_delivery_attempts.attempt is '1 for the first request of a delivery';
+comment on column public.webhook_delivery_attempts.auction_id is 'The auction of event and endpoint';
+comment on column public.webhook_delivery_attempts.endpoint_id is 'Where the request went';
+comment on column public.webhook_delivery_attempts.event_id is 'What it carried';
+comment on column public.webhook_delivery_attempts.event_type is 'The type of the event';
+comment on column public.webhook_delivery_attempts.status is 'success (a 2xx response) or failed';
+comment on column public.webhook_delivery_attempts.response_status_code is 'HTTP status, null where no response came';
+comment on column public.webhook_delivery_attempts.response_time_ms is 'Milliseconds from the start of the request to its end';
+comment on column public.webhook_delivery_attempts.error_message is 'Why it failed; null after a success';
+comment on column public.webhook_delivery_attempts.response_excerpt is 'The beginning of the response of a failed attempt, at most 1 kB';
+comment on column public.webhook_delivery_attempts.is_test is 'Sent by test_webhook()';
+comment on column public.webhook_delivery_attempts.attempted_at is 'When the request started';
+comment on column public.webhook_delivery_attempts.next_attempt_at is 'When the attempt after it was due; null where it ended the delivery';

@@ -11,7 +11,7 @@ with counted as (
 ), event as (
     insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
     select webhook_delivery.uuid_v7(), $2, known.event_type, $5, known.example
-    from webhook_delivery.catalogue as known, counted
+    from public.webhook_event_types as known, counted
     where known.event_type = $3 and counted.tests <= current_setting('webhook_delivery.tests_per_minute')::integer
     returning id, event_type
 )

@@ -3,19 +3,12 @@
 create function webhook_delivery.visible_auction(endpoint_id uuid) returns uuid
     language sql stable
     set search_path = pg_catalog, pg_temp
-    as $$ select endpoint.auction_id from @extschema@.webhook_endpoints as endpoint where endpoint.id = endpoint_id $$;
+    as $$ select endpoint.auction_id from public.webhook_endpoints as endpoint where endpoint.id = endpoint_id $$;
 
 comment on function webhook_delivery.visible_auction(uuid) is 'The auction of an endpoint that the caller can see; null where he sees no such endpoint';
 
-create view webhook_delivery.catalogue as
-    select known.event_type, known.example from @extschema@.webhook_event_types as known;
-
-comment on view webhook_delivery.catalogue is 'The event types, wherever the extension was installed';
-comment on column webhook_delivery.catalogue.event_type is 'The event type';
-comment on column webhook_delivery.catalogue.example is 'Example of its data';
-
 -- Runs as the caller: whether he sees the endpoint is asked in his name, and only the queueing is done in ours.
-create function @extschema@.test_webhook(
+create function public.test_webhook(
     endpoint_id uuid, event_type text, out delivery_id uuid, out status text, out follow text
 )
     language plpgsql volatile
@@ -27,10 +20,10 @@ begin
         raise exception using
             errcode = 'PT404',
             message = format('there is no webhook endpoint %s', test_webhook.endpoint_id),
-            hint = format('select id, url from %s shows the endpoints that you may test.', '@extschema@.webhook_endpoints'::regclass);
+            hint = 'select id, url from public.webhook_endpoints shows the endpoints that you may test.';
     end if;
     delivery_id := webhook_delivery.queue_test(endpoint_id, event_type);
-    if delivery_id is null and exists (select from @extschema@.webhook_event_types as known where known.event_type = test_webhook.event_type) then
+    if delivery_id is null and exists (select from public.webhook_event_types as known where known.event_type = test_webhook.event_type) then
         raise exception using
             errcode = 'PT429',
             message = format('the endpoint was tested %s times within a minute, and no more is allowed',
@@ -41,12 +34,12 @@ begin
             errcode = 'invalid_parameter_value',
             message = format('unknown event type: %s', left(test_webhook.event_type, 100)),
             hint = format('Known event types: %s.',
-                (select string_agg(known.event_type, ', ' order by known.event_type) from @extschema@.webhook_event_types as known));
+                (select string_agg(known.event_type, ', ' order by known.event_type) from public.webhook_event_types as known));
     end if;
     status := 'pending';
-    follow := format('select * from %s where id = %L', '@extschema@.webhook_deliveries'::regclass, delivery_id);
+    follow := format('select * from public.webhook_deliveries where id = %L', delivery_id);
 end
 $$;
 
-comment on function @extschema@.test_webhook(uuid, text) is
+comment on function public.test_webhook(uuid, text) is
     'Sends the catalogue''s example of this event type to the endpoint, once, also to a disabled one. Gives back the delivery''s id and the query that shows what became of it. Unknown endpoint: PT404 (PostgREST answers 404); unknown type: 22023; too often: PT429';

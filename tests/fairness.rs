@@ -159,6 +159,7 @@ fn the_backlog_of_a_disabled_endpoint_does_not_hide_another_endpoints_single_del
 
 /// So many endpoints that never answer, dealt out to the auctions in turn, each with so many events waiting.
 fn hanging_endpoints(client: &mut Client, receiver: &Receiver, endpoints: usize, auctions: &[Uuid], events: i32) {
+    client.batch_execute("set webhook_delivery.max_endpoints = 1000").unwrap();
     for (auction_id, number) in auctions.iter().cycle().zip(0..endpoints) {
         let sql = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{*}')";
         client.execute(sql, &[auction_id, &receiver.url(&format!("/{number}"))]).unwrap();

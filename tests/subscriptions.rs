@@ -133,7 +133,8 @@ fn a_change_that_nobody_wants_to_hear_of_asks_nobody() {
 #[test]
 fn of_an_auction_with_very_many_endpoints_each_gets_the_event() {
     let (mut application, mut session) = scene();
-    let many = "insert into webhook_endpoints (auction_id, url, events, secret)
+    let many = "set webhook_delivery.max_endpoints = 1000;
+        insert into webhook_endpoints (auction_id, url, events, secret)
         select '00000000-0000-4000-8000-000000000001', 'https://example.com/' || n, '{*}', 'sixteen characters'
         from generate_series(1, 150) as n";
     application.client.batch_execute(many).unwrap();

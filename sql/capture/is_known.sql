@@ -1,3 +1,3 @@
 -- Is there such an event type?
 -- $1 event type
-select exists (select from webhook_delivery.catalogue as known where known.event_type = $1)
+select exists (select from public.webhook_event_types as known where known.event_type = $1)

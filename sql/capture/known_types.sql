@@ -1,2 +1,2 @@
 -- Which event types are there?
-select string_agg(known.event_type, ', ' order by known.event_type) from webhook_delivery.catalogue as known
+select string_agg(known.event_type, ', ' order by known.event_type) from public.webhook_event_types as known

@@ -1,6 +1,6 @@
 -- member.*: who belongs to an auction, from auction_members and auction_invitations. What a removed row said is kept when it goes.
 
-insert into @extschema@.webhook_event_types (event_type, description, schema, example, is_builtin)
+insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description,
     webhook_delivery.schema_of(format('{%s}', concat_ws(', ', common.shape, event.shape))::json),
     format('{%s}', concat_ws(', ', format(common.example, event.user_id, event.full_name, event.joined_at), event.example))::json, true

@@ -1,6 +1,6 @@
 -- message.*: chat messages, from messages. What a deleted message said is sent to nobody any more.
 
-insert into @extschema@.webhook_event_types (event_type, description, schema, example, is_builtin)
+insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description,
     webhook_delivery.schema_of(format('{%s}', concat_ws(', ', common.shape, event.shape))::json),
     format('{%s}', concat_ws(', ', format(common.example, event.content), event.example))::json, true

@@ -25,7 +25,7 @@ begin
         raise exception using errcode = 'invalid_parameter_value', message = 'a JSON Schema is an object or a boolean',
             hint = 'A schema that allows everything is ''true''; webhook_delivery.schema_of() makes one of a shape.';
     end if;
-    insert into @extschema@.webhook_event_types as known (event_type, description, schema, example)
+    insert into public.webhook_event_types as known (event_type, description, schema, example)
     values (name, register_event_type.description, register_event_type.schema, register_event_type.example)
     on conflict (event_type) do update
         set description = excluded.description, schema = excluded.schema, example = excluded.example
@@ -79,7 +79,7 @@ declare
     others regclass;
 begin
     if event_type is null or not exists (
-        select from @extschema@.webhook_event_types as known where known.event_type = set_payload_function.event_type)
+        select from public.webhook_event_types as known where known.event_type = set_payload_function.event_type)
     then
         raise exception using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', event_type),
             hint = 'Make it known with webhook_delivery.register_event_type() first.';
@@ -241,7 +241,7 @@ begin
                     else 'create trigger … after insert on … for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
         end if;
         -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
-        if not exists (select from @extschema@.webhook_event_types as known where known.event_type = given[1]) then
+        if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then
             raise warning using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', given[1]),
                 hint = 'Make it known with webhook_delivery.register_event_type().';
         end if;

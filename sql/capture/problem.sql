@@ -1,6 +1,6 @@
 -- problem.*: rock reports, from problems and their problem_actions.
 
-insert into @extschema@.webhook_event_types (event_type, description, schema, example, is_builtin)
+insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description,
     webhook_delivery.schema_of(format('{%s}', concat_ws(', ', common.shape, event.shape))::json),
     format('{%s}', concat_ws(', ', format(common.example, event.previous_status), event.example))::json, true

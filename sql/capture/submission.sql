@@ -1,6 +1,6 @@
 -- submission.*: lot counts, from submissions and their submission_entries. A count with its entries is one event.
 
-insert into @extschema@.webhook_event_types (event_type, description, schema, example, is_builtin)
+insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description, webhook_delivery.schema_of($shape${
     "id": "uuid", "location_id?": "uuid", "location_name?": "string", "user_id?": "uuid", "submitted_by?": "string", "submitted_at": "time",
     "entries": [{"type_id?": "uuid", "type_name?": "string", "car_count": "number", "image_url?": "string"}],

@@ -175,7 +175,7 @@ fn check_type(event_type: &str) -> SpiResult<()> {
     }
     let _settings = OurSettings::begin();
     with_rights(|client| {
-        Topic::EventTypes.watch([rights::api_relation(client, "webhook_event_types")?, None]);
+        Topic::EventTypes.watch([rights::relation(c"public", c"webhook_event_types"), None]);
         let changes = Topic::EventTypes.changes();
         let is_known = IS_KNOWN.with_borrow_mut(|statement| {
             let sql = include_str!("../../sql/capture/is_known.sql");

@@ -6,7 +6,6 @@
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
-use pgrx::spi::{SpiClient, SpiResult};
 
 /// While it lives, this session acts as another role. An error ends the (sub)transaction, and that gives the role back too.
 pub struct Rights {
@@ -148,11 +147,6 @@ pub fn relation(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
         let relation = pg_sys::get_relname_relid(name.as_ptr(), schema);
         (relation != pg_sys::InvalidOid).then_some(relation)
     }
-}
-
-/// A table of the schema that the extension was installed in, like `webhook_endpoints`. With our settings.
-pub fn api_relation(client: &SpiClient<'_>, name: &str) -> SpiResult<Option<pg_sys::Oid>> {
-    client.select(include_str!("../../sql/api_relation.sql"), Some(1), &[name.into()])?.first().get_one()
 }
 
 pub fn owner_of_relation(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {

@@ -19,7 +19,7 @@ impl Supabase {
     pub fn start(settings: &[(&str, &str)]) -> Supabase {
         let mut supabase = Supabase::without_extension(settings);
         supabase
-            .run_as_admin("create extension webhook_delivery; select webhook_delivery.grant_application('postgres')");
+            .run_as_admin("create extension webhook_delivery schema extensions; select webhook_delivery.grant_application('postgres')");
         let mut owner = supabase.cluster.connect();
         application::install_tables(&mut owner);
         owner.batch_execute(MEMBERS_ONLY).unwrap_or_else(|e| panic!("no policies: {:?}", e.as_db_error()));

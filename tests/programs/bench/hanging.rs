@@ -31,6 +31,7 @@ fn beside(stand: &Stand, tenants: &[Uuid], each_has_timed_out: bool) -> f64 {
     if each_has_timed_out {
         stand.cluster.set("webhook_delivery.request_timeout", &format!("{}ms", TIMEOUT_AT_FIRST.as_millis()));
     }
+    session.batch_execute("set webhook_delivery.max_endpoints = 1000").expect("a superuser's setting");
     for (tenant, number) in tenants.iter().cycle().zip(0..ENDPOINTS) {
         let endpoint = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{*}')";
         let url = stand.receiver.url(&format!("/hang/{number}"));
