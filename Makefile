@@ -6,7 +6,6 @@ PG_CONFIG ?= pg_config
 TEST_THREADS ?= 2
 
 # A PostgREST to test with: make test POSTGREST=/path/to/postgrest. Without it a server is built that speaks its protocol.
-export POSTGREST
 
 TESTS := webhook_delivery_tests
 

@@ -8,6 +8,7 @@ mod failing;
 mod families;
 mod json;
 mod judges;
+mod rest;
 mod screen;
 mod stage;
 mod table;
@@ -43,8 +44,9 @@ fn main() -> ExitCode {
     families::of_every_family(&mut stage);
     let endpoint = own_event(&mut stage);
     test_call(&mut stage, &endpoint);
+    let over_http = rest::calls(&mut stage);
     let failing = failing::endpoint(&mut stage);
-    history(&mut stage);
+    history(&mut stage, over_http);
     failing::retries(&mut stage, &failing);
     crash::of_the_worker(&mut stage);
     result(&mut stage)
@@ -154,7 +156,7 @@ fn test_call(stage: &mut Stage, endpoint: &Endpoint) {
     stage.screen.expect(succeeded, "the query to follow says success, and that it was a test");
 }
 
-fn history(stage: &mut Stage) {
+fn history(stage: &mut Stage, over_http: usize) {
     stage.screen.heading("The history");
     stage.settle();
     let history = stage.run_and_show(
@@ -163,7 +165,7 @@ fn history(stage: &mut Stage) {
 from webhook_deliveries order by created_at;",
     );
     let succeeded = (0..history.len()).filter(|&row| history.cell(row, "status") == "success").count();
-    let expected = 4 + families::SHOWN;
+    let expected = 4 + families::SHOWN + over_http;
     let what = format!("{expected} deliveries succeeded, one will be tried again");
     stage.screen.expect(succeeded == expected && history.len() == expected + 1, &what);
 }

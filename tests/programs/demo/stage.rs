@@ -84,6 +84,11 @@ values ('{auction_id}', '{url}', '{{{events}}}') returning id, generated_secret(
         endpoint
     }
 
+    /// The same for one that was created otherwise.
+    pub fn expect_at(&mut self, path: &str, secret: &str) {
+        self.good.push(GoodEndpoint { path: path.to_owned(), secret: secret.to_owned(), committed: 0 });
+    }
+
     /// Notes that so many deliveries to this path were committed.
     pub fn committed(&mut self, path: &str, count: usize) {
         self.good(path).committed += count;
