@@ -53,6 +53,8 @@ select webhook_delivery.revoke_from_others();
 
 select webhook_delivery.grant_api(oid) from pg_catalog.pg_roles where rolname in ('authenticated', 'service_role');
 
+select webhook_delivery.create_worker_role();
+
 -- A worker that waits for the extension need not wait until it looks again.
 select webhook_delivery.wake('-infinity');
 

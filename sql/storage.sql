@@ -312,7 +312,7 @@ comment on function webhook_delivery.create_partition(name, name, date) is
     'Makes the partition of one day, unless it is there; says whether it did. Locks the default partition';
 
 create function webhook_delivery.create_partitions(days_ahead integer default 3) returns boolean
-    language plpgsql
+    language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     -- While we wait for a backup or a long transaction, everybody who comes after us waits too.
     set lock_timeout = '50ms'
@@ -333,7 +333,7 @@ end
 $$;
 
 comment on function webhook_delivery.create_partitions(integer) is
-    'Makes the daily partitions of events and attempts that are missing, for today and the days ahead. False where someone, a backup perhaps, uses the tables: try again later. The worker calls it';
+    'Makes the daily partitions of events and attempts that are missing, for today and the days ahead. False where someone, a backup perhaps, uses the tables: try again later. The worker, who owns no table, calls it';
 
 -- The partitions that the worker makes are no members of the extension: pg_dump carries them as they are.
 select pg_catalog.pg_extension_config_dump('webhook_delivery.events_default', '');

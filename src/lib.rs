@@ -94,4 +94,5 @@ extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_event
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
 extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["test_webhook", worker_report]);
-extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["operator", emit], finalize);
+extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["operator"]);
+extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit], finalize);

@@ -108,6 +108,7 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.check_secret(text)",
     "webhook_delivery.create_partition(name,name,date)",
     "webhook_delivery.create_partitions(integer)",
+    "webhook_delivery.create_worker_role()",
     "webhook_delivery.database_oid()",
     "webhook_delivery.endpoint_after_write()",
     "webhook_delivery.endpoint_before_naming()",
@@ -118,6 +119,7 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.generate_secret()",
     "webhook_delivery.grant_api(regrole)",
     "webhook_delivery.grant_application(regrole)",
+    "webhook_delivery.grant_worker(regrole)",
     "webhook_delivery.key_problem(regclass,text)",
     "webhook_delivery.move_in()",
     "webhook_delivery.normal_url(text)",
@@ -138,6 +140,21 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.uuid_v7_floor(timestamp with time zone)",
     "webhook_delivery.wake(timestamp with time zone)",
     "webhook_delivery.worker_report()",
+];
+
+/// And what of all that the worker's role reads and calls. Secrets it reads only beside the addresses that they are for.
+const WORKER_RELATIONS: &[&str] = &[
+    "webhook_delivery.endpoint_targets",
+    "webhook_delivery.events",
+    "webhook_delivery.queue",
+    "webhook_delivery.slow_endpoints",
+    "webhook_delivery.standing",
+];
+const WORKER_FUNCTIONS: &[&str] = &[
+    "webhook_delivery.create_partitions(integer)",
+    "webhook_delivery.database_oid()",
+    "webhook_delivery.system_identifier()",
+    "webhook_delivery.uuid_v7_time(uuid)",
 ];
 
 fn sorted(lists: &[&[&str]]) -> Vec<String> {
@@ -171,6 +188,7 @@ fn of_every_object_that_the_extension_has_it_is_said_whom_it_is_for_and_nobody_e
         ("anon", nothing),
         ("authenticated", (TENANT_RELATIONS, TENANT_FUNCTIONS)),
         ("service_role", (TENANT_RELATIONS, TENANT_FUNCTIONS)),
+        ("webhook_delivery_worker", (WORKER_RELATIONS, WORKER_FUNCTIONS)),
         ("owner_of_tables", (APPLICATION_RELATIONS, APPLICATION_FUNCTIONS)),
     ] {
         let mut as_role = cluster.connect_as("supabase_admin", "postgres");

@@ -20,6 +20,7 @@ use super::record::{GATHER, Ledger};
 use super::step::{Step, Steps, attempt};
 use super::telling::Telling;
 use crate::server::report::Report;
+use crate::server::rights::Rights;
 use crate::server::wake::MyBell;
 use crate::server::{pins, process, settings};
 
@@ -232,6 +233,7 @@ impl Worker {
             process::Extension::BeingChanged => return Ok(Looked::Rest(LOCKED_OUT)),
             process::Extension::Present => {}
         }
+        let _rights = Rights::of_worker();
         let equipment = match self.equipment.take() {
             Some(equipment) => equipment,
             None => self.equip()?,
@@ -298,7 +300,7 @@ impl Worker {
         let outcomes = self.ledger.gathered();
         let record = |carefully| {
             attempt(|| {
-                hold_extension();
+                let _rights = hold_extension();
                 statements.record(outcomes, carefully)
             })
         };
@@ -321,7 +323,7 @@ impl Worker {
             return;
         }
         let remembered = attempt(|| {
-            hold_extension();
+            let _rights = hold_extension();
             statements.remember_slow(slow.difference(remembered_slow), remembered_slow.difference(&slow))
         });
         if self.steps.remembering.conclude(remembered).is_some() {
@@ -332,7 +334,7 @@ impl Worker {
     fn maintain(&mut self) {
         let Some(Equipment { statements, .. }) = &self.equipment else { return };
         let made = attempt(|| {
-            hold_extension();
+            let _rights = hold_extension();
             statements.create_partitions()
         });
         if let Some(made) = self.steps.maintenance.conclude(made) {
@@ -413,9 +415,11 @@ impl Worker {
     }
 }
 
-/// Takes the extension's lock until the transaction ends. Whoever is just dropping it must not be waited for: he waits for us.
-fn hold_extension() {
+/// Takes the extension's lock until the transaction ends, and acts as the worker's role as long as what it gives lives. Whoever is
+/// just dropping the extension must not be waited for: he waits for us.
+fn hold_extension() -> Rights {
     if process::extension() != process::Extension::Present {
         ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "somebody is dropping or altering the extension");
     }
+    Rights::of_worker()
 }

@@ -7,6 +7,9 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
+use super::refusal::refuse;
+use super::settings;
+
 /// While it lives, this session acts as another role. An error ends the (sub)transaction, and that gives the role back too.
 pub struct Rights {
     user: pg_sys::Oid,
@@ -34,6 +37,24 @@ impl Rights {
         // SAFETY: a flag of the transaction; `drop` puts back what `take` found.
         unsafe { pg_sys::XactReadOnly = true };
         Some(rights)
+    }
+
+    /// Those of the role as which the worker acts. Statements that run meanwhile cannot become anybody else.
+    pub fn of_worker() -> Self {
+        let name = settings::role();
+        // SAFETY: a look-up by a NUL-terminated name, inside a transaction.
+        let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+        if role == pg_sys::InvalidOid {
+            let name = name.to_string_lossy();
+            refuse(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                format!("role {name} does not exist"),
+                format!(
+                    "webhook_delivery.role names it. Create it (nologin bypassrls) and select webhook_delivery.grant_worker('{name}')."
+                ),
+            );
+        }
+        Self::take(role, 0)
     }
 
     fn take(role: pg_sys::Oid, restriction: u32) -> Self {

@@ -28,6 +28,7 @@ static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
 static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureError>::new(OnCaptureError::Warn);
 static ACCESS_FUNCTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"webhook_delivery_worker"));
 static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
 static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10);
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -122,6 +123,14 @@ pub fn define() {
           request.jwt.claims.",
         &ACCESS_FUNCTION,
         GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"webhook_delivery.role",
+        c"Role as which the worker acts.",
+        c"CREATE EXTENSION makes it where there is none; another has what it needs by webhook_delivery.grant_worker().",
+        &ROLE,
+        GucContext::Sighup,
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
@@ -223,6 +232,11 @@ pub fn max_payload() -> i32 {
 
 pub fn on_capture_error() -> OnCaptureError {
     ON_CAPTURE_ERROR.get()
+}
+
+/// The role as which the worker acts.
+pub fn role() -> CString {
+    ROLE.get().unwrap_or_default()
 }
 
 pub fn allow_http() -> bool {
