@@ -26,6 +26,7 @@ in_both_worlds! {
     who_administers_what_is_asked_once_per_table_however_many_rows_there_are
     operators_see_every_auction_also_after_set_role
     a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_test_webhook
+    everything_can_be_read_in_a_transaction_that_is_read_only
     test_webhook_in_a_transaction_that_is_read_only_queues_nothing
     the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has
     a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked
@@ -315,6 +316,18 @@ fn a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_t
     let queue = "select webhook_delivery.queue_test($1, 'submission.created')";
     assert_eq!(tenant.query_one(queue, &[&scene.hilltop.id]).unwrap().get::<_, Option<Uuid>>(0), None);
     assert_hilltop_untouched(&mut scene);
+}
+
+/// As PostgREST answers GET.
+fn everything_can_be_read_in_a_transaction_that_is_read_only(world: World) {
+    let scene = Scene::new(world, &[]);
+    let mut dana = scene.session_of(sample::DANA);
+    dana.batch_execute("begin read only").unwrap();
+    assert_eq!(auctions_seen(&mut dana), vec![vec![sample::RIVERSIDE]; 3]);
+    let embedded = "select count(*) from webhook_endpoints as endpoint, webhook_deliveries(endpoint) as delivery,
+        webhook_delivery_attempts(delivery), webhook_endpoints(delivery)";
+    assert_eq!(dana.query_one(embedded, &[]).unwrap().get::<_, i64>(0), 1);
+    assert_eq!(dana.query("select * from webhook_event_types", &[]).unwrap().len(), 17);
 }
 
 fn test_webhook_in_a_transaction_that_is_read_only_queues_nothing(world: World) {

@@ -1,5 +1,7 @@
 //! Who gets to see a secret, when does it change, and which one signs?
 
+use std::sync::{Arc, Mutex};
+
 use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::verify::{assert_signed, count_valid};
@@ -291,4 +293,62 @@ fn an_upsert_that_writes_the_hint_back_keeps_the_secret() {
         on conflict (id) do update set url = excluded.url, secret = webhook_endpoints.secret";
     client.execute(upsert, &[&id, &sample::RIVERSIDE]).unwrap();
     assert_eq!(stored(client, id), FIRST);
+}
+
+#[test]
+fn a_secret_is_in_no_message_no_line_of_the_log_and_no_statement_that_the_server_remembers() {
+    let watching = [
+        ("shared_preload_libraries", "webhook_delivery, pg_stat_statements"),
+        ("pg_stat_statements.track", "all"),
+        ("log_min_messages", "debug1"),
+        ("log_error_verbosity", "verbose"),
+    ];
+    let receiver = Receiver::by_path();
+    let mut application = Application::start(&watching);
+    let client = &mut application.client;
+    client.batch_execute("create extension pg_stat_statements").unwrap();
+    let told = Arc::new(Mutex::new(String::new()));
+    let noticed = Arc::clone(&told);
+    let mut config = application.cluster.config();
+    config.notice_callback(move |notice| noticed.lock().unwrap().push_str(&format!("{notice:?}")));
+    let mut session = config.connect(postgres::NoTls).unwrap();
+    let insert = "insert into webhook_endpoints (auction_id, url, events, description, secret) values ($1, $2, $3, $4, $5) returning id";
+    let (long, good_url) = ("a".repeat(1_001), receiver.url("/status/500"));
+    let id: Uuid =
+        session.query_one(insert, &[&sample::RIVERSIDE, &good_url, &vec!["*"], &None::<&str>, &FIRST]).unwrap().get(0);
+    for (auction_id, url, event, description) in [
+        (Some(sample::RIVERSIDE), "no url", "*", None),
+        (Some(sample::RIVERSIDE), good_url.as_str(), "no.such", None),
+        (Some(sample::RIVERSIDE), good_url.as_str(), "*", Some(long.as_str())),
+        (None, good_url.as_str(), "*", None),
+    ] {
+        let error = refusal(&mut session, insert, &[&auction_id, &url, &vec![event], &description, &FIRST]);
+        told.lock().unwrap().push_str(&format!("{error:?}"));
+    }
+    let given_twice =
+        "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, $3, '{*}', $4)";
+    let error = refusal(&mut session, given_twice, &[&id, &sample::RIVERSIDE, &good_url, &FIRST]);
+    told.lock().unwrap().push_str(&format!("{error:?}"));
+    let endpoint = Endpoint { id, auction_id: sample::RIVERSIDE, secret: FIRST.to_owned() };
+    endpoint.emit(&mut session, 1);
+    endpoint.wait_for(&mut session, 1, "retrying");
+    session.execute("update webhook_endpoints set secret = $2 where id = $1", &[&id, &SECOND]).unwrap();
+
+    let remembered = "select string_agg(text, ' ') from (
+        select query from pg_stat_statements union all select query from pg_stat_activity
+        union all select delivery::text from webhook_deliveries as delivery
+        union all select made::text from webhook_delivery_attempts as made
+        union all select error::text from webhook_delivery.capture_errors as error
+        union all select status::text from webhook_delivery.status as status) as known (text)";
+    let remembered: String = session.query_one(remembered, &[]).unwrap().get(0);
+    assert!(remembered.contains("endpoint_secrets"), "what the extension's own functions run is remembered too");
+    let told = told.lock().unwrap();
+    assert!(told.contains("description_is_at_most_1000_characters"), "{told}");
+    let log = application.cluster.log();
+    assert!(log.contains("description_is_at_most_1000_characters"));
+    for secret in [FIRST, SECOND] {
+        for (place, text) in [("a message", told.as_str()), ("the log", log.as_str()), ("the server", &remembered)] {
+            assert!(!text.contains(secret), "{place} has a secret: {text}");
+        }
+    }
 }
