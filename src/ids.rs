@@ -1,6 +1,10 @@
-//! How do identifiers carry the time, so that tables can be partitioned by them and indexes grow at one end?
+//! How do identifiers and times get to Postgres and back, and how do identifiers carry the time, so that tables can be partitioned by
+//! them and indexes grow at one end?
+
+use std::time::{Duration, SystemTime};
 
 use pgrx::prelude::*;
+use uuid::Uuid;
 
 #[pg_schema]
 pub mod webhook_delivery {
@@ -38,4 +42,33 @@ pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 pub fn timestamp(micros: i64) -> pgrx::datum::TimestampWithTimeZone {
     pgrx::datum::TimestampWithTimeZone::try_from(micros)
         .unwrap_or_else(|_| pgrx::datum::TimestampWithTimeZone::positive_infinity())
+}
+
+/// Postgres microseconds of a system time.
+pub fn postgres_micros(time: SystemTime) -> i64 {
+    let since_1970 = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => after.as_micros() as i64,
+        Err(before) => -(before.duration().as_micros() as i64),
+    };
+    since_1970 - POSTGRES_EPOCH_MICROS
+}
+
+/// The system time of Postgres microseconds.
+pub fn system_time(postgres_micros: i64) -> SystemTime {
+    let micros = postgres_micros + POSTGRES_EPOCH_MICROS;
+    if micros >= 0 {
+        SystemTime::UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs())
+    } else {
+        SystemTime::UNIX_EPOCH - Duration::from_micros(micros.unsigned_abs())
+    }
+}
+
+/// A uuid as Postgres takes it.
+pub fn id_datum(id: &Uuid) -> pgrx::Uuid {
+    pgrx::Uuid::from_bytes(*id.as_bytes())
+}
+
+/// A uuid as Postgres gives it.
+pub fn id(datum: pgrx::Uuid) -> Uuid {
+    Uuid::from_bytes(*datum.as_bytes())
 }

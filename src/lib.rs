@@ -7,7 +7,7 @@
 //! | the commit wakes the worker | `server/wake.rs` |
 //! | the launcher has started a worker in each database | `server/launcher.rs` |
 //! | the worker's life: signals, waiting, its turn and the steps of that | `delivery/worker.rs`, `delivery/step.rs`, `server/process.rs` |
-//! | what is due goes to the pool, auction by auction | `delivery/intake.rs`, `delivery/room.rs`, `delivery/queue.rs`, `sql/delivery/` |
+//! | what is due goes to the pool, auction by auction | `delivery/intake.rs`, `delivery/room.rs`, `delivery/due.rs`, `delivery/queue.rs`, `sql/delivery/` |
 //! | a thread signs and sends | `sender/`, a crate of its own: it links without Postgres |
 //! | finished attempts are recorded | `delivery/record.rs`, `delivery/queue.rs` |
 //!

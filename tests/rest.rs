@@ -104,7 +104,10 @@ fn what_is_wrong_with_an_endpoint_is_the_clients_fault_and_is_said() {
         let text = answer.body.to_string();
         assert!(text.contains(words) && text.len() < 2_000, "{wrong}: {text}");
     }
-    let made = scene.rest.call("POST", "/webhook_endpoints", Some(&scene.dana), Some(good)).expect(201);
+    let made = scene.rest.call("POST", "/webhook_endpoints", Some(&scene.dana), Some(good.clone())).expect(201);
+    let mut again = good;
+    again["id"] = made[0]["id"].clone();
+    scene.rest.call("POST", "/webhook_endpoints", Some(&scene.dana), Some(again)).expect(409);
     let own = format!("/webhook_endpoints?id=eq.{}", made[0]["id"].as_str().unwrap());
     let changed = scene.rest.call("PATCH", &own, Some(&scene.dana), Some(url("https://bücher.example/"))).expect(200);
     assert_eq!(changed[0]["url"], "https://xn--bcher-kva.example/");

@@ -12,7 +12,8 @@ use pgrx::spi::SpiResult;
 use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, Job, Waiting};
 
-use super::queue::{BATCH_BYTES, Batch, Bounds, DueRow, Position, Statements, Task};
+use super::due::{BATCH_BYTES, Batch, Bounds, DueRow, Position, Task};
+use super::queue::Statements;
 use super::record::Outcome;
 use super::room;
 

@@ -1,5 +1,6 @@
 //! How does what is due reach its endpoint, and what became of it?
 
+mod due;
 mod equipment;
 mod intake;
 mod queue;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, RetrySchedule};
 
-use super::queue::postgres_micros;
+use crate::ids::postgres_micros;
 
 /// Finished attempts are gathered for so long before they are recorded: a commit for fifty costs little more than for one,
 /// and each takes its share of the disk from the commits of the users.

@@ -10,7 +10,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use super::queue::postgres_micros;
+use crate::ids::postgres_micros;
 use crate::server::attempt::Failure;
 use crate::server::process;
 

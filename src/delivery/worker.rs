@@ -13,12 +13,14 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 use webhook_sender::Pool;
 
+use super::due::Bounds;
 use super::equipment::Equipment;
 use super::intake::{Intake, Reading};
-use super::queue::{Bounds, Standing, postgres_micros};
+use super::queue::Standing;
 use super::record::{GATHER, Ledger};
 use super::step::{Step, Steps, attempt};
 use super::telling::Telling;
+use crate::ids::postgres_micros;
 use crate::server::report::Report;
 use crate::server::rights::Rights;
 use crate::server::wake::MyBell;

@@ -1,0 +1,149 @@
+//! What is a row of the queue that is due, and what is to be done with it?
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::spi::{SpiHeapTupleData, SpiResult};
+use uuid::Uuid;
+use webhook_sender::{DeliveryKey, Job};
+
+use super::record::Outcome;
+use crate::ids::{id, system_time};
+
+/// A place in the queue's index: where a read ended and the next one begins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Position {
+    /// Postgres microseconds.
+    pub due_at: i64,
+    pub delivery_id: Uuid,
+}
+
+impl Position {
+    /// Before every row.
+    pub const START: Self = Self { due_at: i64::MIN, delivery_id: Uuid::nil() };
+
+    /// Before every row that is due at this moment or later.
+    pub fn at(due_at: i64) -> Self {
+        Self { due_at, delivery_id: Uuid::nil() }
+    }
+}
+
+/// Bytes of data of one read at most, unless a single event has more.
+pub const BATCH_BYTES: usize = 2 << 20;
+
+/// What one read gives.
+pub struct Batch {
+    pub rows: Vec<DueRow>,
+    /// Whether there may be more after them.
+    pub more: bool,
+}
+
+/// A row of the queue that is due.
+pub struct DueRow {
+    pub position: Position,
+    pub auction_id: Uuid,
+    pub endpoint_id: Uuid,
+    pub task: Task,
+}
+
+impl DueRow {
+    /// Of the event's data.
+    pub fn bytes(&self) -> usize {
+        match &self.task {
+            Task::Send(job) => job.data.len(),
+            Task::Wait | Task::End(_) => 0,
+        }
+    }
+}
+
+/// What is to be done with a row that is due.
+pub enum Task {
+    Send(Job),
+    /// Its endpoint is disabled.
+    Wait,
+    /// It can no longer be sent.
+    End(Outcome),
+}
+
+/// What a request may take.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// For all of it, name look-up and response included.
+    pub timeout: Duration,
+    /// Bytes of data; an event with more is not even read.
+    pub payload: i32,
+}
+
+/// A row of the queue with its event.
+pub struct Due {
+    pub key: DeliveryKey,
+    event_type: String,
+    /// `None` where the event is gone.
+    occurred_at: Option<SystemTime>,
+    /// Not read yet, none, or too much.
+    pub data: Option<String>,
+    pub bytes: i32,
+}
+
+/// Where an endpoint's deliveries go; shared by all that are read with it.
+pub struct Target {
+    pub auction_id: Uuid,
+    pub is_active: bool,
+    pub url: Arc<str>,
+    pub secret: Option<Arc<str>>,
+}
+
+impl Due {
+    pub fn from_row(row: &SpiHeapTupleData<'_>) -> SpiResult<Self> {
+        let key = DeliveryKey {
+            due_at: required(row.get::<TimestampWithTimeZone>(1)?).into(),
+            delivery_id: id(required(row.get(2)?)),
+            auction_id: id(required(row.get(3)?)),
+            endpoint_id: id(required(row.get(4)?)),
+            event_id: id(required(row.get(5)?)),
+            attempt: required(row.get::<i16>(6)?).unsigned_abs() + 1,
+            is_test: required(row.get(7)?),
+            row_id: row.get(12)?.map(id),
+        };
+        Ok(Self {
+            key,
+            event_type: required(row.get(8)?),
+            occurred_at: row.get::<TimestampWithTimeZone>(9)?.map(|moment| system_time(moment.into())),
+            data: None,
+            bytes: row.get(11)?.unwrap_or(0),
+        })
+    }
+
+    pub fn with_target(self, targets: &HashMap<Uuid, Target>, bounds: Bounds) -> DueRow {
+        let position = Position { due_at: self.key.due_at, delivery_id: self.key.delivery_id };
+        let (auction_id, endpoint_id) = (self.key.auction_id, self.key.endpoint_id);
+        // Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
+        let target = targets.get(&endpoint_id).filter(|target| target.auction_id == auction_id);
+        DueRow { position, auction_id, endpoint_id, task: self.task(target, bounds) }
+    }
+
+    fn task(self, target: Option<&Target>, bounds: Bounds) -> Task {
+        let Self { key, event_type, occurred_at, data, bytes } = self;
+        let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
+        let Some(target) = target else { return end(key, event_type, "the endpoint was deleted") };
+        let Some(occurred_at) = occurred_at else { return end(key, event_type, "the event was deleted") };
+        let Some(secret) = &target.secret else { return end(key, event_type, "the endpoint has no secret") };
+        if !target.is_active && !key.is_test {
+            return Task::Wait;
+        }
+        let Some(data) = data else {
+            let reason =
+                format!("the payload has {bytes} bytes, and webhook_delivery.max_payload allows {}", bounds.payload);
+            return end(key, event_type, &reason);
+        };
+        let (url, secret) = (Arc::clone(&target.url), Arc::clone(secret));
+        Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout: bounds.timeout })
+    }
+}
+
+/// A column that is never null.
+pub fn required<T>(value: Option<T>) -> T {
+    value.expect("the queue's columns are not null")
+}
