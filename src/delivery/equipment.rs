@@ -13,7 +13,7 @@ use super::queue::Statements;
 use super::record::GATHER_AT_MOST;
 use crate::server::{process, settings};
 
-/// Where Postgres keeps what need not outlive the server's files, beginning from the data directory: no backup copies it.
+/// In the data directory, which is where the process works. Postgres keeps there what need not survive: `pg_basebackup` leaves it out.
 const JOURNALS: &str = "pg_stat_tmp";
 
 /// What the extension's presence makes possible.
