@@ -5,8 +5,6 @@ PG_CONFIG ?= pg_config
 # Each test has a server of its own, so tests can run beside each other; more than the cores would only slow each down.
 TEST_THREADS ?= 2
 
-# A PostgREST to test with: make test POSTGREST=/path/to/postgrest. Without it a server is built that speaks its protocol.
-
 TESTS := webhook_delivery_tests
 
 .DEFAULT_GOAL := help
@@ -25,6 +23,7 @@ demo: build ## show the whole path at work: row change, signed request, history
 	@cargo build --quiet --release -p $(TESTS) --bins
 	@cargo run --quiet --release -p $(TESTS) --bin demo
 
+# With a PostgREST of one's own: make test POSTGREST=/path/to/postgrest. Without it a server is built that speaks its protocol.
 test: build ## run all tests
 	@tests/rest/setup.sh
 	@cargo test --no-fail-fast -p webhook_sender -p $(TESTS) -- --test-threads=$(TEST_THREADS)

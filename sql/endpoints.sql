@@ -114,7 +114,8 @@ $$;
 comment on function webhook_delivery.check_endpoint_events(text[]) is
     'Refuses names that are not in the catalogue (22023, with the list of those that are)';
 
-create function webhook_delivery.check_number_of_endpoints(of_auction uuid, beside uuid) returns void
+-- Of an auction whose first endpoints are made at the very same moment it may let one or two too many pass.
+create function webhook_delivery.check_number_of_endpoints(of_auction uuid) returns void
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
@@ -127,7 +128,7 @@ begin
     order by endpoint.id limit 1
     for no key update;
     if (select count(*) from public.webhook_endpoints as endpoint
-        where endpoint.auction_id = of_auction and endpoint.id <> beside) >= at_most
+        where endpoint.auction_id = of_auction) > at_most
     then
         raise exception using
             errcode = 'check_violation',
@@ -137,8 +138,8 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.check_number_of_endpoints(uuid, uuid) is
-    'Refuses (23514) one more endpoint where the auction has webhook_delivery.max_endpoints, not counting the second argument';
+comment on function webhook_delivery.check_number_of_endpoints(uuid) is
+    'Refuses (23514) the endpoint that was just inserted where the auction has more than webhook_delivery.max_endpoints';
 
 -- Runs as the caller, before the others by its trigger's name. Whoever could choose an id would learn from the refusal that
 -- another auction has an endpoint with it.
@@ -184,7 +185,6 @@ begin
     end if;
     if tg_op = 'INSERT' then
         perform webhook_delivery.move_in();
-        perform webhook_delivery.check_number_of_endpoints(new.auction_id, new.id);
     end if;
     if tg_op = 'INSERT' or new.events is distinct from old.events then
         perform webhook_delivery.check_endpoint_events(new.events);
@@ -230,6 +230,10 @@ begin
     if given is not null then
         insert into webhook_delivery.endpoint_secrets (endpoint_id, secret) values (new.id, given)
         on conflict (endpoint_id) do update set secret = excluded.secret;
+        if tg_op = 'INSERT' then
+            -- Here, where row-level security has had its say: nobody is to learn how many another auction has.
+            perform webhook_delivery.check_number_of_endpoints(new.auction_id);
+        end if;
         if is_unknown then
             raise notice using
                 message = format('endpoint %s has a generated secret that nobody has seen', new.id),
@@ -245,7 +249,7 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_after_write() is
-    'Puts the secret into the private schema; wakes the worker when an endpoint is enabled';
+    'Puts the secret into the private schema, refuses one endpoint too many, and wakes the worker when one is enabled';
 
 create function webhook_delivery.endpoints_after_statement() returns trigger
     language plpgsql security definer

@@ -114,6 +114,21 @@ fn a_page_of_the_history_reads_little_more_than_it_shows() {
 }
 
 #[test]
+fn ten_deliveries_embedded_in_their_endpoint_are_read_from_an_index_as_a_page_is() {
+    let (mut application, mut dana) = scene();
+    let endpoint = format!(
+        "insert into webhook_endpoints (id, auction_id, url, events) values ('{BUSY}', '{}', 'https://example.com/', '{{*}}')",
+        sample::RIVERSIDE
+    );
+    application.client.batch_execute(&endpoint).unwrap();
+    let query = "select json_agg(delivery)::text from public.webhook_endpoints left join lateral (
+            select * from public.webhook_deliveries(public.webhook_endpoints) order by created_at desc limit 10) as delivery on true";
+    let (shown, read) = shown_and_read(&mut dana, query);
+    assert_eq!(shown, 10);
+    assert!(read <= AT_MOST, "{read} rows are read");
+}
+
+#[test]
 fn one_delivery_and_its_attempts_are_found_by_their_id() {
     let (mut application, mut dana) = scene();
     // Of a day that is complete: the few rows of one that is not may be read all.

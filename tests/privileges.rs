@@ -104,7 +104,7 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.capture_again(bigint)",
     "webhook_delivery.check_attached_triggers()",
     "webhook_delivery.check_endpoint_events(text[])",
-    "webhook_delivery.check_number_of_endpoints(uuid,uuid)",
+    "webhook_delivery.check_number_of_endpoints(uuid)",
     "webhook_delivery.check_secret(text)",
     "webhook_delivery.create_partition(name,name,date)",
     "webhook_delivery.create_partitions(integer)",
