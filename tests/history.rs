@@ -122,7 +122,7 @@ fn ten_deliveries_embedded_in_their_endpoint_are_read_from_an_index_as_a_page_is
     );
     application.client.batch_execute(&endpoint).unwrap();
     let query = "select json_agg(delivery)::text from public.webhook_endpoints left join lateral (
-            select * from public.webhook_deliveries(public.webhook_endpoints) order by created_at desc limit 10) as delivery on true";
+            select * from public.webhook_deliveries(webhook_endpoints) order by created_at desc limit 10) as delivery on true";
     let (shown, read) = shown_and_read(&mut dana, query);
     assert_eq!(shown, 10);
     assert!(read <= AT_MOST, "{read} rows are read");
