@@ -260,7 +260,10 @@ fn a_tenants_own_row_makes_his_auctions_event_and_nothing_he_can_do_makes_anothe
 
     let hilltop = scene.rest.call("GET", "/webhook_endpoints?select=id", Some(&scene.kim), None).expect(200);
     let mut dana = webhook_harness::tenant::session_of(&scene.supabase.cluster, "authenticated", sample::DANA);
-    let queue_test = format!("select webhook_delivery.queue_test({}, 'submission.created')", hilltop[0]["id"].to_string().replace('"', "'"));
+    let queue_test = format!(
+        "select webhook_delivery.queue_test({}, 'submission.created')",
+        hilltop[0]["id"].to_string().replace('"', "'")
+    );
     assert_eq!(dana.query_one(&queue_test, &[]).unwrap().get::<_, Option<Uuid>>(0), None);
     dana.batch_execute("create temp table mine (id uuid, auction_id uuid)").unwrap();
     for forbidden in [
@@ -288,7 +291,9 @@ fn the_number_of_an_auctions_endpoints_and_of_an_endpoints_tests_is_bounded() {
     let many =
         json!([scene.endpoint(sample::HILLTOP), scene.endpoint(sample::HILLTOP), scene.endpoint(sample::HILLTOP)]);
     scene.rest.call("POST", "/webhook_endpoints", Some(&scene.kim), Some(many)).expect(400);
-    [(); 2].map(|()| scene.create(&scene.kim, sample::HILLTOP));
+    for _ in 0..2 {
+        scene.create(&scene.kim, sample::HILLTOP);
+    }
     // Nobody learns how many another auction has: neither that it is full now, nor that it is not.
     let others = |auction_id: Uuid| {
         let answer = scene.rest.call("POST", "/webhook_endpoints", Some(&scene.dana), Some(scene.endpoint(auction_id)));

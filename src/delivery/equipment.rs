@@ -20,8 +20,6 @@ const JOURNALS: &str = "pg_stat_tmp";
 pub struct Equipment {
     pub statements: Statements,
     pub pool: Pool,
-    /// `None` where its files could not be opened.
-    pub journal: Option<Arc<Journal>>,
     /// The slow endpoints that the next worker will know of.
     pub remembered_slow: Arc<HashSet<Uuid>>,
 }
@@ -32,9 +30,9 @@ impl Equipment {
         let statements = Statements::prepare()?;
         let (journal, noted) = open_journal().unzip();
         let unrecorded = statements.unrecorded(&noted.unwrap_or_default())?;
-        let pool = start_pool(statements.slow_endpoints()?, journal.clone());
+        let pool = start_pool(statements.slow_endpoints()?, journal);
         let remembered_slow = pool.slow_endpoints();
-        Ok((Self { statements, pool, journal, remembered_slow }, unrecorded))
+        Ok((Self { statements, pool, remembered_slow }, unrecorded))
     }
 }
 

@@ -3,6 +3,7 @@
 mod due;
 mod equipment;
 mod intake;
+mod next_due;
 mod queue;
 mod record;
 mod room;

@@ -19,7 +19,7 @@ pub const GATHER_AT_MOST: usize = 250;
 const LOOK_AT_LOCKED: Duration = Duration::from_millis(500);
 
 /// Attempts that may wait to be recorded. With so many no further request is made: memory is bounded, and so is what
-/// would be sent again after a crash of the machine.
+/// would be sent again after a crash of the machine. With all that then waits for a thread they are fewer than the journal keeps.
 const UNRECORDED_AT_MOST: usize = 16_384;
 
 /// A row of the log, and what becomes of the queue's row. Times in Postgres microseconds.

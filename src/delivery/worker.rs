@@ -16,6 +16,7 @@ use webhook_sender::Pool;
 use super::due::Bounds;
 use super::equipment::Equipment;
 use super::intake::{Intake, Reading};
+use super::next_due::NextDue;
 use super::queue::Standing;
 use super::record::{GATHER, Ledger};
 use super::step::{Step, Steps, attempt};
@@ -67,29 +68,6 @@ struct Took {
     more: bool,
     /// The moment that it asked for, in Postgres microseconds.
     now: i64,
-}
-
-/// When the next delivery will be due that is not due yet, in Postgres microseconds.
-#[derive(Clone, Copy)]
-enum NextDue {
-    /// It has to be looked up.
-    Unknown,
-    /// Never, or then.
-    Known(Option<i64>),
-}
-
-impl NextDue {
-    /// One more will be due then.
-    fn include(&mut self, due_at: Option<i64>) {
-        if let Self::Known(known) = self {
-            *known = known.iter().copied().chain(due_at).min();
-        }
-    }
-
-    /// Whether it lies ahead of this moment for certain.
-    fn is_ahead_of(self, now: i64) -> bool {
-        matches!(self, Self::Known(at) if at.is_none_or(|at| at > now))
-    }
 }
 
 struct Worker {
@@ -298,7 +276,7 @@ impl Worker {
     }
 
     fn record(&mut self) {
-        let Some(Equipment { statements, journal, .. }) = &self.equipment else { return };
+        let Some(Equipment { statements, .. }) = &self.equipment else { return };
         let outcomes = self.ledger.gathered();
         let record = |carefully| {
             attempt(|| {
@@ -311,9 +289,6 @@ impl Worker {
             for outcome in self.ledger.recorded(&locked) {
                 self.intake.recorded(&outcome);
                 self.next_due.include(outcome.next_attempt_at);
-            }
-            if let (Some(journal), 0) = (journal, self.ledger.len()) {
-                journal.all_is_recorded();
             }
         }
     }

@@ -4,23 +4,20 @@
 //! record what this one had no time to. It is never synced: after a power failure notes may be missing, and their requests
 //! are made again.
 //!
-//! Two files take turns. What is in the older one is recorded when the newer one is full, and forgotten then.
+//! Two files take turns: when one is full the other begins anew. So the last notes are always there, more than ever wait to be
+//! recorded, and never more than two files of them, however long somebody keeps something from being recorded.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Attempt;
-
-/// A file with so many bytes is full: most of a second at full speed, so that its notes are recorded long before it is
-/// emptied, and read in a moment.
-const FULL: u64 = 1 << 20;
 
 /// An attempt that has succeeded, as it stands in the file. Numbers are as this machine has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
@@ -39,6 +36,9 @@ pub struct Success {
 }
 
 const NOTE: usize = size_of::<Success>();
+
+/// A file with so many bytes is full. Its 32,768 notes are more than a submitter may leave unrecorded.
+const FULL: u64 = 32_768 * NOTE as u64;
 
 impl Success {
     fn of(attempt: &Attempt) -> Option<Self> {
@@ -74,27 +74,36 @@ impl Success {
 #[derive(Debug)]
 pub struct Journal {
     files: [File; 2],
-    /// How often the files have taken turns, and, in the lower half, where in the file whose turn it is the next note goes.
-    place: AtomicU64,
+    next: Mutex<Place>,
+}
+
+/// Where a note goes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Whose turn it is.
+    file: usize,
+    offset: u64,
 }
 
 impl Journal {
-    /// Opens or makes the files: this path with `.0` and `.1`. What they hold stays until the turns come to it, so that it is
-    /// still there when this process is killed too before it has recorded it.
+    /// Opens or makes the files: this path with `.0` and `.1`. What they hold stays until it is their turn to begin anew, so that
+    /// it is still there when this process is killed too before it has recorded it.
     pub fn open(path: &Path) -> io::Result<(Self, Vec<Success>)> {
         let open = |suffix| {
             let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
             options.open(path.with_added_extension(suffix))
         };
         let mut files = [open("0")?, open("1")?];
-        let mut bytes = [Vec::new(), Vec::new()];
-        for (file, bytes) in files.iter_mut().zip(&mut bytes) {
-            file.read_to_end(bytes)?;
-        }
-        let notes = bytes.iter().flat_map(|bytes| bytes.chunks_exact(NOTE));
-        let notes = notes.filter_map(|note| Success::read_from_bytes(note).ok()).filter(Success::is_whole).collect();
-        let end = bytes[0].len().next_multiple_of(NOTE) as u64;
-        Ok((Self { files, place: AtomicU64::new(end) }, notes))
+        let [first, second] = &mut files;
+        let [(first, first_end), (second, second_end)] = [read(first)?, read(second)?];
+        // It was the turn of the one with the latest note.
+        let latest = |notes: &[Success]| notes.iter().map(|note| note.started_at).max();
+        let next = if latest(&first) >= latest(&second) {
+            Place { file: 0, offset: first_end }
+        } else {
+            Place { file: 1, offset: second_end }
+        };
+        Ok((Self { files, next: Mutex::new(next) }, [first, second].concat()))
     }
 
     /// Notes an attempt if it has succeeded. Where the disk is full nothing is noted, and nobody is to hear of it: the request
@@ -102,32 +111,29 @@ impl Journal {
     pub(crate) fn note(&self, attempt: &Attempt) {
         let Some(note) = Success::of(attempt) else { return };
         // A place of its own: a note that was written in part leaves the others readable.
-        let place = self.place.fetch_add(NOTE as u64, Ordering::Relaxed);
-        _ = self.file(place).write_all_at(note.as_bytes(), offset(place));
+        let Place { file, offset } = self.take_place();
+        _ = self.files[file].write_all_at(note.as_bytes(), offset);
     }
 
-    /// All that was taken from the pool is recorded. Begins anew where the file is full.
-    pub fn all_is_recorded(&self) {
-        let place = self.place.load(Ordering::Relaxed);
-        if offset(place) >= FULL {
-            let next = (turn(place) + 1) << 32;
+    fn take_place(&self) -> Place {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.offset >= FULL {
+            *next = Place { file: 1 - next.file, offset: 0 };
             // Where that fails old notes stay: of deliveries that are recorded.
-            _ = self.file(next).set_len(0);
-            self.place.store(next, Ordering::Relaxed);
+            _ = self.files[next.file].set_len(0);
         }
-    }
-
-    fn file(&self, place: u64) -> &File {
-        &self.files[(turn(place) % 2) as usize]
+        let place = *next;
+        next.offset += NOTE as u64;
+        place
     }
 }
 
-fn turn(place: u64) -> u64 {
-    place >> 32
-}
-
-fn offset(place: u64) -> u64 {
-    place & u64::from(u32::MAX)
+/// A file's notes, and where the next one goes.
+fn read(file: &mut File) -> io::Result<(Vec<Success>, u64)> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let notes = bytes.chunks_exact(NOTE).filter_map(|note| Success::read_from_bytes(note).ok());
+    Ok((notes.filter(Success::is_whole).collect(), bytes.len().next_multiple_of(NOTE) as u64))
 }
 
 #[cfg(test)]
@@ -138,7 +144,7 @@ mod tests {
     fn attempt(number: u128, result: Result<u16, Failure>) -> Attempt {
         let mut key = testing::job("").key;
         key.delivery_id = Uuid::from_u128(number);
-        let started_at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
+        let started_at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456 + number as u64);
         let duration = Duration::from_millis(7);
         Attempt { key, event_type: String::new(), started_at, duration, result, response_excerpt: None }
     }
@@ -192,19 +198,18 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_grow_beyond_two_files_and_forgets_only_what_was_recorded_a_file_ago() {
+    fn it_keeps_the_last_file_full_of_notes_also_over_a_kill_and_never_more_than_two() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let (journal, _) = Journal::open(&path).unwrap();
-        let a_file = u128::from(FULL.div_ceil(NOTE as u64));
-        for turn in 1..5 {
-            noted(&journal, turn * a_file..(turn + 1) * a_file);
-            journal.all_is_recorded();
-            noted(&journal, [0]);
-            let notes = Journal::open(&path).unwrap().1;
-            assert!(notes.len() as u128 <= 2 * a_file);
-            let last_of_turn = (turn + 1) * a_file - 1;
-            assert!(ids(&notes).ends_with(&[last_of_turn - 1, last_of_turn]) && ids(&notes)[0] == 0);
+        let a_file = u128::from(FULL / NOTE as u64);
+        for half in 1..10 {
+            // Another process each time.
+            let (journal, _) = Journal::open(&path).unwrap();
+            noted(&journal, half * a_file / 2..(half + 1) * a_file / 2);
+            let noted = (half + 1) * a_file / 2;
+            let kept = ids(&Journal::open(&path).unwrap().1);
+            let last: Vec<u128> = (noted - a_file.min(half * a_file / 2)..noted).collect();
+            assert!(kept.ends_with(&last) && kept.len() as u128 <= 2 * a_file, "{half}: {} are kept", kept.len());
         }
     }
 }
