@@ -44,32 +44,15 @@ impl Rest {
     /// Serves the schema `public` of the database `postgres`.
     #[track_caller]
     pub fn start(cluster: &Cluster) -> Rest {
-        let program = program_path().expect("no webhook-rest under target/: tests/rest/setup.sh builds it");
-        let address = free_address();
-        let socket = cluster.socket_dir().display();
-        let child = Command::new(&program)
-            .env("PGRST_DB_URI", format!("postgres:///postgres?host={socket}&user=authenticator"))
-            .env("PGRST_DB_SCHEMAS", "public")
-            .env("PGRST_DB_ANON_ROLE", "anon")
-            .env("PGRST_DB_POOL", "4")
-            .env("PGRST_JWT_SECRET", JWT_SECRET)
-            .env("PGRST_SERVER_HOST", address.ip().to_string())
-            .env("PGRST_SERVER_PORT", address.port().to_string())
-            .env("PGRST_LOG_LEVEL", "error")
-            // What ours does as PostgREST does only when told.
-            .env("PGRST_COMPAT_MODE", "true")
-            .env("PGRST_DB_CHANNEL_ENABLED", "true")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|e| panic!("could not run {}: {e}", program.display()));
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE));
+        let (child, address) = launch(cluster);
         let mut rest = Rest { child, address, agent: config.build().into() };
         wait_until("the REST server", DEADLINE, || {
-            if let Some(status) = rest.child.try_wait().expect("a child can be asked for its end") {
-                panic!("{} ended: {status}", program.display());
+            if rest.child.try_wait().expect("a child can be asked for its end").is_some() {
+                // Somebody has taken the port meanwhile.
+                (rest.child, rest.address) = launch(cluster);
             }
-            TcpStream::connect(address).ok()?;
+            TcpStream::connect(rest.address).ok()?;
             (rest.call("GET", "/", None, None).status < 500).then_some(())
         });
         rest
@@ -149,7 +132,29 @@ pub fn token(role: &str, user: Option<Uuid>) -> String {
         .expect("a token")
 }
 
-/// A port that was free a moment ago.
+/// On a port that was free a moment ago.
+fn launch(cluster: &Cluster) -> (Child, SocketAddr) {
+    let program = program_path().expect("no webhook-rest under target/: tests/rest/setup.sh builds it");
+    let (address, socket) = (free_address(), cluster.socket_dir().display());
+    let child = Command::new(&program)
+        .env("PGRST_DB_URI", format!("postgres:///postgres?host={socket}&user=authenticator"))
+        .env("PGRST_DB_SCHEMAS", "public")
+        .env("PGRST_DB_ANON_ROLE", "anon")
+        .env("PGRST_DB_POOL", "4")
+        .env("PGRST_JWT_SECRET", JWT_SECRET)
+        .env("PGRST_SERVER_HOST", address.ip().to_string())
+        .env("PGRST_SERVER_PORT", address.port().to_string())
+        .env("PGRST_LOG_LEVEL", "error")
+        // What ours does as PostgREST does only when told.
+        .env("PGRST_COMPAT_MODE", "true")
+        .env("PGRST_DB_CHANNEL_ENABLED", "true")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|e| panic!("could not run {}: {e}", program.display()));
+    (child, address)
+}
+
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("it listens")
