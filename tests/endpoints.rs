@@ -26,8 +26,8 @@ fn only_https_addresses_that_give_nothing_away_are_accepted() {
         "https://example.com:8443/hooks?from=auction&n=1",
         "HTTPS://EXAMPLE.COM/Hooks",
         "https://bücher.example/",
-        "https://192.0.2.7/",
-        "https://[2001:db8::1]:8443/",
+        "https://8.8.8.8/",
+        "https://[2606:4700::1111]:8443/",
         longest.as_str(),
     ];
     for url in accepted {
@@ -50,7 +50,7 @@ fn only_https_addresses_that_give_nothing_away_are_accepted() {
         ("https://example.com/a b", "the URL contains white space"),
         ("https://example.com/\r\nX-Injected: yes", "the URL contains white space"),
         ("https://example.com/\u{a0}", "the URL contains white space"),
-        ("https://example.com:0/", "the URL names port 0"),
+        ("https://example.com:0/", "port 0 is not allowed"),
         ("https://example.com:99999/", "this is not a URL"),
     ];
     for (url, message) in refused {

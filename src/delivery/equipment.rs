@@ -58,6 +58,7 @@ fn open_journal() -> Option<(Arc<Journal>, Vec<Success>)> {
 fn start_pool(slow_endpoints: HashSet<Uuid>, journal: Option<Arc<Journal>>) -> Pool {
     let config = PoolConfig {
         threads: settings::pool_size(),
+        rules: settings::rules(),
         ca_file: settings::ca_file(),
         slow_endpoints,
         many: GATHER_AT_MOST,

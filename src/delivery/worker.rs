@@ -120,6 +120,9 @@ impl Worker {
         while !process::was_told_to_go() {
             if process::reload_settings_if_asked() {
                 self.next_database_check = Instant::now();
+                if let Some(Equipment { pool, .. }) = &self.equipment {
+                    pool.set_rules(settings::rules());
+                }
             }
             let began = Instant::now();
             process::report_busy();

@@ -8,6 +8,6 @@ pub mod secret;
 mod test_delivery;
 mod url;
 
-fn refuse(message: String, hint: &'static str) {
+fn refuse(message: String, hint: impl Into<String>) {
     refusal::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
 }

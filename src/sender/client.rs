@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::config::{AutoHeaderValue, Config};
@@ -10,11 +11,12 @@ use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body, Error};
 
 use crate::body::body;
-use crate::resolver::SystemResolver;
+use crate::guard::Guard;
+use crate::resolver::GuardedResolver;
 use crate::signature::{body_signature, standard_signature};
 use crate::socket::{Dial, noting_dials};
 use crate::trust::{Secure, trusted};
-use crate::{Attempt, Failure, Job, StartError};
+use crate::{Attempt, Failure, InvalidUrl, Job, StartError};
 
 const USER_AGENT: &str = "AuctionExcellence-Webhook/1.0";
 
@@ -36,17 +38,25 @@ const OUTPUT_BUFFER: usize = 16 * 1024;
 /// An idle connection is used again for so long. Servers close theirs after 60 s or more as a rule.
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
-/// Whether a request can be sent to this URL, as far as its text says.
-pub fn can_be_called(url: &str) -> bool {
-    url.parse::<Uri>().is_ok_and(|uri| uri.host().is_some())
-}
-
 /// Sends requests; shared by all threads, and with it the open connections.
-pub struct Client(Agent);
+pub struct Client {
+    agent: Agent,
+    guard: Arc<Guard>,
+}
 
 impl Client {
     /// `threads` is how many requests may be under way at once, and so how many connections to one host are kept.
-    pub fn new(threads: usize, ca_file: Option<&Path>) -> Result<Self, StartError> {
+    pub fn new(threads: usize, ca_file: Option<&Path>, guard: Arc<Guard>) -> Result<Self, StartError> {
+        let resolver = GuardedResolver::new(Arc::clone(&guard), threads);
+        Self::with_resolver(threads, ca_file, guard, resolver)
+    }
+
+    fn with_resolver(
+        threads: usize,
+        ca_file: Option<&Path>,
+        guard: Arc<Guard>,
+        resolver: GuardedResolver,
+    ) -> Result<Self, StartError> {
         let config = Config::builder()
             // A variable of the server's environment must not lead customers' data elsewhere.
             .proxy(None)
@@ -65,8 +75,8 @@ impl Client {
             .output_buffer_size(OUTPUT_BUFFER)
             .tls_config(trusted(ca_file)?)
             .build();
-        let connector = Dial.chain(Secure::new(config.clone()));
-        Ok(Self(Agent::with_parts(config, connector, SystemResolver::default())))
+        let connector = Dial(Arc::clone(&guard)).chain(Secure::new(config.clone()));
+        Ok(Self { agent: Agent::with_parts(config, connector, resolver), guard })
     }
 
     /// Makes the attempt. Whatever happens is in the result; it takes at most the job's time and bounded memory.
@@ -85,13 +95,15 @@ impl Client {
 
     /// The response with its header, or why there is none.
     fn send(&self, job: &Job, body: &[u8], now: SystemTime, clock: Instant) -> Result<Response<Body>, Failure> {
-        let uri: Uri = job.url.parse().map_err(|problem| Failure::InvalidUrl(format!("{problem}")))?;
+        // The rules may have changed since it was written.
+        let url = self.guard.normal_url(&job.url).map_err(Failure::of_url)?;
+        let uri: Uri = url.parse().map_err(|_| Failure::of_url(InvalidUrl::Uncallable))?;
         let id = job.key.delivery_id.to_string();
         let timestamp = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
         let signatures = (body_signature(&job.secret, body), standard_signature(&job.secret, &id, &timestamp, body));
         let post = |max_idle| {
             let request = self
-                .0
+                .agent
                 .post(&uri)
                 .header("Content-Type", "application/json")
                 .header("X-Webhook-Signature", &signatures.0)

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use rustls::CertificateError;
 
+use crate::InvalidUrl;
+use crate::address::NotAllowed;
+
 /// A redirect's target longer than this is not shown.
 const MAX_LOCATION: usize = 200;
 
@@ -13,6 +16,8 @@ const MAX_LOCATION: usize = 200;
 pub enum Failure {
     /// The host's name has no address.
     Resolve { host: String },
+    /// It would go where no request may go. Which address that is, is not told.
+    AddressNotAllowed,
     /// Nobody listens there.
     ConnectionRefused,
     /// No secure connection came about; says why.
@@ -25,8 +30,8 @@ pub enum Failure {
     Redirect { status: u16, location: Option<String> },
     /// The connection broke before the response was there.
     Connection(String),
-    /// Not a URL that a request can be sent to.
-    InvalidUrl(String),
+    /// Not a URL that a request may be sent to.
+    InvalidUrl(InvalidUrl),
     /// What came back is not HTTP, or too much of it.
     InvalidResponse(String),
     /// A bug of ours, with what the panic said; the delivery is tried again.
@@ -42,6 +47,14 @@ impl Failure {
         }
     }
 
+    /// What is wrong with an endpoint's URL.
+    pub(crate) fn of_url(problem: InvalidUrl) -> Self {
+        match problem {
+            InvalidUrl::Address => Self::AddressNotAllowed,
+            other => Self::InvalidUrl(other),
+        }
+    }
+
     /// What ureq's error means. `host` and `timeout` are the request's.
     pub(crate) fn of_request(error: ureq::Error, host: &str, timeout: Duration) -> Self {
         use std::io::ErrorKind::*;
@@ -49,7 +62,8 @@ impl Failure {
         match error {
             Error::Timeout(_) => Self::TimedOut(timeout),
             Error::HostNotFound => Self::Resolve { host: host.into() },
-            Error::BadUri(problem) => Self::InvalidUrl(problem),
+            Error::BadUri(_) => Self::InvalidUrl(InvalidUrl::Uncallable),
+            Error::Other(problem) if problem.is::<NotAllowed>() => Self::AddressNotAllowed,
             Error::Http(problem) => Self::Connection(format!("the request cannot be built: {problem}")),
             Error::Rustls(problem) => Self::Tls(tls_problem(&problem)),
             Error::Tls(problem) => Self::Tls(problem.into()),
@@ -79,6 +93,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve { host } => write!(f, "could not resolve {host}"),
+            Self::AddressNotAllowed => write!(f, "{NotAllowed}"),
             Self::ConnectionRefused => write!(f, "connection refused"),
             Self::Tls(problem) => write!(f, "TLS: {problem}"),
             Self::TimedOut(after) if after.subsec_millis() == 0 => write!(f, "timed out after {} s", after.as_secs()),

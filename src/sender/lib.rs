@@ -6,6 +6,7 @@
 //! | what stands in the body | `body.rs` |
 //! | how is it signed | `signature.rs` |
 //! | how is it sent, within which bounds | `client.rs` |
+//! | which URLs may a customer have, where may they lead | `url.rs`, `address.rs`, `guard.rs` |
 //! | over which connection, to which addresses | `socket.rs`, `resolver.rs` |
 //! | which servers are trusted | `trust.rs` |
 //! | what is the customer told when it fails | `failure.rs` |
@@ -17,9 +18,11 @@
 //!
 //! Nothing here knows PostgreSQL: the extension's worker, the benchmark and the tests link it alike.
 
+mod address;
 mod body;
 mod client;
 mod failure;
+mod guard;
 mod job;
 mod journal;
 mod lanes;
@@ -33,13 +36,15 @@ mod socket;
 #[cfg(test)]
 mod testing;
 mod trust;
+mod url;
 mod waiting;
 
-pub use client::can_be_called;
+pub use address::{InvalidNetworks, Networks};
 pub use failure::Failure;
 pub use job::{Attempt, DeliveryKey, Job};
 pub use journal::{Journal, Success};
 pub use pool::{Pool, PoolConfig};
 pub use retry::{InvalidSchedule, RetrySchedule};
 pub use trust::StartError;
+pub use url::{InvalidPorts, InvalidUrl, Ports, Rules};
 pub use waiting::{Count, Tally, Waiting};

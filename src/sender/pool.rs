@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use crate::client::Client;
+use crate::guard::Guard;
 use crate::lanes::{Lanes, is_slow};
-use crate::{Attempt, DeliveryKey, Failure, Job, Journal, StartError, Waiting};
+use crate::{Attempt, DeliveryKey, Failure, Job, Journal, Rules, StartError, Waiting};
 
 /// Enough for a TLS handshake with a long certificate chain; the default of 2 MiB times a thousand threads is not small.
 pub(crate) const STACK_SIZE: usize = 512 * 1024;
@@ -23,6 +24,8 @@ pub(crate) const STACK_SIZE: usize = 512 * 1024;
 pub struct PoolConfig {
     /// Requests under way at most; each takes a thread. At least 1.
     pub threads: usize,
+    /// Where requests may go, until `Pool::set_rules`.
+    pub rules: Rules,
     /// PEM file with certificate authorities that are trusted beside Mozilla's.
     pub ca_file: Option<PathBuf>,
     /// Endpoints that are known to be slow, until they answer.
@@ -39,6 +42,7 @@ pub struct Pool {
     shared: Arc<Shared>,
     /// Our end of the bell that threads ring when an attempt has ended.
     bell: UnixStream,
+    guard: Arc<Guard>,
 }
 
 struct Shared {
@@ -76,7 +80,8 @@ impl Pool {
     /// Starts the threads. They inherit the caller's signal mask.
     pub fn start(config: PoolConfig) -> Result<Self, StartError> {
         let threads = config.threads.max(1);
-        let client = Arc::new(Client::new(threads, config.ca_file.as_deref())?);
+        let guard = Arc::new(Guard::new(config.rules));
+        let client = Arc::new(Client::new(threads, config.ca_file.as_deref(), Arc::clone(&guard))?);
         let (bell, ringer) = UnixStream::pair().map_err(StartError::Resources)?;
         for end in [&bell, &ringer] {
             end.set_nonblocking(true).map_err(StartError::Resources)?;
@@ -87,8 +92,11 @@ impl Pool {
             many: config.many,
             over: false,
         };
-        let pool =
-            Self { shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), bell: ringer }), bell };
+        let pool = Self {
+            shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), bell: ringer }),
+            bell,
+            guard,
+        };
         for number in 0..threads {
             let (shared, client, journal) = (Arc::clone(&pool.shared), Arc::clone(&client), config.journal.clone());
             std::thread::Builder::new()
@@ -99,6 +107,11 @@ impl Pool {
                 .map_err(StartError::Resources)?;
         }
         Ok(pool)
+    }
+
+    /// From the next request on these rules hold.
+    pub fn set_rules(&self, rules: Rules) {
+        self.guard.set(rules);
     }
 
     /// Puts jobs into their endpoints' lanes, in their order; never blocks.

@@ -7,10 +7,10 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::*;
-use crate::testing::{OK, SOON, Server, Then, job, job_of};
+use crate::testing::{OK, SOON, Server, Then, job, job_of, loopback};
 
 fn pool(threads: usize) -> Pool {
-    Pool::start(PoolConfig { threads, ..PoolConfig::default() }).unwrap()
+    Pool::start(PoolConfig { threads, rules: loopback(), ..PoolConfig::default() }).unwrap()
 }
 
 fn ok_server() -> Server {
@@ -141,7 +141,7 @@ fn the_wake_up_is_there_while_something_has_finished_and_then_gone() {
 #[test]
 fn the_first_that_has_finished_wakes_and_then_the_one_that_makes_many() {
     let server = ok_server();
-    let pool = Pool::start(PoolConfig { threads: 1, many: 3, ..PoolConfig::default() }).unwrap();
+    let pool = Pool::start(PoolConfig { threads: 1, many: 3, rules: loopback(), ..PoolConfig::default() }).unwrap();
     let mut woken = Vec::new();
     for done in 1..=4 {
         pool.submit([job(&server.url())]);
@@ -160,7 +160,7 @@ fn what_has_succeeded_is_in_the_journal_when_the_submitter_hears_of_it() {
     let (server, folder) = (ok_server(), tempfile::tempdir().unwrap());
     let path = folder.path().join("journal");
     let journal = Some(Arc::new(Journal::open(&path).unwrap().0));
-    let pool = Pool::start(PoolConfig { threads: 2, journal, ..PoolConfig::default() }).unwrap();
+    let pool = Pool::start(PoolConfig { threads: 2, journal, rules: loopback(), ..PoolConfig::default() }).unwrap();
     pool.submit((0..10).map(|endpoint| job_of(endpoint, &server.url())));
     let ended = finished(&pool, 10).len();
     assert_eq!((ended, Journal::open(&path).unwrap().1.len()), (10, 10));

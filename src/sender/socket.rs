@@ -6,12 +6,15 @@
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+
+use crate::guard::Guard;
 
 /// Bytes are gathered up to here before they are sent.
 const PACKET: usize = 16 * 1024;
@@ -34,9 +37,9 @@ pub fn noting_dials<T>(request: impl FnOnce() -> T) -> (T, bool) {
     (result, DIALLED.get())
 }
 
-/// Makes TCP connections.
+/// Makes TCP connections, to nobody but whom the guard lets through.
 #[derive(Debug)]
-pub struct Dial;
+pub struct Dial(pub Arc<Guard>);
 
 impl Connector for Dial {
     type Out = Socket;
@@ -53,6 +56,7 @@ impl Connector for Dial {
             untried -= 1;
             match TcpStream::connect_timeout(address, share) {
                 Ok(stream) => {
+                    self.0.check_connection(&stream).map_err(|problem| Error::Other(problem.into()))?;
                     stream.set_nodelay(true)?;
                     let config = details.config;
                     let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());

@@ -11,12 +11,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use uuid::Uuid;
 
-use crate::{DeliveryKey, Job};
+use crate::{DeliveryKey, Job, Rules};
 
 /// What is to happen takes less than this, or never happens.
 pub const SOON: Duration = Duration::from_secs(10);
 
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Rules that let requests reach the tests' own servers.
+pub fn loopback() -> Rules {
+    let (ports, networks) = ("1-65535".parse().unwrap(), "127.0.0.0/8, ::1".parse().unwrap());
+    Rules { allow_http: true, ports, networks }
+}
 
 pub fn job(url: &str) -> Job {
     Job {

@@ -103,15 +103,17 @@ impl Connector<Socket> for Secure {
 mod tests {
     use std::io::Write;
     use std::net::TcpListener;
+    use std::sync::Arc;
     use std::sync::mpsc::channel;
 
     use super::*;
     use crate::Failure;
     use crate::client::Client;
-    use crate::testing::{OK, SOON, Server, Then, certificates, job};
+    use crate::guard::Guard;
+    use crate::testing::{OK, SOON, Server, Then, certificates, job, loopback};
 
     fn client(ca_file: Option<&Path>) -> Client {
-        Client::new(1, ca_file).unwrap()
+        Client::new(1, ca_file, Arc::new(Guard::new(loopback()))).unwrap()
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Which settings are there, in which unit, and who may change them when?
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
-use webhook_sender::RetrySchedule;
+use webhook_sender::{Networks, Ports, RetrySchedule, Rules};
 
 /// What becomes of a transaction whose event cannot be built.
 #[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq)]
@@ -32,25 +34,13 @@ static ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(So
 static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
 static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10);
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
+static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
+static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// Makes the settings known; called once, when the server loads the library.
 pub fn define() {
-    // SAFETY: the check hook cannot panic across the boundary, it is guarded.
-    unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            c"webhook_delivery.retry_schedule",
-            c"Waiting times between the attempts of a delivery.",
-            c"A list such as '1m, 5m, 30m, 2h, 12h': after each failed attempt the next of these, and after the last one the \
-              delivery has failed. Units: ms, s, m, h, d. Empty: one attempt only.",
-            &RETRY_SCHEDULE,
-            GucContext::Sighup,
-            GucFlags::default(),
-            Some(check_retry_schedule),
-            None,
-            None,
-        );
-    }
+    define_checked();
     GucRegistry::define_string_guc(
         c"webhook_delivery.databases",
         c"Databases in which a worker delivers webhooks.",
@@ -173,25 +163,91 @@ pub fn define() {
     unsafe { pg_sys::MarkGUCPrefixReserved(c"webhook_delivery".as_ptr()) };
 }
 
-/// Refuses a schedule when it is entered, not when the first delivery fails.
+/// Those whose text has a form, and is refused when it is entered.
+fn define_checked() {
+    // SAFETY: the check hooks cannot panic across the boundary, they are guarded.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.retry_schedule",
+            c"Waiting times between the attempts of a delivery.",
+            c"A list such as '1m, 5m, 30m, 2h, 12h': after each failed attempt the next of these, and after the last one the \
+              delivery has failed. Units: ms, s, m, h, d. Empty: one attempt only.",
+            &RETRY_SCHEDULE,
+            GucContext::Sighup,
+            GucFlags::default(),
+            Some(check_retry_schedule),
+            None,
+            None,
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.allowed_ports",
+            c"Ports that endpoints may name.",
+            c"A list of ports and ranges such as '80, 443, 8000-8999'.",
+            &ALLOWED_PORTS,
+            GucContext::Sighup,
+            GucFlags::default(),
+            Some(check_ports),
+            None,
+            None,
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.allowed_networks",
+            c"Networks beside the public internet that endpoints may lead to.",
+            c"A list of addresses and networks such as '10.1.0.0/16, ::1'. For development: whoever writes an endpoint reaches \
+              what the server reaches there.",
+            &ALLOWED_NETWORKS,
+            GucContext::Sighup,
+            GucFlags::SUPERUSER_ONLY,
+            Some(check_networks),
+            None,
+            None,
+        );
+    }
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn check_retry_schedule(
     new_value: *mut *mut c_char,
     _extra: *mut *mut c_void,
     _source: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: Postgres hands over a pointer to the new value, a NUL-terminated text.
+    // SAFETY: what Postgres has handed over.
+    unsafe { check::<RetrySchedule>(new_value) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_ports(
+    new_value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: what Postgres has handed over.
+    unsafe { check::<Ports>(new_value) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_networks(
+    new_value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: what Postgres has handed over.
+    unsafe { check::<Networks>(new_value) }
+}
+
+/// Whether the text has the form of a `T`; the reason why not becomes the error's DETAIL.
+///
+/// # Safety
+/// A check hook's argument: points to a NUL-terminated text.
+unsafe fn check<T: FromStr<Err: Display>>(new_value: *mut *mut c_char) -> bool {
+    // SAFETY: as the caller promises.
     let text = unsafe { CStr::from_ptr(*new_value) }.to_string_lossy();
-    match text.parse::<RetrySchedule>() {
-        Ok(_) => true,
-        Err(problem) => {
-            if let Ok(detail) = CString::new(problem.to_string()) {
-                // SAFETY: guc.c frees and reads this text itself, so it must be a palloc'd copy in the error context.
-                unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
-            }
-            false
-        }
+    let Err(problem) = text.parse::<T>() else { return true };
+    if let Ok(detail) = CString::new(problem.to_string()) {
+        // SAFETY: guc.c frees and reads this text itself, so it must be a palloc'd copy in the error context.
+        unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
     }
+    false
 }
 
 fn text(setting: &GucSetting<Option<CString>>) -> String {
@@ -239,8 +295,13 @@ pub fn role() -> CString {
     ROLE.get().unwrap_or_default()
 }
 
-pub fn allow_http() -> bool {
-    ALLOW_HTTP.get()
+/// Where requests may go; the check hooks have seen every value that can be set.
+pub fn rules() -> Rules {
+    Rules {
+        allow_http: ALLOW_HTTP.get(),
+        ports: text(&ALLOWED_PORTS).parse().unwrap_or_default(),
+        networks: text(&ALLOWED_NETWORKS).parse().unwrap_or_default(),
+    }
 }
 
 pub fn ca_file() -> Option<PathBuf> {

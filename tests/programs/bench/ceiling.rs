@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
-use webhook_sender::{DeliveryKey, Job, Pool, PoolConfig};
+use webhook_sender::{DeliveryKey, Job, Pool, PoolConfig, Rules};
 
 use crate::stand::{AUCTION, Stand};
 use crate::throughput::{EVENTS, data};
@@ -17,7 +17,9 @@ const THREADS: usize = 64;
 
 /// Requests per second.
 pub fn measure(stand: &Stand) -> f64 {
-    let pool = Pool::start(PoolConfig { threads: THREADS, ..PoolConfig::default() }).expect("a pool");
+    let (ports, networks) = ("1-65535".parse().expect("ports"), "127.0.0.0/8".parse().expect("a network"));
+    let rules = Rules { allow_http: true, ports, networks };
+    let pool = Pool::start(PoolConfig { threads: THREADS, rules, ..PoolConfig::default() }).expect("a pool");
     let (endpoint_id, url, data) = (Uuid::new_v4(), stand.receiver.url("/0"), data());
     let job = || Job {
         key: DeliveryKey {

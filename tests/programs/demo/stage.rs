@@ -32,7 +32,7 @@ struct Shown {
 }
 
 impl Stage {
-    /// A server with the settings that a user gets, apart from `allow_http`: the receiver on 127.0.0.1 has no certificate.
+    /// A server with the settings that a user gets, apart from those that let the worker call the receiver: it is on 127.0.0.1 and has no certificate.
     pub fn set_up() -> Self {
         // Tells the moment of each commit exactly.
         let cluster = Cluster::start(&[("track_commit_timestamp", "on")]);

@@ -1,0 +1,62 @@
+//! Which rules are in force, and does what a customer's URL leads to pass them?
+
+use std::net::{IpAddr, TcpStream};
+use std::sync::{PoisonError, RwLock};
+
+use crate::address::NotAllowed;
+use crate::url::{InvalidUrl, Rules};
+
+/// Stands between all threads and the network. The operator may change the rules while requests are under way.
+#[derive(Debug, Default)]
+pub struct Guard(RwLock<InForce>);
+
+#[derive(Debug, Default)]
+struct InForce {
+    rules: Rules,
+    /// Counts up when they change.
+    version: u64,
+}
+
+impl Guard {
+    pub fn new(rules: Rules) -> Self {
+        Self(RwLock::new(InForce { rules, version: 0 }))
+    }
+
+    /// From now on these rules hold.
+    pub fn set(&self, rules: Rules) {
+        let mut in_force = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        in_force.rules = rules;
+        in_force.version += 1;
+    }
+
+    /// Another number when the rules are others.
+    pub fn version(&self) -> u64 {
+        self.look(|in_force| in_force.version)
+    }
+
+    /// The URL as it is to be called.
+    pub fn normal_url(&self, url: &str) -> Result<String, InvalidUrl> {
+        self.look(|in_force| in_force.rules.normal_url(url))
+    }
+
+    /// Whether every one of these may be called.
+    pub fn check(&self, addresses: &[IpAddr]) -> Result<(), NotAllowed> {
+        let all = |in_force: &InForce| addresses.iter().all(|address| in_force.rules.networks.allow(*address));
+        if self.look(all) { Ok(()) } else { Err(NotAllowed) }
+    }
+
+    /// Whether a connection has come about with somebody who may be called, and not with this machine itself.
+    pub fn check_connection(&self, stream: &TcpStream) -> Result<(), NotAllowed> {
+        let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
+        let (peer, own) = ends.ok_or(NotAllowed)?;
+        let is_listed = |in_force: &InForce| in_force.rules.networks.list(peer.ip());
+        if peer.ip() == own.ip() && !self.look(is_listed) {
+            return Err(NotAllowed);
+        }
+        self.check(&[peer.ip()])
+    }
+
+    fn look<T>(&self, at: impl FnOnce(&InForce) -> T) -> T {
+        at(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}

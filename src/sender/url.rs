@@ -1,0 +1,270 @@
+//! Which URLs may an endpoint have, and how is each written in its one normal form?
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use ureq::http::Uri;
+use url::{Host, Url};
+
+use crate::address::Networks;
+
+/// What a customer's URL may be and where it may lead, as the operator says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    pub allow_http: bool,
+    pub ports: Ports,
+    pub networks: Networks,
+}
+
+/// Why a URL cannot be an endpoint's. `Display` is what its author reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidUrl {
+    /// It contains white space or control characters.
+    WhiteSpace,
+    /// It cannot be parsed; says why.
+    NotAUrl(String),
+    /// It is http, which has to be allowed.
+    Http,
+    /// It has another scheme.
+    Scheme(String),
+    /// It has none, or an empty one.
+    NoHost,
+    /// It carries a user name or a password.
+    Credentials,
+    /// Its port is not among those that are allowed.
+    Port { port: u16, allowed: Ports },
+    /// Its host is an address, or a name that stands for one, that is not allowed.
+    Address,
+    /// It contains something that no request can carry.
+    Uncallable,
+}
+
+impl Rules {
+    /// The URL's normal form: what was checked and what is called must be the same to every parser. Checks everything that can
+    /// be known without a look-up of the host's name.
+    pub fn normal_url(&self, text: &str) -> Result<String, InvalidUrl> {
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(InvalidUrl::WhiteSpace);
+        }
+        let url = Url::parse(text).map_err(|problem| InvalidUrl::NotAUrl(problem.to_string()))?;
+        match url.scheme() {
+            "https" => {}
+            "http" if self.allow_http => {}
+            "http" => return Err(InvalidUrl::Http),
+            other => return Err(InvalidUrl::Scheme(other.to_owned())),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(InvalidUrl::Credentials);
+        }
+        let port = url.port_or_known_default().unwrap_or_default();
+        if !self.ports.contain(port) {
+            return Err(InvalidUrl::Port { port, allowed: self.ports.clone() });
+        }
+        let stands_for = match url.host() {
+            None | Some(Host::Domain("")) => return Err(InvalidUrl::NoHost),
+            Some(Host::Ipv4(address)) => Some(address.into()),
+            Some(Host::Ipv6(address)) => Some(address.into()),
+            // RFC 6761: never anything but the machine itself.
+            Some(Host::Domain(name)) => is_localhost(name).then_some(IpAddr::from([127, 0, 0, 1])),
+        };
+        if stands_for.is_some_and(|address| !self.networks.allow(address)) {
+            return Err(InvalidUrl::Address);
+        }
+        if url.as_str().parse::<Uri>().is_ok_and(|uri| uri.host().is_some()) {
+            Ok(url.into())
+        } else {
+            Err(InvalidUrl::Uncallable)
+        }
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+impl fmt::Display for InvalidUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WhiteSpace => write!(f, "the URL contains white space or control characters"),
+            Self::NotAUrl(problem) => write!(f, "this is not a URL: {problem}"),
+            Self::Http => write!(f, "the URL must begin with https://"),
+            Self::Scheme(scheme) => write!(f, "the URL must begin with https://, not {scheme}:"),
+            Self::NoHost => write!(f, "the URL names no host"),
+            Self::Credentials => write!(f, "the URL contains a user name or password"),
+            Self::Port { port, .. } => write!(f, "port {port} is not allowed"),
+            Self::Address => write!(f, "address not allowed"),
+            Self::Uncallable => write!(f, "the URL contains characters that no request can carry"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidUrl {}
+
+impl InvalidUrl {
+    /// What its author can do.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Http => {
+                "Anyone on the way could read events sent over http. For development, webhook_delivery.allow_http = on accepts it."
+                    .into()
+            }
+            Self::Credentials => "Everyone who sees the endpoint would see it. Verify the signature instead.".into(),
+            Self::Port { allowed, .. } => {
+                format!("Use one of {allowed}, or have the operator add it to webhook_delivery.allowed_ports.")
+            }
+            Self::Address => {
+                "Use an address of the public internet. The operator opens others with webhook_delivery.allowed_networks."
+                    .into()
+            }
+            Self::Uncallable => "Write them in percent encoding.".into(),
+            Self::WhiteSpace | Self::NotAUrl(_) | Self::Scheme(_) | Self::NoHost => {
+                "Use an address such as https://example.com/webhooks.".into()
+            }
+        }
+    }
+}
+
+/// Ports that may be called. As text: `80, 443, 8000-8999`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports(Vec<RangeInclusive<u16>>);
+
+impl Ports {
+    fn contain(&self, port: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&port))
+    }
+}
+
+impl Default for Ports {
+    /// Those of http and https.
+    fn default() -> Self {
+        Self(vec![80..=80, 443..=443])
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ranges = self.0.iter().map(|range| match (range.start(), range.end()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        });
+        f.write_str(&ranges.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// A text is no list of ports; says which part of it, and what would be.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidPorts(String);
+
+impl fmt::Display for InvalidPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" is no port from 1 to 65535. Write ports and ranges such as \"80, 443, 8000-8999\".", self.0)
+    }
+}
+
+impl std::error::Error for InvalidPorts {}
+
+impl FromStr for Ports {
+    type Err = InvalidPorts;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPorts> {
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let range = first.trim().parse().ok()?..=last.trim().parse().ok()?;
+            (*range.start() > 0 && !range.is_empty()).then_some(range)
+        };
+        let parts = text.split(',').map(str::trim);
+        Ok(Self(parts.map(|part| range(part).ok_or_else(|| InvalidPorts(part.to_owned()))).collect::<Result<_, _>>()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(url: &str) -> Result<String, InvalidUrl> {
+        Rules::default().normal_url(url)
+    }
+
+    #[test]
+    fn the_normal_form_is_what_every_parser_understands_alike() {
+        for (url, expected) in [
+            ("HTTPS://Example.COM:443/a/../b?c=d", "https://example.com/b?c=d"),
+            ("https://example.com", "https://example.com/"),
+            ("https://bücher.example/é", "https://xn--bcher-kva.example/%C3%A9"),
+            ("https:\\\\example.com\\@127.0.0.1/", "https://example.com/@127.0.0.1/"),
+            ("https://0x08.8.2056/", "https://8.8.8.8/"),
+            ("https://example.com:80/", "https://example.com:80/"),
+        ] {
+            assert_eq!(normal(url).as_deref(), Ok(expected), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_not_allowed_is_recognised_however_it_is_written() {
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "127.0.0.1.",
+            "①②⑦.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[0:0:0:0:0:ffff:a9fe:a9fe]",
+            "[fe80::1]",
+            "0",
+            "169.254.169.254",
+            "168.63.129.16",
+            "localhost",
+            "LOCALHOST.",
+            "a.localhost",
+        ] {
+            assert_eq!(normal(&format!("https://{host}/")), Err(InvalidUrl::Address), "{host}");
+        }
+        let rules = Rules { networks: "127.0.0.0/8".parse().unwrap(), ..Rules::default() };
+        assert!(rules.normal_url("https://localhost/").is_ok() && rules.normal_url("https://127.1/").is_ok());
+    }
+
+    #[test]
+    fn only_the_ports_of_http_are_called_unless_others_are_allowed() {
+        for port in [0, 22, 5432, 8443] {
+            let refused = normal(&format!("https://example.com:{port}/")).unwrap_err();
+            assert_eq!(refused, InvalidUrl::Port { port, allowed: Ports::default() });
+            assert!(refused.hint().contains("80, 443"));
+        }
+        let rules = Rules { ports: "443, 8000-8999".parse().unwrap(), ..Rules::default() };
+        for (port, is_allowed) in [(443, true), (8000, true), (8999, true), (80, false), (7999, false), (9000, false)] {
+            assert_eq!(rules.normal_url(&format!("https://example.com:{port}/")).is_ok(), is_allowed, "{port}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_ports_is_refused_with_the_part_that_is_wrong() {
+        for text in ["80, http", "0", "65536", "9-8", ""] {
+            let problem = text.parse::<Ports>().unwrap_err().to_string();
+            assert!(problem.starts_with(&format!("\"{}\" is no port", text.rsplit(", ").next().unwrap())), "{problem}");
+        }
+        assert_eq!("1-65535,  443".parse::<Ports>().unwrap().to_string(), "1-65535, 443");
+    }
+
+    #[test]
+    fn what_cannot_be_an_endpoint_is_told_by_its_reason() {
+        use InvalidUrl::*;
+        for (url, expected) in [
+            ("https://a b/", WhiteSpace),
+            ("http://example.com/", Http),
+            ("ftp://example.com/", Scheme("ftp".into())),
+            ("https://user@example.com/", Credentials),
+            ("https://:secret@example.com/", Credentials),
+        ] {
+            assert_eq!(normal(url), Err(expected), "{url}");
+        }
+        for url in ["nothing", "https://", "https://[::1", "https://a:99999/", ""] {
+            assert!(matches!(normal(url), Err(NotAUrl(_))), "{url}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Does a customer's URL reach anything but the public internet?
+
+use postgres::Client;
+use uuid::Uuid;
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, wait_until};
+
+fn started(settings: &[(&str, &str)]) -> (Cluster, Client) {
+    let cluster = Cluster::start(settings);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    (cluster, client)
+}
+
+const AS_INSTALLED: &[(&str, &str)] =
+    &[("webhook_delivery.allowed_networks", ""), ("webhook_delivery.allowed_ports", "80, 443")];
+
+#[test]
+fn an_endpoint_in_ones_own_network_is_refused_when_it_is_written() {
+    let (_cluster, mut client) = started(AS_INSTALLED);
+    let insert = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{*}')";
+    let auction = Uuid::new_v4();
+    for host in
+        ["127.0.0.1", "localhost", "0x7f.1", "[::1]", "169.254.169.254", "10.0.0.5", "[fd00:ec2::254]", "0.0.0.0"]
+    {
+        for scheme in ["http", "https"] {
+            let error = refusal(&mut client, insert, &[&auction, &format!("{scheme}://{host}/")]);
+            assert_eq!((error.code().code(), error.message()), ("22023", "address not allowed"), "{host}");
+            assert!(error.hint().unwrap().contains("webhook_delivery.allowed_networks"));
+        }
+    }
+    let error = refusal(&mut client, insert, &[&auction, &"https://example.com:5432/"]);
+    assert_eq!((error.code().code(), error.message()), ("22023", "port 5432 is not allowed"));
+    assert!(error.hint().unwrap().contains("80, 443") && error.hint().unwrap().contains("allowed_ports"));
+    client.execute(insert, &[&auction, &"https://example.com/"]).unwrap();
+    let error = refusal(&mut client, "update webhook_endpoints set url = 'https://192.168.1.1/'", &[]);
+    assert_eq!(error.message(), "address not allowed");
+}
+
+#[test]
+fn an_endpoint_that_was_allowed_once_is_not_called_when_it_is_no_more() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "")]);
+    let by_address = Endpoint::create(&mut client, &receiver.url("/"));
+    let port = receiver.url("").rsplit(':').next().unwrap().to_owned();
+    // Only the look-up tells of this one.
+    let by_name = Endpoint::create(&mut client, &format!("http://localhost:{port}/"));
+    let probe = Endpoint::create(&mut client, &Receiver::by_path().url("/"));
+    cluster.set("webhook_delivery.allowed_networks", "");
+    wait_until("the worker knows it", DEADLINE, || {
+        probe.emit(&mut client, 1);
+        probe.deliveries(&mut client).iter().any(|delivery| delivery.status == "failed").then_some(())
+    });
+    for endpoint in [by_address, by_name] {
+        endpoint.emit(&mut client, 1);
+        let failure = endpoint.only_failure(&mut client);
+        assert_eq!((failure.error_message.as_deref(), failure.response_excerpt), (Some("address not allowed"), None));
+    }
+    assert_eq!(receiver.requests().len(), 0);
+    cluster.set("webhook_delivery.allowed_networks", "127.0.0.0/8, ::1");
+    let allowed_again = Endpoint::create(&mut client, &receiver.url("/"));
+    wait_until("it is called again", DEADLINE, || {
+        allowed_again.emit(&mut client, 1);
+        allowed_again.deliveries(&mut client).iter().any(|delivery| delivery.status == "success").then_some(())
+    });
+}
+
+#[test]
+fn a_setting_that_is_no_list_of_ports_or_networks_is_refused_with_the_part_that_is_wrong() {
+    let (_cluster, mut client) = started(&[]);
+    for (setting, value, part) in [
+        ("allowed_ports", "80, https", "\"https\""),
+        ("allowed_ports", "", "\"\""),
+        ("allowed_networks", "10.0.0.0/8, inside", "\"inside\""),
+    ] {
+        let error = refusal(&mut client, &format!("alter system set webhook_delivery.{setting} = '{value}'"), &[]);
+        assert_eq!(error.code().code(), "22023");
+        assert!(error.detail().unwrap().contains(part), "{error:?}");
+    }
+}
+
+#[test]
+fn only_a_superuser_reads_which_networks_are_open() {
+    let (_cluster, mut client) = started(&[]);
+    client.batch_execute("create role tenant; set role tenant").unwrap();
+    let error = refusal(&mut client, "show webhook_delivery.allowed_networks", &[]);
+    assert_eq!(error.code().code(), "42501");
+}
