@@ -26,7 +26,7 @@ pub struct PoolConfig {
     pub threads: usize,
     /// Where requests may go, until `Pool::set_rules`.
     pub rules: Rules,
-    /// PEM file with certificate authorities that are trusted beside Mozilla's.
+    /// PEM file with certificate authorities that are trusted beside the machine's.
     pub ca_file: Option<PathBuf>,
     /// Endpoints that are known to be slow, until they answer.
     pub slow_endpoints: HashSet<Uuid>,

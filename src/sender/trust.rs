@@ -36,14 +36,22 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Mozilla's certificate authorities, and those of the file.
+/// The certificate authorities that the machine trusts, and those of the file.
 pub fn trusted(ca_file: Option<&Path>) -> Result<TlsConfig, StartError> {
-    let mut trusted: Vec<Certificate<'static>> =
-        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|root| Certificate::from_der(root.as_ref())).collect();
+    let mut trusted = of_the_machine();
     if let Some(path) = ca_file {
         trusted.extend(certificates_in(path)?);
     }
     Ok(TlsConfig::builder().root_certs(RootCerts::from(trusted)).build())
+}
+
+/// What its administrator trusts: the system's store, or what SSL_CERT_FILE and SSL_CERT_DIR name. Mozilla's authorities where
+/// there is no store, as in many containers: nothing at all could be sent otherwise.
+fn of_the_machine() -> Vec<Certificate<'static>> {
+    let found = rustls_native_certs::load_native_certs().certs;
+    let roots: Vec<CertificateDer<'_>> =
+        if found.is_empty() { webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec() } else { found };
+    roots.iter().map(|root| Certificate::from_der(root.as_ref()).to_owned()).collect()
 }
 
 fn certificates_in(path: &Path) -> Result<Vec<Certificate<'static>>, StartError> {
@@ -155,6 +163,47 @@ mod tests {
     #[test]
     fn a_certificate_of_the_file_is_trusted() {
         assert_eq!(over_tls("localhost", 4000, true), Ok(200));
+    }
+
+    /// Runs a test again, alone and in a process with this variable: what is set here would be everybody's. Whether it is the
+    /// other process that asks.
+    fn is_alone_with(test: &str, variable: &str, value: &Path) -> bool {
+        if std::env::var_os(variable).is_some_and(|set| set == value) {
+            return true;
+        }
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("trust::tests::{test}")])
+            .env_remove("SSL_CERT_DIR")
+            .env(variable, value)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        false
+    }
+
+    #[test]
+    fn an_authority_that_the_machine_trusts_is_trusted() {
+        let file = std::env::temp_dir().join("webhook-sender-machine.pem");
+        if is_alone_with("an_authority_that_the_machine_trusts_is_trusted", "SSL_CERT_FILE", &file) {
+            let certificates = certificates("localhost", 4000);
+            std::fs::write(&file, certificates.authority_pem).unwrap();
+            let server = Server::start_tls(certificates.server, |_, out| {
+                out.write_all(OK).unwrap();
+                Then::Keep
+            });
+            let client = client(None);
+            std::fs::remove_file(&file).unwrap();
+            assert_eq!(client.attempt(job(&format!("https://localhost:{}/", server.address.port()))).result, Ok(200));
+        }
+    }
+
+    #[test]
+    fn mozillas_authorities_are_trusted_where_the_machine_has_no_store() {
+        let nowhere = Path::new("/dev/null");
+        if is_alone_with("mozillas_authorities_are_trusted_where_the_machine_has_no_store", "SSL_CERT_FILE", nowhere) {
+            assert_eq!(of_the_machine().len(), webpki_root_certs::TLS_SERVER_ROOT_CERTS.len());
+        }
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub fn define() {
     );
     GucRegistry::define_string_guc(
         c"webhook_delivery.ca_file",
-        c"PEM file with certificate authorities to trust beside Mozilla's.",
+        c"PEM file with certificate authorities to trust beside the system's.",
         c"Read when a worker starts.",
         &CA_FILE,
         GucContext::Postmaster,
