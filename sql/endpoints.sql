@@ -9,12 +9,19 @@ create table public.webhook_endpoints (
     secret text,
     is_active boolean not null default true,
     description text,
+    headers jsonb not null default '{}',
+    retry_schedule interval[],
     created_at timestamptz not null default pg_catalog.now(),
     updated_at timestamptz not null default pg_catalog.now(),
     constraint endpoint_ids_are_unique primary key (id),
     constraint url_is_at_most_2000_characters check (length(url) <= 2000),
     constraint description_is_at_most_1000_characters check (length(description) <= 1000),
-    constraint events_has_1_to_100_entries check (coalesce(array_length(events, 1), 0) between 1 and 100)
+    constraint events_has_1_to_100_entries check (coalesce(array_length(events, 1), 0) between 1 and 100),
+    constraint headers_is_an_object check (jsonb_typeof(headers) = 'object'),
+    constraint retry_schedule_has_at_most_100_waits_of_1_second_to_30_days check (
+        coalesce(array_length(retry_schedule, 1), 0) <= 100 and coalesce(array_ndims(retry_schedule), 1) = 1
+        and array_position(retry_schedule, null) is null
+        and interval '1 second' <= all (retry_schedule) and interval '30 days' >= all (retry_schedule))
 );
 
 create index webhook_endpoints_by_auction on public.webhook_endpoints (auction_id);
@@ -28,20 +35,30 @@ comment on column public.webhook_endpoints.secret is
     'Write: the signing secret, 16 to 256 characters. Left out, one is generated, and INSERT … RETURNING generated_secret(webhook_endpoints) gives it this once. Read: a hint, its last four characters';
 comment on column public.webhook_endpoints.is_active is 'false: new events are not queued for it, and what is queued waits until it is true again';
 comment on column public.webhook_endpoints.description is 'The customer''s own note';
+comment on column public.webhook_endpoints.headers is
+    'Headers sent beside ours, names and values as text: {"Authorization": "Bearer …"}. At most 20, values of at most 1,000 characters of ASCII. Whoever sees the endpoint sees them';
+comment on column public.webhook_endpoints.retry_schedule is
+    'Waits after failed attempts, each 1 second to 30 days; {} for one attempt only. Null: those of webhook_delivery.retry_schedule';
 comment on column public.webhook_endpoints.created_at is 'When the endpoint was created';
 comment on column public.webhook_endpoints.updated_at is 'When the endpoint was last changed';
 
 create table webhook_delivery.endpoint_secrets (
     endpoint_id uuid not null,
     secret text not null,
+    previous_secret text,
+    previous_until timestamptz,
     -- No foreign key: pg_restore --jobs may bring the secrets before the endpoints.
     constraint one_secret_per_endpoint primary key (endpoint_id),
-    constraint secret_has_16_to_256_characters check (length(secret) between 16 and 256)
+    constraint secret_has_16_to_256_characters check (length(secret) between 16 and 256),
+    constraint a_previous_secret_is_kept_until_some_time check ((previous_secret is null) = (previous_until is null))
 );
 
 comment on table webhook_delivery.endpoint_secrets is 'The signing secrets. Nobody but the owner and the worker reads this table';
 comment on column webhook_delivery.endpoint_secrets.endpoint_id is 'The endpoint whose requests are signed with it';
 comment on column webhook_delivery.endpoint_secrets.secret is 'The HMAC-SHA256 key as the customer gave it, or whsec_<base64> when generated';
+
+comment on column webhook_delivery.endpoint_secrets.previous_secret is 'The one before, which signs as well while receivers are changed to the new one; null where none is kept';
+comment on column webhook_delivery.endpoint_secrets.previous_until is 'When it signs no more';
 
 create table webhook_delivery.recent_tests (
     endpoint_id uuid not null,
@@ -57,16 +74,28 @@ comment on column webhook_delivery.recent_tests.tests is 'Tests in that minute';
 
 -- What the worker asks of the endpoints.
 create view webhook_delivery.endpoint_targets as
-    select endpoint.id, endpoint.auction_id, endpoint.is_active, endpoint.url, stored.secret
+    select
+        endpoint.id,
+        endpoint.auction_id,
+        endpoint.is_active,
+        endpoint.url,
+        case
+            when stored.previous_until > pg_catalog.now() then array[stored.secret, stored.previous_secret]
+            when stored.secret is not null then array[stored.secret]
+        end as secrets,
+        endpoint.headers,
+        endpoint.retry_schedule
     from public.webhook_endpoints as endpoint
     left join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
 
-comment on view webhook_delivery.endpoint_targets is 'Every endpoint with the secret that signs its requests';
+comment on view webhook_delivery.endpoint_targets is 'Every endpoint, with what signs its requests';
 comment on column webhook_delivery.endpoint_targets.id is 'The endpoint';
 comment on column webhook_delivery.endpoint_targets.auction_id is 'Its auction';
 comment on column webhook_delivery.endpoint_targets.url is 'Where requests go';
 comment on column webhook_delivery.endpoint_targets.is_active is 'Whether it receives anything but tests';
-comment on column webhook_delivery.endpoint_targets.secret is 'What signs the requests';
+comment on column webhook_delivery.endpoint_targets.secrets is 'What signs the requests: the present secret, and after it the previous one while it is kept. Null where there is none';
+comment on column webhook_delivery.endpoint_targets.headers is 'Headers of the customer''s own';
+comment on column webhook_delivery.endpoint_targets.retry_schedule is 'Waits of its own after failed attempts, or null';
 
 create view webhook_delivery.subscriptions as
     select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events
@@ -189,8 +218,13 @@ begin
     if tg_op = 'INSERT' or new.events is distinct from old.events then
         perform webhook_delivery.check_endpoint_events(new.events);
     end if;
+    if tg_op = 'INSERT' or new.headers is distinct from old.headers then
+        perform webhook_delivery.check_endpoint_headers(new.headers);
+    end if;
 
-    if tg_op = 'UPDATE' then
+    if webhook_delivery.rotation(new.id) is not null then
+        new.secret := null;
+    elsif tg_op = 'UPDATE' then
         -- An upsert comes here first as INSERT. What that left in the row is the sign that its secret is meant, unless it is
         -- what the row had anyway: then only a secret that was given is.
         if new.secret = webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id))
@@ -226,10 +260,15 @@ create function webhook_delivery.endpoint_after_write() returns trigger
 declare
     is_unknown constant boolean := webhook_delivery.stashed_is_unknown(new.id);
     given constant text := webhook_delivery.take_stashed_secret(new.id);
+    keep_old_for constant interval := make_interval(secs => webhook_delivery.rotation(new.id));
 begin
     if given is not null then
-        insert into webhook_delivery.endpoint_secrets (endpoint_id, secret) values (new.id, given)
-        on conflict (endpoint_id) do update set secret = excluded.secret;
+        -- Whoever replaces a secret by another of his own may do so because somebody else knows the old one.
+        insert into webhook_delivery.endpoint_secrets as stored (endpoint_id, secret) values (new.id, given)
+        on conflict (endpoint_id) do update set
+            secret = excluded.secret,
+            previous_secret = case when keep_old_for > interval '0' then stored.secret end,
+            previous_until = case when keep_old_for > interval '0' then now() + keep_old_for end;
         if tg_op = 'INSERT' then
             -- Here, where row-level security has had its say: nobody is to learn how many another auction has.
             perform webhook_delivery.check_number_of_endpoints(new.auction_id);

@@ -10,7 +10,8 @@ begin
     execute format('grant select on public.webhook_event_types, public.webhook_deliveries, public.webhook_delivery_attempts to %s', grantee);
     -- What the two views read, in the name of whoever asks. Row-level security decides here.
     execute format('grant select on webhook_delivery.queue, webhook_delivery.attempts, webhook_delivery.attempts_ended to %s', grantee);
-    execute format('grant execute on function public.test_webhook(uuid, text), public.generated_secret(public.webhook_endpoints),
+    execute format('grant execute on function public.test_webhook(uuid, text), public.rotate_webhook_secret(uuid, interval),
+        public.generated_secret(public.webhook_endpoints),
         public.webhook_deliveries(public.webhook_endpoints), public.webhook_endpoints(public.webhook_deliveries),
         public.webhook_delivery_attempts(public.webhook_deliveries) to %s', grantee);
     execute (
@@ -72,6 +73,7 @@ comment on function webhook_delivery.emit(text, uuid, json) is 'Sends an event o
 comment on function webhook_delivery.announce_change() is 'Trigger: has every session read anew what it remembers of the table';
 comment on function webhook_delivery.capture_again(bigint) is 'Sends the events of a row of capture_errors, with the data that their rows have now, and removes it; what fails again is a new row. Gives back how many events were written: none for rows that are gone or that nobody wants. Unknown id: 02000; a row whose keys are not known: 55000';
 comment on function webhook_delivery.normal_url(text) is 'The normal form of an endpoint''s URL; refuses (22023) what cannot be one';
+comment on function webhook_delivery.check_endpoint_headers(jsonb) is 'Refuses (22023) headers that cannot be sent, that are set by the sender, or that matter for the connection; and more than 20';
 comment on function webhook_delivery.check_secret(text) is 'Refuses (22023) a secret that is too short, too long, or begins with whsec_ and does not go on in base64';
 comment on function webhook_delivery.generate_secret() is 'A new secret: whsec_ and 32 random bytes in base64';
 comment on function webhook_delivery.stash_secret(uuid, text, boolean) is 'Keeps a secret, and whether it was generated, until it is known that the row is written';
@@ -80,5 +82,7 @@ comment on function webhook_delivery.stashed_is_unknown(uuid) is 'Whether the st
 comment on function webhook_delivery.show_generated_secret(uuid) is 'The secret that the running statement has generated for an endpoint, or null; always null in a trigger';
 comment on function webhook_delivery.take_stashed_secret(uuid) is 'Takes the stashed secret of an endpoint out, or null';
 comment on function webhook_delivery.forget_stashed_secrets() is 'Forgets all stashed secrets of this session';
+comment on function webhook_delivery.begin_rotation(uuid, double precision) is 'Has the next update of this endpoint in this transaction generate a secret, and the old one sign as well for so many seconds. Does nothing by itself';
+comment on function webhook_delivery.rotation(uuid) is 'For how many seconds the old secret of this endpoint goes on signing when it is replaced; null where it does not';
 comment on function webhook_delivery.auctions_of_member() is 'The auctions of which auction_members names the sub of request.jwt.claims as owner or admin, where webhook_delivery.access_function names no other function. Read with the rights of that table''s owner';
 comment on function webhook_delivery.queue_test(uuid, text) is 'Queues the catalogue''s example of this event type for an endpoint that the caller can see; gives back the delivery''s id, null where he sees no such endpoint, there is no such type, or it was tested webhook_delivery.tests_per_minute times within a minute';

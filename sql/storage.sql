@@ -272,7 +272,7 @@ create function webhook_delivery.tenant_routines() returns oid[]
     select array_agg(oid) from pg_catalog.pg_proc
     where pronamespace = 'webhook_delivery'::regnamespace
         and proname in ('administered_auctions', 'auctions_of_member', 'is_operator', 'uuid_v7', 'uuid_v7_time', 'visible_auction',
-            'queue_test', 'show_generated_secret')
+            'queue_test', 'show_generated_secret', 'begin_rotation')
     $$;
 
 comment on function webhook_delivery.tenant_routines() is

@@ -93,6 +93,7 @@ extension_sql_file!("../sql/capture/own.sql", name = "own_events", requires = ["
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_events"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
-extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["test_webhook", worker_report]);
+extension_sql_file!("../sql/rotate_secret.sql", name = "rotate_secret", requires = ["test_webhook"]);
+extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["rotate_secret", worker_report]);
 extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["operator"]);
 extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit], finalize);

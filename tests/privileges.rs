@@ -49,10 +49,12 @@ const TENANT_RELATIONS: &[&str] = &[
 /// call in his name.
 const TENANT_FUNCTIONS: &[&str] = &[
     "generated_secret(webhook_endpoints)",
+    "rotate_webhook_secret(uuid,interval)",
     "test_webhook(uuid,text)",
     "webhook_deliveries(webhook_endpoints)",
     "webhook_delivery.administered_auctions()",
     "webhook_delivery.auctions_of_member()",
+    "webhook_delivery.begin_rotation(uuid,double precision)",
     "webhook_delivery.is_operator()",
     "webhook_delivery.queue_test(uuid,text)",
     "webhook_delivery.show_generated_secret(uuid)",
@@ -104,6 +106,7 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.capture_again(bigint)",
     "webhook_delivery.check_attached_triggers()",
     "webhook_delivery.check_endpoint_events(text[])",
+    "webhook_delivery.check_endpoint_headers(jsonb)",
     "webhook_delivery.check_number_of_endpoints(uuid)",
     "webhook_delivery.check_secret(text)",
     "webhook_delivery.create_partition(name,name,date)",
@@ -129,6 +132,7 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.resume()",
     "webhook_delivery.returned_columns(regprocedure)",
     "webhook_delivery.revoke_from_others(regclass)",
+    "webhook_delivery.rotation(uuid)",
     "webhook_delivery.secret_hint(text)",
     "webhook_delivery.stash_secret(uuid,text,boolean)",
     "webhook_delivery.stashed_is_unknown(uuid)",
@@ -342,7 +346,7 @@ fn a_tenant_finds_no_secret_anywhere() {
     }
     for query in [
         "select secret from webhook_delivery.endpoint_secrets",
-        "select secret from webhook_delivery.endpoint_targets",
+        "select secrets from webhook_delivery.endpoint_targets",
         "select webhook_delivery.stashed_secret($1)",
         "select webhook_delivery.take_stashed_secret($1)",
         "select webhook_delivery.stashed_is_unknown($1)",

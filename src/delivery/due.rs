@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
-use webhook_sender::{DeliveryKey, Job};
+use webhook_sender::{DeliveryKey, Destination, Job};
 
 use super::record::Outcome;
 use crate::ids::{id, system_time};
@@ -87,12 +87,12 @@ pub struct Due {
     pub bytes: i32,
 }
 
-/// Where an endpoint's deliveries go; shared by all that are read with it.
+/// What is known of an endpoint.
 pub struct Target {
     pub auction_id: Uuid,
     pub is_active: bool,
-    pub url: Arc<str>,
-    pub secret: Option<Arc<str>>,
+    /// `None` where it has no secret.
+    pub destination: Option<Arc<Destination>>,
 }
 
 impl Due {
@@ -129,7 +129,9 @@ impl Due {
         let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
         let Some(target) = target else { return end(key, event_type, "the endpoint was deleted") };
         let Some(occurred_at) = occurred_at else { return end(key, event_type, "the event was deleted") };
-        let Some(secret) = &target.secret else { return end(key, event_type, "the endpoint has no secret") };
+        let Some(destination) = &target.destination else {
+            return end(key, event_type, "the endpoint has no secret");
+        };
         if !target.is_active && !key.is_test {
             return Task::Wait;
         }
@@ -138,8 +140,8 @@ impl Due {
                 format!("the payload has {bytes} bytes, and webhook_delivery.max_payload allows {}", bounds.payload);
             return end(key, event_type, &reason);
         };
-        let (url, secret) = (Arc::clone(&target.url), Arc::clone(secret));
-        Task::Send(Job { key, event_type, occurred_at, data, url, secret, timeout: bounds.timeout })
+        let destination = Arc::clone(destination);
+        Task::Send(Job { key, event_type, occurred_at, data, destination, timeout: bounds.timeout })
     }
 }
 

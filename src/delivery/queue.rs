@@ -1,12 +1,14 @@
 //! What do we ask of the queue in SQL, and in which Rust types does it answer?
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
-use webhook_sender::{Attempt, DeliveryKey, Success};
+use webhook_sender::{Attempt, DeliveryKey, Destination, RetrySchedule, Success};
 
 use super::due::{BATCH_BYTES, Batch, Bounds, Due, Position, Target, required};
 use super::record::Outcome;
@@ -156,11 +158,16 @@ impl Statements {
         let ids: Vec<pgrx::Uuid> = endpoint_ids.iter().map(id_datum).collect();
         let rows = client.select(&self.targets, None, &[ids.into()])?;
         rows.map(|row| {
+            let (url, secrets) = (required(row.get(4)?), row.get::<Vec<String>>(5)?);
+            let names: Vec<String> = row.get(6)?.unwrap_or_default();
+            let values: Vec<String> = row.get(7)?.unwrap_or_default();
+            let waits = row.get::<Vec<i64>>(8)?.map(|waits| waits.into_iter().map(i64::unsigned_abs));
+            let headers = names.into_iter().zip(values).collect();
+            let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.map(Duration::from_millis)));
             let target = Target {
                 auction_id: id(required(row.get(2)?)),
                 is_active: required(row.get(3)?),
-                url: required(row.get::<String>(4)?).into(),
-                secret: row.get::<String>(5)?.map(Into::into),
+                destination: secrets.map(|secrets| Arc::new(Destination { url, secrets, headers, retry_schedule })),
             };
             Ok((id(required(row.get(1)?)), target))
         })
@@ -207,6 +214,8 @@ impl Statements {
                     duration: note.duration(),
                     result: Ok(note.status),
                     response_excerpt: None,
+                    retry_after: None,
+                    destination: Arc::default(),
                 })
             })
             .collect()

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
-use webhook_sender::{Attempt, DeliveryKey, RetrySchedule};
+use webhook_sender::{Attempt, DeliveryKey, RetryPolicy};
 
 use crate::ids::postgres_micros;
 
@@ -39,7 +39,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn of(attempt: Attempt, schedule: &RetrySchedule) -> Self {
+    fn of(attempt: Attempt, policy: &RetryPolicy) -> Self {
         let key = attempt.key;
         let attempted_at = postgres_micros(attempt.started_at);
         let (status, failure) = match attempt.result {
@@ -47,7 +47,10 @@ impl Outcome {
             Err(failure) => (failure.status(), Some(failure)),
         };
         let delay = match failure {
-            Some(_) if !key.is_test => schedule.delay_after(key.attempt, fastrand::f64()),
+            Some(_) if !key.is_test => {
+                let own = attempt.destination.retry_schedule.as_ref();
+                policy.delay_after(key.attempt, own, attempt.retry_after, fastrand::f64())
+            }
             _ => None,
         };
         Self {
@@ -116,8 +119,8 @@ impl Ledger {
         }
     }
 
-    pub fn add_attempts(&mut self, attempts: Vec<Attempt>, schedule: &RetrySchedule) {
-        self.add(attempts.into_iter().map(|attempt| Outcome::of(attempt, schedule)));
+    pub fn add_attempts(&mut self, attempts: Vec<Attempt>, policy: &RetryPolicy) {
+        self.add(attempts.into_iter().map(|attempt| Outcome::of(attempt, policy)));
     }
 
     pub fn add(&mut self, outcomes: impl IntoIterator<Item = Outcome>) {

@@ -194,7 +194,7 @@ impl Worker {
 
     fn gather(&mut self) {
         if let Some(Equipment { pool, .. }) = &self.equipment {
-            self.ledger.add_attempts(pool.finished(), &settings::retry_schedule());
+            self.ledger.add_attempts(pool.finished(), &settings::retry_policy());
         }
     }
 
@@ -274,7 +274,7 @@ impl Worker {
     fn equip(&mut self) -> SpiResult<Equipment> {
         let (equipment, unrecorded) = Equipment::get()?;
         self.intake.expect(&unrecorded);
-        self.ledger.add_attempts(unrecorded, &settings::retry_schedule());
+        self.ledger.add_attempts(unrecorded, &settings::retry_policy());
         Ok(equipment)
     }
 
@@ -371,7 +371,7 @@ impl Worker {
                 finished.extend(pool.finished());
             }
             finished.extend(pool.finished());
-            self.ledger.add_attempts(finished, &settings::retry_schedule());
+            self.ledger.add_attempts(finished, &settings::retry_policy());
         }
         self.ledger.gather_locked();
         // Twice: to be told to go breaks a statement off.

@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 use crate::server::refusal;
 
+mod header;
 pub mod secret;
 mod test_delivery;
 mod url;

@@ -3,7 +3,7 @@
 //! It is never in the row itself, not even for a moment: what is in a row is in the write-ahead log, and logical decoding
 //! and other people's triggers read it there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use base64::Engine;
@@ -23,6 +23,9 @@ struct Stashed {
 thread_local! {
     /// By endpoint. What a statement that wrote nothing (ON CONFLICT DO NOTHING) leaves here goes when the statement ends.
     static STASH: RefCell<HashMap<[u8; 16], Stashed>> = RefCell::default();
+
+    /// The endpoint whose next update gives it a generated secret, and for how many seconds the old one goes on signing.
+    static ROTATION: Cell<Option<([u8; 16], f64)>> = const { Cell::new(None) };
 }
 
 /// Hooks into the end of transactions; called while the server loads the library.
@@ -40,6 +43,7 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
                 stash.clear();
             }
         });
+        ROTATION.set(None);
     }
 }
 
@@ -121,5 +125,19 @@ mod webhook_delivery {
     #[pg_extern(volatile)]
     fn forget_stashed_secrets() {
         STASH.with_borrow_mut(HashMap::clear);
+        ROTATION.set(None);
+    }
+
+    /// Has the next update of this endpoint in this transaction generate a secret, and the old one sign as well for so many
+    /// seconds. Does nothing by itself: who may not update the endpoint gains nothing by it.
+    #[pg_extern(volatile, strict)]
+    fn begin_rotation(endpoint_id: pgrx::Uuid, keep_old_for: f64) {
+        ROTATION.set(Some((*endpoint_id.as_bytes(), keep_old_for)));
+    }
+
+    /// For how many seconds the old secret of this endpoint goes on signing when it is replaced; null where it does not.
+    #[pg_extern(volatile, strict)]
+    fn rotation(endpoint_id: pgrx::Uuid) -> Option<f64> {
+        ROTATION.get().filter(|(id, _)| id == endpoint_id.as_bytes()).map(|(_, keep_old_for)| keep_old_for)
     }
 }

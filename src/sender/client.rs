@@ -13,10 +13,11 @@ use ureq::{Agent, Body, Error};
 use crate::body::body;
 use crate::guard::Guard;
 use crate::resolver::GuardedResolver;
-use crate::signature::{body_signature, standard_signature};
+use crate::retry::retry_after;
+use crate::signature::{body_signature, standard_signatures};
 use crate::socket::{Dial, noting_dials};
 use crate::trust::{Secure, trusted};
-use crate::{Attempt, Failure, InvalidUrl, Job, StartError};
+use crate::{Attempt, Destination, Failure, InvalidUrl, Job, StartError};
 
 const USER_AGENT: &str = "AuctionExcellence-Webhook/1.0";
 
@@ -85,26 +86,28 @@ impl Client {
         let body = body(&job);
         // Not twice in memory while the request is under way.
         job.data = String::new();
-        let (result, response_excerpt) = match self.send(&job, &body, started_at, clock) {
+        let Answer { result, excerpt, retry_after } = match self.send(&job, &body, started_at, clock) {
             Ok(response) => read(response),
-            Err(failure) => (Err(failure), None),
+            Err(failure) => Answer { result: Err(failure), excerpt: None, retry_after: None },
         };
+        let Job { key, event_type, destination, .. } = job;
         let duration = clock.elapsed();
-        Attempt { key: job.key, event_type: job.event_type, started_at, duration, result, response_excerpt }
+        Attempt { key, event_type, started_at, duration, result, response_excerpt: excerpt, retry_after, destination }
     }
 
     /// The response with its header, or why there is none.
     fn send(&self, job: &Job, body: &[u8], now: SystemTime, clock: Instant) -> Result<Response<Body>, Failure> {
         // The rules may have changed since it was written.
-        let url = self.guard.normal_url(&job.url).map_err(Failure::of_url)?;
+        let url = self.guard.normal_url(&job.destination.url).map_err(Failure::of_url)?;
         let uri: Uri = url.parse().map_err(|_| Failure::of_url(InvalidUrl::Uncallable))?;
         let id = job.key.delivery_id.to_string();
         let timestamp = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
-        let signatures = (body_signature(&job.secret, body), standard_signature(&job.secret, &id, &timestamp, body));
+        let Destination { secrets, headers, .. } = &*job.destination;
+        let newest = secrets.first().map(String::as_str).unwrap_or_default();
+        let signatures = (body_signature(newest, body), standard_signatures(secrets, &id, &timestamp, body));
         let post = |max_idle| {
-            let request = self
-                .agent
-                .post(&uri)
+            let own = headers.iter().fold(self.agent.post(&uri), |request, (name, value)| request.header(name, value));
+            let request = own
                 .header("Content-Type", "application/json")
                 .header("X-Webhook-Signature", &signatures.0)
                 .header("X-Webhook-ID", &id)
@@ -137,22 +140,31 @@ fn is_hang_up(problem: &Error) -> bool {
     ))
 }
 
+/// What came back.
+struct Answer {
+    result: Result<u16, Failure>,
+    excerpt: Option<String>,
+    retry_after: Option<Duration>,
+}
+
 /// The status decides; the body is read only to free the connection, and for the excerpt of a failure. What goes wrong
 /// while reading it changes nothing: the customer has answered.
-fn read(mut response: Response<Body>) -> (Result<u16, Failure>, Option<String>) {
+fn read(mut response: Response<Body>) -> Answer {
     let status = response.status().as_u16();
-    let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let location = header("location").map(str::to_owned);
+    let retry_after = header("retry-after").and_then(|text| retry_after(text, SystemTime::now()));
     let mut beginning = Vec::new();
     let mut reader = response.body_mut().as_reader();
     // An error here has cost the connection, nothing else.
     _ = reader.by_ref().take(MAX_EXCERPT as u64).read_to_end(&mut beginning);
     _ = std::io::copy(&mut reader.take(MAX_BODY - MAX_EXCERPT as u64), &mut std::io::sink());
     let failure = match status {
-        200..=299 => return (Ok(status), None),
+        200..=299 => return Answer { result: Ok(status), excerpt: None, retry_after: None },
         300..=399 => Failure::Redirect { status, location },
         _ => Failure::Status(status),
     };
-    (Err(failure), excerpt(&beginning))
+    Answer { result: Err(failure), excerpt: excerpt(&beginning), retry_after }
 }
 
 /// What of the response a customer may read again, as text that a database takes.

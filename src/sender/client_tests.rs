@@ -45,14 +45,14 @@ fn the_request_is_what_the_documentation_says() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     assert!(now - timestamp.parse::<u64>().unwrap() <= SOON.as_secs());
     for (name, value) in [
-        ("X-Webhook-Signature", body_signature(&sent.secret, &request.body)),
+        ("X-Webhook-Signature", body_signature(&sent.destination.secrets[0], &request.body)),
         ("X-Webhook-ID", id.clone()),
         ("X-Webhook-Event", "submission.created".into()),
         ("Content-Type", "application/json".into()),
         ("User-Agent", "AuctionExcellence-Webhook/1.0".into()),
         ("webhook-id", id.clone()),
         ("webhook-timestamp", timestamp.into()),
-        ("webhook-signature", standard_signature(&sent.secret, &id, timestamp, &request.body)),
+        ("webhook-signature", standard_signatures(&sent.destination.secrets, &id, timestamp, &request.body)),
     ] {
         assert_eq!(request.header(name), Some(&value[..]), "{name}");
     }
@@ -407,4 +407,46 @@ fn a_server_that_says_nothing_in_the_tls_handshake_is_given_up_after_the_time() 
     let mut job = job(&url);
     job.timeout = Duration::from_millis(100);
     assert_eq!(attempt_soon(job).result, Err(Failure::TimedOut(Duration::from_millis(100))));
+}
+
+#[test]
+fn while_a_secret_is_changed_a_request_carries_both_signatures_and_the_older_header_the_new_one() {
+    let server = Server::start(say(OK));
+    let mut sent = job(&server.url());
+    let secrets = ["the new secret", "the old secret"].map(str::to_owned);
+    sent.destination = Arc::new(Destination { url: server.url(), secrets: secrets.to_vec(), ..Destination::default() });
+    let id = sent.key.delivery_id.to_string();
+    assert_eq!(client().attempt(sent).result, Ok(200));
+    let request = server.requests.recv_timeout(SOON).unwrap();
+    let timestamp = request.header("webhook-timestamp").unwrap();
+    let of = |secret: &String| standard_signatures(std::slice::from_ref(secret), &id, timestamp, &request.body);
+    assert_eq!(request.header("webhook-signature"), Some(&*format!("{} {}", of(&secrets[0]), of(&secrets[1]))));
+    assert_eq!(request.header("X-Webhook-Signature"), Some(&*body_signature(&secrets[0], &request.body)));
+}
+
+#[test]
+fn a_customers_own_headers_are_sent_beside_ours() {
+    let server = Server::start(say(OK));
+    let mut sent = job(&server.url());
+    let headers =
+        [("Authorization", "Bearer abc"), ("X-Environment", "")].map(|(name, value)| (name.into(), value.into()));
+    sent.destination = Arc::new(Destination { headers: headers.to_vec(), ..(*sent.destination).clone() });
+    assert_eq!(client().attempt(sent).result, Ok(200));
+    let request = server.requests.recv_timeout(SOON).unwrap();
+    assert_eq!((request.header("authorization"), request.header("x-environment")), (Some("Bearer abc"), Some("")));
+    assert_eq!(request.header("content-type"), Some("application/json"));
+}
+
+#[test]
+fn how_long_a_failing_receiver_asks_to_be_left_alone_is_handed_on() {
+    for (status, expected) in
+        [("503 Busy", Some(90)), ("429 Slow down", Some(90)), ("302 Found", Some(90)), ("200 OK", None)]
+    {
+        let server = Server::start(move |_, out| {
+            write!(out, "HTTP/1.1 {status}\r\nRetry-After: 90\r\nContent-Length: 0\r\n\r\n").unwrap();
+            Then::Keep
+        });
+        let ended = client().attempt(job(&server.url()));
+        assert_eq!(ended.retry_after, expected.map(Duration::from_secs), "{status}");
+    }
 }

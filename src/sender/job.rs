@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use crate::Failure;
+use crate::{Failure, RetrySchedule};
 
 /// Which attempt of which delivery. Goes through the pool unchanged, so that whoever submitted the job finds its place again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +37,29 @@ pub struct Job {
     pub occurred_at: SystemTime,
     /// JSON text. Goes into the body as it is, neither parsed nor written anew.
     pub data: String,
-    pub url: Arc<str>,
-    pub secret: Arc<str>,
+    pub destination: Arc<Destination>,
     /// For everything: name look-up, connection, TLS, response.
     pub timeout: Duration,
+}
+
+/// Where an endpoint's deliveries go, and how; shared by all jobs that were read with it.
+#[derive(Clone, Default)]
+pub struct Destination {
+    pub url: String,
+    /// What requests are signed with: the present secret, and after it those that receivers may still verify with. Never empty
+    /// but in an attempt that another process has made.
+    pub secrets: Vec<String>,
+    /// The customer's own, checked by `check_header`.
+    pub headers: Vec<(String, String)>,
+    /// The endpoint's own; `None` where it has that of all.
+    pub retry_schedule: Option<RetrySchedule>,
+}
+
+impl fmt::Debug for Destination {
+    /// Without secrets and headers, which would end up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Destination").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Job {
@@ -61,4 +80,8 @@ pub struct Attempt {
     pub result: Result<u16, Failure>,
     /// The beginning of the response to a failed attempt: at most 1 KiB of valid UTF-8 without NUL.
     pub response_excerpt: Option<String>,
+    /// How long the receiver of a failed attempt has asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// The job's.
+    pub destination: Arc<Destination>,
 }

@@ -146,7 +146,16 @@ mod tests {
         key.delivery_id = Uuid::from_u128(number);
         let started_at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456 + number as u64);
         let duration = Duration::from_millis(7);
-        Attempt { key, event_type: String::new(), started_at, duration, result, response_excerpt: None }
+        Attempt {
+            key,
+            event_type: String::new(),
+            started_at,
+            duration,
+            result,
+            response_excerpt: None,
+            retry_after: None,
+            destination: Default::default(),
+        }
     }
 
     fn noted(journal: &Journal, numbers: impl IntoIterator<Item = u128>) {

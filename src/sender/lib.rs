@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what is one attempt, before and after | `job.rs` |
 //! | what stands in the body | `body.rs` |
-//! | how is it signed | `signature.rs` |
+//! | how is it signed, what other headers may a customer add | `signature.rs`, `header.rs` |
 //! | how is it sent, within which bounds | `client.rs` |
 //! | which URLs may a customer have, where may they lead | `url.rs`, `address.rs`, `guard.rs` |
 //! | over which connection, to which addresses | `socket.rs`, `resolver.rs` |
@@ -23,6 +23,7 @@ mod body;
 mod client;
 mod failure;
 mod guard;
+mod header;
 mod job;
 mod journal;
 mod lanes;
@@ -41,10 +42,11 @@ mod waiting;
 
 pub use address::{InvalidNetworks, Networks};
 pub use failure::Failure;
-pub use job::{Attempt, DeliveryKey, Job};
+pub use header::{InvalidHeader, check_header};
+pub use job::{Attempt, DeliveryKey, Destination, Job};
 pub use journal::{Journal, Success};
 pub use pool::{Pool, PoolConfig};
-pub use retry::{InvalidSchedule, RetrySchedule};
+pub use retry::{InvalidSchedule, RetryPolicy, RetrySchedule};
 pub use trust::StartError;
 pub use url::{InvalidPorts, InvalidUrl, Ports, Rules};
 pub use waiting::{Count, Tally, Waiting};

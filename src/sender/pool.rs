@@ -228,6 +228,7 @@ fn noted(ended: Attempt, journal: Option<&Journal>) -> Attempt {
 /// A panic must not cost a thread for ever: it becomes the attempt's outcome.
 fn guarded(job: Job, attempt: impl Fn(Job) -> Attempt) -> Attempt {
     let (key, event_type, started_at) = (job.key.clone(), job.event_type.clone(), SystemTime::now());
+    let destination = Arc::clone(&job.destination);
     catch_unwind(AssertUnwindSafe(|| attempt(job))).unwrap_or_else(|panic| {
         let problem = panic
             .downcast_ref::<&str>()
@@ -241,6 +242,8 @@ fn guarded(job: Job, attempt: impl Fn(Job) -> Attempt) -> Attempt {
             duration: started_at.elapsed().unwrap_or(Duration::ZERO),
             result: Err(Failure::Panicked(problem)),
             response_excerpt: None,
+            retry_after: None,
+            destination,
         }
     })
 }

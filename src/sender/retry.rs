@@ -2,11 +2,20 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Waiting times between the attempts of a delivery; one attempt more than there are times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetrySchedule(Vec<Duration>);
+
+/// When what has failed is tried again, as the operator says.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    /// Of endpoints that have none of their own.
+    pub schedule: RetrySchedule,
+    /// What a receiver's `Retry-After` can make of a wait at most.
+    pub retry_after_limit: Duration,
+}
 
 /// Jitter adds at most this share of a waiting time, so that what failed together does not come back together.
 const MAX_JITTER: f64 = 0.1;
@@ -23,12 +32,39 @@ impl RetrySchedule {
         self.0.len() as u16 + 1
     }
 
-    /// How long after the failure of this attempt (1 for the first) the next one is due; `None` after the last.
-    /// `jitter` in 0..1 makes the wait up to 10 % longer, never shorter.
-    pub fn delay_after(&self, attempt: u16, jitter: f64) -> Option<Duration> {
-        let delay = self.0.get(usize::from(attempt).checked_sub(1)?)?;
-        Some(delay.mul_f64(1.0 + MAX_JITTER * jitter.clamp(0.0, 1.0)))
+    /// One that a customer has given, as the database has checked it.
+    pub fn of_waits(waits: impl IntoIterator<Item = Duration>) -> Self {
+        Self(waits.into_iter().take(MAX_ENTRIES).collect())
     }
+}
+
+impl RetryPolicy {
+    /// How long after the failure of this attempt (1 for the first) the next one is due; `None` after the last. The endpoint may
+    /// have a schedule of its `own`, and its receiver may have `asked` for a longer wait. `jitter` in 0..1 makes it up to 10 %
+    /// longer, never shorter.
+    pub fn delay_after(
+        &self,
+        attempt: u16,
+        own: Option<&RetrySchedule>,
+        asked: Option<Duration>,
+        jitter: f64,
+    ) -> Option<Duration> {
+        let scheduled = own.unwrap_or(&self.schedule).0.get(usize::from(attempt).checked_sub(1)?)?;
+        let with_jitter = |delay: Duration| delay.mul_f64(1.0 + MAX_JITTER * jitter.clamp(0.0, 1.0));
+        let limit = self.retry_after_limit;
+        let asked = with_jitter(asked.unwrap_or_default().min(limit)).min(limit);
+        Some(with_jitter(*scheduled).max(asked))
+    }
+}
+
+/// How long a `Retry-After` asks to wait from now on: seconds, or a date (RFC 9110, 10.2.3). `None` where it is neither, or over.
+pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()) {
+        // Whatever is too long to be a number is longer than any limit.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u32::MAX).into()));
+    }
+    httpdate::parse_http_date(text).ok()?.duration_since(now).ok()
 }
 
 impl Default for RetrySchedule {
@@ -80,33 +116,91 @@ fn parse_delay(text: &str) -> Result<Duration, InvalidSchedule> {
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn policy(schedule: &RetrySchedule) -> RetryPolicy {
+        RetryPolicy { schedule: schedule.clone(), retry_after_limit: HOUR }
+    }
+
+    fn delay(schedule: &RetrySchedule, attempt: u16, jitter: f64) -> Option<Duration> {
+        policy(schedule).delay_after(attempt, None, None, jitter)
+    }
+
     #[test]
     fn the_default_is_six_attempts_after_1_min_5_min_30_min_2_h_and_12_h() {
         let schedule = RetrySchedule::default();
         assert_eq!(schedule, "1m, 5m, 30m, 2h, 12h".parse().unwrap());
         assert_eq!(schedule.max_attempts(), 6);
-        let minutes: Vec<_> =
-            (1..=6).map(|attempt| schedule.delay_after(attempt, 0.0).map(|d| d.as_secs() / 60)).collect();
+        let minutes: Vec<_> = (1..=6).map(|attempt| delay(&schedule, attempt, 0.0).map(|d| d.as_secs() / 60)).collect();
         assert_eq!(minutes, [Some(1), Some(5), Some(30), Some(120), Some(720), None]);
     }
 
     #[test]
     fn jitter_adds_up_to_ten_percent_and_never_takes_away() {
         let schedule: RetrySchedule = "100s".parse().unwrap();
-        assert_eq!(schedule.delay_after(1, 0.0), Some(Duration::from_secs(100)));
-        assert_eq!(schedule.delay_after(1, 1.0), Some(Duration::from_secs(110)));
-        assert_eq!(schedule.delay_after(1, -5.0), Some(Duration::from_secs(100)));
+        assert_eq!(delay(&schedule, 1, 0.0), Some(Duration::from_secs(100)));
+        assert_eq!(delay(&schedule, 1, 1.0), Some(Duration::from_secs(110)));
+        assert_eq!(delay(&schedule, 1, -5.0), Some(Duration::from_secs(100)));
+    }
+
+    #[test]
+    fn jitter_from_a_seeded_source_spreads_over_the_ten_percent() {
+        let schedule: RetrySchedule = "100s".parse().unwrap();
+        let mut source = fastrand::Rng::with_seed(17);
+        let mut waits: Vec<f64> = (0..1000).map(|_| delay(&schedule, 1, source.f64()).unwrap().as_secs_f64()).collect();
+        waits.sort_by(f64::total_cmp);
+        assert!(waits[0] >= 100.0 && waits[0] < 100.1 && waits[999] > 109.9 && waits[999] <= 110.0);
+        assert!((104.0..106.0).contains(&waits[500]), "{}", waits[500]);
+    }
+
+    #[test]
+    fn what_a_receiver_asks_for_lengthens_the_wait_up_to_the_limit_and_never_shortens_it() {
+        let policy = policy(&"100s".parse().unwrap());
+        let wait =
+            |asked, jitter| policy.delay_after(1, None, Some(Duration::from_secs(asked)), jitter).unwrap().as_secs();
+        assert_eq!(
+            [wait(0, 0.0), wait(99, 0.0), wait(101, 0.0), wait(3600, 0.0), wait(1 << 40, 0.0)],
+            [100, 100, 101, 3600, 3600]
+        );
+        assert_eq!([wait(200, 1.0), wait(3599, 1.0)], [220, 3600], "jitter adds, and not beyond the limit");
+        assert_eq!(policy.delay_after(2, None, Some(HOUR), 0.0), None, "the last attempt stays the last");
+    }
+
+    #[test]
+    fn an_endpoints_own_schedule_comes_first() {
+        let own = RetrySchedule::of_waits([HOUR, HOUR]);
+        let delays =
+            [1, 2, 3].map(|attempt| policy(&RetrySchedule::default()).delay_after(attempt, Some(&own), None, 0.0));
+        assert_eq!(delays, [Some(HOUR), Some(HOUR), None]);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_000);
+        for (text, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("99999999999999999999", Some(u64::from(u32::MAX))),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(777)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(777)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", None),
+            ("-5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
+        }
     }
 
     #[test]
     fn an_empty_schedule_is_one_attempt() {
         let schedule: RetrySchedule = " ".parse().unwrap();
-        assert_eq!((schedule.max_attempts(), schedule.delay_after(1, 0.5)), (1, None));
+        assert_eq!((schedule.max_attempts(), delay(&schedule, 1, 0.5)), (1, None));
     }
 
     #[test]
     fn milliseconds_are_read() {
-        assert_eq!("20ms".parse::<RetrySchedule>().unwrap().delay_after(1, 0.0), Some(Duration::from_millis(20)));
+        assert_eq!(delay(&"20ms".parse().unwrap(), 1, 0.0), Some(Duration::from_millis(20)));
     }
 
     #[test]

@@ -20,6 +20,13 @@ pub fn standard_signature(secret: &str, id: &str, timestamp: &str, body: &[u8]) 
     format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)))
 }
 
+/// `webhook-signature` under each of the secrets, separated by spaces: while a secret is being changed the receiver may verify
+/// with either.
+pub fn standard_signatures(secrets: &[String], id: &str, timestamp: &str, body: &[u8]) -> String {
+    let signatures = secrets.iter().map(|secret| standard_signature(secret, id, timestamp, body));
+    signatures.collect::<Vec<_>>().join(" ")
+}
+
 fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     parts.iter().for_each(|part| mac.update(part));

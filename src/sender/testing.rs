@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use uuid::Uuid;
 
-use crate::{DeliveryKey, Job, Rules};
+use crate::{DeliveryKey, Destination, Job, Rules};
 
 /// What is to happen takes less than this, or never happens.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -39,8 +39,11 @@ pub fn job(url: &str) -> Job {
         event_type: "submission.created".into(),
         occurred_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
         data: r#"{"z" : 1, "a": "é\u00e9"}"#.into(),
-        url: url.into(),
-        secret: "a secret nobody may see".into(),
+        destination: Arc::new(Destination {
+            url: url.into(),
+            secrets: vec!["a secret nobody may see".into()],
+            ..Destination::default()
+        }),
         timeout: SOON,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
-use webhook_sender::{Networks, Ports, RetrySchedule, Rules};
+use webhook_sender::{Networks, Ports, RetryPolicy, RetrySchedule, Rules};
 
 /// What becomes of a transaction whose event cannot be built.
 #[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,7 @@ static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::n
 static POOL_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64);
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static RETRY_SCHEDULE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"1m, 5m, 30m, 2h, 12h"));
+static RETRY_AFTER_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
@@ -69,6 +70,16 @@ pub fn define() {
         600_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.retry_after_limit",
+        c"Longest wait that a receiver's Retry-After can ask for.",
+        c"It lengthens the wait of the retry schedule and never shortens it. 0: it is not heeded.",
+        &RETRY_AFTER_LIMIT,
+        0,
+        30 * 24 * 3600,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.poll_interval",
@@ -268,9 +279,12 @@ pub fn request_timeout() -> Duration {
     Duration::from_millis(REQUEST_TIMEOUT.get().unsigned_abs().into())
 }
 
-/// The schedule; the check hook has seen every value that can be set.
-pub fn retry_schedule() -> RetrySchedule {
-    text(&RETRY_SCHEDULE).parse().unwrap_or_default()
+/// When what failed is tried again; the check hook has seen every schedule that can be set.
+pub fn retry_policy() -> RetryPolicy {
+    RetryPolicy {
+        schedule: text(&RETRY_SCHEDULE).parse().unwrap_or_default(),
+        retry_after_limit: Duration::from_secs(RETRY_AFTER_LIMIT.get().unsigned_abs().into()),
+    }
 }
 
 pub fn poll_interval() -> Duration {

@@ -1,10 +1,11 @@
 //! How many requests per second could be sent at best: the same pool, signing and client, the same requests to the same
 //! receiver, with nothing read or stored?
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
-use webhook_sender::{DeliveryKey, Job, Pool, PoolConfig, Rules};
+use webhook_sender::{DeliveryKey, Destination, Job, Pool, PoolConfig, Rules};
 
 use crate::stand::{AUCTION, Stand};
 use crate::throughput::{EVENTS, data};
@@ -20,7 +21,12 @@ pub fn measure(stand: &Stand) -> f64 {
     let (ports, networks) = ("1-65535".parse().expect("ports"), "127.0.0.0/8".parse().expect("a network"));
     let rules = Rules { allow_http: true, ports, networks };
     let pool = Pool::start(PoolConfig { threads: THREADS, rules, ..PoolConfig::default() }).expect("a pool");
-    let (endpoint_id, url, data) = (Uuid::new_v4(), stand.receiver.url("/0"), data());
+    let (endpoint_id, data) = (Uuid::new_v4(), data());
+    let destination = Arc::new(Destination {
+        url: stand.receiver.url("/0"),
+        secrets: vec!["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()],
+        ..Destination::default()
+    });
     let job = || Job {
         key: DeliveryKey {
             delivery_id: Uuid::new_v4(),
@@ -35,8 +41,7 @@ pub fn measure(stand: &Stand) -> f64 {
         event_type: "submission.created".into(),
         occurred_at: SystemTime::now(),
         data: data.clone(),
-        url: url.as_str().into(),
-        secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(),
+        destination: Arc::clone(&destination),
         timeout: Duration::from_secs(30),
     };
     stand.receiver.reset();

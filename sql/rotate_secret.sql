@@ -1,0 +1,32 @@
+-- How does a customer get a new secret while his receivers still verify with the old one?
+
+-- Runs as the caller: whether he may change the endpoint is asked in his name.
+create function public.rotate_webhook_secret(endpoint_id uuid, keep_old_for interval default '24 hours') returns text
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    generated text;
+begin
+    if keep_old_for is null or keep_old_for not between interval '0' and interval '30 days' then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'an old secret is kept for 30 days at most',
+            hint = 'Give an interval from 0 to 30 days: keep_old_for => ''24 hours''.';
+    end if;
+    perform webhook_delivery.begin_rotation(endpoint_id, extract(epoch from keep_old_for)::double precision);
+    update public.webhook_endpoints as endpoint set updated_at = now()
+    where endpoint.id = rotate_webhook_secret.endpoint_id
+    returning webhook_delivery.show_generated_secret(endpoint.id) into generated;
+    if not found then
+        raise exception using
+            errcode = 'PT404',
+            message = format('there is no webhook endpoint %s', endpoint_id),
+            hint = 'select id, url from public.webhook_endpoints shows the endpoints whose secret you may change.';
+    end if;
+    return generated;
+end
+$$;
+
+comment on function public.rotate_webhook_secret(uuid, interval) is
+    'Gives the endpoint a generated secret, and gives that back this once. For keep_old_for (up to 30 days) webhook-signature carries the signatures of both, the new one first; X-Webhook-Signature is of the new one at once. Unknown endpoint: PT404 (PostgREST answers 404)';

@@ -1,0 +1,105 @@
+//! Which headers of his own may a customer have sent with each request?
+
+use std::fmt;
+
+use ureq::http::{HeaderName, HeaderValue};
+
+/// Longer names and values are refused.
+const MAX_NAME: usize = 100;
+const MAX_VALUE: usize = 1000;
+
+/// What we set ourselves, and what decides how the connection is used or where the request goes: whoever could set these could
+/// make the server see another request than the one that was signed.
+const OURS: &[&str] = &[
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "via",
+];
+
+/// And all whose names begin so.
+const OUR_FAMILIES: &[&str] = &["proxy-", "webhook-", "x-webhook-", "x-forwarded-"];
+
+/// Why a header cannot be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum InvalidHeader {
+    /// Its name is not a token as RFC 9110 has it, or longer than 100 characters.
+    Name,
+    /// Its value has other characters than visible ASCII, spaces and tabs, or more than 1,000.
+    Value,
+    /// It is one that we set, or that matters for the connection.
+    Ours,
+}
+
+impl fmt::Display for InvalidHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "a header's name has 1 to 100 letters, digits or any of !#$%&'*+-.^_`|~",
+            Self::Value => "a header's value has at most 1,000 characters, of visible ASCII and spaces",
+            Self::Ours => "this header is not yours to set",
+        })
+    }
+}
+
+impl std::error::Error for InvalidHeader {}
+
+/// Whether a customer may have this header sent.
+pub fn check_header(name: &str, value: &str) -> Result<(), InvalidHeader> {
+    let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| InvalidHeader::Name)?;
+    let known = known.as_str();
+    if known.len() > MAX_NAME {
+        return Err(InvalidHeader::Name);
+    }
+    if OURS.contains(&known) || OUR_FAMILIES.iter().any(|family| known.starts_with(family)) {
+        return Err(InvalidHeader::Ours);
+    }
+    if value.len() > MAX_VALUE || !value.is_ascii() || HeaderValue::from_str(value).is_err() {
+        return Err(InvalidHeader::Value);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_customer_adds_what_does_not_matter_for_the_connection() {
+        for (name, value) in [("Authorization", "Bearer a.b-c"), ("X-Environment", ""), ("cookie", "a=b; c=d")] {
+            assert_eq!(check_header(name, value), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_we_set_and_what_steers_the_connection_is_refused_however_it_is_written() {
+        for name in
+            ["Host", "CONTENT-LENGTH", "Transfer-Encoding", "X-Webhook-Signature", "webhook-id", "Proxy-Authorization"]
+        {
+            assert_eq!(check_header(name, "1"), Err(InvalidHeader::Ours), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_would_end_a_line_gets_into_a_request() {
+        for name in ["", "a b", "a:b", "a\r\nb", "ä", "a\0"] {
+            assert_eq!(check_header(name, "1"), Err(InvalidHeader::Name), "{name:?}");
+        }
+        for value in ["a\r\nb: c", "a\nb", "ä", "a\0", "\u{7f}"] {
+            assert_eq!(check_header("a", value), Err(InvalidHeader::Value), "{value:?}");
+        }
+        assert_eq!(check_header(&"a".repeat(101), "1"), Err(InvalidHeader::Name));
+        assert_eq!(check_header("a", &"1".repeat(1001)), Err(InvalidHeader::Value));
+    }
+}

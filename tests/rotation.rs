@@ -1,0 +1,121 @@
+//! Does a customer get a new secret without a moment in which his receiver refuses everything?
+
+use postgres::Client;
+use uuid::Uuid;
+use webhook_harness::verify::{assert_signed, with_standard_webhooks};
+use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, Request, refusal, sample, tenant};
+
+struct Scene {
+    application: Application,
+    receiver: Receiver,
+    endpoint: Endpoint,
+    admin: Client,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let receiver = Receiver::start(|_| Reply::ok());
+        let mut application = Application::start(&[]);
+        let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+        tenant::create_roles(&mut application.client);
+        let admin = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+        Scene { application, receiver, endpoint, admin }
+    }
+
+    fn rotate(&mut self, keep_old_for: &str) -> String {
+        let sql = format!("select rotate_webhook_secret(endpoint_id => $1, keep_old_for => '{keep_old_for}')");
+        self.admin.query_one(&sql, &[&self.endpoint.id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error())).get(0)
+    }
+
+    fn next_request(&mut self) -> Vec<Request> {
+        self.receiver.clear();
+        self.endpoint.emit(&mut self.application.client, 1);
+        self.receiver.wait_for(1, DEADLINE)
+    }
+}
+
+fn is_valid(secret: &str, requests: &[Request]) -> bool {
+    with_standard_webhooks(secret, requests)[0].is_ok()
+}
+
+#[test]
+fn while_the_old_secret_is_kept_either_verifies_and_the_older_header_is_of_the_new_one() {
+    let mut scene = Scene::new();
+    let old = scene.endpoint.secret.clone();
+    let sql = "select rotate_webhook_secret($1)";
+    let new: String = scene.admin.query_one(sql, &[&scene.endpoint.id]).unwrap().get(0);
+    assert!(new.starts_with("whsec_") && new != old);
+    let requests = scene.next_request();
+    assert_signed(&new, &requests);
+    assert!(is_valid(&old, &requests));
+    assert_eq!(requests[0].header("webhook-signature").unwrap().split(' ').count(), 2);
+    // Its time is over.
+    scene
+        .application
+        .client
+        .batch_execute("update webhook_delivery.endpoint_secrets set previous_until = now()")
+        .unwrap();
+    let requests = scene.next_request();
+    assert_signed(&new, &requests);
+    assert!(!is_valid(&old, &requests));
+}
+
+#[test]
+fn a_rotation_may_keep_nothing_and_never_keeps_more_than_the_one_before() {
+    let mut scene = Scene::new();
+    let first = scene.endpoint.secret.clone();
+    let second = scene.rotate("1 hour");
+    let third = scene.rotate("1 hour");
+    let requests = scene.next_request();
+    assert_eq!([&first, &second, &third].map(|secret| is_valid(secret, &requests)), [false, true, true]);
+    let fourth = scene.rotate("0");
+    let requests = scene.next_request();
+    assert_eq!([&second, &third, &fourth].map(|secret| is_valid(secret, &requests)), [false, false, true]);
+}
+
+#[test]
+fn a_secret_replaced_by_another_of_ones_own_signs_no_more_nor_does_the_one_before() {
+    let mut scene = Scene::new();
+    let first = scene.endpoint.secret.clone();
+    let second = scene.rotate("1 hour");
+    let own = "a secret of my own, as it leaked";
+    scene.admin.execute("update webhook_endpoints set secret = $1", &[&own]).unwrap();
+    let requests = scene.next_request();
+    assert_eq!([&first, &second, own].map(|secret| is_valid(secret, &requests)), [false, false, true]);
+}
+
+#[test]
+fn a_new_secret_is_shown_once_and_an_update_after_it_in_the_same_transaction_keeps_it() {
+    let mut scene = Scene::new();
+    let mut transaction = scene.admin.transaction().unwrap();
+    let secret: String =
+        transaction.query_one("select rotate_webhook_secret($1)", &[&scene.endpoint.id]).unwrap().get(0);
+    transaction.batch_execute("update webhook_endpoints set description = 'x'").unwrap();
+    let shown = "select secret, generated_secret(webhook_endpoints) from webhook_endpoints";
+    let row = transaction.query_one(shown, &[]).unwrap();
+    assert_eq!((row.get(0), row.get(1)), (format!("…{}", &secret[secret.len() - 4..]), None::<String>));
+    transaction.commit().unwrap();
+    assert_signed(&secret, &scene.next_request());
+}
+
+#[test]
+fn nobody_rotates_the_secret_of_an_endpoint_that_he_may_not_change() {
+    let mut scene = Scene::new();
+    let mut other = tenant::session_of(&scene.application.cluster, "tenant", Uuid::new_v4());
+    for id in [scene.endpoint.id, Uuid::new_v4()] {
+        let error = refusal(&mut other, "select rotate_webhook_secret($1)", &[&id]);
+        assert_eq!(error.code().code(), "PT404");
+        assert!(error.message().contains("there is no webhook endpoint") && error.hint().is_some());
+    }
+    // Nor does the note that he leaves make somebody else's update one.
+    let note = "select webhook_delivery.begin_rotation($1, 60)";
+    other.execute(note, &[&scene.endpoint.id]).unwrap();
+    scene.application.client.batch_execute("update webhook_endpoints set description = 'x'").unwrap();
+    assert_signed(&scene.endpoint.secret.clone(), &scene.next_request());
+    for keep in ["-1 hour", "31 days"] {
+        let sql = format!("select rotate_webhook_secret($1, '{keep}')");
+        let error = refusal(&mut scene.admin, &sql, &[&scene.endpoint.id]);
+        assert_eq!(error.code().code(), "22023");
+        assert!(error.hint().unwrap().contains("30 days"));
+    }
+}
