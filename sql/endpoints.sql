@@ -11,12 +11,16 @@ create table public.webhook_endpoints (
     description text,
     headers jsonb not null default '{}',
     retry_schedule interval[],
+    disabled_at timestamptz,
+    disabled_reason text,
     created_at timestamptz not null default pg_catalog.now(),
     updated_at timestamptz not null default pg_catalog.now(),
     constraint endpoint_ids_are_unique primary key (id),
     constraint url_is_at_most_2000_characters check (length(url) <= 2000),
     constraint description_is_at_most_1000_characters check (length(description) <= 1000),
     constraint events_has_1_to_100_entries check (coalesce(array_length(events, 1), 0) between 1 and 100),
+    constraint only_a_disabled_endpoint_says_when_and_why check (
+        (disabled_at is null) = (disabled_reason is null) and (disabled_at is null or not is_active)),
     constraint headers_is_an_object check (jsonb_typeof(headers) = 'object'),
     constraint retry_schedule_has_at_most_100_waits_of_1_second_to_30_days check (
         coalesce(array_length(retry_schedule, 1), 0) <= 100 and coalesce(array_ndims(retry_schedule), 1) = 1
@@ -33,12 +37,15 @@ comment on column public.webhook_endpoints.url is 'Where to POST: https only (ht
 comment on column public.webhook_endpoints.events is 'Event types wanted: exact names, a whole family (submission.*), or * for all';
 comment on column public.webhook_endpoints.secret is
     'Write: the signing secret, 16 to 256 characters. Left out, one is generated, and INSERT … RETURNING generated_secret(webhook_endpoints) gives it this once. Read: a hint, its last four characters';
-comment on column public.webhook_endpoints.is_active is 'false: new events are not queued for it, and what is queued waits until it is true again';
+comment on column public.webhook_endpoints.is_active is 'false: new events are not queued for it, unless disabled_at says that the server has disabled it; what is queued waits until it is true again';
 comment on column public.webhook_endpoints.description is 'The customer''s own note';
 comment on column public.webhook_endpoints.headers is
     'Headers sent beside ours, names and values as text: {"Authorization": "Bearer …"}. At most 20, values of at most 1,000 characters of ASCII. Whoever sees the endpoint sees them';
 comment on column public.webhook_endpoints.retry_schedule is
     'Waits after failed attempts, each 1 second to 30 days; {} for one attempt only. Null: those of webhook_delivery.retry_schedule';
+comment on column public.webhook_endpoints.disabled_at is
+    'When the server disabled it, because it failed for too long or answered 410. Events are queued for it nevertheless, and go out when is_active is set to true. Set to null by whoever wants none';
+comment on column public.webhook_endpoints.disabled_reason is 'Why it did';
 comment on column public.webhook_endpoints.created_at is 'When the endpoint was created';
 comment on column public.webhook_endpoints.updated_at is 'When the endpoint was last changed';
 
@@ -100,7 +107,7 @@ comment on column webhook_delivery.endpoint_targets.retry_schedule is 'Waits of 
 create view webhook_delivery.subscriptions as
     select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events
     from public.webhook_endpoints as endpoint
-    where endpoint.is_active;
+    where endpoint.is_active or endpoint.disabled_at is not null;
 
 comment on view webhook_delivery.subscriptions is 'Which events new deliveries are queued for';
 comment on column webhook_delivery.subscriptions.auction_id is 'Events of this auction';
@@ -191,6 +198,31 @@ $$;
 
 comment on function webhook_delivery.endpoint_before_naming() is
     'Gives a new endpoint its id, and refuses (22023) one that somebody has chosen who cannot see all endpoints';
+
+-- Runs as the caller.
+create function webhook_delivery.endpoint_before_disabling() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if new.is_active then
+        new.disabled_at := null;
+        new.disabled_reason := null;
+    elsif num_nonnulls(new.disabled_at, new.disabled_reason) > 0
+        and (tg_op = 'INSERT' or (new.disabled_at, new.disabled_reason) is distinct from (old.disabled_at, old.disabled_reason))
+        and not webhook_delivery.is_operator()
+    then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'disabled_at and disabled_reason are set by the server',
+            hint = 'Set is_active to false to disable the endpoint yourself.';
+    end if;
+    return new;
+end
+$$;
+
+comment on function webhook_delivery.endpoint_before_disabling() is
+    'An endpoint that is active says no more why it was disabled; refuses (22023) to all but operators to say so of one';
 
 create function webhook_delivery.endpoint_before_write() returns trigger
     language plpgsql security definer
@@ -331,6 +363,8 @@ comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what i
 -- somebody with the rights of the extension's owner restores one: asked of whoever writes, not of whoever logged in.
 create trigger webhook_endpoint_a_naming before insert on public.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_naming();
+create trigger webhook_endpoint_a_disabling before insert or update on public.webhook_endpoints
+    for each row execute function webhook_delivery.endpoint_before_disabling();
 create trigger webhook_endpoint_before_insert before insert on public.webhook_endpoints
     for each row
     when (not coalesce(new.secret like '…____' and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))

@@ -16,6 +16,10 @@ begin
     execute format('grant insert on webhook_delivery.attempts to %s', grantee);
     execute format('grant select, insert, delete on webhook_delivery.slow_endpoints to %s', grantee);
     execute format('grant select on webhook_delivery.events, webhook_delivery.endpoint_targets, webhook_delivery.standing to %s', grantee);
+    execute format('grant select on webhook_delivery.endpoint_health to %s', grantee);
+    execute format('grant execute on function
+        webhook_delivery.tell_failed(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]),
+        webhook_delivery.note_health(uuid[], boolean[], timestamptz[], integer[], boolean[], text[], integer, interval) to %s', grantee);
     execute format('grant execute on function webhook_delivery.uuid_v7_time(uuid), webhook_delivery.create_partitions(integer),
         webhook_delivery.system_identifier(), webhook_delivery.database_oid() to %s', grantee);
 end

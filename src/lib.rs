@@ -95,5 +95,6 @@ extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
 extension_sql_file!("../sql/rotate_secret.sql", name = "rotate_secret", requires = ["test_webhook"]);
 extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["rotate_secret", worker_report]);
-extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["operator"]);
+extension_sql_file!("../sql/health.sql", name = "health", requires = ["operator", wake]);
+extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["health"]);
 extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit], finalize);

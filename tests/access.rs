@@ -214,7 +214,7 @@ fn granted_all_nobody_empties_the_tables_for_every_auction(world: World) {
     {
         let _ = dana.batch_execute(statement);
         assert_hilltop_untouched(&mut scene);
-        assert_eq!(scene.application.count("select count(*) from webhook_event_types"), 17, "{statement}");
+        assert_eq!(scene.application.count("select count(*) from webhook_event_types"), 21, "{statement}");
     }
 }
 
@@ -327,7 +327,7 @@ fn everything_can_be_read_in_a_transaction_that_is_read_only(world: World) {
     let embedded = "select count(*) from webhook_endpoints as endpoint, webhook_deliveries(endpoint) as delivery,
         webhook_delivery_attempts(delivery), webhook_endpoints(delivery)";
     assert_eq!(dana.query_one(embedded, &[]).unwrap().get::<_, i64>(0), 1);
-    assert_eq!(dana.query("select * from webhook_event_types", &[]).unwrap().len(), 17);
+    assert_eq!(dana.query("select * from webhook_event_types", &[]).unwrap().len(), 21);
 }
 
 fn test_webhook_in_a_transaction_that_is_read_only_queues_nothing(world: World) {

@@ -172,5 +172,5 @@ fn a_dump_of_the_schema_alone_is_restored_with_the_applications_triggers() {
     let mut copy = application.cluster.connect_to("copy");
     let triggers = "select count(*) from pg_trigger where tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.row_event'::regproc)";
     assert_eq!(copy.query_one(triggers, &[]).unwrap().get::<_, i64>(0), application.count(triggers));
-    assert_eq!(copy.query_one("select count(*) from webhook_event_types", &[]).unwrap().get::<_, i64>(0), 17);
+    assert_eq!(copy.query_one("select count(*) from webhook_event_types", &[]).unwrap().get::<_, i64>(0), 21);
 }

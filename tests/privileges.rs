@@ -88,6 +88,7 @@ const OWNER_RELATIONS: &[&str] = &[
     "webhook_delivery.attempts_retried_default",
     "webhook_delivery.capture_errors",
     "webhook_delivery.capture_errors_id_seq",
+    "webhook_delivery.endpoint_health",
     "webhook_delivery.endpoint_secrets",
     "webhook_delivery.endpoint_targets",
     "webhook_delivery.events",
@@ -101,6 +102,7 @@ const OWNER_RELATIONS: &[&str] = &[
     "webhook_delivery.subscriptions",
 ];
 const OWNER_FUNCTIONS: &[&str] = &[
+    "webhook_delivery.alert(text,uuid,uuid,json)",
     "webhook_delivery.announce_change()",
     "webhook_delivery.caller()",
     "webhook_delivery.capture_again(bigint)",
@@ -114,6 +116,7 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.create_worker_role()",
     "webhook_delivery.database_oid()",
     "webhook_delivery.endpoint_after_write()",
+    "webhook_delivery.endpoint_before_disabling()",
     "webhook_delivery.endpoint_before_naming()",
     "webhook_delivery.endpoint_before_write()",
     "webhook_delivery.endpoints_after_delete()",
@@ -123,9 +126,11 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.grant_api(regrole)",
     "webhook_delivery.grant_application(regrole)",
     "webhook_delivery.grant_worker(regrole)",
+    "webhook_delivery.iso_time(timestamp with time zone)",
     "webhook_delivery.key_problem(regclass,text)",
     "webhook_delivery.move_in()",
     "webhook_delivery.normal_url(text)",
+    "webhook_delivery.note_health(uuid[],boolean[],timestamp with time zone[],integer[],boolean[],text[],integer,interval)",
     "webhook_delivery.pause()",
     "webhook_delivery.refuse_to_change_history()",
     "webhook_delivery.refuse_to_truncate()",
@@ -139,6 +144,7 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.stashed_secret(uuid)",
     "webhook_delivery.system_identifier()",
     "webhook_delivery.take_stashed_secret(uuid)",
+    "webhook_delivery.tell_failed(uuid[],uuid[],uuid[],text[],smallint[],smallint[],text[],timestamp with time zone[])",
     "webhook_delivery.tenant_routines()",
     "webhook_delivery.trigger_arguments(bytea,integer)",
     "webhook_delivery.uuid_v7_floor(timestamp with time zone)",
@@ -148,6 +154,7 @@ const OWNER_FUNCTIONS: &[&str] = &[
 
 /// And what of all that the worker's role reads and calls. Secrets it reads only beside the addresses that they are for.
 const WORKER_RELATIONS: &[&str] = &[
+    "webhook_delivery.endpoint_health",
     "webhook_delivery.endpoint_targets",
     "webhook_delivery.events",
     "webhook_delivery.queue",
@@ -157,7 +164,9 @@ const WORKER_RELATIONS: &[&str] = &[
 const WORKER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.create_partitions(integer)",
     "webhook_delivery.database_oid()",
+    "webhook_delivery.note_health(uuid[],boolean[],timestamp with time zone[],integer[],boolean[],text[],integer,interval)",
     "webhook_delivery.system_identifier()",
+    "webhook_delivery.tell_failed(uuid[],uuid[],uuid[],text[],smallint[],smallint[],text[],timestamp with time zone[])",
     "webhook_delivery.uuid_v7_time(uuid)",
 ];
 

@@ -21,6 +21,10 @@ begin
         raise exception using errcode = 'invalid_parameter_value',
             message = format('%s cannot be the name of an event type', quote_literal(name)),
             hint = 'Use family.what_happened, in lower case: order.created.';
+    elsif name like 'webhook.%' then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = 'the family webhook is that of the extension''s own operational events',
+            hint = 'Choose another family.';
     elsif json_typeof(schema) not in ('object', 'boolean') then
         raise exception using errcode = 'invalid_parameter_value', message = 'a JSON Schema is an object or a boolean',
             hint = 'A schema that allows everything is ''true''; webhook_delivery.schema_of() makes one of a shape.';

@@ -39,9 +39,13 @@ thread_local! {
 }
 
 impl Subscription {
+    /// `*` is all of the application's events: what tells of webhooks themselves is sent to whoever names it.
     fn wants(&self, event_type: &str) -> bool {
         let family = event_type.split('.').next();
-        self.events.iter().any(|wanted| wanted == event_type || wanted == "*" || wanted.strip_suffix(".*") == family)
+        let is_for_all = family != Some("webhook");
+        self.events
+            .iter()
+            .any(|wanted| wanted == event_type || wanted == "*" && is_for_all || wanted.strip_suffix(".*") == family)
     }
 }
 

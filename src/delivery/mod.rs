@@ -2,6 +2,7 @@
 
 mod due;
 mod equipment;
+mod health;
 mod intake;
 mod next_due;
 mod queue;

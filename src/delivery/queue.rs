@@ -11,8 +11,10 @@ use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, Destination, RetrySchedule, Success};
 
 use super::due::{BATCH_BYTES, Batch, Bounds, Due, Position, Target, required};
+use super::health::{Failed, Note, Told};
 use super::record::Outcome;
 use crate::ids::{id, id_datum, timestamp};
+use crate::server::settings::DisablePolicy;
 
 /// The worker's statements, planned once.
 pub struct Statements {
@@ -25,6 +27,9 @@ pub struct Statements {
     record_carefully: OwnedPreparedStatement,
     slow_endpoints: OwnedPreparedStatement,
     remember_slow: OwnedPreparedStatement,
+    failing_endpoints: OwnedPreparedStatement,
+    note_health: OwnedPreparedStatement,
+    tell_failed: OwnedPreparedStatement,
     create_partitions: OwnedPreparedStatement,
 }
 
@@ -86,6 +91,39 @@ impl Statements {
                     .prepare_mut(
                         include_str!("../../sql/delivery/remember_slow.sql"),
                         &[UUIDARRAYOID.into(), UUIDARRAYOID.into()],
+                    )?
+                    .keep(),
+                failing_endpoints: client
+                    .prepare(include_str!("../../sql/delivery/failing_endpoints.sql"), &[])?
+                    .keep(),
+                note_health: client
+                    .prepare_mut(
+                        include_str!("../../sql/delivery/note_health.sql"),
+                        &[
+                            UUIDARRAYOID.into(),
+                            BOOLARRAYOID.into(),
+                            TIMESTAMPTZARRAYOID.into(),
+                            INT4ARRAYOID.into(),
+                            BOOLARRAYOID.into(),
+                            TEXTARRAYOID.into(),
+                            INT4OID.into(),
+                            INT8OID.into(),
+                        ],
+                    )?
+                    .keep(),
+                tell_failed: client
+                    .prepare_mut(
+                        include_str!("../../sql/delivery/tell_failed.sql"),
+                        &[
+                            UUIDARRAYOID.into(),
+                            UUIDARRAYOID.into(),
+                            UUIDARRAYOID.into(),
+                            TEXTARRAYOID.into(),
+                            INT2ARRAYOID.into(),
+                            INT2ARRAYOID.into(),
+                            TEXTARRAYOID.into(),
+                            TIMESTAMPTZARRAYOID.into(),
+                        ],
                     )?
                     .keep(),
                 create_partitions: client.prepare_mut("select webhook_delivery.create_partitions()", &[])?.keep(),
@@ -266,6 +304,59 @@ impl Statements {
         let (became, no_longer): (Vec<_>, Vec<_>) = (became.map(id_datum).collect(), no_longer.map(id_datum).collect());
         Spi::connect_mut(|client| {
             client.update(&self.remember_slow, None, &[became.into(), no_longer.into()]).map(drop)
+        })
+    }
+
+    /// The endpoints that have failed since they last succeeded.
+    pub fn failing_endpoints(&self) -> SpiResult<HashSet<Uuid>> {
+        Spi::connect(|client| {
+            let rows = client.select(&self.failing_endpoints, None, &[])?;
+            rows.map(|row| Ok(id(required(row.get(1)?)))).collect()
+        })
+    }
+
+    /// Notes how endpoints do, and gives back what was told of that.
+    pub fn note_health(
+        &self,
+        notes: &HashMap<Uuid, Note>,
+        failed: &[Failed],
+        policy: &DisablePolicy,
+    ) -> SpiResult<Vec<Told>> {
+        let notes: Vec<(&Uuid, &Note)> = notes.iter().collect();
+        Spi::connect_mut(|client| {
+            let arguments = [
+                column(failed, |f| id_datum(&f.delivery_id)).into(),
+                column(failed, |f| id_datum(&f.auction_id)).into(),
+                column(failed, |f| id_datum(&f.endpoint_id)).into(),
+                column(failed, |f| f.event_type.as_str()).into(),
+                column(failed, |f| f.attempt).into(),
+                column(failed, |f| f.response_status_code).into(),
+                column(failed, |f| f.error_message.as_str()).into(),
+                column(failed, |f| timestamp(f.attempted_at)).into(),
+            ];
+            if !failed.is_empty() {
+                client.update(&self.tell_failed, None, &arguments)?;
+            }
+            let arguments = [
+                column(&notes, |(id, _)| id_datum(id)).into(),
+                column(&notes, |(_, note)| note.succeeded).into(),
+                column(&notes, |(_, note)| note.failing_since.map(timestamp)).into(),
+                column(&notes, |(_, note)| note.failed_deliveries).into(),
+                column(&notes, |(_, note)| note.is_gone).into(),
+                column(&notes, |(_, note)| note.error_message.as_str()).into(),
+                policy.after_failures.into(),
+                i64::try_from(policy.after.as_millis()).unwrap_or(i64::MAX).into(),
+            ];
+            let told = client.update(&self.note_health, None, &arguments)?;
+            told.map(|row| {
+                Ok(Told {
+                    endpoint_id: id(required(row.get(1)?)),
+                    auction_id: id(required(row.get(2)?)),
+                    event_type: required(row.get(3)?),
+                    reason: row.get(4)?,
+                })
+            })
+            .collect()
         })
     }
 

@@ -28,6 +28,7 @@ pub struct Steps {
     pub reading: Step,
     pub recording: Step,
     pub remembering: Step,
+    pub noting: Step,
     pub maintenance: Step,
 }
 
@@ -37,14 +38,15 @@ impl Steps {
             reading: Step::new("reading the queue"),
             recording: Step::new("recording what was sent"),
             remembering: Step::new("remembering slow endpoints"),
+            noting: Step::new("noting how endpoints do"),
             maintenance: Step::new("making partitions"),
         }
     }
 
     /// What fails, and since when: in Postgres microseconds.
     pub fn problem(&self) -> Option<(i64, String)> {
-        let Self { reading, recording, remembering, maintenance } = self;
-        let all = [recording, reading, remembering, maintenance];
+        let Self { reading, recording, remembering, noting, maintenance } = self;
+        let all = [recording, reading, remembering, noting, maintenance];
         let problems: Vec<_> = all.into_iter().filter_map(Step::problem).collect();
         let since = problems.iter().map(|(since, _)| postgres_micros(*since)).min()?;
         Some((since, problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>().join("; ")))

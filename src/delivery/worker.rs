@@ -15,6 +15,7 @@ use webhook_sender::Pool;
 
 use super::due::Bounds;
 use super::equipment::Equipment;
+use super::health::Health;
 use super::intake::{Intake, Reading};
 use super::next_due::NextDue;
 use super::queue::Standing;
@@ -76,6 +77,7 @@ struct Worker {
     equipment: Option<Equipment>,
     intake: Intake,
     ledger: Ledger,
+    health: Health,
     steps: Steps,
     /// Why nothing is sent at the moment, for whoever looks.
     idle_because: Option<&'static str>,
@@ -106,6 +108,7 @@ impl Worker {
             equipment: None,
             intake: Intake::new(),
             ledger: Ledger::new(),
+            health: Health::new(),
             steps: Steps::new(),
             idle_because: None,
             announced: None,
@@ -183,6 +186,9 @@ impl Worker {
         if self.idle_because.is_none() {
             if self.steps.remembering.may_run() {
                 self.remember_slow();
+            }
+            if self.health.time_to_due() == Some(Duration::ZERO) && self.steps.noting.may_run() {
+                self.note_health();
             }
             if Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
                 self.maintain();
@@ -273,6 +279,7 @@ impl Worker {
     /// What an earlier worker has sent and not recorded is recorded before anything is read.
     fn equip(&mut self) -> SpiResult<Equipment> {
         let (equipment, unrecorded) = Equipment::get()?;
+        self.health.remember(equipment.statements.failing_endpoints()?);
         self.intake.expect(&unrecorded);
         self.ledger.add_attempts(unrecorded, &settings::retry_policy());
         Ok(equipment)
@@ -291,6 +298,7 @@ impl Worker {
         if let Some(locked) = self.steps.recording.conclude(recorded) {
             for outcome in self.ledger.recorded(&locked) {
                 self.intake.recorded(&outcome);
+                self.health.recorded(&outcome);
                 self.next_due.include(outcome.next_attempt_at);
             }
         }
@@ -311,6 +319,21 @@ impl Worker {
         }
     }
 
+    fn note_health(&mut self) {
+        let Some(Equipment { statements, pool, .. }) = &self.equipment else { return };
+        let (notes, failed) = self.health.notes();
+        let policy = settings::disable_policy();
+        let noted = attempt(|| {
+            let _rights = hold_extension();
+            statements.note_health(notes, failed, &policy)
+        });
+        if let Some(told) = self.steps.noting.conclude(noted) {
+            self.health.noted(&told);
+            let disabled = told.iter().filter(|told| told.is_disabled());
+            pool.give_back_waiting_of(disabled.map(|told| (told.auction_id, told.endpoint_id)));
+        }
+    }
+
     fn maintain(&mut self) {
         let Some(Equipment { statements, .. }) = &self.equipment else { return };
         let made = attempt(|| {
@@ -324,11 +347,12 @@ impl Worker {
 
     /// How long until a step other than the reading has something to do, or one that failed is tried again.
     fn time_to_next_step(&self) -> Duration {
-        let Steps { reading, recording, remembering, maintenance } = &self.steps;
-        let of_working = self.idle_because.is_none().then_some([remembering, maintenance]);
+        let Steps { reading, recording, remembering, noting, maintenance } = &self.steps;
+        let of_working = self.idle_because.is_none().then_some([remembering, noting, maintenance]);
         let tries = [reading, recording].into_iter().chain(of_working.into_iter().flatten());
         let to_record = if recording.may_run() { self.ledger.time_to_due() } else { None };
-        tries.filter_map(Step::time_to_next_try).chain(to_record).min().unwrap_or(Duration::MAX)
+        let to_note = if self.idle_because.is_none() && noting.may_run() { self.health.time_to_due() } else { None };
+        tries.filter_map(Step::time_to_next_try).chain(to_record).chain(to_note).min().unwrap_or(Duration::MAX)
     }
 
     /// How long until there is more to read.
@@ -351,6 +375,7 @@ impl Worker {
         self.equipment = None;
         self.intake = Intake::new();
         self.ledger = Ledger::new();
+        self.health = Health::new();
         self.steps = Steps::new();
         self.next_due = NextDue::Unknown;
         self.next_maintenance = Instant::now();
@@ -379,6 +404,9 @@ impl Worker {
             if !self.ledger.gathered().is_empty() {
                 self.record();
             }
+        }
+        if self.health.time_to_due().is_some() {
+            self.note_health();
         }
     }
 

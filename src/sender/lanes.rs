@@ -102,9 +102,7 @@ impl Lanes {
         if was_slow {
             endpoints.insert(key.endpoint_id);
             // There is less room for it now, and others like it wait. Its submitter gives it what is its due.
-            let jobs = self.prompt.take_waiting_of(&key.auction_id, &key.endpoint_id);
-            self.given_back.extend(self.rows.take_behind_of(&key.endpoint_id));
-            jobs.into_iter().for_each(|job| self.give_back(job.key));
+            self.give_back_waiting_of(&key.auction_id, &key.endpoint_id);
         } else {
             endpoints.remove(&key.endpoint_id);
             let jobs = self.slow.take_waiting_of(&key.auction_id, &key.endpoint_id);
@@ -115,6 +113,17 @@ impl Lanes {
     /// Jobs that will not start, since the last call.
     pub fn given_back(&mut self) -> Vec<DeliveryKey> {
         std::mem::take(&mut self.given_back)
+    }
+
+    /// Gives back what has not started of an endpoint.
+    pub fn give_back_waiting_of(&mut self, auction_id: &Uuid, endpoint_id: &Uuid) {
+        self.given_back.extend(self.rows.take_behind_of(endpoint_id));
+        for waiting in [&mut self.prompt, &mut self.slow] {
+            for job in waiting.take_waiting_of(auction_id, endpoint_id) {
+                self.rows.will_not_start(&job.key);
+                self.given_back.push(job.key);
+            }
+        }
     }
 
     /// Gives back everything that has not started.

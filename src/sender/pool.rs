@@ -175,6 +175,12 @@ impl Pool {
         self.shared.lock().lanes.given_back()
     }
 
+    /// Gives back the jobs of these endpoints, each with its auction, that have not started.
+    pub fn give_back_waiting_of(&self, endpoints: impl Iterator<Item = (Uuid, Uuid)>) {
+        let mut state = self.shared.lock();
+        endpoints.for_each(|(auction_id, endpoint_id)| state.lanes.give_back_waiting_of(&auction_id, &endpoint_id));
+    }
+
     /// Gives back all jobs that have not started.
     pub fn give_back_waiting(&self) {
         self.shared.lock().lanes.give_back_waiting();

@@ -26,6 +26,8 @@ static POOL_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64);
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static RETRY_SCHEDULE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"1m, 5m, 30m, 2h, 12h"));
 static RETRY_AFTER_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static DISABLE_AFTER_FAILURES: GucSetting<i32> = GucSetting::<i32>::new(10);
+static DISABLE_AFTER: GucSetting<i32> = GucSetting::<i32>::new(5 * 24 * 3600);
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
@@ -78,6 +80,26 @@ pub fn define() {
         &RETRY_AFTER_LIMIT,
         0,
         30 * 24 * 3600,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.disable_after_failures",
+        c"Deliveries in a row that have used up all of their attempts, with which an endpoint is disabled.",
+        c"0: it is not.",
+        &DISABLE_AFTER_FAILURES,
+        0,
+        1_000_000,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.disable_after",
+        c"Time in which attempts failed and none succeeded, with which an endpoint is disabled.",
+        c"0: it is not.",
+        &DISABLE_AFTER,
+        0,
+        366 * 24 * 3600,
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
@@ -285,6 +307,17 @@ pub fn retry_policy() -> RetryPolicy {
         schedule: text(&RETRY_SCHEDULE).parse().unwrap_or_default(),
         retry_after_limit: Duration::from_secs(RETRY_AFTER_LIMIT.get().unsigned_abs().into()),
     }
+}
+
+/// When an endpoint that fails is disabled. 0 stands for never.
+pub struct DisablePolicy {
+    pub after_failures: i32,
+    pub after: Duration,
+}
+
+pub fn disable_policy() -> DisablePolicy {
+    let after = Duration::from_secs(DISABLE_AFTER.get().unsigned_abs().into());
+    DisablePolicy { after_failures: DISABLE_AFTER_FAILURES.get(), after }
 }
 
 pub fn poll_interval() -> Duration {

@@ -109,5 +109,5 @@ fn the_role_that_owns_the_application_registers_and_a_tenant_does_not() {
     let error = refusal(&mut tenant, REGISTER, &[&"order.deleted", &"Mine", &"true", &"{}"]);
     assert_eq!(error.code().code(), "42501");
     let read = "select count(*) from webhook_event_types where schema is not null and family is not null";
-    assert_eq!(tenant.query_one(read, &[]).unwrap().get::<_, i64>(0), 18);
+    assert_eq!(tenant.query_one(read, &[]).unwrap().get::<_, i64>(0), 22);
 }
