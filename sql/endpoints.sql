@@ -11,6 +11,8 @@ create table public.webhook_endpoints (
     description text,
     headers jsonb not null default '{}',
     retry_schedule interval[],
+    ordered boolean not null default false,
+    max_per_second real,
     disabled_at timestamptz,
     disabled_reason text,
     created_at timestamptz not null default pg_catalog.now(),
@@ -21,6 +23,7 @@ create table public.webhook_endpoints (
     constraint events_has_1_to_100_entries check (coalesce(array_length(events, 1), 0) between 1 and 100),
     constraint only_a_disabled_endpoint_says_when_and_why check (
         (disabled_at is null) = (disabled_reason is null) and (disabled_at is null or not is_active)),
+    constraint max_per_second_is_between_a_hundredth_and_10000 check (max_per_second between 0.01 and 10000),
     constraint headers_is_an_object check (jsonb_typeof(headers) = 'object'),
     constraint retry_schedule_has_at_most_100_waits_of_1_second_to_30_days check (
         coalesce(array_length(retry_schedule, 1), 0) <= 100 and coalesce(array_ndims(retry_schedule), 1) = 1
@@ -43,6 +46,9 @@ comment on column public.webhook_endpoints.headers is
     'Headers sent beside ours, names and values as text: {"Authorization": "Bearer …"}. At most 20, values of at most 1,000 characters of ASCII. Whoever sees the endpoint sees them';
 comment on column public.webhook_endpoints.retry_schedule is
     'Waits after failed attempts, each 1 second to 30 days; {} for one attempt only. Null: those of webhook_delivery.retry_schedule';
+comment on column public.webhook_endpoints.ordered is
+    'Deliveries go out one at a time, in the order of the auction''s events: after a failure the others wait until it has succeeded or used up its attempts';
+comment on column public.webhook_endpoints.max_per_second is 'Requests per second at most, spread evenly: 0.01 to 10,000. Null: as many as there is room for. Tests do not count';
 comment on column public.webhook_endpoints.disabled_at is
     'When the server disabled it, because it failed for too long or answered 410. Events are queued for it nevertheless, and go out when is_active is set to true. Set to null by whoever wants none';
 comment on column public.webhook_endpoints.disabled_reason is 'Why it did';
@@ -91,7 +97,9 @@ create view webhook_delivery.endpoint_targets as
             when stored.secret is not null then array[stored.secret]
         end as secrets,
         endpoint.headers,
-        endpoint.retry_schedule
+        endpoint.retry_schedule,
+        endpoint.ordered,
+        endpoint.max_per_second
     from public.webhook_endpoints as endpoint
     left join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
 
@@ -103,6 +111,8 @@ comment on column webhook_delivery.endpoint_targets.is_active is 'Whether it rec
 comment on column webhook_delivery.endpoint_targets.secrets is 'What signs the requests: the present secret, and after it the previous one while it is kept. Null where there is none';
 comment on column webhook_delivery.endpoint_targets.headers is 'Headers of the customer''s own';
 comment on column webhook_delivery.endpoint_targets.retry_schedule is 'Waits of its own after failed attempts, or null';
+comment on column webhook_delivery.endpoint_targets.ordered is 'Whether deliveries go out one at a time';
+comment on column webhook_delivery.endpoint_targets.max_per_second is 'Requests per second at most, or null';
 
 create view webhook_delivery.subscriptions as
     select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events

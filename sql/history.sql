@@ -17,7 +17,7 @@ create view public.webhook_deliveries with (security_invoker) as
         is_test,
         webhook_delivery.uuid_v7_time(delivery_id) as created_at,
         attempted_at as last_attempt_at,
-        due_at as next_attempt_at,
+        coalesce(not_before, due_at) as next_attempt_at,
         null::timestamptz as completed_at
     from webhook_delivery.queue
     union all

@@ -34,6 +34,7 @@ create table webhook_delivery.queue (
     event_type text not null,
     attempts smallint not null default 0,
     is_test boolean not null default false,
+    not_before timestamptz,
     response_status_code smallint,
     response_time_ms integer,
     error_message text,
@@ -55,6 +56,7 @@ comment on column webhook_delivery.queue.event_id is 'What it carries';
 comment on column webhook_delivery.queue.event_type is 'The type of that event';
 comment on column webhook_delivery.queue.attempts is 'Attempts made so far';
 comment on column webhook_delivery.queue.is_test is 'Sent by test_webhook(): one attempt, also to a disabled endpoint';
+comment on column webhook_delivery.queue.not_before is 'When the next attempt may start, of a delivery that failed and keeps its place in due_at, because its endpoint is ordered: the others wait behind it';
 comment on column webhook_delivery.queue.response_status_code is 'Of the last attempt; like the three that follow here rather than looked up in the log, so that the history is read without a join';
 comment on column webhook_delivery.queue.response_time_ms is 'Of the last attempt';
 comment on column webhook_delivery.queue.error_message is 'Of the last attempt';

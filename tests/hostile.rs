@@ -98,6 +98,8 @@ fn after_all_that_receivers_can_do_the_pool_is_whole_memory_is_flat_and_good_end
         ("webhook_delivery.pool_size", &POOL_SIZE.to_string()),
         ("webhook_delivery.request_timeout", "300ms"),
         ("webhook_delivery.retry_schedule", ""),
+        // They go on for as long as the test does.
+        ("webhook_delivery.disable_after_failures", "0"),
     ]);
     let mut client = cluster.connect();
     client.batch_execute("create extension webhook_delivery").unwrap();

@@ -208,7 +208,7 @@ fn a_member_who_is_no_administrator_sees_only_the_catalogue() {
     assert!([401, 403].contains(&answer.status), "{answer:?}");
     scene.rest.call("POST", "/rpc/test_webhook", Some(&sam), test_call(&endpoint)).expect(404);
     let known = scene.rest.call("GET", "/webhook_event_types?select=event_type", Some(&sam), None).expect(200);
-    assert_eq!(known.as_array().unwrap().len(), 17);
+    assert_eq!(known.as_array().unwrap().len(), 21);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 -- $1 due_at and $2 delivery_id of the last row read, $3 now, $4 endpoints to leave out, $5 the only endpoint or null,
 -- $6 at most so many rows, $7 bytes of data beyond which it is left in the table
 with due as materialized (
-    select due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, attempts, is_test
+    select due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, attempts, is_test, not_before
     from webhook_delivery.queue
     where (due_at, delivery_id) > ($1, $2) and due_at <= $3
         and (endpoint_id = $5 or $5 is null and (is_test or endpoint_id not in (select unnest($4))))
@@ -16,6 +16,6 @@ with due as materialized (
 select due.due_at, due.delivery_id, due.auction_id, due.endpoint_id, due.event_id, due.attempts, due.is_test,
     due.event_type, event.occurred_at,
     case when octet_length(event.data::text) <= $7 then event.data::text end, octet_length(event.data::text),
-    event.row_id
+    event.row_id, due.not_before
 from due
 left join webhook_delivery.events as event on event.id = due.event_id

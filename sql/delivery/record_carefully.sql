@@ -8,9 +8,11 @@ with outcome as materialized (
             select from webhook_delivery.queue as held
             where held.due_at = given.due_at and held.delivery_id = given.delivery_id) as is_locked
     from unnest($1::timestamptz[], $2::uuid[], $3::smallint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
-        $9::smallint[], $10::integer[], $11::text[], $12::text[], $13::boolean[], $14::timestamptz[], $15::timestamptz[])
+        $9::smallint[], $10::integer[], $11::text[], $12::text[], $13::boolean[], $14::timestamptz[], $15::timestamptz[],
+        $16::boolean[])
         as given (due_at, delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
-            response_status_code, response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at)
+            response_status_code, response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
+            keeps_place)
     left join lateral (
         select ctid as place
         from webhook_delivery.queue
@@ -22,7 +24,10 @@ with outcome as materialized (
     using outcome
     where queue.ctid = outcome.place and outcome.next_attempt_at is null
 ), retried as (
-    update webhook_delivery.queue set due_at = outcome.next_attempt_at, attempts = outcome.attempt,
+    update webhook_delivery.queue set
+        due_at = case when outcome.keeps_place then queue.due_at else outcome.next_attempt_at end,
+        not_before = case when outcome.keeps_place then outcome.next_attempt_at end,
+        attempts = outcome.attempt,
         response_status_code = outcome.response_status_code, response_time_ms = outcome.response_time_ms,
         error_message = outcome.error_message, attempted_at = outcome.attempted_at
     from outcome

@@ -10,6 +10,7 @@ select endpoint.id, endpoint.auction_id, endpoint.is_active, endpoint.url, endpo
     case when endpoint.retry_schedule is not null then
         array(select (1000 * extract(epoch from given.wait))::bigint
             from unnest(endpoint.retry_schedule) with ordinality as given (wait, place) order by given.place)
-    end
+    end,
+    endpoint.ordered, endpoint.max_per_second
 from webhook_delivery.endpoint_targets as endpoint
 where endpoint.id = any ($1)

@@ -24,6 +24,14 @@ impl Position {
     /// Before every row.
     pub const START: Self = Self { due_at: i64::MIN, delivery_id: Uuid::nil() };
 
+    /// Right before this row.
+    pub fn before(self) -> Self {
+        match self.delivery_id.as_u128().checked_sub(1) {
+            Some(id) => Self { delivery_id: Uuid::from_u128(id), ..self },
+            None => Self { due_at: self.due_at - 1, delivery_id: Uuid::max() },
+        }
+    }
+
     /// Before every row that is due at this moment or later.
     pub fn at(due_at: i64) -> Self {
         Self { due_at, delivery_id: Uuid::nil() }
@@ -45,7 +53,20 @@ pub struct DueRow {
     pub position: Position,
     pub auction_id: Uuid,
     pub endpoint_id: Uuid,
+    pub is_test: bool,
+    /// In Postgres microseconds: of a row that has failed and keeps its place.
+    pub not_before: Option<i64>,
+    pub terms: Terms,
     pub task: Task,
+}
+
+/// How an endpoint wants its deliveries, beside as soon as possible.
+#[derive(Clone, Copy, Default)]
+pub struct Terms {
+    /// One at a time, in their order.
+    pub ordered: bool,
+    /// What each takes of a second, in microseconds; 0 where it is not limited.
+    pub spacing: i64,
 }
 
 impl DueRow {
@@ -85,12 +106,14 @@ pub struct Due {
     /// Not read yet, none, or too much.
     pub data: Option<String>,
     pub bytes: i32,
+    not_before: Option<i64>,
 }
 
 /// What is known of an endpoint.
 pub struct Target {
     pub auction_id: Uuid,
     pub is_active: bool,
+    pub terms: Terms,
     /// `None` where it has no secret.
     pub destination: Option<Arc<Destination>>,
 }
@@ -113,6 +136,7 @@ impl Due {
             occurred_at: row.get::<TimestampWithTimeZone>(9)?.map(|moment| system_time(moment.into())),
             data: None,
             bytes: row.get(11)?.unwrap_or(0),
+            not_before: row.get::<TimestampWithTimeZone>(13)?.map(Into::into),
         })
     }
 
@@ -121,11 +145,13 @@ impl Due {
         let (auction_id, endpoint_id) = (self.key.auction_id, self.key.endpoint_id);
         // Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
         let target = targets.get(&endpoint_id).filter(|target| target.auction_id == auction_id);
-        DueRow { position, auction_id, endpoint_id, task: self.task(target, bounds) }
+        let (is_test, not_before) = (self.key.is_test, self.not_before);
+        let terms = target.map(|target| target.terms).unwrap_or_default();
+        DueRow { position, auction_id, endpoint_id, is_test, not_before, terms, task: self.task(target, bounds) }
     }
 
     fn task(self, target: Option<&Target>, bounds: Bounds) -> Task {
-        let Self { key, event_type, occurred_at, data, bytes } = self;
+        let Self { key, event_type, occurred_at, data, bytes, .. } = self;
         let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
         let Some(target) = target else { return end(key, event_type, "the endpoint was deleted") };
         let Some(occurred_at) = occurred_at else { return end(key, event_type, "the event was deleted") };

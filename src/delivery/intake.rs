@@ -3,6 +3,8 @@
 //! The queue is read in the order of time, and read on from where the last read ended. Each endpoint may have as many
 //! deliveries waiting in memory as there is room left for it (`room.rs`); past that it is *behind*: the reading leaves it
 //! out, and catches up with it alone once it has sent what it has. A million rows of one endpoint are thus passed over once.
+//! Endpoints that want their deliveries one at a time, or so many a second, *rest* in between (`rest.rs`), and are caught up with
+//! in the same way.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -15,6 +17,7 @@ use webhook_sender::{Attempt, DeliveryKey, Job, Waiting};
 use super::due::{BATCH_BYTES, Batch, Bounds, DueRow, Position, Task};
 use super::queue::Statements;
 use super::record::Outcome;
+use super::rest::Resting;
 use super::room;
 
 /// Rows of one read at most.
@@ -39,7 +42,9 @@ pub struct Intake {
     position: Position,
     /// Endpoints that are behind.
     behind: BTreeMap<Uuid, Behind>,
-    /// The last of them that was caught up with: the next turn is that of those after it.
+    /// Endpoints that have to wait before they get more.
+    resting: Resting,
+    /// The last of those behind that was caught up with: the next turn is that of those after it.
     last_served: Uuid,
     /// Endpoints whose rows wait until they are enabled; left out as well.
     disabled: HashSet<Uuid>,
@@ -77,6 +82,7 @@ impl Intake {
         Self {
             position: Position::START,
             behind: BTreeMap::new(),
+            resting: Resting::default(),
             last_served: Uuid::nil(),
             disabled: HashSet::new(),
             under_way: HashSet::new(),
@@ -93,6 +99,7 @@ impl Intake {
         for behind in self.behind.values_mut() {
             behind.position = place.min(behind.position);
         }
+        self.resting.go_back_to(place);
         if place == Position::START {
             // This is how the enabling of an endpoint is announced.
             self.disabled.clear();
@@ -120,6 +127,7 @@ impl Intake {
     pub fn recorded(&mut self, outcome: &Outcome) {
         self.under_way.remove(&outcome.key.delivery_id);
         if let Some(next_attempt_at) = outcome.next_attempt_at {
+            self.resting.retried(&outcome.key.endpoint_id, &outcome.key.delivery_id, next_attempt_at);
             // With a short wait and a slow disk the time may have passed before it is written down.
             self.go_back_to(next_attempt_at);
         }
@@ -129,11 +137,19 @@ impl Intake {
     pub fn take_back(&mut self, keys: Vec<DeliveryKey>) {
         for key in keys {
             self.under_way.remove(&key.delivery_id);
-            let position = Position::at(key.due_at);
-            let behind = self.behind.entry(key.endpoint_id);
-            let behind = behind.or_insert(Behind { auction_id: key.auction_id, position });
-            behind.position = behind.position.min(position);
+            self.resting.end(&key.endpoint_id);
+            self.fall_behind(key.endpoint_id, key.auction_id, Position::at(key.due_at));
         }
+    }
+
+    fn fall_behind(&mut self, endpoint_id: Uuid, auction_id: Uuid, position: Position) {
+        let behind = self.behind.entry(endpoint_id).or_insert(Behind { auction_id, position });
+        behind.position = behind.position.min(position);
+    }
+
+    /// When an endpoint that rests may get more, in Postgres microseconds.
+    pub fn next_end_of_rest(&self) -> Option<i64> {
+        self.resting.next_end(|delivery| self.under_way.contains(delivery))
     }
 
     /// Whether rows that are due may lie ahead of the place that the reading has got to.
@@ -145,6 +161,9 @@ impl Intake {
     pub fn find(&mut self, reading: &Reading<'_>, waiting: Waiting) -> SpiResult<Found> {
         let began = Instant::now();
         let mut found = Found { jobs: Vec::new(), ended: Vec::new(), ids: HashSet::new(), waiting, more: false };
+        for (endpoint_id, rest) in self.resting.rested(reading.now, |delivery| self.under_way.contains(delivery)) {
+            self.fall_behind(endpoint_id, rest.auction_id, rest.position);
+        }
         self.catch_up(reading, &mut found)?;
         self.read_on(reading, &mut found)?;
         self.reading += began.elapsed();
@@ -162,17 +181,18 @@ impl Intake {
         if limit == 0 {
             return Ok(());
         }
-        let leave_out = self.behind.keys().chain(&self.disabled).copied().collect();
+        let leave_out = self.behind.keys().chain(&self.disabled).chain(self.resting.endpoints()).copied().collect();
         let Batch { rows, more } = statements.read_due(self.position, *now, leave_out, None, limit, *bounds)?;
         self.adapt_batch(&rows);
         for row in rows {
             let before = self.position;
             self.position = row.position;
-            if self.behind.contains_key(&row.endpoint_id) || self.is_known(&row, found) {
+            let has_to_wait = self.behind.contains_key(&row.endpoint_id) || self.resting.contains(&row.endpoint_id);
+            if has_to_wait && !row.is_test || self.is_known(&row, found) {
                 continue;
             }
-            if room::share(&found.waiting, &row.auction_id, &row.endpoint_id) > 0 {
-                self.take(row, found);
+            if row.is_test || room::share(&found.waiting, &row.auction_id, &row.endpoint_id) > 0 {
+                self.take(row, found, *now);
             } else {
                 self.behind.insert(row.endpoint_id, Behind { auction_id: row.auction_id, position: before });
             }
@@ -210,6 +230,9 @@ impl Intake {
             }
             let mut before = position;
             for row in rows {
+                if self.resting.has_enough(&endpoint_id, *now) {
+                    break;
+                }
                 if room::share(&found.waiting, &auction_id, &endpoint_id) == 0 {
                     // Its deliveries are large: the rest when these are sent.
                     self.behind.insert(endpoint_id, Behind { auction_id, position: before });
@@ -218,8 +241,11 @@ impl Intake {
                 before = row.position;
                 self.behind.entry(endpoint_id).and_modify(|behind| behind.position = before);
                 if !self.is_known(&row, found) {
-                    self.take(row, found);
+                    self.take(row, found, *now);
                 }
+            }
+            if self.resting.contains(&endpoint_id) {
+                self.behind.remove(&endpoint_id);
             }
             found.more |=
                 self.behind.contains_key(&endpoint_id) && room::is_hungry(&found.waiting, &auction_id, &endpoint_id);
@@ -239,22 +265,29 @@ impl Intake {
         self.under_way.contains(id) || found.ids.contains(id)
     }
 
-    fn take(&mut self, row: DueRow, found: &mut Found) {
+    fn take(&mut self, row: DueRow, found: &mut Found, now: i64) {
+        if let Task::Wait = row.task {
+            // With all others of its endpoint, until that is enabled.
+            self.behind.remove(&row.endpoint_id);
+            self.resting.end(&row.endpoint_id);
+            self.disabled.insert(row.endpoint_id);
+            return;
+        }
+        if !row.is_test {
+            if let Some(retry_at) = row.not_before.filter(|at| row.terms.ordered && *at > now) {
+                self.resting.until_retry(&row, retry_at);
+                return;
+            }
+            self.resting.after(&row, now);
+        }
+        found.ids.insert(row.position.delivery_id);
         match row.task {
             Task::Send(job) => {
-                found.ids.insert(row.position.delivery_id);
                 found.waiting.add(&job);
                 found.jobs.push(job);
             }
-            // With all others of its endpoint, until that is enabled.
-            Task::Wait => {
-                self.behind.remove(&row.endpoint_id);
-                self.disabled.insert(row.endpoint_id);
-            }
-            Task::End(outcome) => {
-                found.ids.insert(row.position.delivery_id);
-                found.ended.push(outcome);
-            }
+            Task::End(outcome) => found.ended.push(outcome),
+            Task::Wait => unreachable!("handled above"),
         }
     }
 }

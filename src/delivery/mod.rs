@@ -7,6 +7,7 @@ mod intake;
 mod next_due;
 mod queue;
 mod record;
+mod rest;
 mod room;
 mod step;
 mod telling;

@@ -10,7 +10,7 @@ use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, Destination, RetrySchedule, Success};
 
-use super::due::{BATCH_BYTES, Batch, Bounds, Due, Position, Target, required};
+use super::due::{BATCH_BYTES, Batch, Bounds, Due, Position, Target, Terms, required};
 use super::health::{Failed, Note, Told};
 use super::record::Outcome;
 use crate::ids::{id, id_datum, timestamp};
@@ -53,6 +53,7 @@ impl Statements {
             BOOLARRAYOID,
             TIMESTAMPTZARRAYOID,
             TIMESTAMPTZARRAYOID,
+            BOOLARRAYOID,
         ]
         .map(Into::into);
         Spi::connect(|client| {
@@ -202,10 +203,14 @@ impl Statements {
             let waits = row.get::<Vec<i64>>(8)?.map(|waits| waits.into_iter().map(i64::unsigned_abs));
             let headers = names.into_iter().zip(values).collect();
             let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.map(Duration::from_millis)));
+            let ordered = required(row.get(9)?);
+            let spacing = row.get::<f32>(10)?.map_or(0, |per_second| (1_000_000.0 / per_second) as i64);
+            let destination = |secrets| Arc::new(Destination { url, secrets, headers, retry_schedule, ordered });
             let target = Target {
                 auction_id: id(required(row.get(2)?)),
                 is_active: required(row.get(3)?),
-                destination: secrets.map(|secrets| Arc::new(Destination { url, secrets, headers, retry_schedule })),
+                terms: Terms { ordered, spacing },
+                destination: secrets.map(destination),
             };
             Ok((id(required(row.get(1)?)), target))
         })
@@ -280,6 +285,7 @@ impl Statements {
                 column(outcomes, |o| o.key.is_test).into(),
                 column(outcomes, |o| timestamp(o.attempted_at)).into(),
                 column(outcomes, |o| o.next_attempt_at.map(timestamp)).into(),
+                column(outcomes, |o| o.keeps_place).into(),
             ];
             let statement = if carefully { &self.record_carefully } else { &self.record };
             let locked = client.update(statement, None, &arguments)?;

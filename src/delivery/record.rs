@@ -36,6 +36,8 @@ pub struct Outcome {
     pub attempted_at: i64,
     /// `Some` where the delivery is to be tried again.
     pub next_attempt_at: Option<i64>,
+    /// Until then it stays where it is in the queue, before all that follows.
+    pub keeps_place: bool,
 }
 
 impl Outcome {
@@ -67,6 +69,7 @@ impl Outcome {
             response_excerpt: attempt.response_excerpt,
             attempted_at,
             next_attempt_at: delay.map(|delay| attempted_at + (attempt.duration + delay).as_micros() as i64),
+            keeps_place: attempt.destination.ordered,
         }
     }
 
@@ -82,6 +85,7 @@ impl Outcome {
             response_excerpt: None,
             attempted_at: postgres_micros(SystemTime::now()),
             next_attempt_at: None,
+            keeps_place: false,
         }
     }
 }

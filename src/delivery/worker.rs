@@ -365,7 +365,9 @@ impl Worker {
         let now = postgres_micros(SystemTime::now());
         let until = |due_at: i64| Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs());
         match self.next_due {
-            NextDue::Known(at) => at.map_or(Duration::MAX, until),
+            NextDue::Known(at) => {
+                at.into_iter().chain(self.intake.next_end_of_rest()).min().map_or(Duration::MAX, until)
+            }
             NextDue::Unknown => Duration::ZERO,
         }
     }

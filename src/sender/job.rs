@@ -53,6 +53,8 @@ pub struct Destination {
     pub headers: Vec<(String, String)>,
     /// The endpoint's own; `None` where it has that of all.
     pub retry_schedule: Option<RetrySchedule>,
+    /// What fails keeps its place before all that follows. The submitter's own, as the schedule is.
+    pub ordered: bool,
 }
 
 impl fmt::Debug for Destination {

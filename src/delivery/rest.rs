@@ -1,0 +1,116 @@
+//! Which endpoints have to wait though more of theirs is due: because their deliveries go out one at a time, or only so many a second?
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::due::{DueRow, Position};
+
+/// Endpoints that may have many a second get those of so many microseconds at once: a reading for each would cost more than it is worth.
+const AT_ONCE: i64 = 50_000;
+
+/// An endpoint that rests. The reading leaves it out.
+#[derive(Clone, Copy)]
+pub struct Rest {
+    pub auction_id: Uuid,
+    /// Where the reading of it goes on.
+    pub position: Position,
+    /// The delivery that has to be recorded before the next one goes out. Of an endpoint whose deliveries go out in their order
+    /// none may be sent twice after the one that follows it, also if the process is killed in between.
+    delivery: Option<Uuid>,
+    /// When a delivery that has failed may be tried again, in Postgres microseconds; those behind it wait with it.
+    retry_at: i64,
+    /// When it has had no more than its number a second.
+    paced_until: i64,
+}
+
+#[derive(Default)]
+pub struct Resting(HashMap<Uuid, Rest>);
+
+impl Resting {
+    pub fn contains(&self, endpoint_id: &Uuid) -> bool {
+        self.0.contains_key(endpoint_id)
+    }
+
+    pub fn endpoints(&self) -> impl Iterator<Item = &Uuid> {
+        self.0.keys()
+    }
+
+    /// This row's delivery has to wait, and all behind it.
+    pub fn until_retry(&mut self, row: &DueRow, retry_at: i64) {
+        let rest = self.entry(row);
+        (rest.position, rest.retry_at) = (row.position.before(), retry_at);
+    }
+
+    /// This row's delivery goes out. What rest its endpoint takes after it.
+    pub fn after(&mut self, row: &DueRow, now: i64) {
+        if row.terms.ordered {
+            let rest = self.entry(row);
+            (rest.position, rest.delivery) = (row.position.before(), Some(row.position.delivery_id));
+        }
+        if row.terms.spacing > 0 {
+            let rest = self.entry(row);
+            if !row.terms.ordered {
+                rest.position = row.position;
+            }
+            rest.paced_until = rest.paced_until.max(now) + row.terms.spacing;
+        }
+    }
+
+    fn entry(&mut self, row: &DueRow) -> &mut Rest {
+        self.0.entry(row.endpoint_id).or_insert(Rest {
+            auction_id: row.auction_id,
+            position: row.position,
+            delivery: None,
+            retry_at: i64::MIN,
+            paced_until: i64::MIN,
+        })
+    }
+
+    /// Whether nothing more of an endpoint may be taken in this reading.
+    pub fn has_enough(&self, endpoint_id: &Uuid, now: i64) -> bool {
+        self.0.get(endpoint_id).is_some_and(|rest| {
+            rest.delivery.is_some() || rest.retry_at > now || rest.paced_until.saturating_sub(now) >= AT_ONCE
+        })
+    }
+
+    /// The delivery is tried again then.
+    pub fn retried(&mut self, endpoint_id: &Uuid, delivery_id: &Uuid, retry_at: i64) {
+        if let Some(rest) = self.0.get_mut(endpoint_id).filter(|rest| rest.delivery == Some(*delivery_id)) {
+            rest.retry_at = retry_at;
+        }
+    }
+
+    /// It is looked anew what is to be read of an endpoint: its rest is over.
+    pub fn end(&mut self, endpoint_id: &Uuid) {
+        self.0.remove(endpoint_id);
+    }
+
+    /// Rows have come behind the places that the reading has got to. From the start, what was to wait may go out now.
+    pub fn go_back_to(&mut self, place: Position) {
+        for rest in self.0.values_mut() {
+            rest.position = rest.position.min(place);
+            if place == Position::START {
+                rest.retry_at = i64::MIN;
+            }
+        }
+    }
+
+    /// Takes out those whose rest is over.
+    pub fn rested(&mut self, now: i64, is_under_way: impl Fn(&Uuid) -> bool) -> Vec<(Uuid, Rest)> {
+        self.0.extract_if(|_, rest| rest.ends_at(&is_under_way).is_some_and(|at| at <= now)).collect()
+    }
+
+    /// When the next rest is over, of those that need not wait for a delivery.
+    pub fn next_end(&self, is_under_way: impl Fn(&Uuid) -> bool) -> Option<i64> {
+        self.0.values().filter_map(|rest| rest.ends_at(&is_under_way)).min()
+    }
+}
+
+impl Rest {
+    /// `None` while its delivery is under way.
+    fn ends_at(&self, is_under_way: impl Fn(&Uuid) -> bool) -> Option<i64> {
+        let waits = self.delivery.is_some_and(|delivery| is_under_way(&delivery));
+        (!waits).then(|| self.retry_at.max(self.paced_until))
+    }
+}
