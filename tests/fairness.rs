@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 use uuid::Uuid;
-use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, StopMode, wait_until};
 
 fn started() -> Cluster {
     let cluster = Cluster::start(&[]);
@@ -234,4 +234,38 @@ fn an_endpoint_that_answers_again_is_served_again_although_others_go_on_hanging(
         endpoint.deliveries(&mut client).iter().all(|delivery| delivery.status != "pending").then_some(())
     });
     endpoint.wait_for(&mut client, 400, "success");
+}
+
+#[test]
+fn what_a_database_that_was_down_for_a_day_owes_goes_out_by_turns() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let cluster = started();
+    let mut client = cluster.connect();
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    // One owes 20,000, and first; another has ten endpoints with 100 each, and two have five.
+    let much = Endpoint::create(&mut client, &receiver.url("/much"));
+    let several: Vec<Endpoint> =
+        (0..10).map(|number| Endpoint::create(&mut client, &receiver.url(&format!("/several/{number}")))).collect();
+    let little = ["/little", "/other"].map(|path| Endpoint::create(&mut client, &receiver.url(path)));
+    queue_backlog(&mut client, &much, 20_000);
+    several.iter().for_each(|endpoint| queue_backlog(&mut client, endpoint, 100));
+    little.iter().for_each(|endpoint| queue_backlog(&mut client, endpoint, 5));
+    let yesterday = "update webhook_delivery.queue set attempts = 1, attempted_at = now() - interval '1 day',
+        due_at = now() - interval '1 day' + case endpoint_id when $1 then interval '0'
+            else interval '20 hours' + hashtext(delivery_id::text) % 3600 * interval '1 second' end";
+    client.execute(yesterday, &[&much.id]).unwrap();
+    cluster.restart(StopMode::Fast);
+    cluster.execute("select webhook_delivery.resume()");
+
+    let requests = receiver.wait_for(21_010, DEADLINE);
+    let last = |path: &str| requests.iter().rposition(|request| request.path.starts_with(path)).unwrap();
+    for path in ["/little", "/other"] {
+        assert!(last(path) < 5_000, "{path} was through after {} requests", last(path));
+    }
+    assert!(last("/several") < 10_000, "those of ten endpoints were through after {} requests", last("/several"));
+    let half = &requests[..last("/several") / 2];
+    let of_each =
+        (0..10).map(|number| half.iter().filter(|request| request.path == format!("/several/{number}")).count());
+    let of_each: Vec<usize> = of_each.collect();
+    assert!(*of_each.iter().min().unwrap() * 3 >= *of_each.iter().max().unwrap(), "{of_each:?}");
 }
