@@ -99,6 +99,27 @@ fn a_new_secret_is_shown_once_and_an_update_after_it_in_the_same_transaction_kee
 }
 
 #[test]
+fn a_rotation_that_fails_changes_nothing_later_either() {
+    let mut scene = Scene::new();
+    let secret = scene.endpoint.secret.clone();
+    let client = &mut scene.application.client;
+    client
+        .batch_execute(
+            "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
+             create trigger refuse before update on webhook_endpoints for each row execute function refuse()",
+        )
+        .unwrap();
+    let mut transaction = client.transaction().unwrap();
+    transaction.batch_execute("savepoint here").unwrap();
+    assert!(transaction.query("select rotate_webhook_secret($1)", &[&scene.endpoint.id]).is_err());
+    transaction
+        .batch_execute("rollback to here; drop trigger refuse on webhook_endpoints; update webhook_endpoints set description = 'x'")
+        .unwrap();
+    transaction.commit().unwrap();
+    assert_signed(&secret, &scene.next_request());
+}
+
+#[test]
 fn nobody_rotates_the_secret_of_an_endpoint_that_he_may_not_change() {
     let mut scene = Scene::new();
     let mut other = tenant::session_of(&scene.application.cluster, "tenant", Uuid::new_v4());

@@ -3,22 +3,23 @@
 //! The queue is read in the order of time, and read on from where the last read ended. Each endpoint may have as many
 //! deliveries waiting in memory as there is room left for it (`room.rs`); past that it is *behind*: the reading leaves it
 //! out, and catches up with it alone once it has sent what it has. A million rows of one endpoint are thus passed over once.
-//! Endpoints that want their deliveries one at a time, or so many a second, *rest* in between (`rest.rs`), and are caught up with
-//! in the same way.
+//! Endpoints that want their deliveries one at a time, or so many a second, or cannot be reached, *rest* in between (`rest.rs`),
+//! and are caught up with in the same way.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
-use webhook_sender::{Attempt, DeliveryKey, Job, Waiting};
+use webhook_sender::{Attempt, Breaker, DeliveryKey, Job, Waiting};
 
 use super::due::{BATCH_BYTES, Batch, Bounds, DueRow, Position, Task};
 use super::queue::Statements;
 use super::record::Outcome;
 use super::rest::Resting;
 use super::room;
+use crate::ids::postgres_micros;
 
 /// Rows of one read at most.
 const MAX_BATCH: usize = 500;
@@ -44,6 +45,10 @@ pub struct Intake {
     behind: BTreeMap<Uuid, Behind>,
     /// Endpoints that have to wait before they get more.
     resting: Resting,
+    /// Which endpoints are tried with one delivery only.
+    breaker: Breaker,
+    /// Those that have just become so, each with its auction: what waits for them is to be given back.
+    opened: Vec<(Uuid, Uuid)>,
     /// The last of those behind that was caught up with: the next turn is that of those after it.
     last_served: Uuid,
     /// Endpoints whose rows wait until they are enabled; left out as well.
@@ -83,6 +88,8 @@ impl Intake {
             position: Position::START,
             behind: BTreeMap::new(),
             resting: Resting::default(),
+            breaker: Breaker::default(),
+            opened: Vec::new(),
             last_served: Uuid::nil(),
             disabled: HashSet::new(),
             under_way: HashSet::new(),
@@ -127,18 +134,52 @@ impl Intake {
     pub fn recorded(&mut self, outcome: &Outcome) {
         self.under_way.remove(&outcome.key.delivery_id);
         if let Some(next_attempt_at) = outcome.next_attempt_at {
-            self.resting.retried(&outcome.key.endpoint_id, &outcome.key.delivery_id, next_attempt_at);
+            if outcome.keeps_place {
+                self.resting.retried(&outcome.key.endpoint_id, &outcome.key.delivery_id, next_attempt_at);
+            }
             // With a short wait and a slow disk the time may have passed before it is written down.
             self.go_back_to(next_attempt_at);
         }
+        // Tests are few, and say nothing of what was sent before.
+        if !outcome.key.is_test && outcome.response_time_ms.is_some() {
+            self.note_reach(outcome);
+        }
+    }
+
+    fn note_reach(&mut self, outcome: &Outcome) {
+        let DeliveryKey { endpoint_id, auction_id, delivery_id, .. } = outcome.key;
+        if !outcome.is_unreachable {
+            self.breaker.reached(&endpoint_id);
+            return;
+        }
+        let was_open = self.breaker.is_open(&endpoint_id);
+        if was_open && self.resting.is_because_of_another(&endpoint_id, &delivery_id) {
+            // It was under way when the others had failed.
+            return;
+        }
+        if let Some(pause) = self.breaker.failed(endpoint_id) {
+            let position = self.behind.remove(&endpoint_id).map_or(self.position, |behind| behind.position);
+            let until = postgres_micros(SystemTime::now() + pause);
+            self.resting.leave_alone(outcome, position, until);
+            if !was_open {
+                self.opened.push((auction_id, endpoint_id));
+            }
+        }
+    }
+
+    /// Endpoints that have become unreachable since the last call, each with its auction.
+    pub fn opened(&mut self) -> Vec<(Uuid, Uuid)> {
+        std::mem::take(&mut self.opened)
     }
 
     /// The pool has not started these and will not: they are read again when it is their endpoints' turn.
     pub fn take_back(&mut self, keys: Vec<DeliveryKey>) {
         for key in keys {
             self.under_way.remove(&key.delivery_id);
-            self.resting.end(&key.endpoint_id);
-            self.fall_behind(key.endpoint_id, key.auction_id, Position::at(key.due_at));
+            let position = Position::at(key.due_at);
+            if !self.resting.include(&key.endpoint_id, position) {
+                self.fall_behind(key.endpoint_id, key.auction_id, position);
+            }
         }
     }
 
@@ -278,7 +319,7 @@ impl Intake {
                 self.resting.until_retry(&row, retry_at);
                 return;
             }
-            self.resting.after(&row, now);
+            self.resting.after(&row, self.breaker.is_open(&row.endpoint_id), now);
         }
         found.ids.insert(row.position.delivery_id);
         match row.task {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
-use webhook_sender::{Attempt, DeliveryKey, RetryPolicy};
+use webhook_sender::{Attempt, DeliveryKey, Failure, RetryPolicy};
 
 use crate::ids::postgres_micros;
 
@@ -38,6 +38,8 @@ pub struct Outcome {
     pub next_attempt_at: Option<i64>,
     /// Until then it stays where it is in the queue, before all that follows.
     pub keeps_place: bool,
+    /// Not even a connection came about.
+    pub is_unreachable: bool,
 }
 
 impl Outcome {
@@ -65,6 +67,7 @@ impl Outcome {
             },
             response_status_code: status.map(|status| status as i16),
             response_time_ms: Some(attempt.duration.as_millis().try_into().unwrap_or(i32::MAX)),
+            is_unreachable: failure.as_ref().is_some_and(Failure::is_unreachable),
             error_message: failure.map(|failure| failure.to_string()),
             response_excerpt: attempt.response_excerpt,
             attempted_at,
@@ -86,6 +89,7 @@ impl Outcome {
             attempted_at: postgres_micros(SystemTime::now()),
             next_attempt_at: None,
             keeps_place: false,
+            is_unreachable: false,
         }
     }
 }

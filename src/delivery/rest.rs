@@ -1,10 +1,12 @@
-//! Which endpoints have to wait though more of theirs is due: because their deliveries go out one at a time, or only so many a second?
+//! Which endpoints have to wait though more of theirs is due: because their deliveries go out one at a time, or only so many a
+//! second, or because they cannot be reached?
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
 use super::due::{DueRow, Position};
+use super::record::Outcome;
 
 /// Endpoints that may have many a second get those of so many microseconds at once: a reading for each would cost more than it is worth.
 const AT_ONCE: i64 = 50_000;
@@ -16,11 +18,12 @@ pub struct Rest {
     /// Where the reading of it goes on.
     pub position: Position,
     /// The delivery that has to be recorded before the next one goes out. Of an endpoint whose deliveries go out in their order
-    /// none may be sent twice after the one that follows it, also if the process is killed in between.
+    /// none may be sent twice after the one that follows it, also if the process is killed in between. Of one that could not be
+    /// reached it shows whether it can be again.
     delivery: Option<Uuid>,
     /// When a delivery that has failed may be tried again, in Postgres microseconds; those behind it wait with it.
     retry_at: i64,
-    /// When it has had no more than its number a second.
+    /// When it has had no more than its number a second, or was left alone for long enough.
     paced_until: i64,
 }
 
@@ -42,29 +45,41 @@ impl Resting {
         (rest.position, rest.retry_at) = (row.position.before(), retry_at);
     }
 
-    /// This row's delivery goes out. What rest its endpoint takes after it.
-    pub fn after(&mut self, row: &DueRow, now: i64) {
-        if row.terms.ordered {
-            let rest = self.entry(row);
-            (rest.position, rest.delivery) = (row.position.before(), Some(row.position.delivery_id));
+    /// This row's delivery goes out. What rest its endpoint takes after it, which may be one that is only tried.
+    pub fn after(&mut self, row: &DueRow, is_trial: bool, now: i64) {
+        if !row.terms.ordered && !is_trial && row.terms.spacing == 0 {
+            return;
+        }
+        let rest = self.entry(row);
+        // A delivery of an ordered one that fails stays where it is.
+        rest.position = if row.terms.ordered { row.position.before() } else { row.position };
+        if row.terms.ordered || is_trial {
+            rest.delivery = Some(row.position.delivery_id);
         }
         if row.terms.spacing > 0 {
-            let rest = self.entry(row);
-            if !row.terms.ordered {
-                rest.position = row.position;
-            }
             rest.paced_until = rest.paced_until.max(now) + row.terms.spacing;
         }
     }
 
+    /// The endpoint could not be reached, and is to be left alone until then.
+    pub fn leave_alone(&mut self, outcome: &Outcome, position: Position, until: i64) {
+        let rest = self.0.entry(outcome.key.endpoint_id).or_insert(Rest::at(outcome.key.auction_id, position));
+        rest.paced_until = rest.paced_until.max(until);
+    }
+
+    /// Whether the endpoint rests, and not because of this delivery.
+    pub fn is_because_of_another(&self, endpoint_id: &Uuid, delivery_id: &Uuid) -> bool {
+        self.0.get(endpoint_id).is_some_and(|rest| rest.delivery != Some(*delivery_id))
+    }
+
+    /// Rows of an endpoint have come behind the place that the reading of it has got to. False where it does not rest.
+    pub fn include(&mut self, endpoint_id: &Uuid, position: Position) -> bool {
+        let rest = self.0.get_mut(endpoint_id);
+        rest.map(|rest| rest.position = rest.position.min(position)).is_some()
+    }
+
     fn entry(&mut self, row: &DueRow) -> &mut Rest {
-        self.0.entry(row.endpoint_id).or_insert(Rest {
-            auction_id: row.auction_id,
-            position: row.position,
-            delivery: None,
-            retry_at: i64::MIN,
-            paced_until: i64::MIN,
-        })
+        self.0.entry(row.endpoint_id).or_insert(Rest::at(row.auction_id, row.position))
     }
 
     /// Whether nothing more of an endpoint may be taken in this reading.
@@ -108,6 +123,10 @@ impl Resting {
 }
 
 impl Rest {
+    fn at(auction_id: Uuid, position: Position) -> Self {
+        Self { auction_id, position, delivery: None, retry_at: i64::MIN, paced_until: i64::MIN }
+    }
+
     /// `None` while its delivery is under way.
     fn ends_at(&self, is_under_way: impl Fn(&Uuid) -> bool) -> Option<i64> {
         let waits = self.delivery.is_some_and(|delivery| is_under_way(&delivery));

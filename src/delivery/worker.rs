@@ -286,7 +286,7 @@ impl Worker {
     }
 
     fn record(&mut self) {
-        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let Some(Equipment { statements, pool, .. }) = &self.equipment else { return };
         let outcomes = self.ledger.gathered();
         let record = |carefully| {
             attempt(|| {
@@ -301,6 +301,7 @@ impl Worker {
                 self.health.recorded(&outcome);
                 self.next_due.include(outcome.next_attempt_at);
             }
+            pool.give_back_waiting_of(self.intake.opened().into_iter());
         }
     }
 

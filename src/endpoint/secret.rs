@@ -24,8 +24,22 @@ thread_local! {
     /// By endpoint. What a statement that wrote nothing (ON CONFLICT DO NOTHING) leaves here goes when the statement ends.
     static STASH: RefCell<HashMap<[u8; 16], Stashed>> = RefCell::default();
 
-    /// The endpoint whose next update gives it a generated secret, and for how many seconds the old one goes on signing.
-    static ROTATION: Cell<Option<([u8; 16], f64)>> = const { Cell::new(None) };
+    static ROTATION: Cell<Option<Rotation>> = const { Cell::new(None) };
+}
+
+/// The next update of an endpoint gives it a generated secret.
+#[derive(Clone, Copy)]
+struct Rotation {
+    endpoint_id: [u8; 16],
+    /// For so many seconds the old secret goes on signing.
+    keep_old_for: f64,
+    /// Where it was asked for: one that failed and was rolled back to a savepoint is not made up for by a later update.
+    subtransaction: u32,
+}
+
+fn subtransaction() -> u32 {
+    // SAFETY: a number of this session's.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
 }
 
 /// Hooks into the end of transactions; called while the server loads the library.
@@ -132,12 +146,16 @@ mod webhook_delivery {
     /// seconds. Does nothing by itself: who may not update the endpoint gains nothing by it.
     #[pg_extern(volatile, strict)]
     fn begin_rotation(endpoint_id: pgrx::Uuid, keep_old_for: f64) {
-        ROTATION.set(Some((*endpoint_id.as_bytes(), keep_old_for)));
+        let endpoint_id = *endpoint_id.as_bytes();
+        ROTATION.set(Some(Rotation { endpoint_id, keep_old_for, subtransaction: subtransaction() }));
     }
 
     /// For how many seconds the old secret of this endpoint goes on signing when it is replaced; null where it does not.
     #[pg_extern(volatile, strict)]
     fn rotation(endpoint_id: pgrx::Uuid) -> Option<f64> {
-        ROTATION.get().filter(|(id, _)| id == endpoint_id.as_bytes()).map(|(_, keep_old_for)| keep_old_for)
+        let is_meant = |rotation: &Rotation| {
+            rotation.endpoint_id == *endpoint_id.as_bytes() && rotation.subtransaction == subtransaction()
+        };
+        ROTATION.get().filter(is_meant).map(|rotation| rotation.keep_old_for)
     }
 }

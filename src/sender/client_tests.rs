@@ -450,3 +450,19 @@ fn how_long_a_failing_receiver_asks_to_be_left_alone_is_handed_on() {
         assert_eq!(ended.retry_after, expected.map(Duration::from_secs), "{status}");
     }
 }
+
+#[test]
+fn a_connection_that_does_not_come_about_is_given_up_after_the_time() {
+    // A listener whose queue is full: Linux answers no further connection.
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr().unwrap();
+    let briefly = Duration::from_millis(100);
+    let queue: Vec<_> = (0..4).map(|_| TcpStream::connect_timeout(&address, briefly)).collect();
+    assert!(queue.iter().any(Result::is_err), "the queue is full");
+    let mut job = job(&format!("http://{address}/"));
+    job.timeout = briefly;
+    assert_eq!(attempt_soon(job).result, Err(Failure::TimedOut(briefly)));
+}

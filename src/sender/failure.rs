@@ -47,6 +47,13 @@ impl Failure {
         }
     }
 
+    /// Whether not even a connection came about: with another delivery it would not have been otherwise. Of one that timed out
+    /// that is not known.
+    pub fn is_unreachable(&self) -> bool {
+        use Failure::*;
+        matches!(self, Resolve { .. } | AddressNotAllowed | ConnectionRefused | Tls(_) | InvalidUrl(_))
+    }
+
     /// What is wrong with an endpoint's URL.
     pub(crate) fn of_url(problem: InvalidUrl) -> Self {
         match problem {

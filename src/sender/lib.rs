@@ -15,11 +15,13 @@
 //! | how much of whom waits | `waiting.rs` |
 //! | what had succeeded when the process was killed | `journal.rs` |
 //! | when is it tried again | `retry.rs` |
+//! | who cannot be reached, and is tried with one delivery only | `breaker.rs` |
 //!
 //! Nothing here knows PostgreSQL: the extension's worker, the benchmark and the tests link it alike.
 
 mod address;
 mod body;
+mod breaker;
 mod client;
 mod failure;
 mod guard;
@@ -41,6 +43,7 @@ mod url;
 mod waiting;
 
 pub use address::{InvalidNetworks, Networks};
+pub use breaker::Breaker;
 pub use failure::Failure;
 pub use header::{InvalidHeader, check_header};
 pub use job::{Attempt, DeliveryKey, Destination, Job};

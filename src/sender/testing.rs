@@ -178,14 +178,24 @@ pub fn certificates(host: &str, last_year: i32) -> Certificates {
     let mut params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
     params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
     let certificate = params.signed_by(&key, &issuer).unwrap();
+    Certificates { authority_pem: pem(authority.der()), server: server_with(&certificate, &key) }
+}
+
+/// A server whose certificate nobody but itself has signed.
+pub fn self_signed(host: &str) -> ServerConfig {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap().self_signed(&key).unwrap();
+    server_with(&certificate, &key)
+}
+
+fn server_with(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let server = ServerConfig::builder_with_provider(provider)
+    ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-        .unwrap();
-    Certificates { authority_pem: pem(authority.der()), server }
+        .unwrap()
 }
 
 fn pem(certificate: &CertificateDer) -> String {

@@ -118,7 +118,7 @@ mod tests {
     use crate::Failure;
     use crate::client::Client;
     use crate::guard::Guard;
-    use crate::testing::{OK, SOON, Server, Then, certificates, job, loopback};
+    use crate::testing::{OK, SOON, Server, Then, certificates, job, loopback, self_signed};
 
     fn client(ca_file: Option<&Path>) -> Client {
         Client::new(1, ca_file, Arc::new(Guard::new(loopback()))).unwrap()
@@ -212,6 +212,16 @@ mod tests {
         assert_eq!(problem("localhost", 2001, true), "TLS: certificate has expired");
         assert_eq!(problem("localhost", 4000, false), "TLS: certificate is not trusted (unknown issuer)");
         assert_eq!(problem("example.com", 4000, true), "TLS: certificate is not valid for this host name");
+    }
+
+    #[test]
+    fn a_certificate_that_speaks_for_itself_is_not_trusted() {
+        let server = Server::start_tls(self_signed("localhost"), |_, out| {
+            out.write_all(OK).unwrap();
+            Then::Keep
+        });
+        let result = client(None).attempt(job(&format!("https://localhost:{}/", server.address.port()))).result;
+        assert_eq!(result.unwrap_err().to_string(), "TLS: certificate is not trusted (unknown issuer)");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! tomorrow, ratios do. Prints lines for a person and writes `target/bench.json` for comparison over time.
 
 mod ceiling;
+mod dead;
 mod emit_cost;
 mod family_cost;
 mod hanging;
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
     report.latency_loaded = latency::under_load(&stand);
     println!("  latency again, beside 200 endpoints that never answer: of one tenant, of 200 tenants …");
     report.latency_beside_hanging_ms = hanging::measure(&stand);
+    println!("  deliveries where a fifth of the endpoints is dead, and where none is …");
+    report.with_dead_ratio = dead::measure(&stand);
     println!("  requests made twice when the worker is killed …");
     report.duplicates_per_kill = kills::measure(&stand);
     println!("  cost of an INSERT with 0, 1 and 5 interested endpoints, while the worker delivers …");

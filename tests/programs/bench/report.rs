@@ -72,6 +72,8 @@ pub struct Report {
     pub latency_idle: Latency,
     pub latency_loaded: Latency,
     pub latency_beside_hanging_ms: BesideHanging,
+    /// Deliveries/s to the others with a fifth of the endpoints dead, as a share of those with none.
+    pub with_dead_ratio: f64,
     pub insert_ratio: InsertRatio,
     /// Speed of a statement that makes an event, as a share of the bare one's.
     pub family_ratio: BTreeMap<&'static str, f64>,
@@ -104,6 +106,8 @@ impl Report {
         let p99 = |millis: f64| format!("{millis:.1} ms");
         row("  p99 beside 200 that hang, of one tenant", &p99(beside.one_tenant_200), "100 ms", "");
         row("  p99 beside 200 that hang, of 200 tenants", &p99(beside.many_tenants_200), "100 ms", "");
+
+        row("deliveries/s with 20 % dead, of those with none", &format!("{:.2}", self.with_dead_ratio), "0.80", "");
 
         let history = &self.history_ms;
         row("a tenant's latest 50, of an endpoint with 100,000", &p99(history.endpoint), "5 ms", "");
@@ -145,6 +149,7 @@ impl Report {
             "history_ms": self.history_ms,
             "latency_ms": { "p50": p50, "p95": p95, "p99": p99, "idle": self.latency_idle, "loaded": self.latency_loaded },
             "latency_beside_hanging_ms": self.latency_beside_hanging_ms,
+            "with_dead_ratio": rounded(self.with_dead_ratio),
             "large_insert": self.large_insert,
             "family_ratio": self.family_ratio,
             "insert_ratio": self.insert_ratio,
