@@ -75,7 +75,12 @@ extension_sql_file!(
     requires = [uuid_v7, uuid_v7_time, announce_change]
 );
 extension_sql_file!("../sql/endpoints.sql", name = "endpoints", requires = ["event_types"]);
-extension_sql_file!("../sql/storage.sql", name = "storage", requires = ["endpoints", system_identifier, database_oid]);
+extension_sql_file!("../sql/endpoint_writes.sql", name = "endpoint_writes", requires = ["endpoints"]);
+extension_sql_file!(
+    "../sql/storage.sql",
+    name = "storage",
+    requires = ["endpoint_writes", system_identifier, database_oid]
+);
 extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["storage"]);
 // A family of events each.
 extension_sql_file!("../sql/capture/submission.sql", name = "submission", requires = ["contract"]);

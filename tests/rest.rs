@@ -76,6 +76,35 @@ fn the_two_documented_calls_create_an_endpoint_and_test_it() {
 }
 
 #[test]
+fn a_secret_is_changed_and_a_disabled_endpoint_enabled_as_a_page_does_it() {
+    let mut scene = Scene::new(&[]);
+    let endpoint = scene.create(&scene.dana, sample::RIVERSIDE);
+    let call = Some(json!({ "endpoint_id": endpoint["id"] }));
+    let secret = scene.rest.call("POST", "/rpc/rotate_webhook_secret", Some(&scene.dana), call.clone()).expect(200);
+    assert!(secret.as_str().unwrap().starts_with("whsec_"), "{secret}");
+    scene.rest.call("POST", "/rpc/rotate_webhook_secret", Some(&scene.kim), call).expect(404);
+    let wrong = Some(json!({ "endpoint_id": endpoint["id"], "keep_old_for": "1 year" }));
+    scene.rest.call("POST", "/rpc/rotate_webhook_secret", Some(&scene.dana), wrong).expect(400);
+
+    let own = format!("/webhook_endpoints?id=eq.{}", endpoint["id"].as_str().unwrap());
+    let terms = json!({
+        "headers": { "X-Environment": "test" }, "retry_schedule": ["1 minute", "01:00:00"], "ordered": true, "max_per_second": 2.5
+    });
+    let changed = scene.rest.call("PATCH", &own, Some(&scene.dana), Some(terms.clone())).expect(200);
+    assert_eq!(changed[0]["retry_schedule"], json!(["00:01:00", "01:00:00"]));
+    assert_eq!((&changed[0]["headers"], &changed[0]["max_per_second"]), (&terms["headers"], &json!(2.5)));
+    let disable = "update webhook_endpoints set is_active = false, disabled_at = now(), disabled_reason = 'it fails'";
+    scene.supabase.run_as_admin(disable);
+    let seen = scene.rest.call("GET", &own, Some(&scene.dana), None).expect(200);
+    assert_eq!(seen[0]["disabled_reason"], "it fails");
+    // A page writes back what it has read, but for what was changed in it.
+    let mut row = seen[0].clone();
+    row["is_active"] = json!(true);
+    let enabled = scene.rest.call("PATCH", &own, Some(&scene.dana), Some(row)).expect(200);
+    assert_eq!((&enabled[0]["is_active"], &enabled[0]["disabled_at"]), (&json!(true), &Value::Null));
+}
+
+#[test]
 fn what_is_wrong_with_an_endpoint_is_the_clients_fault_and_is_said() {
     let scene = Scene::new(&[("webhook_delivery.allow_http", "off")]);
     let url = |url: &str| json!({ "url": url });

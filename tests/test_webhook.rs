@@ -121,7 +121,7 @@ fn what_cannot_be_tested_is_refused_with_a_status_that_postgrest_understands() {
         assert_eq!(error.code().code(), "22023", "{unknown}");
         assert_eq!(error.message(), format!("unknown event type: {unknown}"));
         let hint = error.hint().unwrap_or_default();
-        assert!(hint.contains("problem.status_changed, submission.created, submission.updated."), "{hint}");
+        assert!(hint.contains("problem.status_changed, submission.created, submission.updated, webhook."), "{hint}");
     }
     let error = refusal(client, TEST, &[&endpoint.id, &None::<&str>]);
     assert_eq!(error.code().code(), "22023");

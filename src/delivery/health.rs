@@ -72,7 +72,8 @@ impl Health {
         Self { failing: HashSet::new(), notes: HashMap::new(), failed: Vec::new(), left_out: 0, next: Instant::now() }
     }
 
-    /// These were failing when an earlier worker ended.
+    /// These have failed, as the database has it: when the worker begins, and again now and then, because of those that are
+    /// deleted nothing more is heard.
     pub fn remember(&mut self, failing: HashSet<Uuid>) {
         self.failing = failing;
     }

@@ -167,6 +167,11 @@ impl Intake {
         }
     }
 
+    /// Endpoints that fail, of those that there are: of others nothing is remembered.
+    pub fn forget_all_but(&mut self, failing: &HashSet<Uuid>) {
+        self.breaker.retain(failing);
+    }
+
     /// Endpoints that have become unreachable since the last call, each with its auction.
     pub fn opened(&mut self) -> Vec<(Uuid, Uuid)> {
         std::mem::take(&mut self.opened)

@@ -37,97 +37,44 @@ impl Statements {
     /// Prepares all statements; call it inside a transaction, with the extension there.
     pub fn prepare() -> SpiResult<Self> {
         use pg_sys::BuiltinOid::*;
+        #[rustfmt::skip]
         let outcomes = [
-            TIMESTAMPTZARRAYOID,
-            UUIDARRAYOID,
-            INT2ARRAYOID,
-            UUIDARRAYOID,
-            UUIDARRAYOID,
-            UUIDARRAYOID,
-            TEXTARRAYOID,
-            TEXTARRAYOID,
-            INT2ARRAYOID,
-            INT4ARRAYOID,
-            TEXTARRAYOID,
-            TEXTARRAYOID,
+            TIMESTAMPTZARRAYOID, UUIDARRAYOID, INT2ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+            INT2ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
             BOOLARRAYOID,
-            TIMESTAMPTZARRAYOID,
-            TIMESTAMPTZARRAYOID,
-            BOOLARRAYOID,
-        ]
-        .map(Into::into);
+        ];
+        #[rustfmt::skip]
+        let notes = [
+            UUIDARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TEXTARRAYOID, INT4OID, INT8OID,
+        ];
+        #[rustfmt::skip]
+        let failed = [
+            UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT2ARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
+        ];
+        let due = [TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID, INT4OID, INT4OID];
+        let noted = [TIMESTAMPTZARRAYOID, UUIDARRAYOID, INT2ARRAYOID];
         Spi::connect(|client| {
+            let oids = |types: &[pg_sys::BuiltinOid]| types.iter().map(|oid| (*oid).into()).collect::<Vec<PgOid>>();
+            type Prepared = SpiResult<OwnedPreparedStatement>;
+            let reading = |sql, types: &[_]| -> Prepared { Ok(client.prepare(sql, &oids(types))?.keep()) };
+            let writing = |sql, types: &[_]| -> Prepared { Ok(client.prepare_mut(sql, &oids(types))?.keep()) };
             Ok(Self {
-                standing: client.prepare(include_str!("../../sql/delivery/standing.sql"), &[])?.keep(),
-                read_due: client
-                    .prepare(
-                        include_str!("../../sql/delivery/read_due.sql"),
-                        &[
-                            TIMESTAMPTZOID.into(),
-                            UUIDOID.into(),
-                            TIMESTAMPTZOID.into(),
-                            UUIDARRAYOID.into(),
-                            UUIDOID.into(),
-                            INT4OID.into(),
-                            INT4OID.into(),
-                        ],
-                    )?
-                    .keep(),
-                targets: client.prepare(include_str!("../../sql/delivery/targets.sql"), &[UUIDARRAYOID.into()])?.keep(),
-                next_due: client
-                    .prepare(include_str!("../../sql/delivery/next_due.sql"), &[TIMESTAMPTZOID.into()])?
-                    .keep(),
-                unrecorded: client
-                    .prepare(
-                        include_str!("../../sql/delivery/unrecorded.sql"),
-                        &[TIMESTAMPTZARRAYOID.into(), UUIDARRAYOID.into(), INT2ARRAYOID.into()],
-                    )?
-                    .keep(),
-                record: client.prepare_mut(include_str!("../../sql/delivery/record.sql"), &outcomes)?.keep(),
-                record_carefully: client
-                    .prepare_mut(include_str!("../../sql/delivery/record_carefully.sql"), &outcomes)?
-                    .keep(),
-                slow_endpoints: client.prepare(include_str!("../../sql/delivery/slow_endpoints.sql"), &[])?.keep(),
-                remember_slow: client
-                    .prepare_mut(
-                        include_str!("../../sql/delivery/remember_slow.sql"),
-                        &[UUIDARRAYOID.into(), UUIDARRAYOID.into()],
-                    )?
-                    .keep(),
-                failing_endpoints: client
-                    .prepare(include_str!("../../sql/delivery/failing_endpoints.sql"), &[])?
-                    .keep(),
-                note_health: client
-                    .prepare_mut(
-                        include_str!("../../sql/delivery/note_health.sql"),
-                        &[
-                            UUIDARRAYOID.into(),
-                            BOOLARRAYOID.into(),
-                            TIMESTAMPTZARRAYOID.into(),
-                            INT4ARRAYOID.into(),
-                            BOOLARRAYOID.into(),
-                            TEXTARRAYOID.into(),
-                            INT4OID.into(),
-                            INT8OID.into(),
-                        ],
-                    )?
-                    .keep(),
-                tell_failed: client
-                    .prepare_mut(
-                        include_str!("../../sql/delivery/tell_failed.sql"),
-                        &[
-                            UUIDARRAYOID.into(),
-                            UUIDARRAYOID.into(),
-                            UUIDARRAYOID.into(),
-                            TEXTARRAYOID.into(),
-                            INT2ARRAYOID.into(),
-                            INT2ARRAYOID.into(),
-                            TEXTARRAYOID.into(),
-                            TIMESTAMPTZARRAYOID.into(),
-                        ],
-                    )?
-                    .keep(),
-                create_partitions: client.prepare_mut("select webhook_delivery.create_partitions()", &[])?.keep(),
+                standing: reading(include_str!("../../sql/delivery/standing.sql"), &[])?,
+                read_due: reading(include_str!("../../sql/delivery/read_due.sql"), &due)?,
+                targets: reading(include_str!("../../sql/delivery/targets.sql"), &[UUIDARRAYOID])?,
+                next_due: reading(include_str!("../../sql/delivery/next_due.sql"), &[TIMESTAMPTZOID])?,
+                unrecorded: reading(include_str!("../../sql/delivery/unrecorded.sql"), &noted)?,
+                record: writing(include_str!("../../sql/delivery/record.sql"), &outcomes)?,
+                record_carefully: writing(include_str!("../../sql/delivery/record_carefully.sql"), &outcomes)?,
+                slow_endpoints: reading(include_str!("../../sql/delivery/slow_endpoints.sql"), &[])?,
+                remember_slow: writing(
+                    include_str!("../../sql/delivery/remember_slow.sql"),
+                    &[UUIDARRAYOID, UUIDARRAYOID],
+                )?,
+                failing_endpoints: reading(include_str!("../../sql/delivery/failing_endpoints.sql"), &[])?,
+                note_health: writing(include_str!("../../sql/delivery/note_health.sql"), &notes)?,
+                tell_failed: writing(include_str!("../../sql/delivery/tell_failed.sql"), &failed)?,
+                create_partitions: writing("select webhook_delivery.create_partitions()", &[])?,
             })
         })
     }

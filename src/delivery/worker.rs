@@ -39,7 +39,7 @@ const READ_AT_MOST: Duration = Duration::from_millis(2);
 /// How long requests under way may still end when the worker has to go. A fast shutdown waits for it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How often partitions are made ahead.
+/// How often partitions are made ahead, and forgotten what is remembered of endpoints that are no more.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How soon that is tried again where a backup or a long transaction was in the way.
@@ -337,11 +337,13 @@ impl Worker {
 
     fn maintain(&mut self) {
         let Some(Equipment { statements, .. }) = &self.equipment else { return };
-        let made = attempt(|| {
+        let maintained = attempt(|| {
             let _rights = hold_extension();
-            statements.create_partitions()
+            Ok((statements.create_partitions()?, statements.failing_endpoints()?))
         });
-        if let Some(made) = self.steps.maintenance.conclude(made) {
+        if let Some((made, failing)) = self.steps.maintenance.conclude(maintained) {
+            self.intake.forget_all_but(&failing);
+            self.health.remember(failing);
             self.next_maintenance = Instant::now() + if made { MAINTENANCE_INTERVAL } else { MAINTENANCE_RETRY };
         }
     }

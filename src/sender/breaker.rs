@@ -3,7 +3,7 @@
 //! A circuit breaker: after some attempts in a row for which no connection came about, an endpoint is tried with one delivery
 //! at a time, ever more seldom. The others wait and keep their attempts for the time when somebody listens again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -33,6 +33,11 @@ impl Breaker {
         *failures = failures.saturating_add(1);
         let beyond = failures.checked_sub(THRESHOLD)?;
         Some(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_PAUSE))
+    }
+
+    /// Forgets those that are not there any more.
+    pub fn retain(&mut self, endpoints: &HashSet<Uuid>) {
+        self.0.retain(|endpoint_id, _| endpoints.contains(endpoint_id));
     }
 
     /// Whether the endpoint is tried with one delivery at a time.

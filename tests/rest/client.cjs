@@ -55,6 +55,16 @@ async function endpoints() {
   return made;
 }
 
+async function changes(endpoint) {
+  const secret = await rows(db.rpc("rotate_webhook_secret", { endpoint_id: endpoint.id }));
+  assert.match(secret, /^whsec_/);
+  const limited = await rows(
+    db.from("webhook_endpoints").update({ headers: { "X-Environment": "test" }, max_per_second: 100 }).eq("id", endpoint.id).select().single(),
+  );
+  assert.deepEqual([limited.headers, limited.max_per_second], [{ "X-Environment": "test" }, 100]);
+  assert.deepEqual([limited.secret, limited.disabled_at], ["…" + secret.slice(-4), null]);
+}
+
 async function tests(endpoint) {
   const call = { endpoint_id: endpoint.id, event_type: "submission.created" };
   const tested = await rows(db.rpc("test_webhook", call));
@@ -92,6 +102,7 @@ async function history(endpoint, id) {
 
 async function main() {
   const endpoint = await endpoints();
+  await changes(endpoint);
   await history(endpoint, await tests(endpoint));
   const gone = await rows(db.from("webhook_endpoints").delete().eq("id", endpoint.id).select("id"));
   assert.deepEqual(gone, [{ id: endpoint.id }]);
