@@ -314,6 +314,23 @@ fn two_failing_endpoints_that_hear_of_each_other_fall_silent() {
 }
 
 #[test]
+fn of_deliveries_whose_endpoint_was_deleted_nobody_is_told() {
+    let receiver = Receiver::start(|_| Reply::status(500));
+    let (cluster, mut client) = started(&[ONCE]);
+    let deleted = Endpoint::create(&mut client, "https://example.com/");
+    client.execute("update webhook_endpoints set is_active = false, disabled_at = now(), disabled_reason = 'it fails' where id = $1", &[&deleted.id]).unwrap();
+    deleted.emit(&mut client, 20);
+    client.execute("delete from webhook_endpoints where id = $1", &[&deleted.id]).unwrap();
+    deleted.wait_for(&mut client, 20, "failed");
+    // What is told of another one afterwards shows that there was time to tell.
+    let failing = Endpoint::create(&mut client, &receiver.url("/"));
+    failing.emit(&mut client, 1);
+    let line = |endpoint: &Endpoint| format!("webhook.delivery_failed: 1 of endpoint {}", endpoint.id);
+    wait_until("the log says so", DEADLINE, || cluster.log().contains(&line(&failing)).then_some(()));
+    assert!(!cluster.log().contains(&format!("of endpoint {}", deleted.id)));
+}
+
+#[test]
 fn each_is_a_notification_that_gives_nothing_away_but_ids() {
     let receiver = Receiver::start(|_| Reply::status(410));
     let (cluster, mut client) = started(&[ONCE]);

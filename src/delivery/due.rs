@@ -9,7 +9,7 @@ use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Destination, Job};
 
-use super::record::Outcome;
+use super::record::{ENDPOINT_DELETED, Outcome};
 use crate::ids::{id, system_time};
 
 /// A place in the queue's index: where a read ended and the next one begins.
@@ -153,7 +153,7 @@ impl Due {
     fn task(self, target: Option<&Target>, bounds: Bounds) -> Task {
         let Self { key, event_type, occurred_at, data, bytes, .. } = self;
         let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
-        let Some(target) = target else { return end(key, event_type, "the endpoint was deleted") };
+        let Some(target) = target else { return end(key, event_type, ENDPOINT_DELETED) };
         let Some(occurred_at) = occurred_at else { return end(key, event_type, "the event was deleted") };
         let Some(destination) = &target.destination else {
             return end(key, event_type, "the endpoint has no secret");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::record::Outcome;
+use super::record::{ENDPOINT_DELETED, Outcome};
 
 /// How often it is noted at most.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -91,6 +91,9 @@ impl Health {
             }
             return;
         };
+        if error_message == ENDPOINT_DELETED {
+            return;
+        }
         let has_failed = outcome.next_attempt_at.is_none();
         if was_sent {
             let note = self.notes.entry(endpoint_id).or_default();

@@ -22,6 +22,9 @@ const LOOK_AT_LOCKED: Duration = Duration::from_millis(500);
 /// would be sent again after a crash of the machine. With all that then waits for a thread they are fewer than the journal keeps.
 const UNRECORDED_AT_MOST: usize = 16_384;
 
+/// Why a delivery ended that nobody is to be told of: there is nobody any more.
+pub const ENDPOINT_DELETED: &str = "the endpoint was deleted";
+
 /// A row of the log, and what becomes of the queue's row. Times in Postgres microseconds.
 pub struct Outcome {
     pub key: DeliveryKey,
