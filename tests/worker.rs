@@ -301,8 +301,14 @@ fn a_reload_reaches_the_worker() {
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     cluster.set("webhook_delivery.request_timeout", "150ms");
-    endpoint.emit(&mut client, 1);
-    assert_eq!(endpoint.only_failure(&mut client).error_message.unwrap(), "timed out after 150 ms");
+    // A request that is made before the worker has heard of it hangs on.
+    wait_until("a request with the new time limit", DEADLINE, || {
+        endpoint.emit(&mut client, 1);
+        let attempts = endpoint.attempts(&mut client);
+        attempts.iter().find_map(|attempt| attempt.error_message.clone()).map(|message| {
+            assert_eq!(message, "timed out after 150 ms");
+        })
+    });
 }
 
 #[test]
