@@ -14,6 +14,7 @@ fn contents(client: &mut Client) -> Vec<(&'static str, Vec<String>)> {
         "public.webhook_event_types",
         "public.webhook_endpoints",
         "webhook_delivery.endpoint_secrets",
+        "webhook_delivery.endpoint_health",
         "webhook_delivery.events",
         "webhook_delivery.queue",
         "webhook_delivery.attempts",
@@ -92,8 +93,14 @@ fn application_with_history(receiver: &Receiver) -> Application {
     transaction
         .execute("select webhook_delivery.emit('sale.closed', $1, '{\"price\" : 7}')", &[&sample::HILLTOP])
         .unwrap();
-    transaction.execute("update webhook_endpoints set is_active = false where id = $1", &[&disabled.id]).unwrap();
+    // As the server does it, of an endpoint that has everything of its own.
+    let disable = "update webhook_endpoints set is_active = false, disabled_at = now(), disabled_reason = 'it fails',
+        headers = '{\"X-Environment\": \"test\"}', retry_schedule = '{1 minute}', ordered = true, max_per_second = 5 where id = $1";
+    transaction.execute(disable, &[&disabled.id]).unwrap();
     transaction.commit().unwrap();
+    wait_until("what is noted of the failing one", DEADLINE, || {
+        (application.count("select count(*) from webhook_delivery.endpoint_health") == 1).then_some(())
+    });
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();
     Submission::of_riverside().insert(&mut application.client);
     application.client.batch_execute("alter table public.users rename fullname to full_name").unwrap();

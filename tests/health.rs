@@ -1,5 +1,6 @@
 //! What becomes of an endpoint that fails again and again, and who hears of it?
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -286,6 +287,18 @@ fn endpoints_of_the_same_auction_that_name_them_hear_of_failures_and_of_the_reco
             .iter()
             .any(|request| String::from_utf8_lossy(&request.body).contains(&receiver.url("")))
     );
+}
+
+#[test]
+fn each_delivery_is_told_of_also_where_many_fail_at_once() {
+    let receiver = Receiver::start(|_| Reply::status(500));
+    let (_cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "0")]);
+    let failing = Endpoint::create(&mut client, &receiver.url("/"));
+    let watcher = Watcher::beside(&mut client, &failing, &["webhook.delivery_failed"]);
+    failing.emit(&mut client, 300);
+    watcher.receiver.wait_for_distinct(300, DEADLINE);
+    let ids: HashSet<String> = watcher.told().iter().map(|(_, data)| data["delivery_id"].to_string()).collect();
+    assert_eq!(ids.len(), 300);
 }
 
 #[test]

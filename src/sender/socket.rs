@@ -56,7 +56,9 @@ impl Connector for Dial {
             untried -= 1;
             match TcpStream::connect_timeout(address, share) {
                 Ok(stream) => {
-                    self.0.check_connection(&stream).map_err(|problem| Error::Other(problem.into()))?;
+                    // One that was reset meanwhile has no other end any more: an error of the connection, not of its address.
+                    let (peer, own) = (stream.peer_addr()?.ip(), stream.local_addr()?.ip());
+                    self.0.check_connection(peer, own).map_err(|problem| Error::Other(problem.into()))?;
                     stream.set_nodelay(true)?;
                     let config = details.config;
                     let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
