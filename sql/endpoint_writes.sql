@@ -95,7 +95,9 @@ begin
         new.disabled_at := null;
         new.disabled_reason := null;
     elsif num_nonnulls(new.disabled_at, new.disabled_reason) > 0
-        and (tg_op = 'INSERT' or (new.disabled_at, new.disabled_reason) is distinct from (old.disabled_at, old.disabled_reason))
+        -- An upsert of an endpoint that is there comes here a second time, as UPDATE.
+        and (tg_op = 'INSERT' and webhook_delivery.visible_auction(new.id) is null
+            or tg_op = 'UPDATE' and (new.disabled_at, new.disabled_reason) is distinct from (old.disabled_at, old.disabled_reason))
         and not webhook_delivery.is_operator()
     then
         raise exception using

@@ -399,6 +399,13 @@ fn why_an_endpoint_is_disabled_only_the_server_says_and_who_wants_no_events_mean
     admin
         .batch_execute("update webhook_endpoints set disabled_at = disabled_at, disabled_reason = disabled_reason")
         .unwrap();
+    let upsert = "insert into webhook_endpoints as known
+        (id, auction_id, url, events, is_active, disabled_at, disabled_reason)
+        select id, auction_id, url, events, is_active, disabled_at, disabled_reason from webhook_endpoints
+        on conflict (id) do update set is_active = excluded.is_active, disabled_at = excluded.disabled_at,
+            disabled_reason = excluded.disabled_reason || $1";
+    admin.execute(upsert, &[&""]).unwrap();
+    assert_eq!(refusal(&mut admin, upsert, &[&", I say"]).code().code(), "22023");
     let emit = "select webhook_delivery.emit('submission.created', $1, '{}') is not null";
     assert!(client.query_one(emit, &[&endpoint.auction_id]).unwrap().get::<_, bool>(0));
     admin.batch_execute("update webhook_endpoints set disabled_at = null, disabled_reason = null").unwrap();
