@@ -10,10 +10,6 @@ begin
     execute format('grant select on public.webhook_event_types, public.webhook_deliveries, public.webhook_delivery_attempts to %s', grantee);
     -- What the two views read, in the name of whoever asks. Row-level security decides here.
     execute format('grant select on webhook_delivery.queue, webhook_delivery.attempts, webhook_delivery.attempts_ended to %s', grantee);
-    execute format('grant execute on function public.test_webhook(uuid, text), public.rotate_webhook_secret(uuid, interval),
-        public.generated_secret(public.webhook_endpoints),
-        public.webhook_deliveries(public.webhook_endpoints), public.webhook_endpoints(public.webhook_deliveries),
-        public.webhook_delivery_attempts(public.webhook_deliveries) to %s', grantee);
     execute (
         select format('grant execute on function %s to %s', string_agg(routine::regprocedure::text, ', '), grantee)
         from unnest(webhook_delivery.tenant_routines()) as routine);
@@ -21,7 +17,7 @@ end
 $$;
 
 comment on function webhook_delivery.grant_api(regrole) is
-    'Grants a role the tenants'' interface: endpoints with their generated_secret(), catalogue, history, test_webhook(). Row-level security still decides which rows';
+    'Grants a role the tenants'' interface: endpoints with their generated_secret(), catalogue, history, test_webhook() and the other calls. Row-level security still decides which rows';
 
 create function webhook_delivery.grant_application(grantee regrole) returns void
     language plpgsql
@@ -86,3 +82,6 @@ comment on function webhook_delivery.begin_rotation(uuid, double precision) is '
 comment on function webhook_delivery.rotation(uuid) is 'For how many seconds the old secret of this endpoint goes on signing when it is replaced; null where it does not';
 comment on function webhook_delivery.auctions_of_member() is 'The auctions of which auction_members names the sub of request.jwt.claims as owner or admin, where webhook_delivery.access_function names no other function. Read with the rights of that table''s owner';
 comment on function webhook_delivery.queue_test(uuid, text) is 'Queues the catalogue''s example of this event type for an endpoint that the caller can see; gives back the delivery''s id, null where he sees no such endpoint, there is no such type, or it was tested webhook_delivery.tests_per_minute times within a minute';
+comment on function webhook_delivery.resend(uuid[]) is 'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.resend(array_agg(id)) from webhook_deliveries where … Gives back how many. Of each endpoint webhook_delivery.resend_per_second come due each second, oldest first. A tenant with more than webhook_delivery.max_resend: 22023';
+comment on function webhook_delivery.cancel(uuid[]) is 'Ends those of these deliveries that the caller sees and that wait for an attempt, as failed with the error "cancelled"; gives back how many. A request that is under way is let end, and may still succeed';
+comment on function webhook_delivery.replay(uuid, timestamptz, timestamptz, text[]) is 'What replay_webhooks() does: queues events from this time until before that one, of these types, for an endpoint that has not had them. Gives back how many, null where the caller sees no such endpoint';

@@ -17,7 +17,8 @@ create view public.webhook_deliveries with (security_invoker) as
         is_test,
         webhook_delivery.uuid_v7_time(delivery_id) as created_at,
         attempted_at as last_attempt_at,
-        coalesce(not_before, due_at) as next_attempt_at,
+        -- -infinity is not for a receiver's programs to read.
+        nullif(coalesce(not_before, due_at), '-infinity') as next_attempt_at,
         null::timestamptz as completed_at
     from webhook_delivery.queue
     union all
@@ -55,7 +56,7 @@ comment on column public.webhook_deliveries.error_message is 'Why the last attem
 comment on column public.webhook_deliveries.is_test is 'Sent by test_webhook()';
 comment on column public.webhook_deliveries.created_at is 'When the delivery was queued (millisecond precision)';
 comment on column public.webhook_deliveries.last_attempt_at is 'When the last attempt started';
-comment on column public.webhook_deliveries.next_attempt_at is 'When the next attempt is due; null once the delivery has ended';
+comment on column public.webhook_deliveries.next_attempt_at is 'When the next attempt is due; null once the delivery has ended or is cancelled';
 comment on column public.webhook_deliveries.completed_at is 'When the delivery ended';
 
 create view public.webhook_delivery_attempts with (security_invoker) as

@@ -19,10 +19,7 @@ begin
     where endpoint.id = rotate_webhook_secret.endpoint_id
     returning webhook_delivery.show_generated_secret(endpoint.id) into generated;
     if not found then
-        raise exception using
-            errcode = 'PT404',
-            message = format('there is no webhook endpoint %s', endpoint_id),
-            hint = 'select id, url from public.webhook_endpoints shows the endpoints whose secret you may change.';
+        perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
     return generated;
 end

@@ -6,7 +6,8 @@ create table webhook_delivery.events (
     event_type text not null,
     occurred_at timestamptz not null,
     row_id uuid,
-    data json not null
+    data json not null,
+    is_test boolean not null default false
 ) partition by range (id);
 
 comment on table webhook_delivery.events is
@@ -17,6 +18,7 @@ comment on column webhook_delivery.events.event_type is 'What happened: submissi
 comment on column webhook_delivery.events.occurred_at is 'When; "timestamp" in the body';
 comment on column webhook_delivery.events.row_id is 'The row that it is about; null where there is none. Events of one row are sent one after the other';
 comment on column webhook_delivery.events.data is '"data" in the body, byte for byte: json, because jsonb would reorder its keys';
+comment on column webhook_delivery.events.is_test is 'The catalogue''s example, sent by test_webhook(): nothing has happened';
 
 -- The key is on each partition and not on the parent: pg_dump, which dumps the partitions but not an extension's parent,
 -- would else give each a second one and the dump could not be restored.
@@ -33,6 +35,7 @@ create table webhook_delivery.queue (
     event_id uuid not null,
     event_type text not null,
     attempts smallint not null default 0,
+    earlier_attempts smallint not null default 0,
     is_test boolean not null default false,
     not_before timestamptz,
     response_status_code smallint,
@@ -40,7 +43,7 @@ create table webhook_delivery.queue (
     error_message text,
     attempted_at timestamptz,
     constraint deliveries_are_queued_once_per_time primary key (due_at, delivery_id, auction_id),
-    constraint attempts_is_not_negative check (attempts >= 0)
+    constraint earlier_attempts_are_among_the_attempts check (earlier_attempts between 0 and attempts)
 ) with (
     -- Every row is deleted soon after it is written: vacuum by count, not by a share of a table that is nearly empty.
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0
@@ -48,13 +51,14 @@ create table webhook_delivery.queue (
 
 comment on table webhook_delivery.queue is
     'Deliveries still to be made. A row is deleted when its delivery ends; which of them are under way only the worker knows';
-comment on column webhook_delivery.queue.due_at is 'When the next attempt may start. The only index begins with it: a million retries of tomorrow cost today nothing';
+comment on column webhook_delivery.queue.due_at is 'When the next attempt may start; -infinity: it is cancelled, and the worker is to end it. The only index begins with it: a million retries of tomorrow cost today nothing';
 comment on column webhook_delivery.queue.delivery_id is 'The webhook_id: the same in every attempt';
 comment on column webhook_delivery.queue.auction_id is 'The auction of event and endpoint';
 comment on column webhook_delivery.queue.endpoint_id is 'Where it goes';
 comment on column webhook_delivery.queue.event_id is 'What it carries';
 comment on column webhook_delivery.queue.event_type is 'The type of that event';
 comment on column webhook_delivery.queue.attempts is 'Attempts made so far';
+comment on column webhook_delivery.queue.earlier_attempts is 'Of these, those made before it was sent again: its schedule has begun anew after them';
 comment on column webhook_delivery.queue.is_test is 'Sent by test_webhook(): one attempt, also to a disabled endpoint';
 comment on column webhook_delivery.queue.not_before is 'When the next attempt may start, of a delivery that failed and keeps its place in due_at, because its endpoint is ordered: the others wait behind it';
 comment on column webhook_delivery.queue.response_status_code is 'Of the last attempt; like the three that follow here rather than looked up in the log, so that the history is read without a join';
@@ -79,7 +83,9 @@ create table webhook_delivery.attempts (
     next_attempt_at timestamptz,
     created_at timestamptz not null,
     constraint only_a_retrying_delivery_has_a_next_attempt check ((delivery_status = 'retrying') = (next_attempt_at is not null)),
-    constraint success_has_no_error_and_failure_has_one check ((delivery_status = 'success') = (error_message is null))
+    constraint success_has_no_error_and_failure_has_one check (
+        -- That of one that was sent again may have been either.
+        delivery_status = 'retrying' or (delivery_status = 'success') = (error_message is null))
 ) partition by list (delivery_status);
 
 comment on table webhook_delivery.attempts is
@@ -90,7 +96,7 @@ comment on column webhook_delivery.attempts.auction_id is 'The auction of event 
 comment on column webhook_delivery.attempts.endpoint_id is 'Where the request went';
 comment on column webhook_delivery.attempts.event_id is 'What it carried';
 comment on column webhook_delivery.attempts.event_type is 'The type of that event';
-comment on column webhook_delivery.attempts.delivery_status is 'What became of the delivery by this attempt: retrying, success or failed';
+comment on column webhook_delivery.attempts.delivery_status is 'What became of the delivery by this attempt: retrying (also where it was sent again after its end), success or failed';
 comment on column webhook_delivery.attempts.response_status_code is 'HTTP status, null where no response came';
 comment on column webhook_delivery.attempts.response_time_ms is 'Milliseconds from the start of the request to its end; null where none was made';
 comment on column webhook_delivery.attempts.error_message is 'Why the attempt failed, for the customer to read';
@@ -272,13 +278,20 @@ create function webhook_delivery.tenant_routines() returns oid[]
     set search_path = pg_catalog, pg_temp
     as $$
     select array_agg(oid) from pg_catalog.pg_proc
-    where pronamespace = 'webhook_delivery'::regnamespace
-        and proname in ('administered_auctions', 'auctions_of_member', 'is_operator', 'uuid_v7', 'uuid_v7_time', 'visible_auction',
-            'queue_test', 'show_generated_secret', 'begin_rotation')
+    where pronamespace = 'webhook_delivery'::regnamespace and proname in (
+            'administered_auctions', 'auctions_of_member', 'begin_rotation', 'cancel', 'check_endpoint_events', 'is_operator', 'queue_test',
+            'refuse_unknown_delivery', 'refuse_unknown_endpoint', 'replay', 'resend', 'show_generated_secret', 'uuid_v7',
+            'uuid_v7_time', 'visible_auction')
+        or pronamespace = 'public'::regnamespace
+            and oid in (
+                select member.objid from pg_catalog.pg_depend as member
+                join pg_catalog.pg_extension as extension
+                    on member.refclassid = 'pg_extension'::regclass and member.refobjid = extension.oid and member.deptype = 'e'
+                where member.classid = 'pg_proc'::regclass and extension.extname = 'webhook_delivery')
     $$;
 
 comment on function webhook_delivery.tenant_routines() is
-    'The functions of the private schema that a tenant''s own statements call: in row-level security, views, defaults and what runs in his name';
+    'The functions that a tenant''s own statements call: all that are in public, and of the private schema those in row-level security, views, defaults and what runs in his name';
 
 create function webhook_delivery.create_partition(parent name, key name, day date) returns boolean
     language plpgsql

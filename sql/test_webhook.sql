@@ -7,6 +7,21 @@ create function webhook_delivery.visible_auction(endpoint_id uuid) returns uuid
 
 comment on function webhook_delivery.visible_auction(uuid) is 'The auction of an endpoint that the caller can see; null where he sees no such endpoint';
 
+create function webhook_delivery.refuse_unknown_endpoint(endpoint_id uuid) returns void
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    -- The same words for both: nobody learns that another's endpoint exists.
+    raise exception using
+        errcode = 'PT404',
+        message = format('there is no webhook endpoint %s', endpoint_id),
+        hint = 'select id, url from public.webhook_endpoints shows the endpoints that you see.';
+end
+$$;
+
+comment on function webhook_delivery.refuse_unknown_endpoint(uuid) is 'Says (PT404) that the caller sees no such endpoint';
+
 -- Runs as the caller: whether he sees the endpoint is asked in his name, and only the queueing is done in ours.
 create function public.test_webhook(
     endpoint_id uuid, event_type text, out delivery_id uuid, out status text, out follow text
@@ -16,11 +31,7 @@ create function public.test_webhook(
     as $$
 begin
     if webhook_delivery.visible_auction(endpoint_id) is null then
-        -- The same words for both: nobody learns that another's endpoint exists.
-        raise exception using
-            errcode = 'PT404',
-            message = format('there is no webhook endpoint %s', test_webhook.endpoint_id),
-            hint = 'select id, url from public.webhook_endpoints shows the endpoints that you may test.';
+        perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
     delivery_id := webhook_delivery.queue_test(endpoint_id, event_type);
     if delivery_id is null and exists (select from public.webhook_event_types as known where known.event_type = test_webhook.event_type) then

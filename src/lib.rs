@@ -13,6 +13,7 @@
 //!
 //! Beside the way: `sql/operator.sql` with `delivery/telling.rs` and `server/report.rs` (does it send, and if not, why),
 //! `server/settings.rs` (GUCs), `server/here.rs` (is this a copy?), `endpoint/` (what a customer writes is checked, the secret is put away),
+//! `history/` (what was sent is sent again, or what waits is not),
 //! `access.rs` (who administers an auction), `ids.rs` (time-ordered uuids).
 
 use pgrx::prelude::*;
@@ -21,6 +22,7 @@ mod access;
 mod capture;
 mod delivery;
 mod endpoint;
+mod history;
 mod ids;
 mod server;
 
@@ -99,7 +101,8 @@ extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_event
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
 extension_sql_file!("../sql/rotate_secret.sql", name = "rotate_secret", requires = ["test_webhook"]);
-extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["rotate_secret", worker_report]);
+extension_sql_file!("../sql/resend.sql", name = "resend", requires = ["rotate_secret", resend, cancel, replay]);
+extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["resend", worker_report]);
 extension_sql_file!("../sql/health.sql", name = "health", requires = ["operator", wake]);
 extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["health"]);
 extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit], finalize);

@@ -9,7 +9,7 @@ use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Destination, Job};
 
-use super::record::{ENDPOINT_DELETED, Outcome};
+use super::record::{CANCELLED, ENDPOINT_DELETED, Outcome};
 use crate::ids::{id, system_time};
 
 /// A place in the queue's index: where a read ended and the next one begins.
@@ -53,7 +53,8 @@ pub struct DueRow {
     pub position: Position,
     pub auction_id: Uuid,
     pub endpoint_id: Uuid,
-    pub is_test: bool,
+    /// It goes whatever else waits for its endpoint: a test, or one that is cancelled.
+    pub passes_by: bool,
     /// In Postgres microseconds: of a row that has failed and keeps its place.
     pub not_before: Option<i64>,
     pub terms: Terms,
@@ -127,6 +128,7 @@ impl Due {
             endpoint_id: id(required(row.get(4)?)),
             event_id: id(required(row.get(5)?)),
             attempt: required(row.get::<i16>(6)?).unsigned_abs() + 1,
+            earlier_attempts: required(row.get::<i16>(14)?).unsigned_abs(),
             is_test: required(row.get(7)?),
             row_id: row.get(12)?.map(id),
         };
@@ -145,14 +147,23 @@ impl Due {
         let (auction_id, endpoint_id) = (self.key.auction_id, self.key.endpoint_id);
         // Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
         let target = targets.get(&endpoint_id).filter(|target| target.auction_id == auction_id);
-        let (is_test, not_before) = (self.key.is_test, self.not_before);
+        let (passes_by, not_before) = (self.key.is_test || self.is_cancelled(), self.not_before);
         let terms = target.map(|target| target.terms).unwrap_or_default();
-        DueRow { position, auction_id, endpoint_id, is_test, not_before, terms, task: self.task(target, bounds) }
+        DueRow { position, auction_id, endpoint_id, passes_by, not_before, terms, task: self.task(target, bounds) }
+    }
+
+    /// By `webhook_delivery.cancel()`.
+    fn is_cancelled(&self) -> bool {
+        self.key.due_at == Position::START.due_at
     }
 
     fn task(self, target: Option<&Target>, bounds: Bounds) -> Task {
+        let is_cancelled = self.is_cancelled();
         let Self { key, event_type, occurred_at, data, bytes, .. } = self;
         let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
+        if is_cancelled {
+            return end(key, event_type, CANCELLED);
+        }
         let Some(target) = target else { return end(key, event_type, ENDPOINT_DELETED) };
         let Some(occurred_at) = occurred_at else { return end(key, event_type, "the event was deleted") };
         let Some(destination) = &target.destination else {

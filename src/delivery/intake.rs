@@ -234,10 +234,10 @@ impl Intake {
             let before = self.position;
             self.position = row.position;
             let has_to_wait = self.behind.contains_key(&row.endpoint_id) || self.resting.contains(&row.endpoint_id);
-            if has_to_wait && !row.is_test || self.is_known(&row, found) {
+            if has_to_wait && !row.passes_by || self.is_known(&row, found) {
                 continue;
             }
-            if row.is_test || room::share(&found.waiting, &row.auction_id, &row.endpoint_id) > 0 {
+            if row.passes_by || room::share(&found.waiting, &row.auction_id, &row.endpoint_id) > 0 {
                 self.take(row, found, *now);
             } else {
                 self.behind.insert(row.endpoint_id, Behind { auction_id: row.auction_id, position: before });
@@ -319,7 +319,7 @@ impl Intake {
             self.disabled.insert(row.endpoint_id);
             return;
         }
-        if !row.is_test {
+        if !row.passes_by {
             if let Some(retry_at) = row.not_before.filter(|at| row.terms.ordered && *at > now) {
                 self.resting.until_retry(&row, retry_at);
                 return;

@@ -194,6 +194,7 @@ impl Statements {
                     endpoint_id: id(required(row.get(3)?)),
                     event_id: id(required(row.get(4)?)),
                     attempt: note.attempt,
+                    earlier_attempts: 0,
                     is_test: required(row.get(6)?),
                     row_id: None,
                 };

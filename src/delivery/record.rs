@@ -25,6 +25,9 @@ const UNRECORDED_AT_MOST: usize = 16_384;
 /// Why a delivery ended that nobody is to be told of: there is nobody any more.
 pub const ENDPOINT_DELETED: &str = "the endpoint was deleted";
 
+/// Or that its operator or its customer wanted.
+pub const CANCELLED: &str = "cancelled";
+
 /// A row of the log, and what becomes of the queue's row. Times in Postgres microseconds.
 pub struct Outcome {
     pub key: DeliveryKey,
@@ -56,7 +59,12 @@ impl Outcome {
         let delay = match failure {
             Some(_) if !key.is_test => {
                 let own = attempt.destination.retry_schedule.as_ref();
-                policy.delay_after(key.attempt, own, attempt.retry_after, fastrand::f64())
+                policy.delay_after(
+                    key.attempt.saturating_sub(key.earlier_attempts),
+                    own,
+                    attempt.retry_after,
+                    fastrand::f64(),
+                )
             }
             _ => None,
         };

@@ -23,6 +23,8 @@ pub struct DeliveryKey {
     // The pool does not read the rest: it is the submitter's own.
     /// What is delivered.
     pub event_id: Uuid,
+    /// Attempts made before the delivery was sent again: its schedule begins after them.
+    pub earlier_attempts: u16,
     /// When the job was due.
     pub due_at: i64,
     pub is_test: bool,

@@ -31,6 +31,7 @@ pub fn job(url: &str) -> Job {
             endpoint_id: Uuid::from_u128(2),
             auction_id: Uuid::from_u128(3),
             attempt: 1,
+            earlier_attempts: 0,
             event_id: Uuid::from_u128(4),
             due_at: 0,
             row_id: None,

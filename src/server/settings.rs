@@ -36,6 +36,8 @@ static ACCESS_FUNCTION: GucSetting<Option<CString>> = GucSetting::<Option<CStrin
 static ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"webhook_delivery_worker"));
 static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
 static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10);
+static MAX_RESEND: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static RESEND_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
 static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
@@ -172,6 +174,26 @@ pub fn define() {
         c"",
         &TESTS_PER_MINUTE,
         1,
+        100_000,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.max_resend",
+        c"Deliveries that one call of a tenant sends again at most.",
+        c"Operators are not bound by it.",
+        &MAX_RESEND,
+        1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.resend_per_second",
+        c"How many of the deliveries that are sent again come due each second, of one endpoint.",
+        c"So that what happens meanwhile does not wait behind them. 0: all at once.",
+        &RESEND_PER_SECOND,
+        0,
         100_000,
         GucContext::Suset,
         GucFlags::default(),
@@ -322,6 +344,16 @@ pub fn disable_policy() -> DisablePolicy {
 
 pub fn poll_interval() -> Duration {
     Duration::from_millis(POLL_INTERVAL.get().unsigned_abs().into())
+}
+
+/// Deliveries that one call of a tenant sends again at most.
+pub fn max_resend() -> usize {
+    MAX_RESEND.get().unsigned_abs() as usize
+}
+
+/// Of one endpoint; 0 for all at once.
+pub fn resend_per_second() -> i32 {
+    RESEND_PER_SECOND.get()
 }
 
 pub fn capture() -> bool {

@@ -33,6 +33,7 @@ pub fn measure(stand: &Stand) -> f64 {
             endpoint_id,
             auction_id: AUCTION,
             attempt: 1,
+            earlier_attempts: 0,
             event_id: Uuid::new_v4(),
             due_at: 0,
             row_id: None,

@@ -1,0 +1,21 @@
+-- Queues events of the past for an endpoint that has not had them.
+-- $1 endpoint, $2 its auction, $3 since when and $4 until when, $5 types as an endpoint names them, $6 when the first is due,
+-- $7 microseconds between two of them
+with wanted as materialized (
+    select event.id, event.event_type, row_number() over (order by event.id) - 1 as place
+    from webhook_delivery.events as event
+    where event.id >= webhook_delivery.uuid_v7_floor($3) and event.id < webhook_delivery.uuid_v7_floor($4)
+        and event.auction_id = $2
+        and not event.is_test
+        and (event.event_type = any ($5)
+            or split_part(event.event_type, '.', 1) || '.*' = any ($5)
+            or '*' = any ($5) and split_part(event.event_type, '.', 1) <> 'webhook')
+        and not exists (
+            select from webhook_delivery.queue as waiting where waiting.event_id = event.id and waiting.endpoint_id = $1)
+        and not exists (
+            select from webhook_delivery.attempts_ended as ended where ended.event_id = event.id and ended.endpoint_id = $1)
+)
+insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+select $6 + wanted.place * $7 * interval '1 microsecond', webhook_delivery.uuid_v7(), $2, $1, wanted.id, wanted.event_type
+from wanted
+order by wanted.place

@@ -1,0 +1,35 @@
+-- Queues deliveries that have ended again, for a whole schedule of attempts; what was logged as their end was one more attempt.
+-- Passes over those whose endpoint or event is gone.
+-- $1 delivery ids, $2 when each is due: arrays of equal length; $3 the lowest and $4 the highest of the ids, which keep other
+-- partitions out
+with wanted as materialized (
+    select given.* from unnest($1::uuid[], $2::timestamptz[]) as given (delivery_id, due_at)
+), ended as (
+    delete from webhook_delivery.attempts_ended as log
+    using wanted
+    where log.delivery_id = wanted.delivery_id and log.delivery_id between $3 and $4
+        -- Attempts are counted in a small number.
+        and log.attempt < 32000
+        and exists (select from webhook_delivery.events as event where event.id = log.event_id)
+        and exists (
+            select from public.webhook_endpoints as endpoint
+            where endpoint.id = log.endpoint_id and endpoint.auction_id = log.auction_id)
+    -- The end of what could not be sent was no attempt.
+    returning log.*, wanted.due_at, log.attempt - case when log.response_time_ms is null then 1 else 0 end as made
+), logged as (
+    insert into webhook_delivery.attempts_retried (
+        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, created_at)
+    select
+        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, 'retrying', response_status_code,
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, due_at, created_at
+    from ended
+    where response_time_ms is not null
+)
+insert into webhook_delivery.queue (
+    due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, attempts, earlier_attempts, is_test,
+    response_status_code, response_time_ms, error_message, attempted_at)
+select due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, made, made, is_test,
+    response_status_code, response_time_ms, error_message, attempted_at
+from ended
+returning delivery_id

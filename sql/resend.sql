@@ -1,0 +1,124 @@
+-- How is a delivery sent once more, or a time, or the past; and how is one that waits kept back?
+
+create function webhook_delivery.refuse_unknown_delivery(delivery_id uuid) returns void
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    raise exception using
+        errcode = 'PT404',
+        message = format('there is no webhook delivery %s', delivery_id),
+        hint = 'select id, status from public.webhook_deliveries shows the deliveries that you see.';
+end
+$$;
+
+comment on function webhook_delivery.refuse_unknown_delivery(uuid) is
+    'Says (PT404) that the caller sees no such delivery';
+
+-- These run as the caller: what he sees is asked in his name.
+create function public.redeliver_webhook(delivery_id uuid, out status text, out follow text)
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if webhook_delivery.resend(array[delivery_id]) = 0
+        -- One that waits and is due goes out as it is.
+        and not exists (
+            select from public.webhook_deliveries as waiting
+            where waiting.id = delivery_id and waiting.next_attempt_at is not null)
+    then
+        if not exists (select from public.webhook_deliveries as known where known.id = delivery_id) then
+            perform webhook_delivery.refuse_unknown_delivery(delivery_id);
+        end if;
+        raise exception using
+            errcode = 'PT410',
+            message = format('webhook delivery %s cannot be sent again: its event or its endpoint is gone, or it was cancelled just now',
+                delivery_id),
+            hint = 'Events are kept for webhook_delivery.retention.';
+    end if;
+    select delivery.status into strict status from public.webhook_deliveries as delivery where delivery.id = delivery_id;
+    follow := format('select * from public.webhook_deliveries where id = %L', delivery_id);
+end
+$$;
+
+comment on function public.redeliver_webhook(uuid) is
+    'Sends a delivery again, also one that succeeded: the same webhook_id, the same bytes, a whole schedule of attempts. One that waits for another attempt has it now. Unknown delivery: PT404; its event or endpoint is gone: PT410';
+
+create function public.recover_webhooks(
+    endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), only_failed boolean default true,
+    dry_run boolean default false
+) returns bigint
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    wanted uuid[];
+begin
+    if webhook_delivery.visible_auction(endpoint_id) is null then
+        perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
+    end if;
+    -- Each in a branch of its own, which the planner gives the index that it has.
+    if only_failed then
+        select array_agg(delivery.id) into wanted
+        from public.webhook_deliveries as delivery
+        where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
+            and delivery.status = 'failed' and not delivery.is_test;
+    else
+        select array_agg(delivery.id) into wanted
+        from public.webhook_deliveries as delivery
+        where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
+            and delivery.status in ('success', 'failed') and not delivery.is_test;
+    end if;
+    return case when dry_run then coalesce(cardinality(wanted), 0) else coalesce(webhook_delivery.resend(wanted), 0) end;
+end
+$$;
+
+comment on function public.recover_webhooks(uuid, timestamptz, timestamptz, boolean, boolean) is
+    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.resend_per_second of it each second, so that new events do not wait behind it. Gives back how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.max_resend: 22023';
+
+create function public.replay_webhooks(
+    endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), events text[] default null
+) returns bigint
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if webhook_delivery.visible_auction(endpoint_id) is null then
+        perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
+    end if;
+    perform webhook_delivery.check_endpoint_events(events);
+    if events is null then
+        select endpoint.events into strict events
+        from public.webhook_endpoints as endpoint where endpoint.id = replay_webhooks.endpoint_id;
+    end if;
+    return coalesce(webhook_delivery.replay(endpoint_id, since, until, events), 0);
+end
+$$;
+
+comment on function public.replay_webhooks(uuid, timestamptz, timestamptz, text[]) is
+    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Gives back how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.max_resend: 22023';
+
+create function public.cancel_webhook(delivery_id uuid) returns void
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    waits boolean;
+begin
+    if webhook_delivery.cancel(array[delivery_id]) > 0 then
+        return;
+    end if;
+    select delivery.completed_at is null into waits from public.webhook_deliveries as delivery where delivery.id = delivery_id;
+    if waits is null then
+        perform webhook_delivery.refuse_unknown_delivery(delivery_id);
+    elsif not waits then
+        raise exception using
+            errcode = 'PT409',
+            message = format('webhook delivery %s has ended', delivery_id),
+            hint = 'select status, completed_at from public.webhook_deliveries shows how.';
+    end if;
+end
+$$;
+
+comment on function public.cancel_webhook(uuid) is
+    'No further attempt of a delivery that waits: it ends as failed, with the error "cancelled". A request that is under way is let end, and may still succeed. Unknown delivery: PT404; one that has ended: PT409';

@@ -1,0 +1,60 @@
+//! How is a delivery sent once more, with the same webhook_id and the same bytes?
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
+
+use super::pace::Pace;
+use super::visible::{Visible, check_number, look_up, portions};
+use crate::ids::{id_datum, timestamp};
+use crate::server::rights::{OurSettings, Rights};
+use crate::server::wake;
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a
+    /// whole schedule of attempts; gives back how many.
+    #[pg_extern(volatile, strict)]
+    fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> i64 {
+        super::resend(delivery_ids)
+            .unwrap_or_else(|problem| pgrx::error!("the deliveries could not be queued: {problem}"))
+    }
+}
+
+fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
+    let portions = portions(delivery_ids);
+    // SAFETY: a clock.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    let mut pace = Pace::from(now);
+    let mut sent = 0;
+    Spi::connect_mut(|client| {
+        check_number(client, portions.iter().map(Vec::len).sum())?;
+        for portion in portions {
+            let (waiting, ended): (Vec<Visible>, Vec<Visible>) =
+                look_up(client, &portion)?.into_iter().partition(|delivery| delivery.waits);
+            let _settings = OurSettings::begin();
+            let Some(_rights) = Rights::of_extension_owner() else { return Ok(()) };
+            if let (Some(lowest), Some(highest)) = (ended.first(), ended.last()) {
+                let due: Vec<_> = ended.iter().map(|delivery| timestamp(pace.next(delivery.endpoint_id))).collect();
+                let arguments = [
+                    ended.iter().map(|delivery| id_datum(&delivery.id)).collect::<Vec<_>>().into(),
+                    due.into(),
+                    id_datum(&lowest.id).into(),
+                    id_datum(&highest.id).into(),
+                ];
+                sent += client.update(include_str!("../../sql/history/resend.sql"), None, &arguments)?.len();
+            }
+            if !waiting.is_empty() {
+                let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
+                sent += client.update(include_str!("../../sql/history/bring_forward.sql"), None, &[ids.into()])?.len();
+            }
+        }
+        Ok::<_, pgrx::spi::SpiError>(())
+    })?;
+    if sent > 0 {
+        // What was to wait for its time, or rested, is looked at anew.
+        wake::at_commit(i64::MIN);
+    }
+    Ok(sent as i64)
+}

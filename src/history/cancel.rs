@@ -1,0 +1,44 @@
+//! How is a delivery that still waits kept from being made?
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
+
+use super::visible::{look_up, portions};
+use crate::ids::id_datum;
+use crate::server::rights::{OurSettings, Rights};
+use crate::server::wake;
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// Ends those of these deliveries that the caller sees and that still wait for an attempt; gives back how many. One that is
+    /// under way is let end.
+    #[pg_extern(volatile, strict)]
+    fn cancel(delivery_ids: Vec<Option<pgrx::Uuid>>) -> i64 {
+        super::cancel(delivery_ids)
+            .unwrap_or_else(|problem| pgrx::error!("the deliveries could not be cancelled: {problem}"))
+    }
+}
+
+fn cancel(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
+    let mut cancelled = 0;
+    Spi::connect_mut(|client| {
+        for portion in portions(delivery_ids) {
+            let visible = look_up(client, &portion)?;
+            let waiting: Vec<_> = visible.iter().filter(|delivery| delivery.waits).collect();
+            if waiting.is_empty() {
+                continue;
+            }
+            let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
+            let _settings = OurSettings::begin();
+            let Some(_rights) = Rights::of_extension_owner() else { return Ok(()) };
+            cancelled += client.update(include_str!("../../sql/history/cancel.sql"), None, &[ids.into()])?.len();
+        }
+        Ok::<_, pgrx::spi::SpiError>(())
+    })?;
+    if cancelled > 0 {
+        wake::at_commit(i64::MIN);
+    }
+    Ok(cancelled as i64)
+}

@@ -1,0 +1,9 @@
+//! What can be done with what was sent, or waits to be, by somebody who may not write to the queue?
+//!
+//! Each of these asks in the caller's name what he sees, and then changes that in ours.
+
+mod again;
+mod cancel;
+mod pace;
+mod replay;
+mod visible;

@@ -1,0 +1,399 @@
+//! Can what was sent be sent again, what failed be recovered, the past be replayed, and what waits be kept back?
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use postgres::Client;
+use uuid::Uuid;
+use webhook_harness::verify::assert_signed;
+use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, refusal, sample, tenant, wait_until};
+
+/// An application whose endpoint of Riverside gets whatever status the receiver is told to answer, and an administrator's session.
+struct Scene {
+    application: Application,
+    receiver: Receiver,
+    status: Arc<AtomicU16>,
+    endpoint: Endpoint,
+    admin: Client,
+}
+
+impl Scene {
+    fn new(settings: &[(&str, &str)]) -> Scene {
+        let status = Arc::new(AtomicU16::new(200));
+        let answer = Arc::clone(&status);
+        let receiver = Receiver::start(move |request| match request.path.as_str() {
+            "/hang" => Reply::ok().after(Duration::from_millis(700)),
+            _ => Reply::status(answer.load(Ordering::Relaxed)),
+        });
+        let usual = [("webhook_delivery.retry_schedule", "20ms"), ("webhook_delivery.disable_after_failures", "0")];
+        let settings: Vec<_> = usual.iter().chain(settings).copied().collect();
+        let mut application = Application::start(&settings);
+        let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+        tenant::create_roles(&mut application.client);
+        let admin = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+        Scene { application, receiver, status, endpoint, admin }
+    }
+
+    fn answer(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
+    }
+
+    /// So many deliveries that have ended like this.
+    fn ended(&mut self, count: i32, status: &str) -> Vec<Uuid> {
+        self.answer(if status == "failed" { 503 } else { 200 });
+        self.endpoint.emit(&mut self.application.client, count);
+        let ended = self.endpoint.wait_for(&mut self.application.client, count as usize, status);
+        self.answer(200);
+        ended.iter().map(|delivery| delivery.id).collect()
+    }
+
+    fn redeliver(&mut self, id: Uuid) -> String {
+        let row = self.admin.query_one("select * from redeliver_webhook($1)", &[&id]);
+        let row = row.unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
+        assert_eq!(self.admin.query(row.get::<_, &str>("follow"), &[]).unwrap().len(), 1);
+        row.get("status")
+    }
+
+    fn number(&mut self, call: &str) -> i64 {
+        let row = self.admin.query_one(&format!("select {call}"), &[&self.endpoint.id]);
+        row.unwrap_or_else(|e| panic!("{call}: {:?}", e.as_db_error())).get(0)
+    }
+
+    fn attempts(&mut self, id: Uuid) -> Vec<(i32, String)> {
+        let sql = "select attempt, status from webhook_delivery_attempts where delivery_id = $1 order by attempt";
+        self.admin.query(sql, &[&id]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+}
+
+#[test]
+fn a_delivery_is_sent_again_with_the_same_id_and_bytes_also_where_it_had_succeeded() {
+    let mut scene = Scene::new(&[]);
+    let id = scene.ended(1, "success")[0];
+    assert_eq!(scene.redeliver(id), "retrying");
+    let requests = scene.receiver.wait_for(2, DEADLINE);
+    scene.application.settle();
+    assert_eq!(requests[0].body, requests[1].body);
+    assert_eq!(requests[1].webhook_id(), Some(id));
+    assert_signed(&scene.endpoint.secret, &requests);
+    // The history has one row of it, and both requests.
+    let deliveries = scene.endpoint.deliveries(&mut scene.application.client);
+    assert_eq!((deliveries.len(), deliveries[0].status.as_str(), deliveries[0].attempts), (1, "success", 2));
+    assert_eq!(scene.attempts(id), [(1, "success".into()), (2, "success".into())]);
+}
+
+#[test]
+fn a_delivery_that_is_sent_again_has_a_whole_schedule_of_attempts() {
+    let mut scene = Scene::new(&[]);
+    let id = scene.ended(1, "failed")[0];
+    for made in [2, 4] {
+        assert_eq!(scene.attempts(id).len(), made);
+        scene.answer(503);
+        assert_eq!(scene.redeliver(id), "retrying");
+        scene.application.settle();
+    }
+    assert_eq!(scene.attempts(id).len(), 6);
+    let delivery = scene.endpoint.deliveries(&mut scene.application.client).remove(0);
+    assert_eq!((delivery.status.as_str(), delivery.attempts), ("failed", 6));
+    let bodies: Vec<_> = scene.receiver.requests().into_iter().map(|request| request.body).collect();
+    assert!(bodies.iter().all(|body| *body == bodies[0]));
+}
+
+#[test]
+fn a_delivery_that_waits_for_another_attempt_has_it_now() {
+    let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h, 1h")]);
+    scene.answer(503);
+    scene.endpoint.emit(&mut scene.application.client, 1);
+    let id = scene.endpoint.wait_for(&mut scene.application.client, 1, "retrying")[0].id;
+    assert_eq!(scene.redeliver(id), "retrying");
+    scene.receiver.wait_for(2, DEADLINE);
+    // And a whole schedule after it: one attempt more than it would have had.
+    for made in 2..4 {
+        wait_until("the attempt to be recorded", DEADLINE, || (scene.attempts(id).len() == made).then_some(()));
+        let queued = "select attempts, earlier_attempts from webhook_delivery.queue";
+        let row = scene.application.client.query_one(queued, &[]).unwrap();
+        assert_eq!((row.get::<_, i16>(0), row.get::<_, i16>(1)), (made as i16, if made == 2 { 1 } else { 2 }));
+        scene.redeliver(id);
+    }
+}
+
+#[test]
+fn an_ordered_endpoints_head_that_waits_is_sent_now_and_those_behind_it_follow() {
+    let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h, 1h")]);
+    scene.application.client.batch_execute("update webhook_endpoints set ordered = true").unwrap();
+    scene.answer(503);
+    scene.endpoint.emit(&mut scene.application.client, 3);
+    let id = scene.endpoint.wait_for(&mut scene.application.client, 1, "retrying")[0].id;
+    scene.answer(200);
+    scene.redeliver(id);
+    scene.endpoint.wait_for(&mut scene.application.client, 3, "success");
+    let ids: Vec<_> = scene.receiver.requests().iter().map(|request| request.webhook_id()).collect();
+    assert_eq!((ids[0], ids[1]), (Some(id), Some(id)));
+}
+
+#[test]
+fn what_is_not_there_is_refused_and_what_is_anothers_in_the_same_words() {
+    let mut scene = Scene::new(&[]);
+    let id = scene.ended(1, "success")[0];
+    let mut other = tenant::session_of(&scene.application.cluster, "tenant", sample::KIM);
+    for call in ["redeliver_webhook($1)", "cancel_webhook($1)"] {
+        let sql = format!("select {call}");
+        for (session, id) in [(&mut scene.admin, Uuid::new_v4()), (&mut other, id)] {
+            let error = refusal(session, &sql, &[&id]);
+            assert_eq!(error.code().code(), "PT404", "{call}");
+            assert_eq!(error.message(), format!("there is no webhook delivery {id}"));
+        }
+    }
+    for call in ["recover_webhooks($1, '-infinity')", "replay_webhooks($1, '-infinity')"] {
+        let sql = format!("select {call}");
+        for (session, id) in [(&mut scene.admin, Uuid::new_v4()), (&mut other, scene.endpoint.id)] {
+            let error = refusal(session, &sql, &[&id]);
+            assert_eq!(error.code().code(), "PT404", "{call}");
+            assert_eq!(error.message(), format!("there is no webhook endpoint {id}"));
+        }
+    }
+    // Not by the functions below them either.
+    for call in ["resend(array[$1]::uuid[])", "cancel(array[$1]::uuid[])"] {
+        let number: i64 = other.query_one(&format!("select webhook_delivery.{call}"), &[&id]).unwrap().get(0);
+        assert_eq!(number, 0, "{call}");
+    }
+    let replayed: Option<i64> = other
+        .query_one("select webhook_delivery.replay($1, '-infinity', 'infinity', '{*}')", &[&scene.endpoint.id])
+        .unwrap()
+        .get(0);
+    assert_eq!(replayed, None);
+    scene.application.settle();
+    assert_eq!(scene.receiver.count(), 1);
+}
+
+#[test]
+fn what_has_no_endpoint_or_event_any_more_is_not_sent_again_and_keeps_its_history() {
+    let mut scene = Scene::new(&[]);
+    let ids = scene.ended(2, "success");
+    let gone = "delete from webhook_delivery.events where id = (select event_id from webhook_deliveries where id = $1)";
+    scene.application.client.execute(gone, &[&ids[0]]).unwrap();
+    let error = refusal(&mut scene.admin, "select redeliver_webhook($1)", &[&ids[0]]);
+    assert_eq!(error.code().code(), "PT410", "{error:?}");
+    scene.admin.execute("delete from webhook_endpoints where id = $1", &[&scene.endpoint.id]).unwrap();
+    let error = refusal(&mut scene.admin, "select redeliver_webhook($1)", &[&ids[1]]);
+    assert_eq!(error.code().code(), "PT410", "{error:?}");
+    assert_eq!(scene.application.count("select count(*) from webhook_deliveries where status = 'success'"), 2);
+}
+
+#[test]
+fn what_failed_within_a_time_is_recovered_and_a_dry_run_only_counts_it() {
+    let mut scene = Scene::new(&[]);
+    let failed = scene.ended(20, "failed");
+    scene.ended(5, "success");
+    let test = "select delivery_id from test_webhook($1, 'submission.created')";
+    scene.answer(503);
+    let test: Uuid = scene.admin.query_one(test, &[&scene.endpoint.id]).unwrap().get(0);
+    scene.endpoint.wait_for(&mut scene.application.client, 21, "failed");
+    scene.answer(200);
+    scene.receiver.clear();
+    assert_eq!(scene.number("recover_webhooks($1, now() - interval '1 hour', dry_run => true)"), 20);
+    assert_eq!(scene.number("recover_webhooks($1, now() - interval '2 hours', now() - interval '1 hour')"), 0);
+    assert_eq!(
+        scene.number("recover_webhooks($1, now() - interval '1 hour', only_failed => false, dry_run => true)"),
+        25
+    );
+    assert_eq!(scene.receiver.count(), 0);
+    assert_eq!(scene.number("recover_webhooks($1, now() - interval '1 hour')"), 20);
+    // They are on their way: a second call finds nothing.
+    assert_eq!(scene.number("recover_webhooks($1, now() - interval '1 hour')"), 0);
+    scene.endpoint.wait_for(&mut scene.application.client, 25, "success");
+    let mut recovered: Vec<_> = scene.receiver.distinct_ids().into_iter().collect();
+    recovered.sort();
+    assert_eq!(recovered, failed);
+    assert!(!recovered.contains(&test));
+}
+
+#[test]
+fn of_a_large_recovery_the_oldest_come_first_and_what_happens_meanwhile_does_not_wait_behind_it() {
+    let mut scene = Scene::new(&[]);
+    scene.ended(3_000, "success");
+    scene.receiver.clear();
+    assert_eq!(scene.number("recover_webhooks($1, '-infinity', only_failed => false)"), 3_000);
+    scene.endpoint.emit(&mut scene.application.client, 1);
+    let newest: Uuid = scene
+        .application
+        .client
+        .query_one("select max(delivery_id::text)::uuid from webhook_delivery.queue", &[])
+        .unwrap()
+        .get(0);
+    wait_until("the new event", DEADLINE, || scene.receiver.distinct_ids().contains(&newest).then_some(()));
+    assert!(scene.receiver.count() < 1_500, "{} came before the new event", scene.receiver.count());
+    // At once, where the operator wants it so.
+    let client = &mut scene.application.client;
+    client.batch_execute("set webhook_delivery.resend_per_second = 0").unwrap();
+    client.query("select webhook_delivery.resend(array(select id from webhook_deliveries))", &[]).unwrap();
+    scene.application.settle();
+    let order: Vec<_> = scene.receiver.requests().iter().filter_map(|request| request.webhook_id()).take(50).collect();
+    let oldest = "select id from webhook_deliveries order by id limit 200";
+    let oldest: Vec<Uuid> = scene.application.client.query(oldest, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(order.iter().filter(|id| oldest.contains(id)).count() >= 40, "the oldest come first");
+}
+
+#[test]
+fn an_operator_sends_again_what_any_query_finds_of_any_auction() {
+    let mut scene = Scene::new(&[]);
+    let hilltop = scene.application.endpoint(sample::HILLTOP, &scene.receiver.url("/"), &["*"]);
+    scene.answer(503);
+    let client = &mut scene.application.client;
+    for (event, auction) in [
+        ("inspection.created", sample::RIVERSIDE),
+        ("inspection.defect_added", sample::HILLTOP),
+        ("submission.created", sample::HILLTOP),
+    ] {
+        client.execute("select webhook_delivery.emit($1, $2, '{}')", &[&event, &auction]).unwrap();
+    }
+    hilltop.wait_for(client, 2, "failed");
+    scene.endpoint.wait_for(client, 1, "failed");
+    scene.answer(200);
+    scene.receiver.clear();
+    let statement = "select webhook_delivery.resend(array_agg(id)) from webhook_deliveries
+        where event_type like 'inspection.%' and status = 'failed' and created_at >= date_trunc('month', now())";
+    assert_eq!(scene.application.count(statement), 2);
+    scene.application.settle();
+    let mut events: Vec<_> =
+        scene.receiver.requests().iter().map(|request| request.event().unwrap().to_owned()).collect();
+    events.sort();
+    assert_eq!(events, ["inspection.created", "inspection.defect_added"]);
+}
+
+#[test]
+fn a_tenant_sends_no_more_again_with_one_call_than_is_allowed() {
+    let mut scene = Scene::new(&[("webhook_delivery.max_resend", "3")]);
+    let ids = scene.ended(4, "success");
+    for call in ["recover_webhooks($1, '-infinity', only_failed => false)", "replay_webhooks($1, '-infinity')"] {
+        if call.starts_with("replay") {
+            scene.admin.execute("update webhook_endpoints set is_active = false", &[]).unwrap();
+            scene.endpoint = scene.application.endpoint(sample::RIVERSIDE, &scene.receiver.url("/second"), &["*"]);
+        }
+        let error = refusal(&mut scene.admin, &format!("select {call}"), &[&scene.endpoint.id]);
+        assert_eq!(error.code().code(), "22023", "{call}: {error:?}");
+        assert!(error.hint().unwrap().contains("max_resend"), "{error:?}");
+    }
+    assert_eq!(scene.application.count("select count(*) from webhook_delivery.queue"), 0);
+    let all: i64 = scene.application.client.query_one("select webhook_delivery.resend($1)", &[&ids]).unwrap().get(0);
+    assert_eq!(all, 4);
+}
+
+#[test]
+fn an_endpoint_gets_what_happened_before_it_was_there_and_has_it_once() {
+    let mut scene = Scene::new(&[]);
+    scene.ended(5, "success");
+    let client = &mut scene.application.client;
+    client
+        .execute("select webhook_delivery.emit('inspection.created', $1, '{\"n\" : 6}')", &[&sample::RIVERSIDE])
+        .unwrap();
+    client.execute("select test_webhook($1, 'message.created')", &[&scene.endpoint.id]).unwrap();
+    scene.endpoint.wait_for(client, 7, "success");
+    let late = scene.application.endpoint(sample::RIVERSIDE, &scene.receiver.url("/late"), &["submission.*"]);
+    scene.application.endpoint(sample::HILLTOP, &scene.receiver.url("/"), &["*"]);
+    scene.endpoint = late.clone();
+    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour')"), 5);
+    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour')"), 0, "they are queued");
+    late.wait_for(&mut scene.application.client, 5, "success");
+    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour')"), 0, "it has had them");
+    // Other types than those that it subscribes to, where they are named; never a test.
+    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour', events => '{*}')"), 1);
+    late.wait_for(&mut scene.application.client, 6, "success");
+    let requests = scene.receiver.requests_to("/late");
+    assert_signed(&late.secret, &requests);
+    let numbers: Vec<_> = requests.iter().map(|request| request.json()["data"]["n"].as_i64().unwrap()).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+    // The bodies are those of then, but for the webhook_id.
+    let first = &scene.receiver.requests_to("/")[0];
+    assert_eq!(requests[0].json()["timestamp"], first.json()["timestamp"]);
+    assert_ne!(requests[0].webhook_id(), first.webhook_id());
+    let error =
+        refusal(&mut scene.admin, "select replay_webhooks($1, '-infinity', events => '{no.such}')", &[&late.id]);
+    assert_eq!(error.code().code(), "22023", "{error:?}");
+}
+
+#[test]
+fn a_delivery_that_is_cancelled_is_not_tried_again_and_says_so() {
+    let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);
+    scene.answer(503);
+    scene.endpoint.emit(&mut scene.application.client, 1);
+    let id = scene.endpoint.wait_for(&mut scene.application.client, 1, "retrying")[0].id;
+    scene.admin.execute("select cancel_webhook($1)", &[&id]).unwrap();
+    let delivery = scene.endpoint.wait_for(&mut scene.application.client, 1, "failed").remove(0);
+    assert_eq!((delivery.attempts, delivery.error_message.as_deref()), (1, Some("cancelled")));
+    assert_eq!((scene.attempts(id).len(), scene.receiver.count()), (1, 1));
+    let error = refusal(&mut scene.admin, "select cancel_webhook($1)", &[&id]);
+    assert_eq!(error.code().code(), "PT409", "{error:?}");
+    // It can be sent after all.
+    scene.answer(200);
+    assert_eq!(scene.redeliver(id), "retrying");
+    scene.endpoint.wait_for(&mut scene.application.client, 1, "success");
+    assert_eq!(scene.attempts(id), [(1, "failed".into()), (2, "success".into())]);
+}
+
+#[test]
+fn what_waits_for_a_disabled_or_an_ordered_endpoint_is_cancelled_without_sending_what_waits_beside_it() {
+    let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);
+    for (prepare, status) in [
+        ("update webhook_endpoints set is_active = false, disabled_at = now(), disabled_reason = 'a test'", 200),
+        ("update webhook_endpoints set is_active = true, ordered = true", 503),
+    ] {
+        scene.answer(status);
+        scene.application.client.batch_execute("delete from webhook_delivery.queue").unwrap();
+        scene.application.client.batch_execute(prepare).unwrap();
+        scene.endpoint.emit(&mut scene.application.client, 5);
+        let queued = "select delivery_id from webhook_delivery.queue order by delivery_id";
+        let queued: Vec<Uuid> =
+            scene.application.client.query(queued, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+        if status == 503 {
+            scene.endpoint.wait_for(&mut scene.application.client, 1, "retrying");
+        }
+        let before = scene.receiver.count();
+        let cancelled: i64 =
+            scene.admin.query_one("select webhook_delivery.cancel($1)", &[&queued[2..].to_vec()]).unwrap().get(0);
+        assert_eq!(cancelled, 3);
+        wait_until("the cancelled ones to leave the queue", DEADLINE, || {
+            (scene.application.count("select count(*) from webhook_delivery.queue") == 2).then_some(())
+        });
+        assert_eq!(scene.receiver.count(), before);
+    }
+    assert_eq!(scene.application.count("select count(*) from webhook_deliveries where error_message = 'cancelled'"), 6);
+}
+
+#[test]
+fn a_request_under_way_when_its_delivery_is_cancelled_may_succeed_and_the_history_says_so() {
+    let mut scene = Scene::new(&[]);
+    let update = "update webhook_endpoints set url = $1";
+    scene.application.client.execute(update, &[&scene.receiver.url("/hang")]).unwrap();
+    scene.endpoint.emit(&mut scene.application.client, 1);
+    let id = scene.receiver.wait_for(1, DEADLINE)[0].webhook_id().unwrap();
+    scene.admin.execute("select cancel_webhook($1)", &[&id]).unwrap();
+    scene.application.settle();
+    let delivery = scene.endpoint.deliveries(&mut scene.application.client);
+    assert_eq!((delivery.len(), delivery[0].status.as_str(), delivery[0].attempts), (1, "success", 1));
+    assert_eq!(scene.receiver.count(), 1);
+}
+
+#[test]
+fn nobody_is_told_of_a_delivery_that_was_cancelled() {
+    let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);
+    let told = scene.application.endpoint(sample::RIVERSIDE, &scene.receiver.url("/alerts"), &["webhook.*"]);
+    scene.answer(503);
+    scene.endpoint.emit(&mut scene.application.client, 2);
+    let waiting = scene.endpoint.wait_for(&mut scene.application.client, 2, "retrying");
+    scene.admin.execute("select cancel_webhook($1)", &[&waiting[0].id]).unwrap();
+    scene.endpoint.wait_for(&mut scene.application.client, 1, "failed");
+    // A failure after it, of which it is told, shows that there was time to.
+    scene.application.cluster.set("webhook_delivery.retry_schedule", "");
+    scene.redeliver(waiting[1].id);
+    wait_until("word of the failure", DEADLINE, || {
+        scene
+            .receiver
+            .requests_to("/alerts")
+            .iter()
+            .any(|request| request.json()["data"]["delivery_id"] == waiting[1].id.to_string())
+            .then_some(())
+    });
+    let of_cancelled = told.deliveries(&mut scene.application.client).len();
+    assert_eq!(of_cancelled, 1);
+}
