@@ -30,6 +30,7 @@ begin
         select format('grant execute on function %s to %s', string_agg(routine::regprocedure::text, ', '), grantee)
         from unnest('{
             webhook_delivery.emit(text\, uuid\, json),
+            webhook_delivery.emit_for(text\, uuid[]\, text),
             webhook_delivery.register_event_type(text\, text\, json\, json),
             webhook_delivery.schema_of(json\, boolean),
             webhook_delivery.set_payload_function(text\, regprocedure\, regclass),
@@ -85,3 +86,4 @@ comment on function webhook_delivery.queue_test(uuid, text) is 'Queues the catal
 comment on function webhook_delivery.resend(uuid[]) is 'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.resend(array_agg(id)) from webhook_deliveries where … Gives back how many. Of each endpoint webhook_delivery.resend_per_second come due each second, oldest first. A tenant with more than webhook_delivery.max_resend: 22023';
 comment on function webhook_delivery.cancel(uuid[]) is 'Ends those of these deliveries that the caller sees and that wait for an attempt, as failed with the error "cancelled"; gives back how many. A request that is under way is let end, and may still succeed';
 comment on function webhook_delivery.replay(uuid, timestamptz, timestamptz, text[]) is 'What replay_webhooks() does: queues events from this time until before that one, of these types, for an endpoint that has not had them. Gives back how many, null where the caller sees no such endpoint';
+comment on function webhook_delivery.emit_for(text, uuid[], text) is 'Sends this event of the catalogue for each of these rows (keys of the table whose changes make it) of the schema''s tables, with the data that they have now: for what was there before the endpoint or the triggers. Gives back how many events were written: none for rows that are not there or that nobody wants. Unknown type: 22023; no such schema: 3F000; what cannot be built ends the statement. Grant EXECUTE to the roles that may speak for every auction';

@@ -105,4 +105,4 @@ extension_sql_file!("../sql/resend.sql", name = "resend", requires = ["rotate_se
 extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["resend", worker_report]);
 extension_sql_file!("../sql/health.sql", name = "health", requires = ["operator", wake]);
 extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["health"]);
-extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit], finalize);
+extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit, emit_for], finalize);

@@ -80,6 +80,7 @@ const APPLICATION_RELATIONS: &[&str] =
     &["webhook_delivery.needed_tables", "webhook_delivery.payloads", "webhook_delivery.watched_changes"];
 const APPLICATION_FUNCTIONS: &[&str] = &[
     "webhook_delivery.emit(text,uuid,json)",
+    "webhook_delivery.emit_for(text,uuid[],text)",
     "webhook_delivery.install_triggers(text)",
     "webhook_delivery.note_change()",
     "webhook_delivery.reading_obstacle(regclass,regclass)",

@@ -301,12 +301,16 @@ fn an_endpoint_gets_what_happened_before_it_was_there_and_has_it_once() {
     late.wait_for(&mut scene.application.client, 6, "success");
     let requests = scene.receiver.requests_to("/late");
     assert_signed(&late.secret, &requests);
-    let numbers: Vec<_> = requests.iter().map(|request| request.json()["data"]["n"].as_i64().unwrap()).collect();
+    let mut numbers: Vec<_> = requests.iter().map(|request| request.json()["data"]["n"].as_i64().unwrap()).collect();
+    numbers.sort();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
     // The bodies are those of then, but for the webhook_id.
-    let first = &scene.receiver.requests_to("/")[0];
-    assert_eq!(requests[0].json()["timestamp"], first.json()["timestamp"]);
-    assert_ne!(requests[0].webhook_id(), first.webhook_id());
+    let of = |requests: &[webhook_harness::Request], n: i64| {
+        requests.iter().find(|request| request.json()["data"]["n"] == n).unwrap().json()
+    };
+    let (now, then) = (of(&requests, 1), of(&scene.receiver.requests_to("/"), 1));
+    assert_eq!(now["timestamp"], then["timestamp"]);
+    assert_ne!(now["webhook_id"], then["webhook_id"]);
     let error =
         refusal(&mut scene.admin, "select replay_webhooks($1, '-infinity', events => '{no.such}')", &[&late.id]);
     assert_eq!(error.code().code(), "22023", "{error:?}");
@@ -396,4 +400,41 @@ fn nobody_is_told_of_a_delivery_that_was_cancelled() {
     });
     let of_cancelled = told.deliveries(&mut scene.application.client).len();
     assert_eq!(of_cancelled, 1);
+}
+
+#[test]
+fn events_of_rows_that_were_there_before_are_those_that_their_triggers_would_have_made() {
+    let mut scene = Scene::new(&[]);
+    let client = &mut scene.application.client;
+    let insert = "insert into inspections (auction_id, location_id, user_id, vin_number)
+        select $1, $2, $3, n::text from generate_series(1, 300) as n returning id";
+    let rows = client.query(insert, &[&sample::RIVERSIDE, &sample::NORTH_LOT, &sample::DANA]).unwrap();
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+    scene.endpoint.wait_for(client, 300, "success");
+    let captured = scene.receiver.requests();
+    scene.receiver.clear();
+    let emit = "select webhook_delivery.emit_for('inspection.created', $1)";
+    let unknown = [Uuid::new_v4()];
+    assert_eq!(client.query_one(emit, &[&unknown.as_slice()]).unwrap().get::<_, i64>(0), 0);
+    assert_eq!(client.query_one(emit, &[&ids]).unwrap().get::<_, i64>(0), 300);
+    scene.endpoint.wait_for(client, 600, "success");
+    let emitted = scene.receiver.requests();
+    let data = |requests: &[webhook_harness::Request]| {
+        let mut data: Vec<_> = requests.iter().map(|request| request.json()["data"].to_string()).collect();
+        data.sort();
+        data
+    };
+    assert_eq!(data(&emitted), data(&captured));
+    // An event that no table makes, an unknown one, a schema without tables.
+    for (call, code) in [
+        ("'webhook.endpoint_failing', $1", "0A000"),
+        ("'no.such', $1", "22023"),
+        ("'inspection.created', $1, schema => 'nowhere'", "3F000"),
+        ("'inspection.created', $1, schema => 'pg_catalog'", "42P01"),
+    ] {
+        let error = refusal(client, &format!("select webhook_delivery.emit_for({call})"), &[&ids]);
+        assert_eq!(error.code().code(), code, "{call}: {error:?}");
+        assert!(error.hint().is_some(), "{error:?}");
+    }
+    assert_eq!(scene.application.count("select count(*) from webhook_delivery.capture_errors"), 0);
 }

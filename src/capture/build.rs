@@ -64,6 +64,11 @@ impl Capture {
         }
     }
 
+    /// One whose failures end the transaction.
+    pub fn that_fails(occurred_at: TimestampWithTimeZone) -> Self {
+        Self { on_error: OnCaptureError::Error, ..Self::new(occurred_at) }
+    }
+
     /// Writes the events of these rows that somebody wants.
     pub fn build<'a>(&mut self, event: &Event, rows: impl Iterator<Item = Row<'a>>) {
         let mut rows = rows.filter(|row| !is_unwanted(event, row));

@@ -167,7 +167,7 @@ thread_local! {
 }
 
 /// Refuses what is not in the catalogue.
-fn check_type(event_type: &str) -> SpiResult<()> {
+pub fn check_type(event_type: &str) -> SpiResult<()> {
     let is_remembered = KNOWN_TYPES
         .with_borrow(|known| known.names.contains(event_type) && known.changes == Topic::EventTypes.changes());
     if is_remembered {

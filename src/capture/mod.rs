@@ -7,7 +7,7 @@
 //! | what the row said that is gone or changed is kept | `image.rs` |
 //! | which event that is | `subject.rs` |
 //! | what a transaction has noted, and a savepoint takes back | `changes.rs` |
-//! | code that emits an event has it kept as it is | `emit.rs` |
+//! | code that emits an event has it kept as it is; events of rows that were there before | `emit.rs`, `emit_for.rs` |
 //! | who wants it, the session remembers | `subscriptions.rs` |
 //! | before the commit the data of all noted rows is read, and fanned out to the endpoints | `build.rs`, `payload.rs`, `fan_out.rs` |
 //! | what fails is kept, and can be captured again | `failures.rs`, `again.rs` |
@@ -32,6 +32,7 @@ mod again;
 mod build;
 mod changes;
 mod emit;
+mod emit_for;
 mod failures;
 mod fan_out;
 mod image;

@@ -1,0 +1,54 @@
+//! How are events sent of rows that were there before anybody wanted them?
+
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use super::build::Capture;
+use super::changes::Row;
+use super::emit::check_type;
+use super::fan_out::now;
+use super::subject::Event;
+use crate::ids::id;
+use crate::server::refusal::refuse;
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// Sends an event of the catalogue for each of these rows, with the data that they have now, as its triggers would. Gives
+    /// back how many events were written: none for rows that are not there or that nobody wants.
+    #[pg_extern(volatile, strict)]
+    fn emit_for(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: default!(&str, "'public'")) -> i64 {
+        super::emit_for(event_type, row_ids, schema)
+    }
+}
+
+fn emit_for(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
+    // SAFETY: looks at a flag of the transaction, and raises an error.
+    unsafe { pg_sys::PreventCommandIfReadOnly(c"emit_for()".as_ptr()) };
+    if let Err(problem) = check_type(event_type) {
+        pgrx::error!("the catalogue of events cannot be read: {problem}");
+    }
+    let event = Event { event_type: event_type.to_owned(), schema: schema_of(schema), row_trigger: None };
+    // What cannot be built ends this statement: whoever has asked is there to be told.
+    let mut capture = Capture::that_fails(now());
+    let rows: Vec<Uuid> = row_ids.into_iter().flatten().map(id).collect();
+    capture
+        .build(&event, rows.iter().map(|key| Row { key: *key, about: Some(*key), auction_id: None, previous: None }));
+    capture.finish()
+}
+
+fn schema_of(name: &str) -> pg_sys::Oid {
+    let found = std::ffi::CString::new(name).ok().map(|name| {
+        // SAFETY: a look-up by a NUL-terminated name, inside a transaction.
+        unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) }
+    });
+    match found {
+        Some(schema) if schema != pg_sys::InvalidOid => schema,
+        _ => refuse(
+            PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
+            format!("schema \"{name}\" does not exist"),
+            "Name the schema of the application's tables: emit_for(…, schema => 'public').",
+        ),
+    }
+}
