@@ -199,8 +199,8 @@ begin
                 hint = 'Insert with RETURNING generated_secret(webhook_endpoints), or set a secret of your own with UPDATE.';
         end if;
     end if;
-    if tg_op = 'UPDATE' and new.is_active and not old.is_active then
-        -- What waited for this endpoint lies behind the point that the worker has read to.
+    if tg_op = 'UPDATE' and new.is_active <> old.is_active then
+        -- What waited for this endpoint lies behind the point that the worker has read to; or what it has read is not to be sent.
         perform webhook_delivery.wake('-infinity');
     end if;
     return null;
@@ -208,7 +208,7 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_after_write() is
-    'Puts the secret into the private schema, refuses one endpoint too many, and wakes the worker when one is enabled';
+    'Puts the secret into the private schema, refuses one endpoint too many, and wakes the worker when one is enabled or disabled';
 
 create function webhook_delivery.endpoints_after_statement() returns trigger
     language plpgsql security definer
@@ -233,9 +233,11 @@ begin
     if tg_op = 'TRUNCATE' then
         delete from webhook_delivery.endpoint_secrets;
         delete from webhook_delivery.recent_tests;
+        delete from webhook_delivery.pauses where endpoint_id is not null;
         return null;
     end if;
     delete from webhook_delivery.recent_tests as made using gone where made.endpoint_id = gone.id;
+    delete from webhook_delivery.pauses as pause using gone where pause.endpoint_id = gone.id;
     delete from webhook_delivery.endpoint_secrets as stored
     using gone
     where stored.endpoint_id = gone.id
@@ -245,7 +247,7 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what is kept of deleted endpoints: secrets, and how often they were tested';
+comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what is kept of deleted endpoints: secrets, pauses, and how often they were tested';
 
 -- A dump brings rows that were checked when they were first written, and whose secrets follow in a table of their own. Only
 -- somebody with the rights of the extension's owner restores one: asked of whoever writes, not of whoever logged in.

@@ -85,6 +85,21 @@ comment on column webhook_delivery.recent_tests.endpoint_id is 'The endpoint tha
 comment on column webhook_delivery.recent_tests.since is 'When the minute began in which they are counted';
 comment on column webhook_delivery.recent_tests.tests is 'Tests in that minute';
 
+create table webhook_delivery.pauses (
+    endpoint_id uuid,
+    auction_id uuid,
+    paused_at timestamptz not null default pg_catalog.clock_timestamp(),
+    reason text,
+    constraint an_endpoint_or_an_auction_is_paused_once unique nulls not distinct (endpoint_id, auction_id),
+    constraint a_pause_is_of_an_endpoint_or_of_an_auction check (num_nonnulls(endpoint_id, auction_id) = 1)
+);
+
+comment on table webhook_delivery.pauses is 'Endpoints and auctions to which the operator has stopped sending, by pause()';
+comment on column webhook_delivery.pauses.endpoint_id is 'The endpoint';
+comment on column webhook_delivery.pauses.auction_id is 'Or the auction, with all its endpoints';
+comment on column webhook_delivery.pauses.paused_at is 'Since when';
+comment on column webhook_delivery.pauses.reason is 'Why, as the operator said';
+
 -- What the worker asks of the endpoints.
 create view webhook_delivery.endpoint_targets as
     select
@@ -99,7 +114,10 @@ create view webhook_delivery.endpoint_targets as
         endpoint.headers,
         endpoint.retry_schedule,
         endpoint.ordered,
-        endpoint.max_per_second
+        endpoint.max_per_second,
+        endpoint.id = any (array(select pause.endpoint_id from webhook_delivery.pauses as pause where pause.endpoint_id is not null))
+        or endpoint.auction_id = any (array(
+            select pause.auction_id from webhook_delivery.pauses as pause where pause.auction_id is not null)) as is_paused
     from public.webhook_endpoints as endpoint
     left join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
 
@@ -113,6 +131,7 @@ comment on column webhook_delivery.endpoint_targets.headers is 'Headers of the c
 comment on column webhook_delivery.endpoint_targets.retry_schedule is 'Waits of its own after failed attempts, or null';
 comment on column webhook_delivery.endpoint_targets.ordered is 'Whether deliveries go out one at a time';
 comment on column webhook_delivery.endpoint_targets.max_per_second is 'Requests per second at most, or null';
+comment on column webhook_delivery.endpoint_targets.is_paused is 'Whether the operator has stopped sending to it or to its auction, tests included';
 
 create view webhook_delivery.subscriptions as
     select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events
@@ -134,3 +153,4 @@ comment on function public.generated_secret(public.webhook_endpoints) is
 
 select pg_catalog.pg_extension_config_dump('public.webhook_endpoints', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_secrets', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.pauses', '');

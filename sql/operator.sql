@@ -1,76 +1,153 @@
 -- What does the operator ask and do: does it send, what is in its way, stop it, let it go on?
 
-create function webhook_delivery.pause() returns void
+create function webhook_delivery.pause(reason text default null, endpoint_id uuid default null, auction_id uuid default null)
+    returns void
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    insert into webhook_delivery.homes (system_identifier, database_oid, paused_at)
-    values (webhook_delivery.system_identifier(), webhook_delivery.database_oid(), clock_timestamp())
-    on conflict (system_identifier, database_oid) do update set paused_at = coalesce(homes.paused_at, excluded.paused_at);
+    if num_nonnulls(endpoint_id, auction_id) = 0 then
+        insert into webhook_delivery.homes (system_identifier, database_oid, paused_at, pause_reason)
+        values (webhook_delivery.system_identifier(), webhook_delivery.database_oid(), clock_timestamp(), pause.reason)
+        on conflict (system_identifier, database_oid) do update set
+            paused_at = coalesce(homes.paused_at, excluded.paused_at),
+            pause_reason = coalesce(excluded.pause_reason, homes.pause_reason);
+    else
+        if endpoint_id is not null and not exists (
+            select from public.webhook_endpoints as endpoint where endpoint.id = pause.endpoint_id)
+        then
+            perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
+        end if;
+        insert into webhook_delivery.pauses as known (endpoint_id, auction_id, reason)
+        values (pause.endpoint_id, pause.auction_id, pause.reason)
+        on conflict on constraint an_endpoint_or_an_auction_is_paused_once do update set
+            reason = coalesce(excluded.reason, known.reason);
+    end if;
     perform webhook_delivery.wake('-infinity');
 end
 $$;
 
-comment on function webhook_delivery.pause() is
-    'Stops sending from this database, when the transaction commits, until resume(). Events are captured and queued as before; requests under way end and are recorded';
+comment on function webhook_delivery.pause(text, uuid, uuid) is
+    'Stops sending, when the transaction commits, until resume(): to an endpoint, to an auction, or without either from this database. Events are captured and queued as before; requests under way end and are recorded. Tests wait as well. Unknown endpoint: PT404';
 
-create function webhook_delivery.resume() returns void
+create function webhook_delivery.resume(endpoint_id uuid default null, auction_id uuid default null) returns void
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    insert into webhook_delivery.homes (system_identifier, database_oid)
-    values (webhook_delivery.system_identifier(), webhook_delivery.database_oid())
-    on conflict (system_identifier, database_oid) do update set paused_at = null;
-    delete from webhook_delivery.homes
-    where (system_identifier, database_oid) <> (webhook_delivery.system_identifier(), webhook_delivery.database_oid());
+    if num_nonnulls(endpoint_id, auction_id) = 0 then
+        insert into webhook_delivery.homes (system_identifier, database_oid)
+        values (webhook_delivery.system_identifier(), webhook_delivery.database_oid())
+        on conflict (system_identifier, database_oid) do update set paused_at = null, pause_reason = null;
+        delete from webhook_delivery.homes
+        where (system_identifier, database_oid) <> (webhook_delivery.system_identifier(), webhook_delivery.database_oid());
+    else
+        delete from webhook_delivery.pauses as known
+        where known.endpoint_id = resume.endpoint_id or known.auction_id = resume.auction_id;
+    end if;
     perform webhook_delivery.wake('-infinity');
 end
 $$;
 
-comment on function webhook_delivery.resume() is
-    'Sends from this database, when the transaction commits: after pause(), or because a copy takes the place of its original. What is queued goes out at once: the copy sends again what the original has sent since';
+comment on function webhook_delivery.resume(uuid, uuid) is
+    'Sends again, when the transaction commits, to an endpoint or an auction that pause() has stopped; without either from this database: after pause(), or because a copy takes the place of its original. What is queued goes out at once: the copy sends again what the original has sent since';
+
+create function webhook_delivery.queue_depth(out deliveries bigint, out due bigint, out oldest_due_at timestamptz)
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    -- Whoever has locked the queue is what one looks for here.
+    set lock_timeout = '100ms'
+    as $$
+begin
+    select count(*), count(*) filter (where waiting.is_due), min(waiting.due_at) filter (where waiting.is_due)
+    into deliveries, due, oldest_due_at
+    from (
+        select queue.due_at,
+            coalesce(queue.not_before, queue.due_at) <= now() and queue.due_at > '-infinity'
+                and (endpoint.is_active or queue.is_test) and endpoint.is_paused is not true as is_due
+        from webhook_delivery.queue
+        left join webhook_delivery.endpoint_targets as endpoint on endpoint.id = queue.endpoint_id
+    ) as waiting;
+exception when lock_not_available then
+    null;
+end
+$$;
+
+comment on function webhook_delivery.queue_depth() is
+    'How many deliveries are still to be made, how many of them are due and could be sent, and when the oldest of these was due. Nulls where somebody has locked the queue';
 
 create view webhook_delivery.status as
     select
-        case
+        now.state,
+        case now.state
+            when 'paused' then here.paused_at
+            when 'failing' then worker.problem_since
+            when 'no worker' then null
+            else worker.started_at
+        end as since,
+        case now.state
+            when 'no worker' then
+                format('Add %s to webhook_delivery.databases and reload the configuration; where it is there, see the server''s log.',
+                    pg_catalog.current_database())
+            when 'paused: a copy' then
+                'These rows lived in another database, which may send them too. If this one takes its place: select webhook_delivery.resume().'
+            when 'paused' then 'To send again: select webhook_delivery.resume().'
+            when 'waiting' then worker.idle_because
+            when 'failing' then
+                'It is tried again within a minute, and the rest of the work goes on. The server''s log has the details.'
+        end as hint,
+        here.paused_at,
+        here.pause_reason,
+        (select count(*) from webhook_delivery.pauses where endpoint_id is not null) as endpoints_paused,
+        (select count(*) from webhook_delivery.pauses where auction_id is not null) as auctions_paused,
+        worker.pid as worker_pid,
+        worker.started_at as worker_started_at,
+        worker.requests_in_flight,
+        worker.deliveries_in_memory,
+        worker.attempts_to_record,
+        queued.deliveries as queued,
+        queued.due,
+        queued.oldest_due_at,
+        worker.delivered_in_last_minute as delivered_per_minute,
+        worker.failed_attempts_in_last_minute as failed_attempts_per_minute,
+        worker.last_failure,
+        worker.last_failure_at,
+        worker.problem,
+        worker.problem_since
+    from webhook_delivery.standing as here
+    left join webhook_delivery.worker_report() as worker on true
+    cross join lateral (
+        select case
             when worker.pid is null then 'no worker'
             when here.standing = 'copied' then 'paused: a copy'
             when here.standing = 'paused' then 'paused'
             when worker.idle_because is not null then 'waiting'
             when worker.problem is not null then 'failing'
             else 'sending'
-        end as state,
-        case
-            when worker.pid is null then
-                format('Add %s to webhook_delivery.databases and reload the configuration; where it is there, see the server''s log.',
-                    pg_catalog.current_database())
-            when here.standing = 'copied' then
-                'These rows lived in another database, which may send them too. If this one takes its place: select webhook_delivery.resume().'
-            when here.standing = 'paused' then 'To send again: select webhook_delivery.resume().'
-            when worker.idle_because is not null then worker.idle_because
-            when worker.problem is not null then
-                'It is tried again within a minute, and the rest of the work goes on. The server''s log has the details.'
-        end as hint,
-        here.paused_at,
-        worker.pid as worker_pid,
-        worker.requests_in_flight,
-        worker.deliveries_in_memory,
-        worker.attempts_to_record,
-        worker.problem,
-        worker.problem_since
-    from webhook_delivery.standing as here
-    left join webhook_delivery.worker_report() as worker on true;
+        end as state
+    ) as now
+    cross join webhook_delivery.queue_depth() as queued;
 
 comment on view webhook_delivery.status is 'Does this database send, and if not, why? One row, for the operator';
 comment on column webhook_delivery.status.state is
     'sending; waiting: see hint; failing: see problem; paused: by pause(); paused: a copy; no worker';
+comment on column webhook_delivery.status.since is 'Since when the state is that, or the worker is there';
 comment on column webhook_delivery.status.hint is 'What to do, null where nothing is to be done';
 comment on column webhook_delivery.status.paused_at is 'When pause() was called';
+comment on column webhook_delivery.status.pause_reason is 'Why, as whoever called it said';
+comment on column webhook_delivery.status.endpoints_paused is 'Endpoints that pause() has stopped by themselves; webhook_delivery.pauses says which and why';
+comment on column webhook_delivery.status.auctions_paused is 'Auctions that pause() has stopped';
 comment on column webhook_delivery.status.worker_pid is 'The worker''s process, as in pg_stat_activity';
+comment on column webhook_delivery.status.worker_started_at is 'Since when there is this worker';
 comment on column webhook_delivery.status.requests_in_flight is 'Requests under way';
 comment on column webhook_delivery.status.deliveries_in_memory is 'Deliveries taken from the queue that wait for a thread';
 comment on column webhook_delivery.status.attempts_to_record is 'Attempts that have ended and are not in the history yet. Many of them: somebody has locked their rows of the queue, or recording fails';
+comment on column webhook_delivery.status.queued is 'Deliveries still to be made, those that wait for another attempt and those for a disabled or paused endpoint included; null where somebody has locked the queue';
+comment on column webhook_delivery.status.due is 'Of these, those whose time has come and whose endpoint receives';
+comment on column webhook_delivery.status.oldest_due_at is 'When the oldest of those was due: how far behind the worker is';
+comment on column webhook_delivery.status.delivered_per_minute is 'Deliveries that have ended well in the last minute';
+comment on column webhook_delivery.status.failed_attempts_per_minute is 'Requests that have failed in the last minute';
+comment on column webhook_delivery.status.last_failure is 'What the last request that failed has failed with, since this worker began';
+comment on column webhook_delivery.status.last_failure_at is 'When it was made';
 comment on column webhook_delivery.status.problem is 'What of the worker''s work fails, and with which error';
 comment on column webhook_delivery.status.problem_since is 'Since when';

@@ -187,6 +187,7 @@ create table webhook_delivery.homes (
     database_oid oid not null,
     since timestamptz not null default pg_catalog.clock_timestamp(),
     paused_at timestamptz,
+    pause_reason text,
     constraint a_home_is_named_once primary key (system_identifier, database_oid)
 );
 
@@ -196,6 +197,7 @@ comment on column webhook_delivery.homes.system_identifier is 'The server''s, as
 comment on column webhook_delivery.homes.database_oid is 'The database''s, as pg_database has it';
 comment on column webhook_delivery.homes.since is 'When the first endpoint was created there, or resume() was called';
 comment on column webhook_delivery.homes.paused_at is 'When webhook_delivery.pause() was called; null while it sends';
+comment on column webhook_delivery.homes.pause_reason is 'Why, as whoever called it said';
 
 create view webhook_delivery.standing as
     select
@@ -210,7 +212,8 @@ create view webhook_delivery.standing as
             when exists (select from webhook_delivery.endpoint_secrets) then 'copied'
             else 'unused'
         end as standing,
-        home.paused_at
+        home.paused_at,
+        home.pause_reason
     from (select webhook_delivery.system_identifier(), webhook_delivery.database_oid()) as here (system_identifier, database_oid)
     left join webhook_delivery.homes as home using (system_identifier, database_oid);
 
@@ -218,6 +221,7 @@ comment on view webhook_delivery.standing is 'May anything be sent from here? On
 comment on column webhook_delivery.standing.standing is
     'sending; paused, by pause(); copied: the rows lived elsewhere before; unused: no endpoint was created here yet';
 comment on column webhook_delivery.standing.paused_at is 'When pause() was called';
+comment on column webhook_delivery.standing.pause_reason is 'Why';
 
 create function webhook_delivery.move_in() returns void
     language sql volatile

@@ -15,6 +15,7 @@ fn contents(client: &mut Client) -> Vec<(&'static str, Vec<String>)> {
         "public.webhook_endpoints",
         "webhook_delivery.endpoint_secrets",
         "webhook_delivery.endpoint_health",
+        "webhook_delivery.pauses",
         "webhook_delivery.events",
         "webhook_delivery.queue",
         "webhook_delivery.attempts",
@@ -101,6 +102,10 @@ fn application_with_history(receiver: &Receiver) -> Application {
     wait_until("what is noted of the failing one", DEADLINE, || {
         (application.count("select count(*) from webhook_delivery.endpoint_health") == 1).then_some(())
     });
+    application
+        .client
+        .batch_execute("select webhook_delivery.pause('a dispute', auction_id => gen_random_uuid())")
+        .unwrap();
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();
     Submission::of_riverside().insert(&mut application.client);
     application.client.batch_execute("alter table public.users rename fullname to full_name").unwrap();

@@ -11,6 +11,6 @@ select endpoint.id, endpoint.auction_id, endpoint.is_active, endpoint.url, endpo
         array(select (1000 * extract(epoch from given.wait))::bigint
             from unnest(endpoint.retry_schedule) with ordinality as given (wait, place) order by given.place)
     end,
-    endpoint.ordered, endpoint.max_per_second
+    endpoint.ordered, endpoint.max_per_second, endpoint.is_paused
 from webhook_delivery.endpoint_targets as endpoint
 where endpoint.id = any ($1)

@@ -83,7 +83,7 @@ impl DueRow {
 /// What is to be done with a row that is due.
 pub enum Task {
     Send(Job),
-    /// Its endpoint is disabled.
+    /// Its endpoint is disabled or paused.
     Wait,
     /// It can no longer be sent.
     End(Outcome),
@@ -114,6 +114,8 @@ pub struct Due {
 pub struct Target {
     pub auction_id: Uuid,
     pub is_active: bool,
+    /// By the operator: it does not even receive tests.
+    pub is_paused: bool,
     pub terms: Terms,
     /// `None` where it has no secret.
     pub destination: Option<Arc<Destination>>,
@@ -169,7 +171,7 @@ impl Due {
         let Some(destination) = &target.destination else {
             return end(key, event_type, "the endpoint has no secret");
         };
-        if !target.is_active && !key.is_test {
+        if target.is_paused || !target.is_active && !key.is_test {
             return Task::Wait;
         }
         let Some(data) = data else {

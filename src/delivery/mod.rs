@@ -5,6 +5,7 @@ mod equipment;
 mod health;
 mod intake;
 mod next_due;
+mod pulse;
 mod queue;
 mod record;
 mod rest;
@@ -12,3 +13,5 @@ mod room;
 mod step;
 mod telling;
 mod worker;
+
+pub use pulse::Totals;

@@ -156,12 +156,20 @@ impl Statements {
             let target = Target {
                 auction_id: id(required(row.get(2)?)),
                 is_active: required(row.get(3)?),
+                is_paused: required(row.get(11)?),
                 terms: Terms { ordered, spacing },
                 destination: secrets.map(destination),
             };
             Ok((id(required(row.get(1)?)), target))
         })
         .collect()
+    }
+
+    /// Those of these endpoints that are not to receive anything, each with its auction.
+    pub fn not_receiving(&self, endpoint_ids: HashSet<Uuid>) -> SpiResult<Vec<(Uuid, Uuid)>> {
+        let targets = Spi::connect(|client| self.targets(client, endpoint_ids))?;
+        let not_receiving = targets.iter().filter(|(_, target)| target.is_paused || !target.is_active);
+        Ok(not_receiving.map(|(id, target)| (target.auction_id, *id)).collect())
     }
 
     /// When the first delivery that is not due yet will be, in Postgres microseconds.

@@ -18,6 +18,7 @@ use super::equipment::Equipment;
 use super::health::Health;
 use super::intake::{Intake, Reading};
 use super::next_due::NextDue;
+use super::pulse::Pulse;
 use super::queue::Standing;
 use super::record::{GATHER, Ledger};
 use super::step::{Step, Steps, attempt};
@@ -79,6 +80,9 @@ struct Worker {
     ledger: Ledger,
     health: Health,
     steps: Steps,
+    pulse: Pulse,
+    /// In Postgres microseconds.
+    started_at: i64,
     /// Why nothing is sent at the moment, for whoever looks.
     idle_because: Option<&'static str>,
     /// The earliest delivery that commits have announced and no reading has looked for yet.
@@ -110,6 +114,8 @@ impl Worker {
             ledger: Ledger::new(),
             health: Health::new(),
             steps: Steps::new(),
+            pulse: Pulse::new(),
+            started_at: postgres_micros(SystemTime::now()),
             idle_because: None,
             announced: None,
             next_due: NextDue::Unknown,
@@ -252,6 +258,12 @@ impl Worker {
             self.intake.go_back_to(due_at);
             self.next_due.include((due_at > now).then_some(due_at));
         }
+        if self.announced == Some(i64::MIN) {
+            // So is it told that an endpoint is paused or disabled.
+            let not_receiving = statements.not_receiving(pool.waiting().endpoints().copied().collect())?;
+            pool.give_back_waiting_of(not_receiving.into_iter());
+            self.intake.take_back(pool.given_back());
+        }
         let starts_over = self.intake.start_over_if_time(settings::poll_interval());
         if starts_over || self.announced == Some(i64::MIN) || !self.next_due.is_ahead_of(now) {
             self.next_due = NextDue::Unknown;
@@ -299,6 +311,7 @@ impl Worker {
             for outcome in self.ledger.recorded(&locked) {
                 self.intake.recorded(&outcome);
                 self.health.recorded(&outcome);
+                self.pulse.recorded(&outcome);
                 self.next_due.include(outcome.next_attempt_at);
             }
             pool.give_back_waiting_of(self.intake.opened().into_iter());
@@ -422,6 +435,10 @@ impl Worker {
             requests_in_flight: pool.map_or(0, Pool::in_flight),
             deliveries_in_memory: pool.map_or(0, Pool::waiting_total),
             attempts_to_record: self.ledger.len(),
+            started_at: self.started_at,
+            totals: self.pulse.totals(),
+            last_minute: self.pulse.last_minute(),
+            last_failure: self.pulse.last_failure().cloned(),
             idle_because: self.idle_because,
             problem: self.steps.problem(),
         }

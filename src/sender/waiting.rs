@@ -93,6 +93,11 @@ impl Waiting {
         &self.slow
     }
 
+    /// Endpoints of which jobs wait.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Uuid> {
+        self.prompt.by_endpoint.keys().chain(self.slow.by_endpoint.keys())
+    }
+
     /// Counts a job that is about to be submitted.
     pub fn add(&mut self, job: &Job) {
         if self.is_slow(&job.key.endpoint_id) { self.slow.add(job) } else { self.prompt.add(job) }

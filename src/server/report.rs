@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use super::wake::{MAX_DATABASES, MyBell, Place};
+use crate::delivery::Totals;
 
 /// Bytes of a text; what is longer is cut.
 const TEXT_BYTES: usize = 1000;
@@ -42,6 +43,12 @@ struct Entry {
     requests_in_flight: i32,
     deliveries_in_memory: i32,
     attempts_to_record: i32,
+    /// Postgres microseconds.
+    started_at: i64,
+    totals: Totals,
+    last_minute: Totals,
+    last_failure: Text,
+    last_failure_at: i64,
     idle_because: Text,
     problem: Text,
     /// Postgres microseconds.
@@ -75,6 +82,13 @@ pub struct Report {
     /// Taken from the queue, not started yet.
     pub deliveries_in_memory: usize,
     pub attempts_to_record: usize,
+    /// When the worker began, in Postgres microseconds.
+    pub started_at: i64,
+    /// What it has recorded since then, and in the last minute.
+    pub totals: Totals,
+    pub last_minute: Totals,
+    /// When a request failed last, and with which error.
+    pub last_failure: Option<(i64, String)>,
     /// Why nothing is sent.
     pub idle_because: Option<&'static str>,
     /// What of its work fails, and since when, in Postgres microseconds.
@@ -91,6 +105,10 @@ impl Report {
         entry.requests_in_flight = count(self.requests_in_flight);
         entry.deliveries_in_memory = count(self.deliveries_in_memory);
         entry.attempts_to_record = count(self.attempts_to_record);
+        (entry.started_at, entry.totals, entry.last_minute) = (self.started_at, self.totals, self.last_minute);
+        let (at, failure) = self.last_failure.as_ref().map_or((0, ""), |(at, failure)| (*at, failure));
+        entry.last_failure.set(failure);
+        entry.last_failure_at = at;
         entry.idle_because.set(self.idle_because.unwrap_or_default());
         let (since, problem) = self.problem.as_ref().map_or((0, ""), |(since, problem)| (*since, problem));
         entry.problem.set(problem);
@@ -122,6 +140,14 @@ mod webhook_delivery {
             name!(requests_in_flight, i32),
             name!(deliveries_in_memory, i32),
             name!(attempts_to_record, i32),
+            name!(started_at, TimestampWithTimeZone),
+            name!(delivered, i64),
+            name!(failed, i64),
+            name!(failed_attempts, i64),
+            name!(delivered_in_last_minute, i64),
+            name!(failed_attempts_in_last_minute, i64),
+            name!(last_failure, Option<String>),
+            name!(last_failure_at, Option<TimestampWithTimeZone>),
             name!(idle_because, Option<String>),
             name!(problem, Option<String>),
             name!(problem_since, Option<TimestampWithTimeZone>),
@@ -130,11 +156,22 @@ mod webhook_delivery {
         TableIterator::new(super::of_this_database().map(|entry| {
             let problem = entry.problem.get();
             let since = problem.is_some().then(|| timestamp(entry.problem_since));
+            let last_failure = entry.last_failure.get();
+            let failed_at = last_failure.is_some().then(|| timestamp(entry.last_failure_at));
+            let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
             (
                 entry.pid,
                 entry.requests_in_flight,
                 entry.deliveries_in_memory,
                 entry.attempts_to_record,
+                timestamp(entry.started_at),
+                count(entry.totals.delivered),
+                count(entry.totals.failed),
+                count(entry.totals.failed_attempts),
+                count(entry.last_minute.delivered),
+                count(entry.last_minute.failed_attempts),
+                last_failure,
+                failed_at,
                 entry.idle_because.get(),
                 problem,
                 since,
