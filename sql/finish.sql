@@ -9,7 +9,11 @@ begin
     execute format('grant select, insert, update, delete on public.webhook_endpoints to %s', grantee);
     execute format('grant select on public.webhook_event_types, public.webhook_deliveries, public.webhook_delivery_attempts to %s', grantee);
     -- What the two views read, in the name of whoever asks. Row-level security decides here.
-    execute format('grant select on webhook_delivery.queue, webhook_delivery.attempts, webhook_delivery.attempts_ended to %s', grantee);
+    execute format('grant select on webhook_delivery.queue to %s', grantee);
+    -- Who was called, and where the time went, is the operator's.
+    execute format('grant select (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, created_at)
+        on webhook_delivery.attempts, webhook_delivery.attempts_ended to %s', grantee);
     execute (
         select format('grant execute on function %s to %s', string_agg(routine::regprocedure::text, ', '), grantee)
         from unnest(webhook_delivery.tenant_routines()) as routine);

@@ -82,6 +82,11 @@ create table webhook_delivery.attempts (
     attempted_at timestamptz not null,
     next_attempt_at timestamptz,
     created_at timestamptz not null,
+    lookup_ms integer,
+    connect_ms integer,
+    tls_ms integer,
+    first_byte_ms integer,
+    address inet,
     constraint only_a_retrying_delivery_has_a_next_attempt check ((delivery_status = 'retrying') = (next_attempt_at is not null)),
     constraint success_has_no_error_and_failure_has_one check (
         -- That of one that was sent again may have been either.
@@ -106,6 +111,11 @@ comment on column webhook_delivery.attempts.attempted_at is 'When the request st
 comment on column webhook_delivery.attempts.next_attempt_at is 'When the next attempt was due';
 
 comment on column webhook_delivery.attempts.created_at is 'When the delivery was queued, as its id has it';
+comment on column webhook_delivery.attempts.lookup_ms is 'Of the time, milliseconds for the look-up of the name; null where none was made, as for the following two: over an open connection';
+comment on column webhook_delivery.attempts.connect_ms is 'For the TCP connection';
+comment on column webhook_delivery.attempts.tls_ms is 'For the TLS handshake';
+comment on column webhook_delivery.attempts.first_byte_ms is 'From the start of the request until the header of the response was there; null where none came';
+comment on column webhook_delivery.attempts.address is 'Who was called; null where the name had no address, or none that is allowed';
 
 -- What pages of the history read: one row for each delivery that has ended.
 create table webhook_delivery.attempts_ended partition of webhook_delivery.attempts (

@@ -164,3 +164,26 @@ fn peak_memory_kb(pid: i32) -> i64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+#[test]
+fn the_operator_sees_where_the_time_went_and_who_was_called() {
+    let receiver = Receiver::by_path();
+    let cluster = started("10s");
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/slow/200"));
+    for made in 1..=2 {
+        endpoint.emit(&mut client, 1);
+        endpoint.wait_for(&mut client, made, "success");
+    }
+    let course =
+        "select connect_ms is not null as connected, tls_ms, first_byte_ms, response_time_ms, host(address) as host
+        from webhook_delivery.attempts order by attempted_at";
+    let rows = client.query(course, &[]).unwrap();
+    let connected: Vec<bool> = rows.iter().map(|row| row.get("connected")).collect();
+    assert_eq!(connected, [true, false], "the second goes over the open connection");
+    for row in rows {
+        assert_eq!((row.get::<_, Option<i32>>("tls_ms"), row.get::<_, &str>("host")), (None, "127.0.0.1"));
+        let first_byte: i32 = row.get("first_byte_ms");
+        assert!((200..=row.get("response_time_ms")).contains(&first_byte), "{first_byte}");
+    }
+}

@@ -9,10 +9,10 @@ with outcome as materialized (
             where held.due_at = given.due_at and held.delivery_id = given.delivery_id) as is_locked
     from unnest($1::timestamptz[], $2::uuid[], $3::smallint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
         $9::smallint[], $10::integer[], $11::text[], $12::text[], $13::boolean[], $14::timestamptz[], $15::timestamptz[],
-        $16::boolean[])
+        $16::boolean[], $17::integer[], $18::integer[], $19::integer[], $20::integer[], $21::text[]::inet[])
         as given (due_at, delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
             response_status_code, response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
-            keeps_place)
+            keeps_place, lookup_ms, connect_ms, tls_ms, first_byte_ms, address)
     left join lateral (
         select ctid as place
         from webhook_delivery.queue
@@ -35,11 +35,11 @@ with outcome as materialized (
 ), logged as (
     insert into webhook_delivery.attempts (
         delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
-        created_at)
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
+        tls_ms, first_byte_ms, address, created_at)
     select delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
-        webhook_delivery.uuid_v7_time(delivery_id)
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
+        tls_ms, first_byte_ms, address, webhook_delivery.uuid_v7_time(delivery_id)
     from outcome
     where not is_locked
     on conflict do nothing

@@ -19,10 +19,12 @@ with wanted as materialized (
 ), logged as (
     insert into webhook_delivery.attempts_retried (
         delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, created_at)
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, created_at, lookup_ms, connect_ms,
+        tls_ms, first_byte_ms, address)
     select
         delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, 'retrying', response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, due_at, created_at
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, due_at, created_at, lookup_ms, connect_ms,
+        tls_ms, first_byte_ms, address
     from ended
     where response_time_ms is not null
 )

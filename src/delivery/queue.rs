@@ -12,7 +12,7 @@ use webhook_sender::{Attempt, DeliveryKey, Destination, RetrySchedule, Success};
 
 use super::due::{BATCH_BYTES, Batch, Bounds, Due, Position, Target, Terms, required};
 use super::health::{Failed, Note, Told};
-use super::record::Outcome;
+use super::record::{Outcome, milliseconds};
 use crate::ids::{id, id_datum, timestamp};
 use crate::server::settings::DisablePolicy;
 
@@ -41,7 +41,7 @@ impl Statements {
         let outcomes = [
             TIMESTAMPTZARRAYOID, UUIDARRAYOID, INT2ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
             INT2ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-            BOOLARRAYOID,
+            BOOLARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
         ];
         #[rustfmt::skip]
         let notes = [
@@ -214,6 +214,7 @@ impl Statements {
                     result: Ok(note.status),
                     response_excerpt: None,
                     retry_after: None,
+                    course: Default::default(),
                     destination: Arc::default(),
                 })
             })
@@ -242,6 +243,11 @@ impl Statements {
                 column(outcomes, |o| timestamp(o.attempted_at)).into(),
                 column(outcomes, |o| o.next_attempt_at.map(timestamp)).into(),
                 column(outcomes, |o| o.keeps_place).into(),
+                column(outcomes, |o| o.course.look_up.map(milliseconds)).into(),
+                column(outcomes, |o| o.course.connect.map(milliseconds)).into(),
+                column(outcomes, |o| o.course.tls.map(milliseconds)).into(),
+                column(outcomes, |o| o.course.first_byte.map(milliseconds)).into(),
+                column(outcomes, |o| o.course.address.map(|address| address.to_string())).into(),
             ];
             let statement = if carefully { &self.record_carefully } else { &self.record };
             let locked = client.update(statement, None, &arguments)?;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
-use webhook_sender::{Attempt, DeliveryKey, Failure, RetryPolicy};
+use webhook_sender::{Attempt, Course, DeliveryKey, Failure, RetryPolicy};
 
 use crate::ids::postgres_micros;
 
@@ -46,6 +46,7 @@ pub struct Outcome {
     pub keeps_place: bool,
     /// Not even a connection came about.
     pub is_unreachable: bool,
+    pub course: Course,
 }
 
 impl Outcome {
@@ -77,13 +78,14 @@ impl Outcome {
                 (Some(_), None) => "failed",
             },
             response_status_code: status.map(|status| status as i16),
-            response_time_ms: Some(attempt.duration.as_millis().try_into().unwrap_or(i32::MAX)),
+            response_time_ms: Some(milliseconds(attempt.duration)),
             is_unreachable: failure.as_ref().is_some_and(Failure::is_unreachable),
             error_message: failure.map(|failure| failure.to_string()),
             response_excerpt: attempt.response_excerpt,
             attempted_at,
             next_attempt_at: delay.map(|delay| attempted_at + (attempt.duration + delay).as_micros() as i64),
             keeps_place: attempt.destination.ordered,
+            course: attempt.course,
         }
     }
 
@@ -101,8 +103,14 @@ impl Outcome {
             next_attempt_at: None,
             keeps_place: false,
             is_unreachable: false,
+            course: Course::default(),
         }
     }
+}
+
+/// As the log has times.
+pub fn milliseconds(time: Duration) -> i32 {
+    time.as_millis().try_into().unwrap_or(i32::MAX)
 }
 
 /// What has ended and is not recorded yet.

@@ -11,11 +11,12 @@ use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body, Error};
 
 use crate::body::body;
+use crate::course::{Course, followed};
 use crate::guard::Guard;
 use crate::resolver::GuardedResolver;
 use crate::retry::retry_after;
 use crate::signature::{body_signature, standard_signatures};
-use crate::socket::{Dial, noting_dials};
+use crate::socket::Dial;
 use crate::trust::{Secure, trusted};
 use crate::{Attempt, Destination, Failure, InvalidUrl, Job, StartError};
 
@@ -86,20 +87,44 @@ impl Client {
         let body = body(&job);
         // Not twice in memory while the request is under way.
         job.data = String::new();
-        let Answer { result, excerpt, retry_after } = match self.send(&job, &body, started_at, clock) {
+        let (response, course) = self.send(&job, &body, started_at, clock);
+        let Answer { result, excerpt, retry_after } = match response {
             Ok(response) => read(response),
             Err(failure) => Answer { result: Err(failure), excerpt: None, retry_after: None },
         };
         let Job { key, event_type, destination, .. } = job;
         let duration = clock.elapsed();
-        Attempt { key, event_type, started_at, duration, result, response_excerpt: excerpt, retry_after, destination }
+        Attempt {
+            key,
+            event_type,
+            started_at,
+            duration,
+            course,
+            result,
+            response_excerpt: excerpt,
+            retry_after,
+            destination,
+        }
     }
 
-    /// The response with its header, or why there is none.
-    fn send(&self, job: &Job, body: &[u8], now: SystemTime, clock: Instant) -> Result<Response<Body>, Failure> {
-        // The rules may have changed since it was written.
-        let url = self.guard.normal_url(&job.destination.url).map_err(Failure::of_url)?;
-        let uri: Uri = url.parse().map_err(|_| Failure::of_url(InvalidUrl::Uncallable))?;
+    /// Checked anew: the rules may have changed since the URL was written.
+    fn uri(&self, url: &str) -> Result<Uri, Failure> {
+        let url = self.guard.normal_url(url).map_err(Failure::of_url)?;
+        url.parse().map_err(|_| Failure::of_url(InvalidUrl::Uncallable))
+    }
+
+    /// The response with its header, or why there is none; and how it went.
+    fn send(
+        &self,
+        job: &Job,
+        body: &[u8],
+        now: SystemTime,
+        clock: Instant,
+    ) -> (Result<Response<Body>, Failure>, Course) {
+        let uri = match self.uri(&job.destination.url) {
+            Ok(uri) => uri,
+            Err(failure) => return (Err(failure), Course::default()),
+        };
         let id = job.key.delivery_id.to_string();
         let timestamp = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
         let Destination { secrets, headers, .. } = &*job.destination;
@@ -120,15 +145,18 @@ impl Client {
                 .max_idle_age(max_idle)
                 .timeout_global(Some(job.timeout.saturating_sub(clock.elapsed())))
                 .build();
-            noting_dials(|| request.send(body))
+            let (answer, course) = followed(|| request.send(body));
+            let first_byte = answer.is_ok().then(|| clock.elapsed());
+            (answer, Course { first_byte, ..course })
         };
-        let (answer, _) = match post(MAX_IDLE) {
+        let (answer, course) = match post(MAX_IDLE) {
             // The server closed the open connection just as we used it, which says nothing about the delivery: once more,
             // on a new one (no open connection is young enough) and within what is left of the time.
-            (Err(problem), false) if is_hang_up(&problem) => post(Duration::ZERO),
+            (Err(problem), course) if course.connect.is_none() && is_hang_up(&problem) => post(Duration::ZERO),
             first => first,
         };
-        answer.map_err(|problem| Failure::of_request(problem, uri.host().unwrap_or_default(), job.timeout))
+        let failure = |problem| Failure::of_request(problem, uri.host().unwrap_or_default(), job.timeout);
+        (answer.map_err(failure), course)
     }
 }
 

@@ -468,3 +468,24 @@ fn a_connection_that_does_not_come_about_is_given_up_after_the_time() {
     job.timeout = briefly;
     assert_eq!(attempt_soon(job).result, Err(Failure::TimedOut(briefly)));
 }
+
+#[test]
+fn it_is_told_where_the_time_went_and_who_was_called() {
+    let server = Server::start(say(OK));
+    let client = client();
+    let url = format!("http://localhost:{}/", server.address.port());
+    let [new, open] = [(); 2].map(|()| client.attempt(job(&url)));
+    assert_eq!(server.connections(), 1);
+    assert!(new.course.look_up.is_some() && new.course.connect.is_some(), "{:?}", new.course);
+    assert_eq!((open.course.look_up, open.course.connect, open.course.tls), (None, None, None));
+    for attempt in [new, open] {
+        assert_eq!(attempt.course.address, Some(server.address.ip()));
+        assert!(attempt.course.first_byte.unwrap() <= attempt.duration);
+    }
+    // What did not come about is told as far as it went.
+    let refused = client.attempt(job("http://127.0.0.1:1/")).course;
+    assert_eq!(refused.address, Some(server.address.ip()));
+    assert!(refused.connect.is_some() && refused.first_byte.is_none());
+    let unknown = client.attempt(job("http://no-such-host.invalid/")).course;
+    assert!(unknown.look_up.is_some() && unknown.connect.is_none() && unknown.address.is_none(), "{unknown:?}");
+}

@@ -154,6 +154,7 @@ mod tests {
             result,
             response_excerpt: None,
             retry_after: None,
+            course: Default::default(),
             destination: Default::default(),
         }
     }

@@ -8,6 +8,7 @@
 //! | how is it sent, within which bounds | `client.rs` |
 //! | which URLs may a customer have, where may they lead | `url.rs`, `address.rs`, `guard.rs` |
 //! | over which connection, to which addresses | `socket.rs`, `resolver.rs` |
+//! | where did the time go | `course.rs` |
 //! | which servers are trusted | `trust.rs` |
 //! | what is the customer told when it fails | `failure.rs` |
 //! | who is served next, with how many threads | `pool.rs`, `lanes.rs`, `share.rs` |
@@ -23,6 +24,7 @@ mod address;
 mod body;
 mod breaker;
 mod client;
+mod course;
 mod failure;
 mod guard;
 mod header;
@@ -44,6 +46,7 @@ mod waiting;
 
 pub use address::{InvalidNetworks, Networks};
 pub use breaker::Breaker;
+pub use course::Course;
 pub use failure::Failure;
 pub use header::{InvalidHeader, check_header};
 pub use job::{Attempt, DeliveryKey, Destination, Job};

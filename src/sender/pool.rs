@@ -249,6 +249,7 @@ fn guarded(job: Job, attempt: impl Fn(Job) -> Attempt) -> Attempt {
             result: Err(Failure::Panicked(problem)),
             response_excerpt: None,
             retry_after: None,
+            course: Default::default(),
             destination,
         }
     })

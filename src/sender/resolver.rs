@@ -14,6 +14,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::address::NotAllowed;
+use crate::course::timed;
 use crate::guard::Guard;
 
 /// So long a name's addresses are used again. Without it each delivery would ask the name server, though its connection
@@ -72,7 +73,7 @@ impl GuardedResolver {
         }
         let addresses = match host.trim_start_matches('[').trim_end_matches(']').parse() {
             Ok(address) => vec![address],
-            Err(_) => self.ask(host.to_owned(), timeout)?,
+            Err(_) => timed(|| self.ask(host.to_owned(), timeout), |course| &mut course.look_up)?,
         };
         let answer = self.guard.check(&addresses).map(|()| addresses);
         let mut known = self.known(rules);

@@ -1,11 +1,10 @@
 //! How do bytes get to a customer's server and back, without ever outliving the request's time?
 //!
 //! In place of ureq's own TCP layer for three things it leaves open: a server that reads one byte at a time must not
-//! prolong a request; head and body of a request leave in one packet; and the caller learns whether a connection was new.
+//! prolong a request; head and body of a request leave in one packet; and it is noted whether a connection was new.
 
-use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use rustix::net::{RecvFlags, recv};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
+use crate::course::{note, timed};
 use crate::guard::Guard;
 
 /// Bytes are gathered up to here before they are sent.
@@ -25,18 +25,6 @@ const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
 /// No time limit is longer; keeps sums of times within bounds.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-thread_local! {
-    /// A connection was made by this thread since the flag was last taken down.
-    static DIALLED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs a request in this thread and tells whether it made a connection of its own (`true`) or used an open one.
-pub fn noting_dials<T>(request: impl FnOnce() -> T) -> (T, bool) {
-    DIALLED.set(false);
-    let result = request();
-    (result, DIALLED.get())
-}
-
 /// Makes TCP connections, to nobody but whom the guard lets through.
 #[derive(Debug)]
 pub struct Dial(pub Arc<Guard>);
@@ -45,7 +33,12 @@ impl Connector for Dial {
     type Out = Socket;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Socket>, Error> {
-        DIALLED.set(true);
+        timed(|| self.dial(details), |course| &mut course.connect).map(Some)
+    }
+}
+
+impl Dial {
+    fn dial(&self, details: &ConnectionDetails) -> Result<Socket, Error> {
         let deadline = deadline(&details.timeout);
         let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
         let mut untried = details.addrs.len() as u32;
@@ -54,6 +47,7 @@ impl Connector for Dial {
             // Half of what is left, so that one silent address leaves time for the next; the last one gets it all.
             let share = if untried > 1 { (left / 2).max(MIN_PER_ADDRESS) } else { left };
             untried -= 1;
+            note(|course| course.address = Some(address.ip()));
             match TcpStream::connect_timeout(address, share) {
                 Ok(stream) => {
                     // One that was reset meanwhile has no other end any more: an error of the connection, not of its address.
@@ -62,7 +56,7 @@ impl Connector for Dial {
                     stream.set_nodelay(true)?;
                     let config = details.config;
                     let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-                    return Ok(Some(Socket { stream, buffers, unsent: Vec::new(), write_error: None }));
+                    return Ok(Socket { stream, peer, buffers, unsent: Vec::new(), write_error: None });
                 }
                 Err(problem) => last = problem,
             }
@@ -76,6 +70,7 @@ impl Connector for Dial {
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
+    peer: IpAddr,
     buffers: LazyBuffers,
     /// Bytes of the request that wait for company, or for the moment when an answer is expected.
     unsent: Vec<u8>,
@@ -127,6 +122,8 @@ impl Transport for Socket {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        // It may have been opened for an earlier request.
+        note(|course| course.address = Some(self.peer));
         self.send(&timeout)?;
         let received = self.receive(&timeout);
         match (received, self.write_error.take()) {

@@ -9,6 +9,7 @@ use ureq::config::Config;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector};
 
+use crate::course::timed;
 use crate::socket::Socket;
 
 /// Why the pool could not start.
@@ -103,7 +104,10 @@ impl Connector<Socket> for Secure {
             run_connector: details.run_connector.clone(),
             register_shutdown: details.register_shutdown.clone(),
         };
-        self.rustls.connect(&details, socket)
+        if !details.needs_tls() {
+            return self.rustls.connect(&details, socket);
+        }
+        timed(|| self.rustls.connect(&details, socket), |course| &mut course.tls)
     }
 }
 
@@ -149,7 +153,9 @@ mod tests {
         thread
             .spawn(move || {
                 let url = format!("https://localhost:{}/", server.address.port());
-                let results = [(); 2].map(|_| client.attempt(job(&url)).result);
+                let attempts = [(); 2].map(|_| client.attempt(job(&url)));
+                assert!(attempts[0].course.tls.is_some(), "the handshake has taken its time");
+                let results = attempts.map(|attempt| attempt.result);
                 assert_eq!(results[0], results[1]);
                 if results[0].is_ok() {
                     assert_eq!(server.connections(), 1);
