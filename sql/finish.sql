@@ -7,9 +7,12 @@ create function webhook_delivery.grant_api(grantee regrole) returns void
 begin
     execute format('grant usage on schema webhook_delivery to %s', grantee);
     execute format('grant select, insert, update, delete on public.webhook_endpoints to %s', grantee);
-    execute format('grant select on public.webhook_event_types, public.webhook_deliveries, public.webhook_delivery_attempts to %s', grantee);
-    -- What the two views read, in the name of whoever asks. Row-level security decides here.
-    execute format('grant select on webhook_delivery.queue to %s', grantee);
+    execute format('grant select on public.webhook_event_types, public.webhook_deliveries, public.webhook_delivery_attempts,
+        public.webhook_endpoint_health to %s', grantee);
+    -- What the views read, in the name of whoever asks. Row-level security decides here.
+    execute format('grant select on webhook_delivery.queue, webhook_delivery.endpoint_health to %s', grantee);
+    -- Why is between the operator and himself.
+    execute format('grant select (endpoint_id, auction_id, paused_at) on webhook_delivery.pauses to %s', grantee);
     -- Who was called, and where the time went, is the operator's.
     execute format('grant select (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
         response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, created_at)
@@ -91,3 +94,5 @@ comment on function webhook_delivery.resend(uuid[]) is 'Sends those of these del
 comment on function webhook_delivery.cancel(uuid[]) is 'Ends those of these deliveries that the caller sees and that wait for an attempt, as failed with the error "cancelled"; gives back how many. A request that is under way is let end, and may still succeed';
 comment on function webhook_delivery.replay(uuid, timestamptz, timestamptz, text[]) is 'What replay_webhooks() does: queues events from this time until before that one, of these types, for an endpoint that has not had them. Gives back how many, null where the caller sees no such endpoint';
 comment on function webhook_delivery.emit_for(text, uuid[], text) is 'Sends this event of the catalogue for each of these rows (keys of the table whose changes make it) of the schema''s tables, with the data that they have now: for what was there before the endpoint or the triggers. Gives back how many events were written: none for rows that are not there or that nobody wants. Unknown type: 22023; no such schema: 3F000; what cannot be built ends the statement. Grant EXECUTE to the roles that may speak for every auction';
+comment on function webhook_delivery.request_of(uuid) is 'URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet: no row where he sees none; null what is gone. See webhook_event()';
+comment on function webhook_delivery.examine(uuid) is 'What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself: addresses of its URL or the problem with them (the name is looked up, which takes five seconds at most), the form of its secret (whsec or own), until when the previous one signs as well, the state of the worker, whether it is paused, the built-in events that it wants and no trigger makes. No row where he sees none';

@@ -44,7 +44,16 @@ fn in_whichever_schema_the_extension_is_what_postgrest_serves_is_in_public() {
         &mut client,
         "select relname::text from pg_class where relname like 'webhook%' and relkind in ('r', 'v') and relnamespace = 'public'::regnamespace order by 1",
     );
-    assert_eq!(found, ["webhook_deliveries", "webhook_delivery_attempts", "webhook_endpoints", "webhook_event_types"]);
+    assert_eq!(
+        found,
+        [
+            "webhook_deliveries",
+            "webhook_delivery_attempts",
+            "webhook_endpoint_health",
+            "webhook_endpoints",
+            "webhook_event_types"
+        ]
+    );
     let elsewhere = "select relname::text from pg_class where relnamespace = 'extensions'::regnamespace
         union all select proname::text from pg_proc where pronamespace = 'extensions'::regnamespace";
     assert_eq!(list(&mut client, elsewhere), [""; 0]);

@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 use crate::server::refusal;
 
+mod examine;
 mod header;
 pub mod secret;
 mod test_delivery;

@@ -6,4 +6,5 @@ mod again;
 mod cancel;
 mod pace;
 mod replay;
+mod sent;
 mod visible;

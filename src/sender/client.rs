@@ -13,14 +13,12 @@ use ureq::{Agent, Body, Error};
 use crate::body::body;
 use crate::course::{Course, followed};
 use crate::guard::Guard;
+use crate::request::headers;
 use crate::resolver::GuardedResolver;
 use crate::retry::retry_after;
-use crate::signature::{body_signature, standard_signatures};
 use crate::socket::Dial;
 use crate::trust::{Secure, trusted};
-use crate::{Attempt, Destination, Failure, InvalidUrl, Job, StartError};
-
-const USER_AGENT: &str = "AuctionExcellence-Webhook/1.0";
+use crate::{Attempt, Failure, InvalidUrl, Job, StartError};
 
 /// So much of a response is read, in order that the connection can be used again; with more to come it is closed.
 const MAX_BODY: u64 = 64 * 1024;
@@ -66,7 +64,7 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
-            .user_agent(USER_AGENT)
+            .user_agent(AutoHeaderValue::None)
             // Nothing is asked for in compressed form, and nothing is inflated.
             .accept_encoding(AutoHeaderValue::None)
             .max_response_header_size(MAX_HEADER)
@@ -125,22 +123,12 @@ impl Client {
             Ok(uri) => uri,
             Err(failure) => return (Err(failure), Course::default()),
         };
-        let id = job.key.delivery_id.to_string();
-        let timestamp = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
-        let Destination { secrets, headers, .. } = &*job.destination;
-        let newest = secrets.first().map(String::as_str).unwrap_or_default();
-        let signatures = (body_signature(newest, body), standard_signatures(secrets, &id, &timestamp, body));
+        let headers = headers(job, body, now);
         let post = |max_idle| {
-            let own = headers.iter().fold(self.agent.post(&uri), |request, (name, value)| request.header(name, value));
-            let request = own
-                .header("Content-Type", "application/json")
-                .header("X-Webhook-Signature", &signatures.0)
-                .header("X-Webhook-ID", &id)
-                .header("X-Webhook-Timestamp", &timestamp)
-                .header("X-Webhook-Event", &job.event_type)
-                .header("webhook-id", &id)
-                .header("webhook-timestamp", &timestamp)
-                .header("webhook-signature", &signatures.1)
+            let empty = self.agent.post(&uri);
+            let request = headers
+                .iter()
+                .fold(empty, |request, (name, value)| request.header(name, value))
                 .config()
                 .max_idle_age(max_idle)
                 .timeout_global(Some(job.timeout.saturating_sub(clock.elapsed())))

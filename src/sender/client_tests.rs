@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use super::*;
+use crate::Destination;
 use crate::resolver::LookUp;
+use crate::signature::{body_signature, standard_signatures};
 use crate::testing::{OK, SOON, Server, Then, job, loopback};
 use crate::{Networks, Rules};
 

@@ -3,8 +3,8 @@
 //! | question | file |
 //! |---|---|
 //! | what is one attempt, before and after | `job.rs` |
-//! | what stands in the body | `body.rs` |
-//! | how is it signed, what other headers may a customer add | `signature.rs`, `header.rs` |
+//! | what stands in the body, and in the header | `body.rs`, `request.rs` |
+//! | how is it signed, what headers may a customer add | `signature.rs`, `header.rs` |
 //! | how is it sent, within which bounds | `client.rs` |
 //! | which URLs may a customer have, where may they lead | `url.rs`, `address.rs`, `guard.rs` |
 //! | over which connection, to which addresses | `socket.rs`, `resolver.rs` |
@@ -32,6 +32,7 @@ mod job;
 mod journal;
 mod lanes;
 mod pool;
+mod request;
 mod resolver;
 mod retry;
 mod rows;
@@ -45,6 +46,7 @@ mod url;
 mod waiting;
 
 pub use address::{InvalidNetworks, Networks};
+pub use body::body;
 pub use breaker::Breaker;
 pub use course::Course;
 pub use failure::Failure;
@@ -52,6 +54,8 @@ pub use header::{InvalidHeader, check_header};
 pub use job::{Attempt, DeliveryKey, Destination, Job};
 pub use journal::{Journal, Success};
 pub use pool::{Pool, PoolConfig};
+pub use request::headers;
+pub use resolver::look_up;
 pub use retry::{InvalidSchedule, RetryPolicy, RetrySchedule};
 pub use trust::StartError;
 pub use url::{InvalidPorts, InvalidUrl, Ports, Rules};

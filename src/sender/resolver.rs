@@ -16,6 +16,7 @@ use ureq::unversioned::transport::NextTimeout;
 use crate::address::NotAllowed;
 use crate::course::timed;
 use crate::guard::Guard;
+use crate::{Failure, InvalidUrl, Rules};
 
 /// So long a name's addresses are used again. Without it each delivery would ask the name server, though its connection
 /// is open already. Far below the shortest wait between two attempts: a retry always sees the present address.
@@ -113,6 +114,17 @@ impl GuardedResolver {
     }
 }
 
+/// The addresses of a URL's host, as a request would find them now.
+pub fn look_up(url: &str, rules: Rules, at_most: Duration) -> Result<Vec<IpAddr>, Failure> {
+    let guard = Arc::new(Guard::new(rules));
+    let url = guard.normal_url(url).map_err(Failure::of_url)?;
+    let uri: Uri = url.parse().map_err(|_| Failure::of_url(InvalidUrl::Uncallable))?;
+    let timeout = NextTimeout { after: at_most.into(), reason: ureq::Timeout::Resolve, ..NextTimeout::default() };
+    let found = GuardedResolver::new(guard, 1).resolve(&uri, &Config::default(), timeout);
+    let found = found.map_err(|problem| Failure::of_request(problem, uri.host().unwrap_or_default(), at_most))?;
+    Ok(found.iter().map(SocketAddr::ip).collect())
+}
+
 fn ask_system(host: &str) -> io::Result<Vec<IpAddr>> {
     Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
@@ -172,7 +184,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::Rules;
 
     fn resolver(networks: &str, look_up: LookUp) -> GuardedResolver {
         let rules = Rules { networks: networks.parse().unwrap(), ..Rules::default() };

@@ -1,0 +1,99 @@
+//! Why does an endpoint not receive: what of it does only the server see, and what does its name lead to?
+
+use std::time::Duration;
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
+use webhook_sender::look_up;
+
+use crate::server::rights::{OurSettings, Rights};
+use crate::server::{process, settings};
+
+/// Whoever asks waits for the name server for so long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::datum::TimestampWithTimeZone;
+    use pgrx::prelude::*;
+
+    /// What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself; no row where he sees none. The
+    /// name is looked up, which takes five seconds at most.
+    #[pg_extern(volatile, strict)]
+    #[allow(clippy::type_complexity)]
+    fn examine(
+        endpoint_id: pgrx::Uuid,
+    ) -> TableIterator<
+        'static,
+        (
+            name!(addresses, Option<String>),
+            name!(problem, Option<String>),
+            name!(secret_form, Option<String>),
+            name!(previous_secret_until, Option<TimestampWithTimeZone>),
+            name!(state, Option<String>),
+            name!(is_paused, Option<bool>),
+            name!(without_trigger, Option<Vec<String>>),
+        ),
+    > {
+        let seen = super::examine(endpoint_id)
+            .unwrap_or_else(|problem| pgrx::error!("the endpoint could not be examined: {problem}"));
+        TableIterator::new(seen.map(|seen| {
+            let (addresses, problem) = match super::reach(&seen.url) {
+                Ok(addresses) => (Some(addresses), None),
+                Err(problem) => (None, Some(problem)),
+            };
+            (
+                addresses,
+                problem,
+                seen.secret_form,
+                seen.previous_secret_until,
+                seen.state,
+                seen.is_paused,
+                seen.without_trigger,
+            )
+        }))
+    }
+}
+
+struct Seen {
+    url: String,
+    secret_form: Option<String>,
+    previous_secret_until: Option<TimestampWithTimeZone>,
+    state: Option<String>,
+    is_paused: Option<bool>,
+    without_trigger: Option<Vec<String>>,
+}
+
+fn examine(endpoint_id: pgrx::Uuid) -> SpiResult<Option<Seen>> {
+    Spi::connect(|client| {
+        // As the caller.
+        let visible = client.select("select webhook_delivery.visible_auction($1)", Some(1), &[endpoint_id.into()])?;
+        if visible.first().get_one::<pgrx::Uuid>()?.is_none() {
+            return Ok(None);
+        }
+        let _settings = OurSettings::begin();
+        let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
+        let found = client.select(include_str!("../../sql/endpoint/examine.sql"), Some(1), &[endpoint_id.into()])?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let found = found.first();
+        Ok(Some(Seen {
+            url: found.get(1)?.unwrap_or_default(),
+            secret_form: found.get(2)?,
+            previous_secret_until: found.get(3)?,
+            state: found.get(4)?,
+            is_paused: found.get(5)?,
+            without_trigger: found.get(6)?,
+        }))
+    })
+}
+
+/// The addresses that a request to this URL would be sent to, or why it would not be sent.
+fn reach(url: &str) -> Result<String, String> {
+    // The thread that asks must not take this one's signals.
+    let found = process::with_signals_blocked(|| look_up(url, settings::rules(), PATIENCE));
+    let addresses = found.map_err(|problem| problem.to_string())?;
+    Ok(addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,92 @@
+//! What exactly was sent, so that a receiver's author can try it again at his desk?
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
+use webhook_sender::{DeliveryKey, Destination, Job, body, headers};
+
+use crate::ids::{id, system_time};
+use crate::server::rights::{OurSettings, Rights};
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet. No
+    /// row where he sees no such delivery. Null is what is gone: with the endpoint URL and headers, with the event headers and body.
+    #[pg_extern(volatile, strict)]
+    fn request_of(
+        delivery_id: pgrx::Uuid,
+    ) -> TableIterator<
+        'static,
+        (name!(url, Option<String>), name!(headers, Option<pgrx::JsonB>), name!(body, Option<String>)),
+    > {
+        let request = super::request_of(delivery_id)
+            .unwrap_or_else(|problem| pgrx::error!("the delivery could not be read: {problem}"));
+        TableIterator::new(request.map(|request| (request.url, request.headers.map(pgrx::JsonB), request.body)))
+    }
+}
+
+struct Sent {
+    url: Option<String>,
+    headers: Option<serde_json::Value>,
+    body: Option<String>,
+}
+
+const VISIBLE: &str =
+    "select delivery.event_id, delivery.endpoint_id, delivery.auction_id, delivery.event_type, delivery.last_attempt_at
+    from public.webhook_deliveries as delivery where delivery.id = $1";
+
+fn request_of(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
+    Spi::connect(|client| {
+        // As the caller.
+        let visible = client.select(VISIBLE, Some(1), &[delivery_id.into()])?;
+        if visible.is_empty() {
+            return Ok(None);
+        }
+        let visible = visible.first();
+        let keys = visible.get::<pgrx::Uuid>(1)?.zip(visible.get::<pgrx::Uuid>(2)?).zip(visible.get::<pgrx::Uuid>(3)?);
+        let Some(((event_id, endpoint_id), auction_id)) = keys else { return Ok(None) };
+        let event_type: String = visible.get(4)?.unwrap_or_default();
+        let sent_at = visible.get::<TimestampWithTimeZone>(5)?.map(|moment| system_time(moment.into()));
+
+        let _settings = OurSettings::begin();
+        let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
+        let arguments = [event_id.into(), endpoint_id.into(), auction_id.into()];
+        let found = client.select(include_str!("../../sql/history/sent.sql"), Some(1), &arguments)?.first();
+        let url: Option<String> = found.get(3)?;
+        let event = found.get::<TimestampWithTimeZone>(1)?.zip(found.get::<String>(2)?);
+        let Some((occurred_at, data)) = event else { return Ok(Some(Sent { url, headers: None, body: None })) };
+        let (names, values): (Option<Vec<String>>, Option<Vec<String>>) = (found.get(5)?, found.get(6)?);
+        let destination = Destination {
+            url: url.clone().unwrap_or_default(),
+            secrets: found.get(4)?.unwrap_or_default(),
+            headers: names.unwrap_or_default().into_iter().zip(values.unwrap_or_default()).collect(),
+            ..Destination::default()
+        };
+        let key = DeliveryKey {
+            delivery_id: id(delivery_id),
+            endpoint_id: id(endpoint_id),
+            auction_id: id(auction_id),
+            row_id: None,
+            attempt: 1,
+            event_id: id(event_id),
+            earlier_attempts: 0,
+            due_at: 0,
+            is_test: false,
+        };
+        let occurred_at = system_time(occurred_at.into());
+        let is_signed = !destination.secrets.is_empty();
+        let destination = Arc::new(destination);
+        let job = Job { key, event_type, occurred_at, data, destination, timeout: Duration::ZERO };
+        let body = body(&job);
+        let headers = is_signed.then(|| {
+            let headers = headers(&job, &body, sent_at.unwrap_or_else(SystemTime::now));
+            headers.into_iter().map(|(name, value)| (name, value.into())).collect::<serde_json::Map<_, _>>().into()
+        });
+        Ok(Some(Sent { url, headers, body: String::from_utf8(body).ok() }))
+    })
+}

@@ -1,0 +1,247 @@
+//! Does a support person learn why a webhook did not arrive, and what to do about it?
+
+use std::collections::HashMap;
+
+use postgres::Client;
+use uuid::Uuid;
+use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Submission, refusal, sample, tenant, wait_until};
+
+/// An application with an administrator's session; one attempt each.
+fn started(settings: &[(&str, &str)]) -> (Application, Client) {
+    let usual = [("webhook_delivery.retry_schedule", "")];
+    let settings: Vec<_> = usual.iter().chain(settings).copied().collect();
+    let mut application = Application::start(&settings);
+    tenant::create_roles(&mut application.client);
+    let admin = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    (application, admin)
+}
+
+struct Finding {
+    is_fine: Option<bool>,
+    result: String,
+    what_to_do: Option<String>,
+}
+
+/// What the diagnosis says, by the first words of its checks.
+fn diagnose(admin: &mut Client, id: Uuid) -> HashMap<String, Finding> {
+    let rows =
+        admin.query("select * from webhook_diagnose($1)", &[&id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
+    let finding = |row: &postgres::Row| {
+        let finding = Finding { is_fine: row.get(1), result: row.get(2), what_to_do: row.get(3) };
+        assert!(finding.is_fine != Some(false) || finding.what_to_do.is_some(), "{}: what to do?", finding.result);
+        (row.get(0), finding)
+    };
+    rows.iter().map(finding).collect()
+}
+
+const ENABLED: &str = "Is it enabled?";
+const SENDS: &str = "Does the database send?";
+const EVENTS: &str = "Which events does it want, and has there been one?";
+const TRIGGERS: &str = "Do the application's tables make these events?";
+const ADDRESS: &str = "Is its address allowed, and does its name resolve?";
+const REQUESTS: &str = "How did the last requests end?";
+const SIGNATURE: &str = "How is the signature verified?";
+const IN_TIME: &str = "Does it answer in time?";
+const WAITS: &str = "Does anything wait for it?";
+
+#[track_caller]
+fn assert_wrong(findings: &HashMap<String, Finding>, check: &str, result: &str, what_to_do: &str) {
+    let finding = &findings[check];
+    assert_ne!(finding.is_fine, Some(true), "{check}: {}", finding.result);
+    assert!(finding.result.contains(result), "{check}: {}", finding.result);
+    let advice = finding.what_to_do.as_deref().unwrap_or_default();
+    assert!(advice.contains(what_to_do), "{check}: {advice}");
+}
+
+#[test]
+fn of_an_endpoint_that_receives_everything_is_fine() {
+    let receiver = Receiver::by_path();
+    let (mut application, mut admin) = started(&[]);
+    let url = format!("http://localhost:{}/", receiver.address().port());
+    let endpoint = application.endpoint(sample::RIVERSIDE, &url, &["*"]);
+    Submission::of_riverside().insert(&mut application.client);
+    endpoint.wait_for(&mut application.client, 1, "success");
+    let findings = diagnose(&mut admin, endpoint.id);
+    assert_eq!(findings.len(), 8);
+    for (check, finding) in &findings {
+        assert_eq!((finding.is_fine, &finding.what_to_do), (Some(true), &None), "{check}: {}", finding.result);
+    }
+    assert!(findings[ADDRESS].result.contains("127.0.0.1"), "{}", findings[ADDRESS].result);
+    assert!(findings[SIGNATURE].result.contains("whsec_"));
+    assert!(findings[REQUESTS].result.contains("The last 1 have succeeded"));
+}
+
+#[test]
+fn what_keeps_it_from_receiving_is_named_with_what_to_do() {
+    let receiver = Receiver::by_path();
+    let (mut application, mut admin) = started(&[]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["problem.*"]);
+    let findings = diagnose(&mut admin, endpoint.id);
+    assert_wrong(&findings, EVENTS, "Nothing was ever queued", "replay_webhooks()");
+    assert_wrong(&findings, REQUESTS, "None was made", "test_webhook()");
+    let client = &mut application.client;
+
+    client.batch_execute("update webhook_endpoints set is_active = false").unwrap();
+    assert_wrong(&diagnose(&mut admin, endpoint.id), ENABLED, "is_active is false", "set is_active = true");
+    client.batch_execute("update webhook_endpoints set disabled_at = now(), disabled_reason = 'it was gone'").unwrap();
+    assert_wrong(&diagnose(&mut admin, endpoint.id), ENABLED, "it was gone", "set is_active = true");
+    client.batch_execute("update webhook_endpoints set is_active = true").unwrap();
+
+    client
+        .batch_execute("select webhook_delivery.pause('abuse', auction_id => auction_id) from webhook_endpoints")
+        .unwrap();
+    let findings = diagnose(&mut admin, endpoint.id);
+    assert_wrong(&findings, SENDS, "paused by the operator", "resume()");
+    assert!(!findings[SENDS].result.contains("abuse"), "why is not the tenant's to know");
+    client.batch_execute("select webhook_delivery.resume(auction_id => auction_id) from webhook_endpoints").unwrap();
+
+    client.batch_execute("select webhook_delivery.remove_triggers()").unwrap();
+    assert_wrong(&diagnose(&mut admin, endpoint.id), TRIGGERS, "problem.created", "install_triggers()");
+
+    client.batch_execute("update webhook_endpoints set url = 'http://no-such-host.invalid/'").unwrap();
+    assert_wrong(&diagnose(&mut admin, endpoint.id), ADDRESS, "could not resolve no-such-host.invalid", "DNS");
+    // As it was written when the rules were others.
+    client
+        .batch_execute(
+            "alter table webhook_endpoints disable trigger user; update webhook_endpoints set url = 'http://10.0.0.1/'",
+        )
+        .unwrap();
+    assert_wrong(&diagnose(&mut admin, endpoint.id), ADDRESS, "10.0.0.1", "public internet");
+
+    application.cluster.set("webhook_delivery.databases", "");
+    wait_until("the worker to go", DEADLINE, || {
+        let findings = diagnose(&mut admin, endpoint.id);
+        findings[SENDS]
+            .result
+            .contains("no worker")
+            .then(|| assert_wrong(&findings, SENDS, "no worker", "webhook_delivery.status"))
+    });
+}
+
+#[test]
+fn each_way_to_fail_has_its_advice() {
+    let receiver = Receiver::by_path();
+    let (mut application, mut admin) =
+        started(&[("webhook_delivery.request_timeout", "400ms"), ("webhook_delivery.disable_after_failures", "0")]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+    let mut failed = 0;
+    for (path, result, advice) in [
+        ("/status/401", "status 401", "verify the signature"),
+        ("/status/404", "status 404", "correct url"),
+        ("/status/503", "status 503", "see its log"),
+        ("/redirect", "redirects are not followed", "set url to where it leads"),
+        ("/hang", "timed out", "Answer first"),
+    ] {
+        application.client.execute("update webhook_endpoints set url = $1", &[&receiver.url(path)]).unwrap();
+        endpoint.emit(&mut application.client, 1);
+        failed += 1;
+        endpoint.wait_for(&mut application.client, failed, "failed");
+        let findings = diagnose(&mut admin, endpoint.id);
+        assert_wrong(&findings, REQUESTS, result, advice);
+        if path == "/status/401" {
+            assert_wrong(&findings, SIGNATURE, "whsec_", "webhook_event()");
+        }
+    }
+    application.client.execute("update webhook_endpoints set url = $1", &[&receiver.url("/slow/300")]).unwrap();
+    endpoint.emit(&mut application.client, 8);
+    endpoint.wait_for(&mut application.client, 8, "success");
+    let findings = diagnose(&mut admin, endpoint.id);
+    assert_wrong(&findings, IN_TIME, "After 0.4 s", "comes twice");
+    assert_eq!(findings[REQUESTS].is_fine, Some(true), "the last have succeeded");
+}
+
+#[test]
+fn what_waits_behind_a_failed_one_of_an_ordered_endpoint_is_told() {
+    let receiver = Receiver::by_path();
+    let (mut application, mut admin) = started(&[("webhook_delivery.retry_schedule", "1h")]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
+    application
+        .client
+        .batch_execute("update webhook_endpoints set ordered = true, secret = 'a secret of our own'")
+        .unwrap();
+    endpoint.emit(&mut application.client, 5);
+    endpoint.wait_for(&mut application.client, 1, "retrying");
+    // Those behind it are overdue after a while.
+    application
+        .client
+        .batch_execute("update webhook_delivery.queue set due_at = due_at - interval '1 hour' where attempts = 0")
+        .unwrap();
+    let findings = diagnose(&mut admin, endpoint.id);
+    assert_wrong(&findings, WAITS, "5 deliveries", "redeliver_webhook()");
+    assert!(findings[SIGNATURE].result.contains("its bytes are the key"), "{}", findings[SIGNATURE].result);
+}
+
+fn health(client: &mut Client, endpoint: &Endpoint, columns: &str) -> postgres::Row {
+    let sql = format!("select {columns} from webhook_endpoint_health where endpoint_id = $1");
+    client.query_one(&sql, &[&endpoint.id]).unwrap()
+}
+
+#[test]
+fn the_health_of_an_endpoint_is_its_last_24_hours_and_what_waits() {
+    let receiver = Receiver::by_path();
+    let (mut application, mut admin) = started(&[]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/slow/50"), &["*"]);
+    let columns = "success_rate_24h is null and failing_since is null and queued = 0 and next_attempt_at is null and consecutive_failures = 0";
+    assert!(health(&mut admin, &endpoint, columns).get::<_, bool>(0));
+    endpoint.emit(&mut application.client, 6);
+    endpoint.wait_for(&mut application.client, 6, "success");
+    application.client.execute("update webhook_endpoints set url = $1", &[&receiver.url("/status/503")]).unwrap();
+    endpoint.emit(&mut application.client, 2);
+    endpoint.wait_for(&mut application.client, 2, "failed");
+    wait_until("the failures to be noted", DEADLINE, || {
+        (health(&mut admin, &endpoint, "consecutive_failures").get::<_, i32>(0) == 2).then_some(())
+    });
+    let row = health(
+        &mut admin,
+        &endpoint,
+        "success_rate_24h, delivered_24h, failed_24h, response_time_p50_ms, failing_since is not null",
+    );
+    assert_eq!((row.get(0), row.get(1), row.get(2), row.get(4)), (0.75, 6_i64, 2_i64, true));
+    assert!(row.get::<_, i32>(3) >= 50);
+    // What is older counts no more.
+    let age = "update webhook_delivery.attempts_ended set created_at = created_at - interval '25 hours' where delivery_status = 'failed'";
+    application.client.batch_execute(age).unwrap();
+    assert_eq!(health(&mut admin, &endpoint, "success_rate_24h").get::<_, f64>(0), 1.0);
+    // What waits.
+    application
+        .client
+        .batch_execute("select webhook_delivery.pause(endpoint_id => id) from webhook_endpoints")
+        .unwrap();
+    endpoint.emit(&mut application.client, 3);
+    assert!(
+        health(&mut admin, &endpoint, "queued = 3 and paused_at is not null and next_attempt_at <= now()")
+            .get::<_, bool>(0)
+    );
+}
+
+#[test]
+fn nobody_sees_the_health_of_anothers_endpoint_or_has_it_diagnosed() {
+    let receiver = Receiver::by_path();
+    let (mut application, mut admin) = started(&[]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
+    endpoint.emit(&mut application.client, 2);
+    endpoint.wait_for(&mut application.client, 2, "failed");
+    application
+        .client
+        .batch_execute("select webhook_delivery.pause('x', endpoint_id => id) from webhook_endpoints")
+        .unwrap();
+    wait_until("the failures to be noted", DEADLINE, || {
+        (application.count("select count(*) from webhook_delivery.endpoint_health") == 1).then_some(())
+    });
+    let mut other = tenant::session_of(&application.cluster, "tenant", sample::KIM);
+    for relation in ["webhook_endpoint_health", "webhook_delivery.endpoint_health"] {
+        let count = format!("select count(*) from {relation}");
+        assert_eq!(other.query_one(&count, &[]).unwrap().get::<_, i64>(0), 0, "{relation}");
+        assert_eq!(admin.query_one(&count, &[]).unwrap().get::<_, i64>(0), 1, "{relation}");
+    }
+    assert_eq!(
+        other.query_one("select count(paused_at) from webhook_delivery.pauses", &[]).unwrap().get::<_, i64>(0),
+        0
+    );
+    assert_eq!(refusal(&mut admin, "select reason from webhook_delivery.pauses", &[]).code().code(), "42501");
+    assert_eq!(refusal(&mut other, "select webhook_diagnose($1)", &[&endpoint.id]).code().code(), "PT404");
+    assert!(other.query("select webhook_delivery.examine($1)", &[&endpoint.id]).unwrap().is_empty());
+    for write in ["delete from webhook_endpoint_health", "update webhook_delivery.pauses set reason = null"] {
+        assert_eq!(refusal(&mut admin, write, &[]).code().code(), "42501", "{write}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Does a support person see what was sent, how it is verified and where its time went, and can a script wait for it?
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use uuid::Uuid;
+use webhook_harness::{Application, DEADLINE, Receiver, Submission, refusal, sample, tenant, wait_until};
+
+const EVENT: &str = "select * from webhook_event($1)";
+
+#[test]
+fn what_was_sent_is_shown_to_the_byte_with_its_headers() {
+    let receiver = Receiver::by_path();
+    let mut application = Application::start(&[]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/fail-then-ok/1"), &["*"]);
+    let client = &mut application.client;
+    client.batch_execute("update webhook_endpoints set headers = '{\"Authorization\": \"Bearer x\"}'").unwrap();
+    application.cluster.set("webhook_delivery.retry_schedule", "20ms");
+    Submission::of_riverside().insert(&mut application.client);
+    let id = endpoint.wait_for(&mut application.client, 1, "success")[0].id;
+    let request = receiver.requests().pop().unwrap();
+    tenant::create_roles(&mut application.client);
+    let mut admin = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    for (session, is_operator) in [(&mut admin, false), (&mut application.client, true)] {
+        let row = session.query_one(EVENT, &[&id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
+        assert_eq!(row.get::<_, &str>("body"), request.text());
+        assert_eq!((row.get("status"), row.get("event_type")), ("success", "submission.created"));
+        assert_eq!(row.get::<_, &str>("url"), receiver.url("/fail-then-ok/1"));
+        let headers: Value = row.get("headers");
+        for (name, value) in headers.as_object().unwrap() {
+            assert_eq!(request.header(name), value.as_str(), "{name}");
+        }
+        assert_eq!(headers.as_object().unwrap().len(), 10);
+        let attempts: Value = row.get("attempts");
+        let attempts = attempts.as_array().unwrap();
+        assert_eq!(attempts.len(), 2);
+        assert_eq!(attempts[0]["error_message"], "status 503");
+        for attempt in attempts {
+            assert_eq!(attempt.get("address").is_some(), is_operator, "{attempt}");
+            assert_eq!(attempt.get("first_byte_ms").is_some(), is_operator, "{attempt}");
+        }
+        // The command that it names gives the signature.
+        let verify: String = row.get("verify");
+        let command = verify.split_once("printf").map(|(_, rest)| rest.split_once(" (").unwrap().0).unwrap();
+        let shell = Command::new("sh")
+            .args(["-c", &format!("printf{command}")])
+            .env("BODY", request.text())
+            .env("SECRET", &endpoint.secret)
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(shell.stdout).unwrap();
+        let hex = printed.trim().rsplit(' ').next().unwrap().to_owned();
+        assert_eq!(request.header("X-Webhook-Signature"), Some(format!("sha256={hex}").as_str()), "{verify}");
+    }
+}
+
+#[test]
+fn of_what_is_gone_the_rest_is_shown_and_of_anothers_nothing() {
+    let receiver = Receiver::by_path();
+    let mut application = Application::start(&[]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+    endpoint.emit(&mut application.client, 1);
+    let id = endpoint.wait_for(&mut application.client, 1, "success")[0].id;
+    tenant::create_roles(&mut application.client);
+    let mut other = tenant::session_of(&application.cluster, "tenant", sample::KIM);
+    assert_eq!(refusal(&mut other, EVENT, &[&id]).code().code(), "PT404");
+    assert!(other.query("select webhook_delivery.request_of($1)", &[&id]).unwrap().is_empty());
+    let shown = |client: &mut postgres::Client| {
+        ["url", "headers", "body", "verify"].map(|column| {
+            let is_there = format!("select {column} is not null from webhook_event($1)");
+            client.query_one(&is_there, &[&id]).unwrap().get::<_, bool>(0)
+        })
+    };
+    assert_eq!(shown(&mut application.client), [true, true, true, true]);
+    application.client.batch_execute("delete from webhook_endpoints").unwrap();
+    assert_eq!(shown(&mut application.client), [false, false, true, false]);
+    application.client.batch_execute("delete from webhook_delivery.events").unwrap();
+    assert_eq!(shown(&mut application.client), [false, false, false, false]);
+}
+
+#[test]
+fn a_script_waits_until_a_delivery_has_ended_or_its_time_is_over() {
+    let receiver = Receiver::by_path();
+    let mut application = Application::start(&[]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/slow/300"), &["*"]);
+    let client = &mut application.client;
+    let test = "select delivery_id from test_webhook($1, 'submission.created')";
+    let id: Uuid = client.query_one(test, &[&endpoint.id]).unwrap().get(0);
+    let wait = "select webhook_delivery.wait_for_delivery($1)";
+    assert_eq!(client.query_one(wait, &[&id]).unwrap().get::<_, &str>(0), "success");
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    wait_until("the pause", DEADLINE, || {
+        client.query_opt("select from webhook_delivery.status where state = 'paused'", &[]).unwrap()
+    });
+    let id: Uuid = client.query_one(test, &[&endpoint.id]).unwrap().get(0);
+    let shortly = "select webhook_delivery.wait_for_delivery($1, '100 ms')";
+    assert_eq!(client.query_one(shortly, &[&id]).unwrap().get::<_, &str>(0), "pending");
+    assert_eq!(refusal(client, wait, &[&Uuid::new_v4()]).code().code(), "PT404");
+    // What would never come is not waited for.
+    let mut transaction = client.transaction().unwrap();
+    let id: Uuid = transaction.query_one(test, &[&endpoint.id]).unwrap().get(0);
+    assert_eq!(refusal(&mut transaction, wait, &[&id]).code().code(), "55000");
+    transaction.rollback().unwrap();
+    client.batch_execute("set default_transaction_isolation = 'repeatable read'").unwrap();
+    assert_eq!(refusal(client, wait, &[&id]).code().code(), "55000");
+}
