@@ -28,10 +28,7 @@ pub mod webhook_delivery {
     /// The lowest version 7 uuid of a moment: the bound of a partition that begins there.
     #[pg_extern(immutable, strict, parallel_safe)]
     pub fn uuid_v7_floor(moment: TimestampWithTimeZone) -> pgrx::Uuid {
-        let milliseconds = (i64::from(moment) + super::POSTGRES_EPOCH_MICROS).div_euclid(1_000).max(0);
-        let mut bytes = [0_u8; 16];
-        bytes[..6].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
-        pgrx::Uuid::from_bytes(bytes)
+        super::id_datum(&super::floor_of(i64::from(moment) + super::POSTGRES_EPOCH_MICROS))
     }
 }
 
@@ -61,6 +58,18 @@ pub fn system_time(postgres_micros: i64) -> SystemTime {
     } else {
         SystemTime::UNIX_EPOCH - Duration::from_micros(micros.unsigned_abs())
     }
+}
+
+/// The lowest version 7 uuid of a moment.
+pub fn uuid_floor(moment: SystemTime) -> Uuid {
+    floor_of(postgres_micros(moment) + POSTGRES_EPOCH_MICROS)
+}
+
+fn floor_of(micros_since_1970: i64) -> Uuid {
+    let milliseconds = micros_since_1970.div_euclid(1_000).max(0);
+    let mut bytes = [0_u8; 16];
+    bytes[..6].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
+    Uuid::from_bytes(bytes)
 }
 
 /// A uuid as Postgres takes it.

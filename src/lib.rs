@@ -83,7 +83,8 @@ extension_sql_file!(
     name = "storage",
     requires = ["endpoint_writes", system_identifier, database_oid]
 );
-extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["storage"]);
+extension_sql_file!("../sql/partitions.sql", name = "partitions", requires = ["storage"]);
+extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["partitions"]);
 // A family of events each.
 extension_sql_file!("../sql/capture/submission.sql", name = "submission", requires = ["contract"]);
 extension_sql_file!("../sql/capture/inspection.sql", name = "inspection", requires = ["submission"]);

@@ -9,7 +9,7 @@ use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Destination, Job};
 
-use super::record::{CANCELLED, ENDPOINT_DELETED, Outcome};
+use super::record::{CANCELLED, ENDPOINT_DELETED, EXPIRED, Outcome};
 use crate::ids::{id, system_time};
 
 /// A place in the queue's index: where a read ended and the next one begins.
@@ -96,6 +96,8 @@ pub struct Bounds {
     pub timeout: Duration,
     /// Bytes of data; an event with more is not even read.
     pub payload: i32,
+    /// No id of an event that is still kept is lower.
+    pub oldest: Uuid,
 }
 
 /// A row of the queue with its event.
@@ -163,6 +165,9 @@ impl Due {
         let is_cancelled = self.is_cancelled();
         let Self { key, event_type, occurred_at, data, bytes, .. } = self;
         let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
+        if occurred_at.is_none() && key.event_id < bounds.oldest {
+            return end(key, event_type, EXPIRED);
+        }
         if is_cancelled {
             return end(key, event_type, CANCELLED);
         }

@@ -31,6 +31,8 @@ pub struct Statements {
     note_health: OwnedPreparedStatement,
     tell_failed: OwnedPreparedStatement,
     create_partitions: OwnedPreparedStatement,
+    drop_expired: OwnedPreparedStatement,
+    expire: OwnedPreparedStatement,
 }
 
 impl Statements {
@@ -75,6 +77,8 @@ impl Statements {
                 note_health: writing(include_str!("../../sql/delivery/note_health.sql"), &notes)?,
                 tell_failed: writing(include_str!("../../sql/delivery/tell_failed.sql"), &failed)?,
                 create_partitions: writing("select webhook_delivery.create_partitions()", &[])?,
+                drop_expired: writing("select dropped::text, is_locked from webhook_delivery.drop_expired()", &[])?,
+                expire: writing(include_str!("../../sql/delivery/expire.sql"), &[UUIDOID])?,
             })
         })
     }
@@ -333,6 +337,33 @@ impl Statements {
         let made = Spi::connect_mut(|client| client.update(&self.create_partitions, Some(1), &[])?.first().get_one());
         made.map(|made| made.unwrap_or(false))
     }
+
+    /// Drops the oldest partition, if all of it is older than what is kept.
+    pub fn drop_expired(&self) -> SpiResult<Expired> {
+        Spi::connect_mut(|client| {
+            let row = client.update(&self.drop_expired, Some(1), &[])?.first();
+            if let Some(dropped) = row.get::<String>(1)? {
+                pgrx::log!("webhook_delivery: dropped {dropped}, which is older than webhook_delivery.retention");
+                return Ok(Expired::Dropped);
+            }
+            Ok(if required(row.get(2)?) { Expired::Locked } else { Expired::Nothing })
+        })
+    }
+
+    /// Has what waits end whose event is older than those that are kept. Whether there may be more.
+    pub fn expire_waiting(&self, oldest: &Uuid) -> SpiResult<bool> {
+        Spi::connect_mut(|client| Ok(!client.update(&self.expire, None, &[id_datum(oldest).into()])?.is_empty()))
+    }
+}
+
+/// What became of the oldest partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expired {
+    Dropped,
+    /// Somebody uses it.
+    Locked,
+    /// All is still to be kept.
+    Nothing,
 }
 
 /// What the database says of itself: may anything be sent from here? The words of `webhook_delivery.standing`.

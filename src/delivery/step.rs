@@ -30,6 +30,7 @@ pub struct Steps {
     pub remembering: Step,
     pub noting: Step,
     pub maintenance: Step,
+    pub expiry: Step,
 }
 
 impl Steps {
@@ -40,13 +41,14 @@ impl Steps {
             remembering: Step::new("remembering slow endpoints"),
             noting: Step::new("noting how endpoints do"),
             maintenance: Step::new("making partitions"),
+            expiry: Step::new("dropping what is older than the retention"),
         }
     }
 
     /// What fails, and since when: in Postgres microseconds.
     pub fn problem(&self) -> Option<(i64, String)> {
-        let Self { reading, recording, remembering, noting, maintenance } = self;
-        let all = [recording, reading, remembering, noting, maintenance];
+        let Self { reading, recording, remembering, noting, maintenance, expiry } = self;
+        let all = [recording, reading, remembering, noting, maintenance, expiry];
         let problems: Vec<_> = all.into_iter().filter_map(Step::problem).collect();
         let since = problems.iter().map(|(since, _)| postgres_micros(*since)).min()?;
         Some((since, problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>().join("; ")))

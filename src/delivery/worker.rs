@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
+use uuid::Uuid;
 use webhook_sender::Pool;
 
 use super::due::Bounds;
@@ -19,11 +20,11 @@ use super::health::Health;
 use super::intake::{Intake, Reading};
 use super::next_due::NextDue;
 use super::pulse::Pulse;
-use super::queue::Standing;
+use super::queue::{Expired, Standing};
 use super::record::{GATHER, Ledger};
 use super::step::{Step, Steps, attempt};
 use super::telling::Telling;
-use crate::ids::postgres_micros;
+use crate::ids::{postgres_micros, uuid_floor};
 use crate::server::report::Report;
 use crate::server::rights::Rights;
 use crate::server::wake::MyBell;
@@ -90,6 +91,7 @@ struct Worker {
     /// When the next delivery will be due that is not due yet.
     next_due: NextDue,
     next_maintenance: Instant,
+    next_expiry: Instant,
     next_database_check: Instant,
     telling: Telling,
 }
@@ -120,6 +122,7 @@ impl Worker {
             announced: None,
             next_due: NextDue::Unknown,
             next_maintenance: now,
+            next_expiry: now,
             next_database_check: now,
             telling: Telling::begin(bell),
         }
@@ -129,6 +132,7 @@ impl Worker {
         while !process::was_told_to_go() {
             if process::reload_settings_if_asked() {
                 self.next_database_check = Instant::now();
+                (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
                 if let Some(Equipment { pool, .. }) = &self.equipment {
                     pool.set_rules(settings::rules());
                 }
@@ -199,6 +203,9 @@ impl Worker {
             if Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
                 self.maintain();
             }
+            if Instant::now() >= self.next_expiry && self.steps.expiry.may_run() {
+                self.expire();
+            }
         }
         wait = wait.min(self.time_to_next_step());
         Some(took.map_or(wait, |took| wait.min(self.time_to_next_reading(took))))
@@ -268,7 +275,8 @@ impl Worker {
         if starts_over || self.announced == Some(i64::MIN) || !self.next_due.is_ahead_of(now) {
             self.next_due = NextDue::Unknown;
         }
-        let bounds = Bounds { timeout: settings::request_timeout(), payload: settings::max_payload() };
+        let bounds =
+            Bounds { timeout: settings::request_timeout(), payload: settings::max_payload(), oldest: oldest_event() };
         let reading = Reading { statements, now, bounds };
         let began = Instant::now();
         loop {
@@ -361,10 +369,31 @@ impl Worker {
         }
     }
 
+    /// Drops one partition at a time, in a transaction of its own: nobody is to wait for the next.
+    fn expire(&mut self) {
+        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let expired = attempt(|| {
+            let _rights = hold_extension();
+            let expired = statements.drop_expired()?;
+            Ok((expired == Expired::Nothing && statements.expire_waiting(&oldest_event())?, expired))
+        });
+        let Some((more_waits, expired)) = self.steps.expiry.conclude(expired) else { return };
+        if more_waits {
+            self.announced = Some(i64::MIN);
+        }
+        let pause = match expired {
+            Expired::Dropped => Duration::ZERO,
+            Expired::Nothing if more_waits => Duration::ZERO,
+            Expired::Nothing => MAINTENANCE_INTERVAL,
+            Expired::Locked => MAINTENANCE_RETRY,
+        };
+        self.next_expiry = Instant::now() + pause;
+    }
+
     /// How long until a step other than the reading has something to do, or one that failed is tried again.
     fn time_to_next_step(&self) -> Duration {
-        let Steps { reading, recording, remembering, noting, maintenance } = &self.steps;
-        let of_working = self.idle_because.is_none().then_some([remembering, noting, maintenance]);
+        let Steps { reading, recording, remembering, noting, maintenance, expiry } = &self.steps;
+        let of_working = self.idle_because.is_none().then_some([remembering, noting, maintenance, expiry]);
         let tries = [reading, recording].into_iter().chain(of_working.into_iter().flatten());
         let to_record = if recording.may_run() { self.ledger.time_to_due() } else { None };
         let to_note = if self.idle_because.is_none() && noting.may_run() { self.health.time_to_due() } else { None };
@@ -396,7 +425,7 @@ impl Worker {
         self.health = Health::new();
         self.steps = Steps::new();
         self.next_due = NextDue::Unknown;
-        self.next_maintenance = Instant::now();
+        (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
     }
 
     /// Lets requests under way end for a moment and records them: whatever is not recorded is sent again after the restart.
@@ -443,6 +472,12 @@ impl Worker {
             problem: self.steps.problem(),
         }
     }
+}
+
+/// No id of an event that is still to be kept is lower.
+fn oldest_event() -> Uuid {
+    let kept = settings::retention().and_then(|retention| SystemTime::now().checked_sub(retention));
+    kept.map_or(Uuid::nil(), uuid_floor)
 }
 
 /// Takes the extension's lock until the transaction ends, and acts as the worker's role as long as what it gives lives. Whoever is

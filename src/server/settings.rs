@@ -36,6 +36,7 @@ static ACCESS_FUNCTION: GucSetting<Option<CString>> = GucSetting::<Option<CStrin
 static ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"webhook_delivery_worker"));
 static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
 static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10);
+static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
 static MAX_RESEND: GucSetting<i32> = GucSetting::<i32>::new(100_000);
 static RESEND_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -177,6 +178,16 @@ pub fn define() {
         100_000,
         GucContext::Suset,
         GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.retention",
+        c"How long events and the history of deliveries are kept.",
+        c"What still waits for an attempt then has failed. 0: for ever.",
+        &RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.max_resend",
@@ -344,6 +355,12 @@ pub fn disable_policy() -> DisablePolicy {
 
 pub fn poll_interval() -> Duration {
     Duration::from_millis(POLL_INTERVAL.get().unsigned_abs().into())
+}
+
+/// How long events are kept; `None` for ever.
+pub fn retention() -> Option<Duration> {
+    let seconds = RETENTION.get().unsigned_abs();
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 /// Deliveries that one call of a tenant sends again at most.

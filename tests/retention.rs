@@ -1,0 +1,176 @@
+//! Are events and history dropped when they are old enough, without holding anybody up and without losing what still waits?
+
+use postgres::Client;
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, wait_until};
+
+/// A server that sends nothing yet, with an endpoint and partitions of 40 days ago. The worker looks after them whenever the
+/// settings are read again.
+fn started(settings: &[(&str, &str)], receiver: &Receiver) -> (Cluster, Client, Endpoint) {
+    let cluster = Cluster::start(settings);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    client
+        .batch_execute(
+            "select webhook_delivery.pause();
+             select webhook_delivery.create_partitions();
+             select webhook_delivery.create_partition(parent, key, (now() at time zone 'UTC')::date - 40)
+             from (values ('events', 'id'), ('attempts_ended', 'delivery_id'), ('attempts_retried', 'delivery_id')) as known (parent, key)",
+        )
+        .unwrap();
+    (cluster, client, endpoint)
+}
+
+/// So many events of that many days ago, each delivered then, or waiting since.
+fn happened(client: &mut Client, endpoint: &Endpoint, days_ago: i32, events: i32, waits: bool) {
+    let sql = "with event as (
+            insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
+            select (substr(webhook_delivery.uuid_v7_floor(moment)::text, 1, 24) || lpad(to_hex(n), 12, '0'))::uuid, $1, 'submission.created', moment, '{}'
+            from generate_series(1, $3) as n, (values (now() - $4 * interval '1 day')) as known (moment)
+            returning *
+        ), waiting as (
+            insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+            select now() + interval '1 hour', id, auction_id, $2, id, event_type from event where $5
+        )
+        insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
+            response_status_code, response_time_ms, attempted_at, created_at)
+        select id, 1, auction_id, $2, id, event_type, 'success', 200, 1, occurred_at, occurred_at from event where not $5";
+    client.execute(sql, &[&endpoint.auction_id, &endpoint.id, &events, &f64::from(days_ago), &waits]).unwrap();
+}
+
+fn count(client: &mut Client, query: &str) -> i64 {
+    client.query_one(&format!("select count(*) from {query}"), &[]).unwrap().get(0)
+}
+
+const OLD: &str =
+    "pg_inherits where inhrelid::regclass::text ~ to_char((now() at time zone 'UTC')::date - 40, 'YYYYMMDD$')";
+
+#[track_caller]
+fn wait_for_expiry(client: &mut Client) {
+    wait_until("the old partitions to be dropped", DEADLINE, || (count(client, OLD) == 0).then_some(()));
+}
+
+#[test]
+fn what_is_older_than_the_retention_is_dropped_and_what_is_not_stays() {
+    let receiver = Receiver::by_path();
+    let (_cluster, mut client, endpoint) = started(&[], &receiver);
+    happened(&mut client, &endpoint, 40, 100, false);
+    happened(&mut client, &endpoint, 0, 10, false);
+    // Of a day without partition.
+    happened(&mut client, &endpoint, 50, 5, false);
+    happened(&mut client, &endpoint, 20, 7, false);
+    assert_eq!(count(&mut client, OLD), 3);
+    client.batch_execute("select webhook_delivery.resume()").unwrap();
+    wait_for_expiry(&mut client);
+    wait_until("what had no partition to be deleted", DEADLINE, || {
+        (count(&mut client, "webhook_delivery.events") == 17).then_some(())
+    });
+    assert_eq!(count(&mut client, "webhook_deliveries"), 17);
+    endpoint.emit(&mut client, 1);
+    endpoint.wait_for(&mut client, 18, "success");
+}
+
+#[test]
+fn what_still_waits_when_its_event_is_dropped_has_expired_also_for_a_disabled_endpoint() {
+    let receiver = Receiver::by_path();
+    let (_cluster, mut client, endpoint) = started(&[], &receiver);
+    let disabled = Endpoint::create(&mut client, &receiver.url("/"));
+    client.execute("update webhook_endpoints set is_active = false where id = $1", &[&disabled.id]).unwrap();
+    happened(&mut client, &endpoint, 40, 3, true);
+    client.batch_execute("select pg_sleep(0.002)").unwrap();
+    happened(&mut client, &disabled, 40, 4, true);
+    client.batch_execute("select pg_sleep(0.002)").unwrap();
+    happened(&mut client, &endpoint, 2, 5, true);
+    client.batch_execute("select webhook_delivery.resume()").unwrap();
+    wait_for_expiry(&mut client);
+    for (endpoint, expired) in [(&endpoint, 3), (&disabled, 4)] {
+        let failed = endpoint.wait_for(&mut client, expired, "failed");
+        assert!(failed.iter().all(|delivery| delivery.error_message.as_deref() == Some("expired")), "{failed:?}");
+    }
+    assert_eq!(endpoint.deliveries(&mut client).iter().filter(|delivery| delivery.status == "pending").count(), 5);
+    assert_eq!(receiver.count(), 0);
+}
+
+#[test]
+fn whoever_uses_an_old_partition_is_not_disturbed_and_nobody_waits_behind_the_worker() {
+    let receiver = Receiver::by_path();
+    let (cluster, mut client, endpoint) = started(&[], &receiver);
+    happened(&mut client, &endpoint, 40, 10, false);
+    let mut other = cluster.connect();
+    let mut reading = other.transaction().unwrap();
+    let read =
+        "select (select count(*) from webhook_delivery.events) + 0 * (select count(*) from webhook_delivery.attempts)";
+    assert_eq!(reading.query_one(read, &[]).unwrap().get::<_, i64>(0), 10);
+    client.batch_execute("select webhook_delivery.resume()").unwrap();
+    for round in 1..=20 {
+        if round % 5 == 0 {
+            cluster.reload();
+        }
+        endpoint.emit(&mut client, 1);
+        endpoint.wait_for(&mut client, 10 + round, "success");
+    }
+    assert_eq!(count(&mut client, OLD), 3, "the reader holds them");
+    assert_eq!(reading.query_one(read, &[]).unwrap().get::<_, i64>(0), 30);
+    reading.commit().unwrap();
+    cluster.reload();
+    wait_for_expiry(&mut client);
+}
+
+#[test]
+fn nothing_is_dropped_where_it_is_to_be_kept_for_ever_and_a_reload_shortens_it() {
+    let receiver = Receiver::by_path();
+    let (cluster, mut client, endpoint) = started(&[("webhook_delivery.retention", "0")], &receiver);
+    happened(&mut client, &endpoint, 40, 10, false);
+    client.batch_execute("select webhook_delivery.resume()").unwrap();
+    for made in 11..=13 {
+        endpoint.emit(&mut client, 1);
+        endpoint.wait_for(&mut client, made, "success");
+        cluster.reload();
+    }
+    assert_eq!(count(&mut client, OLD), 3);
+    cluster.set("webhook_delivery.retention", "39d");
+    wait_for_expiry(&mut client);
+    assert_eq!(count(&mut client, "webhook_deliveries"), 3);
+}
+
+#[test]
+fn partitions_stay_some_thirty_however_long_the_history_is_kept() {
+    let cluster = Cluster::start(&[("webhook_delivery.databases", ""), ("webhook_delivery.retention", "7d")]);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    let spans = |client: &mut Client, days_ahead: i32| -> Vec<f64> {
+        client.execute("select webhook_delivery.create_partitions($1)", &[&days_ahead]).unwrap();
+        let spans = "select extract(epoch from ends_at - begins_at)::float8 / 86400 from webhook_delivery.partitions('events') order by begins_at";
+        client.query(spans, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    assert_eq!(spans(&mut client, 3), [1.0; 4]);
+    cluster.set("webhook_delivery.retention", "365d");
+    let mut client = cluster.connect();
+    let of_a_year = spans(&mut client, 365);
+    assert_eq!(of_a_year[..4], [1.0; 4], "those that are there stay");
+    assert!(of_a_year[4..].iter().all(|span| *span == 13.0), "{of_a_year:?}");
+    assert!(of_a_year.len() < 36, "{}", of_a_year.len());
+    // Each begins where the one before ends, and every table has the same.
+    let gaps = "select from (select begins_at, lag(ends_at) over (partition by parent order by begins_at) as before
+        from unnest('{events, attempts_ended, attempts_retried}'::name[]) as parent, webhook_delivery.partitions(parent)) as known
+        where before <> begins_at";
+    assert!(client.query(gaps, &[]).unwrap().is_empty());
+}
+
+#[test]
+fn what_came_while_there_was_no_worker_to_make_partitions_is_sorted_in() {
+    let cluster = Cluster::start(&[("webhook_delivery.databases", "")]);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    client
+        .batch_execute(
+            "select webhook_delivery.create_partition('events', 'id', (now() at time zone 'UTC')::date - 4);
+             insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
+             select webhook_delivery.uuid_v7_floor(now() - days * interval '1 day'), gen_random_uuid(), 'submission.created', now(), '{}'
+             from generate_series(0, 4) as days;
+             select webhook_delivery.create_partitions()",
+        )
+        .unwrap();
+    assert_eq!(count(&mut client, "webhook_delivery.events_default"), 0);
+    assert_eq!(count(&mut client, "webhook_delivery.events"), 5);
+}
