@@ -104,7 +104,8 @@ extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires =
 extension_sql_file!("../sql/rotate_secret.sql", name = "rotate_secret", requires = ["test_webhook"]);
 extension_sql_file!("../sql/resend.sql", name = "resend", requires = ["rotate_secret", resend, cancel, replay]);
 extension_sql_file!("../sql/event.sql", name = "event", requires = ["resend", request_of]);
-extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["event", worker_report]);
+extension_sql_file!("../sql/expunge.sql", name = "expunge_data", requires = ["event", expunge]);
+extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["expunge_data", worker_report]);
 extension_sql_file!("../sql/health.sql", name = "health", requires = ["operator", wake]);
 extension_sql_file!("../sql/diagnose.sql", name = "diagnose", requires = ["health", examine]);
 extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["diagnose"]);

@@ -68,6 +68,8 @@ const TENANT_FUNCTIONS: &[&str] = &[
     "webhook_delivery.cancel(uuid[])",
     "webhook_delivery.check_endpoint_events(text[])",
     "webhook_delivery.examine(uuid)",
+    "webhook_delivery.expunge(uuid,uuid,text)",
+    "expunge_webhook_data(uuid,uuid,text,boolean)",
     "webhook_delivery.is_operator()",
     "webhook_delivery.iso_time(timestamp with time zone)",
     "webhook_delivery.queue_test(uuid,text)",

@@ -10,10 +10,13 @@ fn started(settings: &[(&str, &str)], receiver: &Receiver) -> (Cluster, Client, 
     let mut client = cluster.connect();
     client.batch_execute("create extension webhook_delivery").unwrap();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    wait_until("the pause", DEADLINE, || {
+        client.query_opt("select from webhook_delivery.status where state = 'paused'", &[]).unwrap()
+    });
     client
         .batch_execute(
-            "select webhook_delivery.pause();
-             select webhook_delivery.create_partitions();
+            "select webhook_delivery.create_partitions();
              select webhook_delivery.create_partition(parent, key, (now() at time zone 'UTC')::date - 40)
              from (values ('events', 'id'), ('attempts_ended', 'delivery_id'), ('attempts_retried', 'delivery_id')) as known (parent, key)",
         )

@@ -9,7 +9,7 @@ use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Destination, Job};
 
-use super::record::{CANCELLED, ENDPOINT_DELETED, EXPIRED, Outcome};
+use super::record::{CANCELLED, ENDPOINT_DELETED, EVENT_DELETED, EXPIRED, Outcome};
 use crate::ids::{id, system_time};
 
 /// A place in the queue's index: where a read ended and the next one begins.
@@ -165,14 +165,14 @@ impl Due {
         let is_cancelled = self.is_cancelled();
         let Self { key, event_type, occurred_at, data, bytes, .. } = self;
         let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
-        if occurred_at.is_none() && key.event_id < bounds.oldest {
-            return end(key, event_type, EXPIRED);
-        }
+        let Some(occurred_at) = occurred_at else {
+            let reason = if key.event_id < bounds.oldest { EXPIRED } else { EVENT_DELETED };
+            return end(key, event_type, reason);
+        };
         if is_cancelled {
             return end(key, event_type, CANCELLED);
         }
         let Some(target) = target else { return end(key, event_type, ENDPOINT_DELETED) };
-        let Some(occurred_at) = occurred_at else { return end(key, event_type, "the event was deleted") };
         let Some(destination) = &target.destination else {
             return end(key, event_type, "the endpoint has no secret");
         };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::record::{CANCELLED, ENDPOINT_DELETED, EXPIRED, Outcome};
+use super::record::{CANCELLED, ENDPOINT_DELETED, EVENT_DELETED, EXPIRED, Outcome};
 
 /// How often it is noted at most.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -91,7 +91,7 @@ impl Health {
             }
             return;
         };
-        if [ENDPOINT_DELETED, EXPIRED, CANCELLED].contains(&error_message.as_str()) {
+        if [ENDPOINT_DELETED, EVENT_DELETED, EXPIRED, CANCELLED].contains(&error_message.as_str()) {
             return;
         }
         let has_failed = outcome.next_attempt_at.is_none();

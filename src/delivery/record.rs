@@ -25,7 +25,10 @@ const UNRECORDED_AT_MOST: usize = 16_384;
 /// Why a delivery ended that nobody is to be told of: there is nobody any more.
 pub const ENDPOINT_DELETED: &str = "the endpoint was deleted";
 
-/// Or that was to be kept no longer.
+/// Or the data was to be deleted.
+pub const EVENT_DELETED: &str = "the event was deleted";
+
+/// Or was to be kept no longer.
 pub const EXPIRED: &str = "expired";
 
 /// Or that its operator or its customer wanted.

@@ -4,6 +4,7 @@
 
 mod again;
 mod cancel;
+mod expunge;
 mod pace;
 mod replay;
 mod sent;

@@ -1,0 +1,6 @@
+-- What could not be captured keeps rows as they were: those about this row, or with this text in them, are deleted.
+-- $1 row or null, $2 text or null
+delete from webhook_delivery.capture_errors as owed
+where $1 = any (owed.row_ids)
+    or position($2 in concat_ws(' ', owed.error_message, owed.detail, owed.context)) > 0
+    or position(substr(to_json($2)::text, 2, length(to_json($2)::text) - 2) in owed.previous_rows::text) > 0
