@@ -53,7 +53,7 @@ comment on function webhook_delivery.resume(uuid, uuid) is
     'Sends again, when the transaction commits, to an endpoint or an auction that pause() has stopped; without either from this database: after pause(), or because a copy takes the place of its original. What is queued goes out at once: the copy sends again what the original has sent since';
 
 create function webhook_delivery.queue_depth(out deliveries bigint, out due bigint, out oldest_due_at timestamptz)
-    language plpgsql stable
+    language plpgsql stable security definer
     set search_path = pg_catalog, pg_temp
     -- Whoever has locked the queue is what one looks for here.
     set lock_timeout = '100ms'
@@ -75,6 +75,21 @@ $$;
 
 comment on function webhook_delivery.queue_depth() is
     'How many deliveries are still to be made, how many of them are due and could be sent, and when the oldest of these was due. Nulls where somebody has locked the queue';
+
+create function webhook_delivery.endpoint_backlog() returns table (endpoint_id uuid, deliveries bigint)
+    language plpgsql stable security definer
+    set search_path = pg_catalog, pg_temp
+    set lock_timeout = '100ms'
+    as $$
+begin
+    return query select queue.endpoint_id, count(*) from webhook_delivery.queue group by queue.endpoint_id;
+exception when lock_not_available then
+    null;
+end
+$$;
+
+comment on function webhook_delivery.endpoint_backlog() is
+    'How many deliveries to each endpoint are still to be made: no row for one that has none, and none at all where somebody has locked the queue';
 
 create view webhook_delivery.status as
     select

@@ -108,5 +108,6 @@ extension_sql_file!("../sql/expunge.sql", name = "expunge_data", requires = ["ev
 extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["expunge_data", worker_report]);
 extension_sql_file!("../sql/health.sql", name = "health", requires = ["operator", wake]);
 extension_sql_file!("../sql/diagnose.sql", name = "diagnose", requires = ["health", examine]);
-extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["diagnose"]);
+extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["diagnose"]);
+extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["metrics"]);
 extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit, emit_for], finalize);

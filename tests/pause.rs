@@ -54,23 +54,23 @@ fn pausing_or_disabling_an_endpoint_calls_back_what_the_worker_has_read_already(
         "select webhook_delivery.pause(auction_id => auction_id) from webhook_endpoints",
         "update webhook_endpoints set is_active = false",
     ] {
-        let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(100)));
+        let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(30)));
         let (_cluster, mut client) = started(&[("webhook_delivery.pool_size", "4")]);
         let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
-        endpoint.emit(&mut client, 300);
+        endpoint.emit(&mut client, 200);
         receiver.wait_for(1, DEADLINE);
         client.batch_execute(stop).unwrap();
         wait_until("all that was under way to be recorded", DEADLINE, || {
             let idle = "requests_in_flight = 0 and deliveries_in_memory = 0 and attempts_to_record = 0";
             let is_idle = status::<bool>(&mut client, idle);
-            (is_idle && status::<i64>(&mut client, "queued") == 300 - receiver.count() as i64).then_some(())
+            (is_idle && status::<i64>(&mut client, "queued") == 200 - receiver.count() as i64).then_some(())
         });
         let received = receiver.count();
         assert!(received < 100, "{stop}: {received} came");
         client.batch_execute("select webhook_delivery.resume(id, auction_id) from webhook_endpoints").unwrap();
         client.batch_execute("update webhook_endpoints set is_active = true").unwrap();
-        endpoint.wait_for(&mut client, 300, "success");
-        assert_eq!(receiver.count(), 300);
+        endpoint.wait_for(&mut client, 200, "success");
+        assert_eq!(receiver.count(), 200);
     }
 }
 

@@ -67,6 +67,8 @@ missing_packages() {
     has npm || printf '%s\n' nodejs npm
     # Judges the signatures in the tests and the demo.
     has python3 || echo python3
+    # Brings the metrics' exporter, which the tests run.
+    python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 
 install_packages() {

@@ -1,0 +1,146 @@
+//! Does a monitoring system get what it needs, with the exporter's configuration that the README gives?
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, installation, refusal, wait_until};
+
+/// query-exporter, which `tests/exporter/setup.sh` has installed.
+struct Exporter {
+    process: Child,
+    port: u16,
+}
+
+impl Exporter {
+    /// With the README's configuration, but for where the database is.
+    fn start(cluster: &Cluster, folder: &std::path::Path) -> Exporter {
+        let readme = include_str!("../README.md");
+        let (_, config) = readme.split_once("```yaml\ndatabases:").expect("a configuration");
+        let (config, _) = config.split_once("```").expect("its end");
+        let dsn = format!("postgresql://monitor@/postgres?host={}", cluster.socket_dir().display());
+        let config = format!("databases:{config}").replace("postgresql://monitor@db.example.com/auction", &dsn);
+        assert!(config.contains(&dsn));
+        let path = folder.join("exporter.yaml");
+        std::fs::write(&path, config).unwrap();
+        // Free a moment ago; whoever takes it meanwhile answers without our metrics.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let installed = installation().target_dir().join("exporter");
+        let process = Command::new("python3")
+            .env("PYTHONPATH", &installed)
+            .arg(installed.join("bin/query-exporter"))
+            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--log-level", "warning", "--config"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("python3");
+        Exporter { process, port }
+    }
+
+    /// The metrics, by name and labels, once it answers.
+    fn scrape(&self) -> Option<HashMap<String, f64>> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        write!(stream, "GET /metrics HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").ok()?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).ok()?;
+        let lines = response.lines().filter(|line| line.starts_with("webhook_delivery"));
+        let metric = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.replace("database=\"auction\",", "").replace("{database=\"auction\"}", ""), value.parse().ok()?))
+        };
+        Some(lines.filter_map(metric).collect())
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_exporter_of_the_readme_tells_how_the_worker_and_each_endpoint_do() {
+    let receiver = Receiver::by_path();
+    let cluster = Cluster::start(&[("webhook_delivery.retry_schedule", "")]);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery; create role monitor login").unwrap();
+    client.batch_execute("select webhook_delivery.grant_monitor('monitor')").unwrap();
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    let failing = Endpoint::create(&mut client, &receiver.url("/status/503"));
+    good.emit(&mut client, 5);
+    failing.emit(&mut client, 3);
+    good.wait_for(&mut client, 5, "success");
+    failing.wait_for(&mut client, 3, "failed");
+    client.execute("select webhook_delivery.pause(endpoint_id => $1)", &[&good.id]).unwrap();
+    good.emit(&mut client, 2);
+
+    let folder = tempfile::tempdir().unwrap();
+    let exporter = Exporter::start(&cluster, folder.path());
+    let of = |metric: &str, endpoint: &Endpoint| {
+        format!(
+            "webhook_delivery_endpoint_{metric}{{auction_id=\"{}\",endpoint_id=\"{}\"}}",
+            endpoint.auction_id, endpoint.id
+        )
+    };
+    let metrics = wait_until("all metrics, with what was noted of the failing endpoint", DEADLINE, || {
+        let mut metrics = exporter.scrape()?;
+        // Labels come in any order.
+        metrics = metrics.into_iter().map(|(name, value)| (sorted_labels(&name), value)).collect();
+        (metrics.get(&of("consecutive_failures", &failing)) == Some(&3.0)).then_some(metrics)
+    });
+    for (name, value) in [
+        ("webhook_delivery_up".into(), 1.0),
+        ("webhook_delivery_queued".into(), 2.0),
+        ("webhook_delivery_due".into(), 0.0),
+        ("webhook_delivery_lag_seconds".into(), 0.0),
+        ("webhook_delivery_requests_in_flight".into(), 0.0),
+        ("webhook_delivery_attempts_to_record".into(), 0.0),
+        ("webhook_delivery_capture_errors".into(), 0.0),
+        ("webhook_delivery_delivered_total".into(), 5.0),
+        ("webhook_delivery_failed_total".into(), 3.0),
+        ("webhook_delivery_failed_attempts_total".into(), 3.0),
+        (of("receives", &good), 0.0),
+        (of("receives", &failing), 1.0),
+        (of("queued", &good), 2.0),
+        (of("queued", &failing), 0.0),
+        (of("consecutive_failures", &good), 0.0),
+    ] {
+        assert_eq!(metrics.get(&name), Some(&value), "{name} in {metrics:#?}");
+    }
+    assert!(metrics[&of("failing_seconds", &failing)] > 0.0);
+    // Every metric that there is, is in the README's configuration.
+    let known = client.query("select distinct metric from webhook_delivery.metrics", &[]).unwrap();
+    for metric in known.iter().map(|row| row.get::<_, String>(0)) {
+        assert!(metrics.keys().any(|name| name.split('{').next() == Some(&metric)), "{metric} is not in the README");
+    }
+}
+
+fn sorted_labels(name: &str) -> String {
+    let Some((name, labels)) = name.split_once('{') else { return name.to_owned() };
+    let mut labels: Vec<&str> = labels.trim_end_matches('}').split(',').collect();
+    labels.retain(|label| !label.starts_with("database="));
+    labels.sort_unstable();
+    format!("{name}{{{}}}", labels.join(","))
+}
+
+#[test]
+fn without_a_worker_the_metrics_say_that_nothing_is_sent_and_a_monitor_reads_nothing_else() {
+    let cluster = Cluster::start(&[("webhook_delivery.databases", "")]);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery; create role monitor login").unwrap();
+    client.batch_execute("select webhook_delivery.grant_monitor('monitor')").unwrap();
+    let mut monitor = cluster.connect_as("monitor", "postgres");
+    let up = "select value from webhook_delivery.metrics where metric = 'webhook_delivery_up'";
+    assert_eq!(monitor.query_one(up, &[]).unwrap().get::<_, f64>(0), 0.0);
+    assert_eq!(
+        monitor.query_one("select state from webhook_delivery.status", &[]).unwrap().get::<_, &str>(0),
+        "no worker"
+    );
+    for table in ["queue", "events", "endpoint_targets", "endpoint_secrets", "attempts", "capture_errors"] {
+        let read = format!("select from webhook_delivery.{table}");
+        assert_eq!(refusal(&mut monitor, &read, &[]).code().code(), "42501", "{table}");
+    }
+    assert_eq!(refusal(&mut monitor, "select webhook_delivery.pause()", &[]).code().code(), "42501");
+}
