@@ -35,13 +35,13 @@ create table webhook_delivery.queue (
     event_id uuid not null,
     event_type text not null,
     attempts smallint not null default 0,
-    earlier_attempts smallint not null default 0,
     is_test boolean not null default false,
     not_before timestamptz,
     response_status_code smallint,
     response_time_ms integer,
     error_message text,
     attempted_at timestamptz,
+    earlier_attempts smallint not null default 0,
     constraint deliveries_are_queued_once_per_time primary key (due_at, delivery_id, auction_id),
     constraint earlier_attempts_are_among_the_attempts check (earlier_attempts between 0 and attempts)
 ) with (

@@ -235,6 +235,10 @@ impl Worker {
             process::Extension::BeingChanged => return Ok(Looked::Rest(LOCKED_OUT)),
             process::Extension::Present => {}
         }
+        if self.equipment.is_none() && !process::extension_is_current()? {
+            self.idle_because = Some("waiting for: alter extension webhook_delivery update");
+            return Ok(Looked::Rest(settings::poll_interval()));
+        }
         let _rights = Rights::of_worker();
         let equipment = match self.equipment.take() {
             Some(equipment) => equipment,
@@ -446,14 +450,14 @@ impl Worker {
             self.ledger.add_attempts(finished, &settings::retry_policy());
         }
         self.ledger.gather_locked();
-        // Twice: to be told to go breaks a statement off.
+        // Twice: to be told to go breaks a statement off, whichever is the first.
         for _ in 0..2 {
             if !self.ledger.gathered().is_empty() {
                 self.record();
             }
-        }
-        if self.health.time_to_due().is_some() {
-            self.note_health();
+            if self.health.time_to_due().is_some() {
+                self.note_health();
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pgrx::PgTryBuilder;
 use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
 
 use super::attempt::Failure;
 
@@ -218,6 +219,13 @@ pub fn extension() -> Extension {
     }
     // It may have been dropped before the lock was ours.
     if find() == found { Extension::Present } else { Extension::Absent }
+}
+
+/// Whether the extension's objects are those of this library: a new one is there before somebody has updated them.
+pub fn extension_is_current() -> SpiResult<bool> {
+    let installed = "select extversion from pg_catalog.pg_extension where extname = 'webhook_delivery'";
+    let installed: Option<String> = Spi::connect(|client| client.select(installed, Some(1), &[])?.first().get_one())?;
+    Ok(installed.as_deref() == Some(env!("CARGO_PKG_VERSION")))
 }
 
 /// Whether this transaction may write nothing, as `default_transaction_read_only` has it.

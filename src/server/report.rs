@@ -130,7 +130,8 @@ mod webhook_delivery {
 
     use crate::ids::timestamp;
 
-    /// What the worker of this database says of itself; no row where there is none.
+    /// What the worker of this database says of itself; no row where there is none. Columns are only ever added at the end: what
+    /// an older version of the extension's objects has declared stays true until they are updated.
     #[pg_extern(volatile, strict)]
     #[allow(clippy::type_complexity)]
     fn worker_report() -> TableIterator<
@@ -140,6 +141,9 @@ mod webhook_delivery {
             name!(requests_in_flight, i32),
             name!(deliveries_in_memory, i32),
             name!(attempts_to_record, i32),
+            name!(idle_because, Option<String>),
+            name!(problem, Option<String>),
+            name!(problem_since, Option<TimestampWithTimeZone>),
             name!(started_at, TimestampWithTimeZone),
             name!(delivered, i64),
             name!(failed, i64),
@@ -148,9 +152,6 @@ mod webhook_delivery {
             name!(failed_attempts_in_last_minute, i64),
             name!(last_failure, Option<String>),
             name!(last_failure_at, Option<TimestampWithTimeZone>),
-            name!(idle_because, Option<String>),
-            name!(problem, Option<String>),
-            name!(problem_since, Option<TimestampWithTimeZone>),
         ),
     > {
         TableIterator::new(super::of_this_database().map(|entry| {
@@ -164,6 +165,9 @@ mod webhook_delivery {
                 entry.requests_in_flight,
                 entry.deliveries_in_memory,
                 entry.attempts_to_record,
+                entry.idle_because.get(),
+                problem,
+                since,
                 timestamp(entry.started_at),
                 count(entry.totals.delivered),
                 count(entry.totals.failed),
@@ -172,9 +176,6 @@ mod webhook_delivery {
                 count(entry.last_minute.failed_attempts),
                 last_failure,
                 failed_at,
-                entry.idle_because.get(),
-                problem,
-                since,
             )
         }))
     }
