@@ -9,8 +9,8 @@ with counted as (
         tests = case when recent.since > $5 - interval '1 minute' then recent.tests + 1 else 1 end
     returning tests
 ), event as (
-    insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data, is_test)
-    select webhook_delivery.uuid_v7(), $2, known.event_type, $5, known.example, true
+    insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
+    select webhook_delivery.uuid_v7(), $2, known.event_type, $5, known.example
     from public.webhook_event_types as known, counted
     where known.event_type = $3 and counted.tests <= current_setting('webhook_delivery.tests_per_minute')::integer
     returning id, event_type

@@ -6,8 +6,7 @@ create table webhook_delivery.events (
     event_type text not null,
     occurred_at timestamptz not null,
     row_id uuid,
-    data json not null,
-    is_test boolean not null default false
+    data json not null
 ) partition by range (id);
 
 comment on table webhook_delivery.events is
@@ -18,7 +17,6 @@ comment on column webhook_delivery.events.event_type is 'What happened: submissi
 comment on column webhook_delivery.events.occurred_at is 'When; "timestamp" in the body';
 comment on column webhook_delivery.events.row_id is 'The row that it is about; null where there is none. Events of one row are sent one after the other';
 comment on column webhook_delivery.events.data is '"data" in the body, byte for byte: json, because jsonb would reorder its keys';
-comment on column webhook_delivery.events.is_test is 'The catalogue''s example, sent by test_webhook(): nothing has happened';
 
 -- The key is on each partition and not on the parent: pg_dump, which dumps the partitions but not an extension's parent,
 -- would else give each a second one and the dump could not be restored.
@@ -247,7 +245,7 @@ create function webhook_delivery.move_in() returns void
 comment on function webhook_delivery.move_in() is
     'Makes this database the home of the extension''s rows, if they are none yet: called when an endpoint is created, and never while a dump is restored';
 
-create function webhook_delivery.revoke_from_others(only_relation regclass default null) returns void
+create function webhook_delivery.revoke_from_others(only_relation regclass default null, but_not oid[] default '{}') returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
@@ -259,6 +257,7 @@ begin
             select classid, objid from pg_depend
             where deptype = 'e' and refclassid = 'pg_extension'::regclass
                 and refobjid = (select oid from pg_extension where extname = 'webhook_delivery')
+                and objid <> all (but_not)
         ), object as (
             select 'schema' as kind, oid::regnamespace::text as name, nspacl as acl, nspowner as owner
             from pg_namespace
@@ -284,8 +283,8 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.revoke_from_others(regclass) is
-    'Takes back what ALTER DEFAULT PRIVILEGES gave to others: on everything of the extension, or on one relation';
+comment on function webhook_delivery.revoke_from_others(regclass, oid[]) is
+    'Takes back what ALTER DEFAULT PRIVILEGES gave to others: on everything of the extension but these objects, or on one relation';
 
 create function webhook_delivery.tenant_routines() returns oid[]
     language sql stable

@@ -161,7 +161,7 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.refuse_to_truncate()",
     "webhook_delivery.resume(uuid,uuid)",
     "webhook_delivery.returned_columns(regprocedure)",
-    "webhook_delivery.revoke_from_others(regclass)",
+    "webhook_delivery.revoke_from_others(regclass,oid[])",
     "webhook_delivery.rotation(uuid)",
     "webhook_delivery.secret_hint(text)",
     "webhook_delivery.stash_secret(uuid,text,boolean)",

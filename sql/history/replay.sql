@@ -6,7 +6,12 @@ with wanted as materialized (
     from webhook_delivery.events as event
     where event.id >= webhook_delivery.uuid_v7_floor($3) and event.id < webhook_delivery.uuid_v7_floor($4)
         and event.auction_id = $2
-        and not event.is_test
+        -- Of a test nothing has happened. It is queued with its event.
+        and event.id not in (
+            select tested.event_id from webhook_delivery.queue as tested where tested.auction_id = $2 and tested.is_test
+            union all
+            select tested.event_id from webhook_delivery.attempts_ended as tested
+            where tested.auction_id = $2 and tested.created_at >= $3 - interval '1 minute' and tested.is_test)
         and (event.event_type = any ($5)
             or split_part(event.event_type, '.', 1) || '.*' = any ($5)
             or '*' = any ($5) and split_part(event.event_type, '.', 1) <> 'webhook')

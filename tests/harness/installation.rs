@@ -68,6 +68,12 @@ impl Installation {
         &self.pg_config
     }
 
+    /// Where the server looks for the scripts of extensions, in `extension/`.
+    pub fn share_dir(&self) -> PathBuf {
+        let output = Command::new(&self.pg_config).arg("--sharedir").output().expect("pg_config runs");
+        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+    }
+
     /// 15 to 18.
     pub fn major(&self) -> u16 {
         self.major
