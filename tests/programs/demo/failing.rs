@@ -8,7 +8,7 @@ use webhook_harness::{AttemptRow, DEADLINE, Delivery, Endpoint, wait_until};
 use crate::stage::Stage;
 use crate::table::Table;
 
-const BROKEN: &str = "/status/503";
+pub const BROKEN: &str = "/status/503";
 
 /// The schedule that the README promises.
 const MINUTES: [u64; 5] = [1, 5, 30, 120, 720];

@@ -8,6 +8,7 @@ mod failing;
 mod families;
 mod json;
 mod judges;
+mod recovery;
 mod rest;
 mod screen;
 mod stage;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     history(&mut stage, over_http);
     failing::retries(&mut stage, &failing);
     crash::of_the_worker(&mut stage);
+    recovery::of_the_failing_endpoint(&mut stage, &failing);
     result(&mut stage)
 }
 
