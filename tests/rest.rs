@@ -359,3 +359,56 @@ fn what_an_applications_pages_do_with_supabase_js_works() {
         .expect("node runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
+
+#[test]
+fn what_a_support_person_does_all_day_works_through_the_rest_server_within_his_auctions() {
+    let mut scene = Scene::new(&[]);
+    let endpoint = scene.create(&scene.dana, sample::RIVERSIDE);
+    let emit = format!("select webhook_delivery.emit('submission.created', '{}', '{{\"n\": 1}}')", sample::RIVERSIDE);
+    scene.supabase.run_as_admin(&emit);
+    scene.wait_for_success();
+    let history = scene.rest.call("GET", "/webhook_deliveries", Some(&scene.dana), None).expect(200);
+    let (delivery, endpoint) = (history[0]["id"].clone(), endpoint["id"].clone());
+    let of_endpoint = json!({ "endpoint_id": endpoint });
+    let of_delivery = json!({ "delivery_id": delivery });
+    let hour =
+        json!({ "endpoint_id": endpoint, "since": "2020-01-01T00:00:00Z", "only_failed": false, "dry_run": true });
+    let replay = json!({ "endpoint_id": endpoint, "since": "2020-01-01T00:00:00Z" });
+    let expunge = json!({ "auction_id": sample::RIVERSIDE, "everything": true });
+    let calls = [
+        ("redeliver_webhook", &of_delivery, 200),
+        ("webhook_event", &of_delivery, 200),
+        ("webhook_diagnose", &of_endpoint, 200),
+        ("recover_webhooks", &hour, 200),
+        ("replay_webhooks", &replay, 200),
+        ("cancel_webhook", &of_delivery, 409),
+        ("expunge_webhook_data", &expunge, 200),
+    ];
+    for (call, body, status) in calls {
+        let path = format!("/rpc/{call}");
+        // Another auction's administrator learns nothing, nor does somebody without a token.
+        scene.rest.call("POST", &path, Some(&scene.kim), Some(body.clone())).expect(404);
+        scene.rest.call("POST", &path, None, Some(body.clone())).expect(401);
+        let answer = scene.rest.call("POST", &path, Some(&scene.dana), Some(body.clone())).expect(status);
+        scene.wait_for_success();
+        match call {
+            "redeliver_webhook" => assert_eq!(answer["status"], "retrying"),
+            "webhook_event" => {
+                assert_eq!(answer["body"], scene.receiver.requests()[0].text());
+                assert_eq!(answer["attempts"].as_array().map(Vec::len), Some(2), "{answer}");
+                assert!(answer["attempts"][0].get("address").is_none(), "{answer}");
+            }
+            "webhook_diagnose" => {
+                let wrong: Vec<_> = answer.as_array().unwrap().iter().filter(|row| row["is_fine"] == false).collect();
+                assert!(wrong.is_empty(), "{wrong:?}");
+            }
+            "recover_webhooks" | "expunge_webhook_data" => assert_eq!(answer, 1, "{call}"),
+            "replay_webhooks" => assert_eq!(answer, 0),
+            _ => assert_eq!(answer["code"], "PT409"),
+        }
+    }
+    let health = scene.rest.call("GET", "/webhook_endpoint_health", Some(&scene.dana), None).expect(200);
+    assert_eq!((&health[0]["endpoint_id"], &health[0]["success_rate_24h"]), (&endpoint, &json!(1.0)));
+    let nothing = scene.rest.call("GET", "/webhook_endpoint_health", Some(&scene.kim), None).expect(200);
+    assert_eq!(nothing, json!([]));
+}
