@@ -255,4 +255,4 @@ end
 $$;
 
 comment on function public.webhook_diagnose(uuid) is
-    'Why does an endpoint not receive? A row for each check: whether it is fine (null: that is yours to say), what was found, and what to do. Its name is looked up, which takes five seconds at most. Unknown endpoint: PT404';
+    'Why does an endpoint not receive? A row for each check: whether it is fine (null: that is yours to say), what was found, and what to do. Its name is looked up, which takes two seconds at most. Unknown endpoint: PT404';

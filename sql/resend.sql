@@ -20,29 +20,37 @@ create function public.redeliver_webhook(delivery_id uuid, out status text, out 
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
+declare
+    delivery record;
 begin
-    if webhook_delivery.resend(array[delivery_id]) = 0
-        -- One that waits and is due goes out as it is.
-        and not exists (
-            select from public.webhook_deliveries as waiting
-            where waiting.id = delivery_id and waiting.next_attempt_at is not null)
-    then
-        if not exists (select from public.webhook_deliveries as known where known.id = delivery_id) then
-            perform webhook_delivery.refuse_unknown_delivery(delivery_id);
-        end if;
+    perform webhook_delivery.resend(array[delivery_id]);
+    select known.status, known.is_test, known.completed_at, known.next_attempt_at into delivery
+    from public.webhook_deliveries as known where known.id = delivery_id;
+    if not found then
+        perform webhook_delivery.refuse_unknown_delivery(delivery_id);
+    elsif delivery.is_test then
+        raise exception using
+            errcode = 'PT409',
+            message = format('webhook delivery %s is a test', delivery_id),
+            hint = 'Call test_webhook() again.';
+    elsif delivery.completed_at is not null then
         raise exception using
             errcode = 'PT410',
-            message = format('webhook delivery %s cannot be sent again: its event or its endpoint is gone, or it was cancelled just now',
-                delivery_id),
-            hint = 'Events are kept for webhook_delivery.retention.';
+            message = format('webhook delivery %s cannot be sent again: its event or its endpoint is gone', delivery_id),
+            hint = 'Events are kept for webhook_delivery.retention. An endpoint of another id gets them with replay_webhooks().';
+    elsif delivery.next_attempt_at is null then
+        raise exception using
+            errcode = 'PT409',
+            message = format('webhook delivery %s was cancelled just now', delivery_id),
+            hint = 'Try again when it has ended.';
     end if;
-    select delivery.status into strict status from public.webhook_deliveries as delivery where delivery.id = delivery_id;
+    status := delivery.status;
     follow := format('select * from public.webhook_deliveries where id = %L', delivery_id);
 end
 $$;
 
 comment on function public.redeliver_webhook(uuid) is
-    'Sends a delivery again, also one that succeeded: the same webhook_id, the same bytes, a whole schedule of attempts. One that waits for another attempt has it now. Unknown delivery: PT404; its event or endpoint is gone: PT410';
+    'Sends a delivery again, also one that succeeded: the same webhook_id, the same bytes, a whole schedule of attempts. One that waits for another attempt has it now. Unknown delivery: PT404; its event or endpoint is gone: PT410; a test: PT409';
 
 create function public.recover_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), only_failed boolean default true,
@@ -52,24 +60,30 @@ create function public.recover_webhooks(
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    wanted uuid[];
+    wanted_status constant text[] := case when only_failed then '{failed}' else '{failed, success}' end::text[];
+    number bigint;
+    -- One more than a tenant may, so that it is told: of millions not all are gathered.
+    at_most constant bigint := case when not webhook_delivery.is_operator() then
+        current_setting('webhook_delivery.max_resend')::bigint + 1 end;
 begin
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
-    -- Each in a branch of its own, which the planner gives the index that it has.
-    if only_failed then
-        select array_agg(delivery.id) into wanted
+    if dry_run then
+        select count(*) into number
         from public.webhook_deliveries as delivery
         where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
-            and delivery.status = 'failed' and not delivery.is_test;
+            and delivery.status = any (wanted_status) and not delivery.is_test;
     else
-        select array_agg(delivery.id) into wanted
-        from public.webhook_deliveries as delivery
-        where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
-            and delivery.status in ('success', 'failed') and not delivery.is_test;
+        select webhook_delivery.resend(array_agg(found.id)) into number
+        from (
+            select delivery.id from public.webhook_deliveries as delivery
+            where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
+                and delivery.status = any (wanted_status) and not delivery.is_test
+            limit at_most
+        ) as found;
     end if;
-    return case when dry_run then coalesce(cardinality(wanted), 0) else coalesce(webhook_delivery.resend(wanted), 0) end;
+    return coalesce(number, 0);
 end
 $$;
 

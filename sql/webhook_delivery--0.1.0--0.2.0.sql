@@ -35,62 +35,26 @@ alter table webhook_delivery.attempts
         delivery_status = 'retrying' or (delivery_status = 'success') = (error_message is null)) not valid;
 alter table webhook_delivery.homes add column pause_reason text;
 
-CREATE  FUNCTION webhook_delivery."replay"(
-	"endpoint_id" uuid, 
-	"since" timestamp with time zone, 
-	"until" timestamp with time zone, 
-	"events" TEXT[] 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'replay_wrapper';
-
-CREATE  FUNCTION webhook_delivery."resend"(
-	"delivery_ids" uuid[] 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'resend_wrapper';
-
-CREATE  FUNCTION webhook_delivery."cancel"(
-	"delivery_ids" uuid[] 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'cancel_wrapper';
-
-CREATE  FUNCTION webhook_delivery."emit_for"(
-	"event_type" TEXT, 
-	"row_ids" uuid[], 
-	"schema" TEXT DEFAULT 'public' 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'emit_for_wrapper';
-
-CREATE  FUNCTION webhook_delivery."expunge"(
-	"auction_id" uuid, 
-	"row_id" uuid, 
-	"containing" TEXT 
-) RETURNS bigint 
-VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'expunge_wrapper';
-
-CREATE  FUNCTION webhook_delivery."examine"(
-	"endpoint_id" uuid 
-) RETURNS TABLE (
-	"addresses" TEXT,  
+CREATE  FUNCTION webhook_delivery."worker_report"() RETURNS TABLE (
+	"pid" INT,  
+	"requests_in_flight" INT,  
+	"deliveries_in_memory" INT,  
+	"attempts_to_record" INT,  
+	"idle_because" TEXT,  
 	"problem" TEXT,  
-	"secret_form" TEXT,  
-	"previous_secret_until" timestamp with time zone,  
-	"state" TEXT,  
-	"is_paused" bool,  
-	"without_trigger" TEXT[]  
+	"problem_since" timestamp with time zone,  
+	"started_at" timestamp with time zone,  
+	"delivered" bigint,  
+	"failed" bigint,  
+	"failed_attempts" bigint,  
+	"delivered_in_last_minute" bigint,  
+	"failed_attempts_in_last_minute" bigint,  
+	"last_failure" TEXT,  
+	"last_failure_at" timestamp with time zone  
 )
 STRICT VOLATILE
 LANGUAGE c 
-AS 'MODULE_PATHNAME', 'examine_wrapper';
+AS 'MODULE_PATHNAME', 'worker_report_wrapper';
 
 create table webhook_delivery.pauses (
     endpoint_id uuid,
@@ -197,26 +161,14 @@ $$;
 
 comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what is kept of deleted endpoints: secrets, pauses, and how often they were tested';
 
-CREATE  FUNCTION webhook_delivery."worker_report"() RETURNS TABLE (
-	"pid" INT,  
-	"requests_in_flight" INT,  
-	"deliveries_in_memory" INT,  
-	"attempts_to_record" INT,  
-	"idle_because" TEXT,  
-	"problem" TEXT,  
-	"problem_since" timestamp with time zone,  
-	"started_at" timestamp with time zone,  
-	"delivered" bigint,  
-	"failed" bigint,  
-	"failed_attempts" bigint,  
-	"delivered_in_last_minute" bigint,  
-	"failed_attempts_in_last_minute" bigint,  
-	"last_failure" TEXT,  
-	"last_failure_at" timestamp with time zone  
-)
-STRICT VOLATILE
+CREATE  FUNCTION webhook_delivery."expunge"(
+	"auction_id" uuid, 
+	"row_id" uuid, 
+	"containing" TEXT 
+) RETURNS bigint 
+VOLATILE
 LANGUAGE c 
-AS 'MODULE_PATHNAME', 'worker_report_wrapper';
+AS 'MODULE_PATHNAME', 'expunge_wrapper';
 
 CREATE  FUNCTION webhook_delivery."request_of"(
 	"delivery_id" uuid 
@@ -228,6 +180,38 @@ CREATE  FUNCTION webhook_delivery."request_of"(
 STRICT VOLATILE
 LANGUAGE c 
 AS 'MODULE_PATHNAME', 'request_of_wrapper';
+
+CREATE  FUNCTION webhook_delivery."examine"(
+	"endpoint_id" uuid 
+) RETURNS TABLE (
+	"addresses" TEXT,  
+	"problem" TEXT,  
+	"secret_form" TEXT,  
+	"previous_secret_until" timestamp with time zone,  
+	"state" TEXT,  
+	"is_paused" bool,  
+	"without_trigger" TEXT[]  
+)
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'examine_wrapper';
+
+CREATE  FUNCTION webhook_delivery."replay"(
+	"endpoint_id" uuid, 
+	"since" timestamp with time zone, 
+	"until" timestamp with time zone, 
+	"events" TEXT[] 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'replay_wrapper';
+
+CREATE  FUNCTION webhook_delivery."cancel"(
+	"delivery_ids" uuid[] 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'cancel_wrapper';
 
 comment on column webhook_delivery.queue.due_at is 'When the next attempt may start; -infinity: it is cancelled, and the worker is to end it. The only index begins with it: a million retries of tomorrow cost today nothing';
 
@@ -458,6 +442,15 @@ $$;
 comment on function webhook_delivery.drop_expired() is
     'Drops the oldest partition of events or attempts whose whole time lies before webhook_delivery.retention, and gives back its name; null where there is none any more, or where is_locked says that somebody uses it: try again later. For the worker';
 
+CREATE  FUNCTION webhook_delivery."emit_for"(
+	"event_type" TEXT, 
+	"row_ids" uuid[], 
+	"schema" TEXT DEFAULT 'public' 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'emit_for_wrapper';
+
 -- What became of each delivery?
 
 -- Two selects from one table each, without a condition: so the planner reads a page from the indexes, whatever else there is.
@@ -575,6 +568,13 @@ begin
 end
 $$;
 
+CREATE  FUNCTION webhook_delivery."resend"(
+	"delivery_ids" uuid[] 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'resend_wrapper';
+
 -- How is a delivery sent once more, or a time, or the past; and how is one that waits kept back?
 
 create function webhook_delivery.refuse_unknown_delivery(delivery_id uuid) returns void
@@ -597,29 +597,37 @@ create function public.redeliver_webhook(delivery_id uuid, out status text, out 
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
+declare
+    delivery record;
 begin
-    if webhook_delivery.resend(array[delivery_id]) = 0
-        -- One that waits and is due goes out as it is.
-        and not exists (
-            select from public.webhook_deliveries as waiting
-            where waiting.id = delivery_id and waiting.next_attempt_at is not null)
-    then
-        if not exists (select from public.webhook_deliveries as known where known.id = delivery_id) then
-            perform webhook_delivery.refuse_unknown_delivery(delivery_id);
-        end if;
+    perform webhook_delivery.resend(array[delivery_id]);
+    select known.status, known.is_test, known.completed_at, known.next_attempt_at into delivery
+    from public.webhook_deliveries as known where known.id = delivery_id;
+    if not found then
+        perform webhook_delivery.refuse_unknown_delivery(delivery_id);
+    elsif delivery.is_test then
+        raise exception using
+            errcode = 'PT409',
+            message = format('webhook delivery %s is a test', delivery_id),
+            hint = 'Call test_webhook() again.';
+    elsif delivery.completed_at is not null then
         raise exception using
             errcode = 'PT410',
-            message = format('webhook delivery %s cannot be sent again: its event or its endpoint is gone, or it was cancelled just now',
-                delivery_id),
-            hint = 'Events are kept for webhook_delivery.retention.';
+            message = format('webhook delivery %s cannot be sent again: its event or its endpoint is gone', delivery_id),
+            hint = 'Events are kept for webhook_delivery.retention. An endpoint of another id gets them with replay_webhooks().';
+    elsif delivery.next_attempt_at is null then
+        raise exception using
+            errcode = 'PT409',
+            message = format('webhook delivery %s was cancelled just now', delivery_id),
+            hint = 'Try again when it has ended.';
     end if;
-    select delivery.status into strict status from public.webhook_deliveries as delivery where delivery.id = delivery_id;
+    status := delivery.status;
     follow := format('select * from public.webhook_deliveries where id = %L', delivery_id);
 end
 $$;
 
 comment on function public.redeliver_webhook(uuid) is
-    'Sends a delivery again, also one that succeeded: the same webhook_id, the same bytes, a whole schedule of attempts. One that waits for another attempt has it now. Unknown delivery: PT404; its event or endpoint is gone: PT410';
+    'Sends a delivery again, also one that succeeded: the same webhook_id, the same bytes, a whole schedule of attempts. One that waits for another attempt has it now. Unknown delivery: PT404; its event or endpoint is gone: PT410; a test: PT409';
 
 create function public.recover_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), only_failed boolean default true,
@@ -629,24 +637,30 @@ create function public.recover_webhooks(
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    wanted uuid[];
+    wanted_status constant text[] := case when only_failed then '{failed}' else '{failed, success}' end::text[];
+    number bigint;
+    -- One more than a tenant may, so that it is told: of millions not all are gathered.
+    at_most constant bigint := case when not webhook_delivery.is_operator() then
+        current_setting('webhook_delivery.max_resend')::bigint + 1 end;
 begin
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
-    -- Each in a branch of its own, which the planner gives the index that it has.
-    if only_failed then
-        select array_agg(delivery.id) into wanted
+    if dry_run then
+        select count(*) into number
         from public.webhook_deliveries as delivery
         where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
-            and delivery.status = 'failed' and not delivery.is_test;
+            and delivery.status = any (wanted_status) and not delivery.is_test;
     else
-        select array_agg(delivery.id) into wanted
-        from public.webhook_deliveries as delivery
-        where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
-            and delivery.status in ('success', 'failed') and not delivery.is_test;
+        select webhook_delivery.resend(array_agg(found.id)) into number
+        from (
+            select delivery.id from public.webhook_deliveries as delivery
+            where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
+                and delivery.status = any (wanted_status) and not delivery.is_test
+            limit at_most
+        ) as found;
     end if;
-    return case when dry_run then coalesce(cardinality(wanted), 0) else coalesce(webhook_delivery.resend(wanted), 0) end;
+    return coalesce(number, 0);
 end
 $$;
 
@@ -1291,7 +1305,7 @@ end
 $$;
 
 comment on function public.webhook_diagnose(uuid) is
-    'Why does an endpoint not receive? A row for each check: whether it is fine (null: that is yours to say), what was found, and what to do. Its name is looked up, which takes five seconds at most. Unknown endpoint: PT404';
+    'Why does an endpoint not receive? A row for each check: whether it is fine (null: that is yours to say), what was found, and what to do. Its name is looked up, which takes two seconds at most. Unknown endpoint: PT404';
 
 -- What does a monitoring system take?
 
@@ -1450,7 +1464,7 @@ comment on function webhook_delivery.emit_for(text, uuid[], text) is 'Sends this
 
 comment on function webhook_delivery.request_of(uuid) is 'URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet: no row where he sees none; null what is gone. See webhook_event()';
 
-comment on function webhook_delivery.examine(uuid) is 'What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself: addresses of its URL or the problem with them (the name is looked up, which takes five seconds at most), the form of its secret (whsec or own), until when the previous one signs as well, the state of the worker, whether it is paused, the built-in events that it wants and no trigger makes. No row where he sees none';
+comment on function webhook_delivery.examine(uuid) is 'What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself: addresses of its URL or the problem with them (the name is looked up, which takes two seconds at most), the form of its secret (whsec or own), until when the previous one signs as well, the state of the worker, whether it is paused, the built-in events that it wants and no trigger makes. No row where he sees none';
 
 comment on function webhook_delivery.expunge(uuid, uuid, text) is 'What expunge_webhook_data() does: deletes the data of the auction''s events, of those about this row (or null) and with this text in it (or null). Gives back how many, null where the caller does not administer the auction';
 

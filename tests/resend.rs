@@ -206,6 +206,8 @@ fn what_failed_within_a_time_is_recovered_and_a_dry_run_only_counts_it() {
     recovered.sort();
     assert_eq!(recovered, failed);
     assert!(!recovered.contains(&test));
+    // Of tests there are so many a minute, and no more by this.
+    assert_eq!(refusal(&mut scene.admin, "select redeliver_webhook($1)", &[&test]).code().code(), "PT409");
 }
 
 #[test]

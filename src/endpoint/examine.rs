@@ -11,7 +11,7 @@ use crate::server::rights::{OurSettings, Rights};
 use crate::server::{process, settings};
 
 /// Whoever asks waits for the name server for so long.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[pg_schema]
 mod webhook_delivery {
@@ -19,7 +19,7 @@ mod webhook_delivery {
     use pgrx::prelude::*;
 
     /// What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself; no row where he sees none. The
-    /// name is looked up, which takes five seconds at most.
+    /// name is looked up, which takes two seconds at most.
     #[pg_extern(volatile, strict)]
     #[allow(clippy::type_complexity)]
     fn examine(
