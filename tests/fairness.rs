@@ -269,3 +269,29 @@ fn what_a_database_that_was_down_for_a_day_owes_goes_out_by_turns() {
     let of_each: Vec<usize> = of_each.collect();
     assert!(*of_each.iter().min().unwrap() * 3 >= *of_each.iter().max().unwrap(), "{of_each:?}");
 }
+
+/// Each such call has the worker look through all that is due again, a backlog included.
+#[test]
+fn whoever_has_things_sent_again_without_end_holds_up_nobody_elses() {
+    let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let hanging = Endpoint::create(&mut client, &hanging_receiver.url("/"));
+    let good = Endpoint::create(&mut client, &receiver.url("/"));
+    queue_backlog(&mut client, &hanging, 20_000);
+    hanging_receiver.wait_for(1, DEADLINE);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let (mut session, is_over) = (cluster.connect(), Arc::clone(&is_over));
+            std::thread::spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    session.batch_execute("select webhook_delivery.wake('-infinity')").unwrap();
+                }
+            })
+        })
+        .collect();
+    assert_prompt(&mut client, &good, &receiver, 50);
+    is_over.store(true, Ordering::Relaxed);
+    callers.into_iter().for_each(|caller| caller.join().unwrap());
+}

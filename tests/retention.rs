@@ -177,3 +177,26 @@ fn what_came_while_there_was_no_worker_to_make_partitions_is_sorted_in() {
     assert_eq!(count(&mut client, "webhook_delivery.events_default"), 0);
     assert_eq!(count(&mut client, "webhook_delivery.events"), 5);
 }
+
+#[test]
+fn to_drop_a_partition_is_a_change_of_the_catalogue_whatever_is_in_it() {
+    let receiver = Receiver::by_path();
+    let (_cluster, mut client, endpoint) = started(&[], &receiver);
+    happened(&mut client, &endpoint, 40, 100_000, false);
+    client.batch_execute("checkpoint").unwrap();
+    let written = |client: &mut Client| -> i64 {
+        let lsn = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
+        client.query_one(lsn, &[]).unwrap().get(0)
+    };
+    let before = written(&mut client);
+    while client
+        .query_one("select dropped from webhook_delivery.drop_expired()", &[])
+        .unwrap()
+        .get::<_, Option<String>>(0)
+        .is_some()
+    {}
+    assert_eq!(count(&mut client, OLD), 0);
+    let bytes = written(&mut client) - before;
+    // To delete the rows would write some 15 MB.
+    assert!(bytes < 2_000_000, "{bytes} bytes of WAL");
+}

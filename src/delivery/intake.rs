@@ -1,8 +1,8 @@
 //! Which of the deliveries that are due go to the pool now, so that no endpoint's backlog hides another's single row?
 //!
 //! The queue is read in the order of time, and read on from where the last read ended. Each endpoint may have as many
-//! deliveries waiting in memory as there is room left for it (`room.rs`); past that it is *behind*: the reading leaves it
-//! out, and catches up with it alone once it has sent what it has. A million rows of one endpoint are thus passed over once.
+//! deliveries waiting in memory as there is room left for it (`room.rs`); past that, or where a whole batch is of it, it is *behind*:
+//! the reading leaves it out, and catches up with it alone once it has sent what it has. A million rows of one endpoint are thus passed over once.
 //! Endpoints that want their deliveries one at a time, or so many a second, or cannot be reached, *rest* in between (`rest.rs`),
 //! and are caught up with in the same way.
 
@@ -230,6 +230,7 @@ impl Intake {
         let leave_out = self.behind.keys().chain(&self.disabled).chain(self.resting.endpoints()).copied().collect();
         let Batch { rows, more } = statements.read_due(self.position, *now, leave_out, None, limit, *bounds)?;
         self.adapt_batch(&rows);
+        let backlog = backlog_in(&rows).filter(|_| more);
         for row in rows {
             let before = self.position;
             self.position = row.position;
@@ -242,6 +243,13 @@ impl Intake {
             } else {
                 self.behind.insert(row.endpoint_id, Behind { auction_id: row.auction_id, position: before });
             }
+        }
+        if let Some((endpoint_id, auction_id)) = backlog
+            && !self.resting.contains(&endpoint_id)
+            && !self.disabled.contains(&endpoint_id)
+        {
+            // However fast it is sent: others are not to wait until all of it is read.
+            self.behind.entry(endpoint_id).or_insert(Behind { auction_id, position: self.position });
         }
         if !more {
             // Nothing up to now is left but what was left out: that need not be walked again.
@@ -336,4 +344,11 @@ impl Intake {
             Task::Wait => unreachable!("handled above"),
         }
     }
+}
+
+/// The endpoint, and its auction, of which a whole batch is full.
+fn backlog_in(rows: &[DueRow]) -> Option<(Uuid, Uuid)> {
+    let first = rows.first().filter(|_| rows.len() >= MAX_BATCH)?;
+    let is_of_first = |row: &DueRow| row.endpoint_id == first.endpoint_id && !row.passes_by;
+    rows.iter().all(is_of_first).then_some((first.endpoint_id, first.auction_id))
 }

@@ -47,6 +47,14 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
 /// How soon that is tried again where a backup or a long transaction was in the way.
 const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
 
+/// Somebody asked to look through everything that is due; this often it is done. To walk past a backlog takes a moment, and whoever
+/// asks without end, as a tenant can who has one delivery after the other sent again, must not keep the reading at the start.
+const LOOK_THROUGH_EVERY: Duration = Duration::from_millis(250);
+
+/// Meanwhile what has just been committed is found all the same: rows that lie so far behind the place that the reading has got to,
+/// in microseconds.
+const JUST_COMMITTED: i64 = 100_000;
+
 /// How soon to look again where somebody is just dropping or altering the extension.
 const LOCKED_OUT: Duration = Duration::from_millis(50);
 
@@ -88,6 +96,9 @@ struct Worker {
     idle_because: Option<&'static str>,
     /// The earliest delivery that commits have announced and no reading has looked for yet.
     announced: Option<i64>,
+    /// It is to look through everything that is due, once the time has come again.
+    look_through: bool,
+    next_look_through: Instant,
     /// When the next delivery will be due that is not due yet.
     next_due: NextDue,
     next_maintenance: Instant,
@@ -120,6 +131,8 @@ impl Worker {
             started_at: postgres_micros(SystemTime::now()),
             idle_because: None,
             announced: None,
+            look_through: false,
+            next_look_through: now,
             next_due: NextDue::Unknown,
             next_maintenance: now,
             next_expiry: now,
@@ -265,18 +278,26 @@ impl Worker {
             return Ok(Looked::Rest(settings::poll_interval()));
         }
 
+        if self.announced == Some(i64::MIN) {
+            self.look_through = true;
+            self.announced = Some(now - JUST_COMMITTED);
+        }
         if let Some(due_at) = self.announced {
             self.intake.go_back_to(due_at);
             self.next_due.include((due_at > now).then_some(due_at));
         }
-        if self.announced == Some(i64::MIN) {
+        let looks_through = self.look_through && Instant::now() >= self.next_look_through;
+        if looks_through {
+            self.intake.go_back_to(i64::MIN);
             // So is it told that an endpoint is paused or disabled.
             let not_receiving = statements.not_receiving(pool.waiting().endpoints().copied().collect())?;
             pool.give_back_waiting_of(not_receiving.into_iter());
             self.intake.take_back(pool.given_back());
+            self.look_through = false;
+            self.next_look_through = Instant::now() + LOOK_THROUGH_EVERY;
         }
         let starts_over = self.intake.start_over_if_time(settings::poll_interval());
-        if starts_over || self.announced == Some(i64::MIN) || !self.next_due.is_ahead_of(now) {
+        if starts_over || looks_through || !self.next_due.is_ahead_of(now) {
             self.next_due = NextDue::Unknown;
         }
         let bounds =
@@ -383,7 +404,7 @@ impl Worker {
         });
         let Some((more_waits, expired)) = self.steps.expiry.conclude(expired) else { return };
         if more_waits {
-            self.announced = Some(i64::MIN);
+            self.look_through = true;
         }
         let pause = match expired {
             Expired::Dropped => Duration::ZERO,
@@ -413,9 +434,12 @@ impl Worker {
         }
         let now = postgres_micros(SystemTime::now());
         let until = |due_at: i64| Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs());
+        let to_look_through =
+            self.look_through.then(|| self.next_look_through.saturating_duration_since(Instant::now()));
         match self.next_due {
             NextDue::Known(at) => {
-                at.into_iter().chain(self.intake.next_end_of_rest()).min().map_or(Duration::MAX, until)
+                let due = at.into_iter().chain(self.intake.next_end_of_rest()).min().map(until);
+                due.into_iter().chain(to_look_through).min().unwrap_or(Duration::MAX)
             }
             NextDue::Unknown => Duration::ZERO,
         }
