@@ -5,7 +5,6 @@
 //! transaction while a request is under way, and each step of a turn has one of its own (`step.rs`): nothing that can fail
 //! stands between sending and recording.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::bgworkers::BackgroundWorker;
@@ -20,7 +19,7 @@ use super::health::Health;
 use super::intake::{Intake, Reading};
 use super::next_due::NextDue;
 use super::pulse::Pulse;
-use super::queue::{Expired, Standing};
+use super::queue::Standing;
 use super::record::{GATHER, Ledger};
 use super::step::{Step, Steps, attempt};
 use super::telling::Telling;
@@ -29,6 +28,8 @@ use crate::server::report::Report;
 use crate::server::rights::Rights;
 use crate::server::wake::MyBell;
 use crate::server::{pins, process, settings};
+
+mod upkeep;
 
 /// Turns begin at least so far apart. Under load one turn then serves several commits, and leaves the processor to those
 /// who make them; after a quiet moment the first event goes out at once.
@@ -40,12 +41,6 @@ const READ_AT_MOST: Duration = Duration::from_millis(2);
 
 /// How long requests under way may still end when the worker has to go. A fast shutdown waits for it.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// How often partitions are made ahead, and forgotten what is remembered of endpoints that are no more.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
-
-/// How soon that is tried again where a backup or a long transaction was in the way.
-const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
 
 /// Somebody asked to look through everything that is due; this often it is done. To walk past a backlog takes a moment, and whoever
 /// asks without end, as a tenant can who has one delivery after the other sent again, must not keep the reading at the start.
@@ -207,18 +202,7 @@ impl Worker {
             self.record();
         }
         if self.idle_because.is_none() {
-            if self.steps.remembering.may_run() {
-                self.remember_slow();
-            }
-            if self.health.time_to_due() == Some(Duration::ZERO) && self.steps.noting.may_run() {
-                self.note_health();
-            }
-            if Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
-                self.maintain();
-            }
-            if Instant::now() >= self.next_expiry && self.steps.expiry.may_run() {
-                self.expire();
-            }
+            self.look_after();
         }
         wait = wait.min(self.time_to_next_step());
         Some(took.map_or(wait, |took| wait.min(self.time_to_next_reading(took))))
@@ -349,70 +333,6 @@ impl Worker {
             }
             pool.give_back_waiting_of(self.intake.opened().into_iter());
         }
-    }
-
-    fn remember_slow(&mut self) {
-        let Some(Equipment { statements, pool, remembered_slow, .. }) = &mut self.equipment else { return };
-        let slow = pool.slow_endpoints();
-        if Arc::ptr_eq(&slow, remembered_slow) {
-            return;
-        }
-        let remembered = attempt(|| {
-            let _rights = hold_extension();
-            statements.remember_slow(slow.difference(remembered_slow), remembered_slow.difference(&slow))
-        });
-        if self.steps.remembering.conclude(remembered).is_some() {
-            *remembered_slow = slow;
-        }
-    }
-
-    fn note_health(&mut self) {
-        let Some(Equipment { statements, pool, .. }) = &self.equipment else { return };
-        let (notes, failed) = self.health.notes();
-        let policy = settings::disable_policy();
-        let noted = attempt(|| {
-            let _rights = hold_extension();
-            statements.note_health(notes, failed, &policy)
-        });
-        if let Some(told) = self.steps.noting.conclude(noted) {
-            self.health.noted(&told);
-            let disabled = told.iter().filter(|told| told.is_disabled());
-            pool.give_back_waiting_of(disabled.map(|told| (told.auction_id, told.endpoint_id)));
-        }
-    }
-
-    fn maintain(&mut self) {
-        let Some(Equipment { statements, .. }) = &self.equipment else { return };
-        let maintained = attempt(|| {
-            let _rights = hold_extension();
-            Ok((statements.create_partitions()?, statements.failing_endpoints()?))
-        });
-        if let Some((made, failing)) = self.steps.maintenance.conclude(maintained) {
-            self.intake.forget_all_but(&failing);
-            self.health.remember(failing);
-            self.next_maintenance = Instant::now() + if made { MAINTENANCE_INTERVAL } else { MAINTENANCE_RETRY };
-        }
-    }
-
-    /// Drops one partition at a time, in a transaction of its own: nobody is to wait for the next.
-    fn expire(&mut self) {
-        let Some(Equipment { statements, .. }) = &self.equipment else { return };
-        let expired = attempt(|| {
-            let _rights = hold_extension();
-            let expired = statements.drop_expired()?;
-            Ok((expired == Expired::Nothing && statements.expire_waiting(&oldest_event())?, expired))
-        });
-        let Some((more_waits, expired)) = self.steps.expiry.conclude(expired) else { return };
-        if more_waits {
-            self.look_through = true;
-        }
-        let pause = match expired {
-            Expired::Dropped => Duration::ZERO,
-            Expired::Nothing if more_waits => Duration::ZERO,
-            Expired::Nothing => MAINTENANCE_INTERVAL,
-            Expired::Locked => MAINTENANCE_RETRY,
-        };
-        self.next_expiry = Instant::now() + pause;
     }
 
     /// How long until a step other than the reading has something to do, or one that failed is tried again.

@@ -1,0 +1,98 @@
+//! What does the worker do beside sending and recording, so that it can go on and others know how it does?
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Worker, hold_extension, oldest_event};
+use crate::delivery::equipment::Equipment;
+use crate::delivery::queue::Expired;
+use crate::delivery::step::attempt;
+use crate::server::settings;
+
+/// How often partitions are made ahead, and forgotten what is remembered of endpoints that are no more.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How soon that is tried again where a backup or a long transaction was in the way.
+const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
+
+impl Worker {
+    /// Each of these that it is time for, in a transaction of its own.
+    pub(super) fn look_after(&mut self) {
+        if self.steps.remembering.may_run() {
+            self.remember_slow();
+        }
+        if self.health.time_to_due() == Some(Duration::ZERO) && self.steps.noting.may_run() {
+            self.note_health();
+        }
+        if Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
+            self.maintain();
+        }
+        if Instant::now() >= self.next_expiry && self.steps.expiry.may_run() {
+            self.expire();
+        }
+    }
+
+    fn remember_slow(&mut self) {
+        let Some(Equipment { statements, pool, remembered_slow, .. }) = &mut self.equipment else { return };
+        let slow = pool.slow_endpoints();
+        if Arc::ptr_eq(&slow, remembered_slow) {
+            return;
+        }
+        let remembered = attempt(|| {
+            let _rights = hold_extension();
+            statements.remember_slow(slow.difference(remembered_slow), remembered_slow.difference(&slow))
+        });
+        if self.steps.remembering.conclude(remembered).is_some() {
+            *remembered_slow = slow;
+        }
+    }
+
+    pub(super) fn note_health(&mut self) {
+        let Some(Equipment { statements, pool, .. }) = &self.equipment else { return };
+        let (notes, failed) = self.health.notes();
+        let policy = settings::disable_policy();
+        let noted = attempt(|| {
+            let _rights = hold_extension();
+            statements.note_health(notes, failed, &policy)
+        });
+        if let Some(told) = self.steps.noting.conclude(noted) {
+            self.health.noted(&told);
+            let disabled = told.iter().filter(|told| told.is_disabled());
+            pool.give_back_waiting_of(disabled.map(|told| (told.auction_id, told.endpoint_id)));
+        }
+    }
+
+    fn maintain(&mut self) {
+        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let maintained = attempt(|| {
+            let _rights = hold_extension();
+            Ok((statements.create_partitions()?, statements.failing_endpoints()?))
+        });
+        if let Some((made, failing)) = self.steps.maintenance.conclude(maintained) {
+            self.intake.forget_all_but(&failing);
+            self.health.remember(failing);
+            self.next_maintenance = Instant::now() + if made { MAINTENANCE_INTERVAL } else { MAINTENANCE_RETRY };
+        }
+    }
+
+    /// Drops one partition at a time, in a transaction of its own: nobody is to wait for the next.
+    fn expire(&mut self) {
+        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let expired = attempt(|| {
+            let _rights = hold_extension();
+            let expired = statements.drop_expired()?;
+            Ok((expired == Expired::Nothing && statements.expire_waiting(&oldest_event())?, expired))
+        });
+        let Some((more_waits, expired)) = self.steps.expiry.conclude(expired) else { return };
+        if more_waits {
+            self.look_through = true;
+        }
+        let pause = match expired {
+            Expired::Dropped => Duration::ZERO,
+            Expired::Nothing if more_waits => Duration::ZERO,
+            Expired::Nothing => MAINTENANCE_INTERVAL,
+            Expired::Locked => MAINTENANCE_RETRY,
+        };
+        self.next_expiry = Instant::now() + pause;
+    }
+}
