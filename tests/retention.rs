@@ -28,7 +28,7 @@ fn started(settings: &[(&str, &str)], receiver: &Receiver) -> (Cluster, Client, 
 fn happened(client: &mut Client, endpoint: &Endpoint, days_ago: i32, events: i32, waits: bool) {
     let sql = "with event as (
             insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
-            select (substr(webhook_delivery.uuid_v7_floor(moment)::text, 1, 24) || lpad(to_hex(n), 12, '0'))::uuid, $1, 'submission.created', moment, '{}'
+            select (substr(webhook_delivery.uuid_v7_floor(moment)::text, 1, 24) || right(gen_random_uuid()::text, 12))::uuid, $1, 'submission.created', moment, '{}'
             from generate_series(1, $3) as n, (values (now() - $4 * interval '1 day')) as known (moment)
             returning *
         ), waiting as (
@@ -80,9 +80,7 @@ fn what_still_waits_when_its_event_is_dropped_has_expired_also_for_a_disabled_en
     let disabled = Endpoint::create(&mut client, &receiver.url("/"));
     client.execute("update webhook_endpoints set is_active = false where id = $1", &[&disabled.id]).unwrap();
     happened(&mut client, &endpoint, 40, 3, true);
-    client.batch_execute("select pg_sleep(0.002)").unwrap();
     happened(&mut client, &disabled, 40, 4, true);
-    client.batch_execute("select pg_sleep(0.002)").unwrap();
     happened(&mut client, &endpoint, 2, 5, true);
     client.batch_execute("select webhook_delivery.resume()").unwrap();
     wait_for_expiry(&mut client);
