@@ -48,7 +48,7 @@ comment on function public.webhook_event(uuid) is
     'What a delivery sends: URL, headers and body of its last request, by the endpoint''s present URL, headers and secret; how to verify it; and each request made, for operators with the address that was called and where the time went (milliseconds). Null is what is gone: with the endpoint URL and headers, with the event headers and body. Unknown delivery: PT404';
 
 create function webhook_delivery.wait_for_delivery(delivery_id uuid, at_most interval default '30 seconds') returns text
-    language plpgsql volatile
+    language plpgsql volatile strict
     set search_path = pg_catalog, pg_temp
     as $$
 declare

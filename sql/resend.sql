@@ -66,6 +66,13 @@ declare
     at_most constant bigint := case when not webhook_delivery.is_operator() then
         current_setting('webhook_delivery.max_resend')::bigint + 1 end;
 begin
+    -- A dry run that is null would be none.
+    if num_nulls(since, until, only_failed, dry_run) > 0 then
+        raise exception using
+            errcode = 'null_value_not_allowed',
+            message = 'since, until, only_failed and dry_run cannot be null',
+            hint = 'Leave an argument out to have its default.';
+    end if;
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
@@ -88,7 +95,7 @@ end
 $$;
 
 comment on function public.recover_webhooks(uuid, timestamptz, timestamptz, boolean, boolean) is
-    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.resend_per_second of it each second, so that new events do not wait behind it. Gives back how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.max_resend: 22023';
+    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.resend_per_second of it each second, so that new events do not wait behind it. Gives back how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.max_resend: 22023; a null: 22004';
 
 create function public.replay_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), events text[] default null
@@ -97,6 +104,12 @@ create function public.replay_webhooks(
     set search_path = pg_catalog, pg_temp
     as $$
 begin
+    if num_nulls(since, until) > 0 then
+        raise exception using
+            errcode = 'null_value_not_allowed',
+            message = 'since and until cannot be null',
+            hint = 'Leave an argument out to have its default.';
+    end if;
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
@@ -110,7 +123,7 @@ end
 $$;
 
 comment on function public.replay_webhooks(uuid, timestamptz, timestamptz, text[]) is
-    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Gives back how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.max_resend: 22023';
+    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Gives back how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.max_resend: 22023; a null time: 22004';
 
 create function public.cancel_webhook(delivery_id uuid) returns void
     language plpgsql volatile

@@ -92,7 +92,7 @@ create table webhook_delivery.attempts (
 ) partition by list (delivery_status);
 
 comment on table webhook_delivery.attempts is
-    'Every request made, append-only. The row that ended a delivery has the status success or failed. Partitioned by that, and then by the day on which the delivery was queued';
+    'Every request made. A row is written once; only to send a delivery again and to expunge data changes one. The row that ended a delivery has the status success or failed. Partitioned by that, and then by the day on which the delivery was queued';
 comment on column webhook_delivery.attempts.delivery_id is 'The webhook_id';
 comment on column webhook_delivery.attempts.attempt is '1 for the first request of a delivery';
 comment on column webhook_delivery.attempts.auction_id is 'The auction of event and endpoint';

@@ -35,26 +35,63 @@ alter table webhook_delivery.attempts
         delivery_status = 'retrying' or (delivery_status = 'success') = (error_message is null)) not valid;
 alter table webhook_delivery.homes add column pause_reason text;
 
-CREATE  FUNCTION webhook_delivery."worker_report"() RETURNS TABLE (
-	"pid" INT,  
-	"requests_in_flight" INT,  
-	"deliveries_in_memory" INT,  
-	"attempts_to_record" INT,  
-	"idle_because" TEXT,  
+CREATE  FUNCTION webhook_delivery."resend"(
+	"delivery_ids" uuid[] 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'resend_wrapper';
+
+CREATE  FUNCTION webhook_delivery."cancel"(
+	"delivery_ids" uuid[] 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'cancel_wrapper';
+
+CREATE  FUNCTION webhook_delivery."examine"(
+	"endpoint_id" uuid 
+) RETURNS TABLE (
+	"addresses" TEXT,  
 	"problem" TEXT,  
-	"problem_since" timestamp with time zone,  
-	"started_at" timestamp with time zone,  
-	"delivered" bigint,  
-	"failed" bigint,  
-	"failed_attempts" bigint,  
-	"delivered_in_last_minute" bigint,  
-	"failed_attempts_in_last_minute" bigint,  
-	"last_failure" TEXT,  
-	"last_failure_at" timestamp with time zone  
+	"secret_form" TEXT,  
+	"previous_secret_until" timestamp with time zone,  
+	"state" TEXT,  
+	"is_paused" bool,  
+	"without_trigger" TEXT[]  
 )
 STRICT VOLATILE
 LANGUAGE c 
-AS 'MODULE_PATHNAME', 'worker_report_wrapper';
+AS 'MODULE_PATHNAME', 'examine_wrapper';
+
+CREATE  FUNCTION webhook_delivery."emit_for"(
+	"event_type" TEXT, 
+	"row_ids" uuid[], 
+	"schema" TEXT DEFAULT 'public' 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'emit_for_wrapper';
+
+CREATE  FUNCTION webhook_delivery."request_of"(
+	"delivery_id" uuid 
+) RETURNS TABLE (
+	"url" TEXT,  
+	"headers" jsonb,  
+	"body" TEXT  
+)
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'request_of_wrapper';
+
+CREATE  FUNCTION webhook_delivery."expunge"(
+	"auction_id" uuid, 
+	"row_id" uuid, 
+	"containing" TEXT 
+) RETURNS bigint 
+VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'expunge_wrapper';
 
 create table webhook_delivery.pauses (
     endpoint_id uuid,
@@ -161,61 +198,12 @@ $$;
 
 comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what is kept of deleted endpoints: secrets, pauses, and how often they were tested';
 
-CREATE  FUNCTION webhook_delivery."expunge"(
-	"auction_id" uuid, 
-	"row_id" uuid, 
-	"containing" TEXT 
-) RETURNS bigint 
-VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'expunge_wrapper';
-
-CREATE  FUNCTION webhook_delivery."request_of"(
-	"delivery_id" uuid 
-) RETURNS TABLE (
-	"url" TEXT,  
-	"headers" jsonb,  
-	"body" TEXT  
-)
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'request_of_wrapper';
-
-CREATE  FUNCTION webhook_delivery."examine"(
-	"endpoint_id" uuid 
-) RETURNS TABLE (
-	"addresses" TEXT,  
-	"problem" TEXT,  
-	"secret_form" TEXT,  
-	"previous_secret_until" timestamp with time zone,  
-	"state" TEXT,  
-	"is_paused" bool,  
-	"without_trigger" TEXT[]  
-)
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'examine_wrapper';
-
-CREATE  FUNCTION webhook_delivery."replay"(
-	"endpoint_id" uuid, 
-	"since" timestamp with time zone, 
-	"until" timestamp with time zone, 
-	"events" TEXT[] 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'replay_wrapper';
-
-CREATE  FUNCTION webhook_delivery."cancel"(
-	"delivery_ids" uuid[] 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'cancel_wrapper';
-
 comment on column webhook_delivery.queue.due_at is 'When the next attempt may start; -infinity: it is cancelled, and the worker is to end it. The only index begins with it: a million retries of tomorrow cost today nothing';
 
 comment on column webhook_delivery.queue.earlier_attempts is 'Of these, those made before it was sent again: its schedule has begun anew after them';
+
+comment on table webhook_delivery.attempts is
+    'Every request made. A row is written once; only to send a delivery again and to expunge data changes one. The row that ended a delivery has the status success or failed. Partitioned by that, and then by the day on which the delivery was queued';
 
 comment on column webhook_delivery.attempts.delivery_status is 'What became of the delivery by this attempt: retrying (also where it was sent again after its end), success or failed';
 
@@ -442,14 +430,36 @@ $$;
 comment on function webhook_delivery.drop_expired() is
     'Drops the oldest partition of events or attempts whose whole time lies before webhook_delivery.retention, and gives back its name; null where there is none any more, or where is_locked says that somebody uses it: try again later. For the worker';
 
-CREATE  FUNCTION webhook_delivery."emit_for"(
-	"event_type" TEXT, 
-	"row_ids" uuid[], 
-	"schema" TEXT DEFAULT 'public' 
+CREATE  FUNCTION webhook_delivery."replay"(
+	"endpoint_id" uuid, 
+	"since" timestamp with time zone, 
+	"until" timestamp with time zone, 
+	"events" TEXT[] 
 ) RETURNS bigint 
 STRICT VOLATILE
 LANGUAGE c 
-AS 'MODULE_PATHNAME', 'emit_for_wrapper';
+AS 'MODULE_PATHNAME', 'replay_wrapper';
+
+CREATE  FUNCTION webhook_delivery."worker_report"() RETURNS TABLE (
+	"pid" INT,  
+	"requests_in_flight" INT,  
+	"deliveries_in_memory" INT,  
+	"attempts_to_record" INT,  
+	"idle_because" TEXT,  
+	"problem" TEXT,  
+	"problem_since" timestamp with time zone,  
+	"started_at" timestamp with time zone,  
+	"delivered" bigint,  
+	"failed" bigint,  
+	"failed_attempts" bigint,  
+	"delivered_in_last_minute" bigint,  
+	"failed_attempts_in_last_minute" bigint,  
+	"last_failure" TEXT,  
+	"last_failure_at" timestamp with time zone  
+)
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'worker_report_wrapper';
 
 -- What became of each delivery?
 
@@ -568,13 +578,6 @@ begin
 end
 $$;
 
-CREATE  FUNCTION webhook_delivery."resend"(
-	"delivery_ids" uuid[] 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'resend_wrapper';
-
 -- How is a delivery sent once more, or a time, or the past; and how is one that waits kept back?
 
 create function webhook_delivery.refuse_unknown_delivery(delivery_id uuid) returns void
@@ -643,6 +646,13 @@ declare
     at_most constant bigint := case when not webhook_delivery.is_operator() then
         current_setting('webhook_delivery.max_resend')::bigint + 1 end;
 begin
+    -- A dry run that is null would be none.
+    if num_nulls(since, until, only_failed, dry_run) > 0 then
+        raise exception using
+            errcode = 'null_value_not_allowed',
+            message = 'since, until, only_failed and dry_run cannot be null',
+            hint = 'Leave an argument out to have its default.';
+    end if;
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
@@ -665,7 +675,7 @@ end
 $$;
 
 comment on function public.recover_webhooks(uuid, timestamptz, timestamptz, boolean, boolean) is
-    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.resend_per_second of it each second, so that new events do not wait behind it. Gives back how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.max_resend: 22023';
+    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.resend_per_second of it each second, so that new events do not wait behind it. Gives back how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.max_resend: 22023; a null: 22004';
 
 create function public.replay_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), events text[] default null
@@ -674,6 +684,12 @@ create function public.replay_webhooks(
     set search_path = pg_catalog, pg_temp
     as $$
 begin
+    if num_nulls(since, until) > 0 then
+        raise exception using
+            errcode = 'null_value_not_allowed',
+            message = 'since and until cannot be null',
+            hint = 'Leave an argument out to have its default.';
+    end if;
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
@@ -687,7 +703,7 @@ end
 $$;
 
 comment on function public.replay_webhooks(uuid, timestamptz, timestamptz, text[]) is
-    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Gives back how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.max_resend: 22023';
+    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Gives back how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.max_resend: 22023; a null time: 22004';
 
 create function public.cancel_webhook(delivery_id uuid) returns void
     language plpgsql volatile
@@ -764,7 +780,7 @@ comment on function public.webhook_event(uuid) is
     'What a delivery sends: URL, headers and body of its last request, by the endpoint''s present URL, headers and secret; how to verify it; and each request made, for operators with the address that was called and where the time went (milliseconds). Null is what is gone: with the endpoint URL and headers, with the event headers and body. Unknown delivery: PT404';
 
 create function webhook_delivery.wait_for_delivery(delivery_id uuid, at_most interval default '30 seconds') returns text
-    language plpgsql volatile
+    language plpgsql volatile strict
     set search_path = pg_catalog, pg_temp
     as $$
 declare

@@ -1,11 +1,11 @@
-//! Which auctions does the caller administer, where the application has named no function of its own to say?
+//! Which auctions does the caller administer, where the application has named no function of its own to say, and does he see an endpoint?
 
 use std::cell::RefCell;
 use std::ffi::CStr;
 
 use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::spi::SpiResult;
+use pgrx::spi::{SpiClient, SpiResult};
 
 use crate::server::planned::Planned;
 use crate::server::rights::{OurSettings, Rights, relation};
@@ -30,6 +30,13 @@ thread_local! {
     /// By the type of `user_id`: an index on it is only of use for what is compared as that type.
     static OF_UUID: RefCell<Planned> = const { RefCell::new(Planned::new()) };
     static OF_TEXT: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+}
+
+/// The auction of an endpoint that the caller sees: row-level security and the access function answer for him, and not for us.
+/// `None` where he sees no such endpoint.
+pub fn visible_auction(client: &SpiClient<'_>, endpoint_id: pgrx::Uuid) -> SpiResult<Option<pgrx::Uuid>> {
+    let visible = client.select("select webhook_delivery.visible_auction($1)", Some(1), &[endpoint_id.into()])?;
+    visible.first().get_one()
 }
 
 fn auctions_of_member() -> SpiResult<Vec<pgrx::Uuid>> {

@@ -211,6 +211,25 @@ fn what_failed_within_a_time_is_recovered_and_a_dry_run_only_counts_it() {
 }
 
 #[test]
+fn a_null_is_refused_rather_than_taken_for_something() {
+    let mut scene = Scene::new(&[]);
+    scene.ended(1, "failed");
+    for call in [
+        "recover_webhooks($1, null)",
+        "recover_webhooks($1, '-infinity', dry_run => null)",
+        "recover_webhooks($1, '-infinity', only_failed => null)",
+        "replay_webhooks($1, '-infinity', until => null)",
+    ] {
+        let error = refusal(&mut scene.admin, &format!("select {call}"), &[&scene.endpoint.id]);
+        assert_eq!(error.code().code(), "22004", "{call}: {error:?}");
+    }
+    assert_eq!(scene.application.count("select count(*) from webhook_delivery.queue"), 0);
+    // It would never end.
+    let wait = "select webhook_delivery.wait_for_delivery(id, null) is null from webhook_deliveries";
+    assert!(scene.application.client.query_one(wait, &[]).unwrap().get::<_, bool>(0));
+}
+
+#[test]
 fn of_a_large_recovery_the_oldest_come_first_and_what_happens_meanwhile_does_not_wait_behind_it() {
     let mut scene = Scene::new(&[]);
     scene.ended(3_000, "success");

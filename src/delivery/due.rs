@@ -89,7 +89,7 @@ pub enum Task {
     End(Outcome),
 }
 
-/// What a request may take.
+/// Within which bounds a delivery is made.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     /// For all of it, name look-up and response included.

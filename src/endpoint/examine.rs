@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 use webhook_sender::look_up;
 
+use crate::access::visible_auction;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::{process, settings};
 
@@ -67,9 +68,7 @@ struct Seen {
 
 fn examine(endpoint_id: pgrx::Uuid) -> SpiResult<Option<Seen>> {
     Spi::connect(|client| {
-        // As the caller.
-        let visible = client.select("select webhook_delivery.visible_auction($1)", Some(1), &[endpoint_id.into()])?;
-        if visible.first().get_one::<pgrx::Uuid>()?.is_none() {
+        if visible_auction(client, endpoint_id)?.is_none() {
             return Ok(None);
         }
         let _settings = OurSettings::begin();

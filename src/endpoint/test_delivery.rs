@@ -3,6 +3,7 @@
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use crate::access::visible_auction;
 use crate::ids::{self, timestamp};
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::wake;
@@ -22,9 +23,7 @@ mod webhook_delivery {
 
 fn queue_test(endpoint_id: pgrx::Uuid, event_type: &str) -> pgrx::spi::SpiResult<Option<pgrx::Uuid>> {
     Spi::connect_mut(|client| {
-        // As the caller: row-level security and the access function answer for him, and not for us.
-        let visible = client.select("select webhook_delivery.visible_auction($1)", Some(1), &[endpoint_id.into()])?;
-        let Some(auction_id) = visible.first().get_one::<pgrx::Uuid>()? else { return Ok(None) };
+        let Some(auction_id) = visible_auction(client, endpoint_id)? else { return Ok(None) };
         let _settings = OurSettings::begin();
         let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
         let delivery_id = ids::webhook_delivery::uuid_v7();

@@ -6,6 +6,7 @@ use pgrx::spi::SpiResult;
 
 use super::pace;
 use super::visible::check_number;
+use crate::access::visible_auction;
 use crate::ids::timestamp;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::wake;
@@ -36,8 +37,7 @@ fn replay(
     events: Vec<Option<String>>,
 ) -> SpiResult<Option<i64>> {
     Spi::connect_mut(|client| {
-        let visible = client.select("select webhook_delivery.visible_auction($1)", Some(1), &[endpoint_id.into()])?;
-        let Some(auction_id) = visible.first().get_one::<pgrx::Uuid>()? else { return Ok(None) };
+        let Some(auction_id) = visible_auction(client, endpoint_id)? else { return Ok(None) };
         // SAFETY: a clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
         let queued = {
