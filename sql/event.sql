@@ -26,11 +26,12 @@ begin
     if has_column_privilege('webhook_delivery.attempts', 'address', 'select') then
         select coalesce(json_agg(made order by made.attempt), '[]') into attempts
         from (
-            select log.attempt, case when log.error_message is null then 'success' else 'failed' end as status,
-                log.response_status_code, log.error_message, log.response_excerpt, log.attempted_at, log.next_attempt_at,
-                log.response_time_ms, log.lookup_ms, log.connect_ms, log.tls_ms, log.first_byte_ms, host(log.address) as address
-            from webhook_delivery.attempts as log
-            where log.delivery_id = webhook_event.delivery_id and log.response_time_ms is not null
+            select log.attempt, log.status, log.response_status_code, log.error_message, log.response_excerpt, log.attempted_at,
+                log.next_attempt_at, log.response_time_ms, course.lookup_ms, course.connect_ms, course.tls_ms, course.first_byte_ms,
+                host(course.address) as address
+            from public.webhook_delivery_attempts as log
+            join webhook_delivery.attempts as course on course.delivery_id = log.delivery_id and course.attempt = log.attempt
+            where log.delivery_id = webhook_event.delivery_id and course.response_time_ms is not null
         ) as made;
     else
         select coalesce(json_agg(made order by made.attempt), '[]') into attempts

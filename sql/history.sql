@@ -67,10 +67,11 @@ create view public.webhook_delivery_attempts with (security_invoker) as
         endpoint_id,
         event_id,
         event_type,
-        case when error_message is null then 'success' else 'failed' end as status,
+        -- By the response: one that succeeded and was sent again says so in the log's error_message.
+        case when response_status_code between 200 and 299 then 'success' else 'failed' end as status,
         response_status_code,
         response_time_ms,
-        error_message,
+        case when response_status_code between 200 and 299 then null else error_message end as error_message,
         response_excerpt,
         is_test,
         attempted_at,

@@ -86,9 +86,7 @@ create table webhook_delivery.attempts (
     first_byte_ms integer,
     address inet,
     constraint only_a_retrying_delivery_has_a_next_attempt check ((delivery_status = 'retrying') = (next_attempt_at is not null)),
-    constraint success_has_no_error_and_failure_has_one check (
-        -- That of one that was sent again may have been either.
-        delivery_status = 'retrying' or (delivery_status = 'success') = (error_message is null))
+    constraint success_has_no_error_and_failure_has_one check ((delivery_status = 'success') = (error_message is null))
 ) partition by list (delivery_status);
 
 comment on table webhook_delivery.attempts is
@@ -102,7 +100,7 @@ comment on column webhook_delivery.attempts.event_type is 'The type of that even
 comment on column webhook_delivery.attempts.delivery_status is 'What became of the delivery by this attempt: retrying (also where it was sent again after its end), success or failed';
 comment on column webhook_delivery.attempts.response_status_code is 'HTTP status, null where no response came';
 comment on column webhook_delivery.attempts.response_time_ms is 'Milliseconds from the start of the request to its end; null where none was made';
-comment on column webhook_delivery.attempts.error_message is 'Why the attempt failed, for the customer to read';
+comment on column webhook_delivery.attempts.error_message is 'Why the attempt failed, for the customer to read; sent again: of one that had succeeded, whose delivery was sent again';
 comment on column webhook_delivery.attempts.response_excerpt is 'The beginning of the response of a failed attempt, at most 1 kB';
 comment on column webhook_delivery.attempts.is_test is 'Sent by test_webhook()';
 comment on column webhook_delivery.attempts.attempted_at is 'When the request started';

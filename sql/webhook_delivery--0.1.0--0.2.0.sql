@@ -18,60 +18,19 @@ drop function webhook_delivery.resume();
 drop function webhook_delivery.create_partition(name, name, date);
 drop function webhook_delivery.revoke_from_others(regclass);
 
--- Not valid: the rows that are there keep it, and to look through all of them would hold up everybody.
+-- Not valid: the rows that are there keep it, and to look through all of them would hold up everybody. No table whose partitions are
+-- dumped may have such a constraint: pg_dump brings it too late for them to be attached.
 alter table webhook_delivery.queue
     drop constraint attempts_is_not_negative,
     add column earlier_attempts smallint not null default 0,
     add constraint earlier_attempts_are_among_the_attempts check (earlier_attempts between 0 and attempts) not valid;
 alter table webhook_delivery.attempts
-    drop constraint success_has_no_error_and_failure_has_one,
     add column lookup_ms integer,
     add column connect_ms integer,
     add column tls_ms integer,
     add column first_byte_ms integer,
-    add column address inet,
-    add constraint success_has_no_error_and_failure_has_one check (
-        -- That of one that was sent again may have been either.
-        delivery_status = 'retrying' or (delivery_status = 'success') = (error_message is null)) not valid;
+    add column address inet;
 alter table webhook_delivery.homes add column pause_reason text;
-
-CREATE  FUNCTION webhook_delivery."resend"(
-	"delivery_ids" uuid[] 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'resend_wrapper';
-
-CREATE  FUNCTION webhook_delivery."cancel"(
-	"delivery_ids" uuid[] 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'cancel_wrapper';
-
-CREATE  FUNCTION webhook_delivery."examine"(
-	"endpoint_id" uuid 
-) RETURNS TABLE (
-	"addresses" TEXT,  
-	"problem" TEXT,  
-	"secret_form" TEXT,  
-	"previous_secret_until" timestamp with time zone,  
-	"state" TEXT,  
-	"is_paused" bool,  
-	"without_trigger" TEXT[]  
-)
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'examine_wrapper';
-
-CREATE  FUNCTION webhook_delivery."emit_for"(
-	"event_type" TEXT, 
-	"row_ids" uuid[], 
-	"schema" TEXT DEFAULT 'public' 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'emit_for_wrapper';
 
 CREATE  FUNCTION webhook_delivery."request_of"(
 	"delivery_id" uuid 
@@ -84,6 +43,16 @@ STRICT VOLATILE
 LANGUAGE c 
 AS 'MODULE_PATHNAME', 'request_of_wrapper';
 
+CREATE  FUNCTION webhook_delivery."replay"(
+	"endpoint_id" uuid, 
+	"since" timestamp with time zone, 
+	"until" timestamp with time zone, 
+	"events" TEXT[] 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'replay_wrapper';
+
 CREATE  FUNCTION webhook_delivery."expunge"(
 	"auction_id" uuid, 
 	"row_id" uuid, 
@@ -92,6 +61,36 @@ CREATE  FUNCTION webhook_delivery."expunge"(
 VOLATILE
 LANGUAGE c 
 AS 'MODULE_PATHNAME', 'expunge_wrapper';
+
+CREATE  FUNCTION webhook_delivery."emit_for"(
+	"event_type" TEXT, 
+	"row_ids" uuid[], 
+	"schema" TEXT DEFAULT 'public' 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'emit_for_wrapper';
+
+CREATE  FUNCTION webhook_delivery."worker_report"() RETURNS TABLE (
+	"pid" INT,  
+	"requests_in_flight" INT,  
+	"deliveries_in_memory" INT,  
+	"attempts_to_record" INT,  
+	"idle_because" TEXT,  
+	"problem" TEXT,  
+	"problem_since" timestamp with time zone,  
+	"started_at" timestamp with time zone,  
+	"delivered" bigint,  
+	"failed" bigint,  
+	"failed_attempts" bigint,  
+	"delivered_in_last_minute" bigint,  
+	"failed_attempts_in_last_minute" bigint,  
+	"last_failure" TEXT,  
+	"last_failure_at" timestamp with time zone  
+)
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'worker_report_wrapper';
 
 create table webhook_delivery.pauses (
     endpoint_id uuid,
@@ -206,6 +205,8 @@ comment on table webhook_delivery.attempts is
     'Every request made. A row is written once; only to send a delivery again and to expunge data changes one. The row that ended a delivery has the status success or failed. Partitioned by that, and then by the day on which the delivery was queued';
 
 comment on column webhook_delivery.attempts.delivery_status is 'What became of the delivery by this attempt: retrying (also where it was sent again after its end), success or failed';
+
+comment on column webhook_delivery.attempts.error_message is 'Why the attempt failed, for the customer to read; sent again: of one that had succeeded, whose delivery was sent again';
 
 comment on column webhook_delivery.attempts.lookup_ms is 'Of the time, milliseconds for the look-up of the name; null where none was made, as for the following two: over an open connection';
 
@@ -430,36 +431,12 @@ $$;
 comment on function webhook_delivery.drop_expired() is
     'Drops the oldest partition of events or attempts whose whole time lies before webhook_delivery.retention, and gives back its name; null where there is none any more, or where is_locked says that somebody uses it: try again later. For the worker';
 
-CREATE  FUNCTION webhook_delivery."replay"(
-	"endpoint_id" uuid, 
-	"since" timestamp with time zone, 
-	"until" timestamp with time zone, 
-	"events" TEXT[] 
+CREATE  FUNCTION webhook_delivery."cancel"(
+	"delivery_ids" uuid[] 
 ) RETURNS bigint 
 STRICT VOLATILE
 LANGUAGE c 
-AS 'MODULE_PATHNAME', 'replay_wrapper';
-
-CREATE  FUNCTION webhook_delivery."worker_report"() RETURNS TABLE (
-	"pid" INT,  
-	"requests_in_flight" INT,  
-	"deliveries_in_memory" INT,  
-	"attempts_to_record" INT,  
-	"idle_because" TEXT,  
-	"problem" TEXT,  
-	"problem_since" timestamp with time zone,  
-	"started_at" timestamp with time zone,  
-	"delivered" bigint,  
-	"failed" bigint,  
-	"failed_attempts" bigint,  
-	"delivered_in_last_minute" bigint,  
-	"failed_attempts_in_last_minute" bigint,  
-	"last_failure" TEXT,  
-	"last_failure_at" timestamp with time zone  
-)
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'worker_report_wrapper';
+AS 'MODULE_PATHNAME', 'cancel_wrapper';
 
 -- What became of each delivery?
 
@@ -505,6 +482,26 @@ create or replace view public.webhook_deliveries with (security_invoker) as
     from webhook_delivery.attempts_ended;
 
 comment on column public.webhook_deliveries.next_attempt_at is 'When the next attempt is due; null once the delivery has ended or is cancelled';
+
+create or replace view public.webhook_delivery_attempts with (security_invoker) as
+    select
+        delivery_id,
+        attempt::integer as attempt,
+        auction_id,
+        endpoint_id,
+        event_id,
+        event_type,
+        -- By the response: one that succeeded and was sent again says so in the log's error_message.
+        case when response_status_code between 200 and 299 then 'success' else 'failed' end as status,
+        response_status_code,
+        response_time_ms,
+        case when response_status_code between 200 and 299 then null else error_message end as error_message,
+        response_excerpt,
+        is_test,
+        attempted_at,
+        next_attempt_at
+    from webhook_delivery.attempts
+    where response_time_ms is not null;
 
 create function webhook_delivery.refuse_unknown_endpoint(endpoint_id uuid) returns void
     language plpgsql stable
@@ -577,6 +574,28 @@ begin
     return generated;
 end
 $$;
+
+CREATE  FUNCTION webhook_delivery."examine"(
+	"endpoint_id" uuid 
+) RETURNS TABLE (
+	"addresses" TEXT,  
+	"problem" TEXT,  
+	"secret_form" TEXT,  
+	"previous_secret_until" timestamp with time zone,  
+	"state" TEXT,  
+	"is_paused" bool,  
+	"without_trigger" TEXT[]  
+)
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'examine_wrapper';
+
+CREATE  FUNCTION webhook_delivery."resend"(
+	"delivery_ids" uuid[] 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'resend_wrapper';
 
 -- How is a delivery sent once more, or a time, or the past; and how is one that waits kept back?
 
@@ -758,11 +777,12 @@ begin
     if has_column_privilege('webhook_delivery.attempts', 'address', 'select') then
         select coalesce(json_agg(made order by made.attempt), '[]') into attempts
         from (
-            select log.attempt, case when log.error_message is null then 'success' else 'failed' end as status,
-                log.response_status_code, log.error_message, log.response_excerpt, log.attempted_at, log.next_attempt_at,
-                log.response_time_ms, log.lookup_ms, log.connect_ms, log.tls_ms, log.first_byte_ms, host(log.address) as address
-            from webhook_delivery.attempts as log
-            where log.delivery_id = webhook_event.delivery_id and log.response_time_ms is not null
+            select log.attempt, log.status, log.response_status_code, log.error_message, log.response_excerpt, log.attempted_at,
+                log.next_attempt_at, log.response_time_ms, course.lookup_ms, course.connect_ms, course.tls_ms, course.first_byte_ms,
+                host(course.address) as address
+            from public.webhook_delivery_attempts as log
+            join webhook_delivery.attempts as course on course.delivery_id = log.delivery_id and course.attempt = log.attempt
+            where log.delivery_id = webhook_event.delivery_id and course.response_time_ms is not null
         ) as made;
     else
         select coalesce(json_agg(made order by made.attempt), '[]') into attempts

@@ -1,12 +1,9 @@
 //! Does a dump carry everything into another database, and is nothing sent from there by mistake?
 
-use std::fs::File;
-use std::path::Path;
-
 use postgres::Client;
 use webhook_harness::application::endpoint;
 use webhook_harness::verify::assert_signed;
-use webhook_harness::{Application, Cluster, DEADLINE, Receiver, Submission, sample, wait_until};
+use webhook_harness::{Application, DEADLINE, Receiver, Submission, sample, wait_until};
 
 /// Every row of what a dump must carry, as text.
 fn contents(client: &mut Client) -> Vec<(&'static str, Vec<String>)> {
@@ -29,32 +26,6 @@ fn contents(client: &mut Client) -> Vec<(&'static str, Vec<String>)> {
         (table, client.query(&query, &[]).unwrap().iter().map(|row| row.get(0)).collect())
     };
     tables.map(&mut rows_of).into()
-}
-
-/// Runs `pg_dump` on the database `postgres` and restores what it wrote into `copy`. The slightest error fails the test.
-fn copy_database(cluster: &Cluster, arguments: &[&str]) {
-    cluster.execute("create database copy template template0");
-    let folder = tempfile::tempdir().unwrap();
-    let dump = folder.path().join("dump");
-    let mut pg_dump = cluster.client_command("pg_dump");
-    run(pg_dump.args(arguments).stdout(File::create(&dump).unwrap()));
-    if arguments.contains(&"--format=custom") {
-        let mut pg_restore = cluster.client_command("pg_restore");
-        run(pg_restore.args(["--exit-on-error", "--dbname=copy"]).stdin(open(&dump)));
-    } else {
-        let mut psql = cluster.client_command("psql");
-        run(psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=copy"]).stdin(open(&dump)));
-    }
-}
-
-fn open(path: &Path) -> File {
-    File::open(path).unwrap()
-}
-
-#[track_caller]
-fn run(command: &mut std::process::Command) {
-    let output = command.stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// An application whose history has a row of every kind: delivered, failed, waiting for another attempt, waiting for an endpoint that is disabled.
@@ -120,7 +91,7 @@ fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing
     for (table, rows) in &original {
         assert!(!rows.is_empty(), "{table} has nothing to carry");
     }
-    copy_database(&application.cluster, &[]);
+    application.cluster.copy_database("copy", &[]);
     let mut copy = application.cluster.connect_to("copy");
     assert_eq!(contents(&mut copy), original);
     let valid =
@@ -162,7 +133,7 @@ fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing
 fn a_dump_in_the_custom_format_is_restored_like_a_plain_one() {
     let receiver = Receiver::by_path();
     let mut application = application_with_history(&receiver);
-    copy_database(&application.cluster, &["--format=custom"]);
+    application.cluster.copy_database("copy", &["--format=custom"]);
     assert_eq!(contents(&mut application.cluster.connect_to("copy")), contents(&mut application.client));
 }
 
@@ -171,7 +142,7 @@ fn a_dump_is_restored_into_a_database_that_a_worker_watches() {
     let receiver = Receiver::by_path();
     let mut application = application_with_history(&receiver);
     application.cluster.set("webhook_delivery.databases", "postgres, copy");
-    copy_database(&application.cluster, &[]);
+    application.cluster.copy_database("copy", &[]);
     assert_eq!(contents(&mut application.cluster.connect_to("copy")), contents(&mut application.client));
     application.cluster.wait_for_worker("copy", None);
 }
@@ -180,7 +151,7 @@ fn a_dump_is_restored_into_a_database_that_a_worker_watches() {
 fn a_dump_of_the_schema_alone_is_restored_with_the_applications_triggers() {
     let receiver = Receiver::by_path();
     let mut application = application_with_history(&receiver);
-    copy_database(&application.cluster, &["--schema-only"]);
+    application.cluster.copy_database("copy", &["--schema-only"]);
     let mut copy = application.cluster.connect_to("copy");
     let triggers = "select count(*) from pg_trigger where tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.row_event'::regproc)";
     assert_eq!(copy.query_one(triggers, &[]).unwrap().get::<_, i64>(0), application.count(triggers));

@@ -110,6 +110,7 @@ fn what_was_queued_and_delivered_before_is_delivered_and_shown_after_the_update(
     // The worker of this version does not touch what the one before has made, and says so.
     let state = "select from webhook_delivery.status where state = 'waiting' and hint ilike '%alter extension webhook_delivery update%'";
     wait_until("the worker to wait for the update", DEADLINE, || client.query_opt(state, &[]).unwrap());
+    client.batch_execute("select webhook_delivery.create_partitions()").unwrap();
     let endpoint = application::endpoint(&mut client, sample::RIVERSIDE, &receiver.url("/"), &["*"]);
     let submission = Submission::of_riverside().insert(&mut client);
     client.batch_execute(PAST).unwrap();
@@ -132,6 +133,10 @@ fn what_was_queued_and_delivered_before_is_delivered_and_shown_after_the_update(
     assert_eq!(health, 1.0);
     Submission::of_riverside().insert(&mut client);
     endpoint.wait_for(&mut client, 3, "success");
+    // A backup of it is restored, with the partitions of before.
+    cluster.copy_database("copy", &[]);
+    let deliveries = "select count(*) from webhook_deliveries";
+    assert_eq!(cluster.connect_to("copy").query_one(deliveries, &[]).unwrap().get::<_, i64>(0), 3);
 }
 
 /// A delivery that has succeeded, in the tables of the version before.

@@ -24,7 +24,8 @@ with wanted as materialized (
         tls_ms, first_byte_ms, address)
     select
         delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, 'retrying', response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, due_at, created_at, lookup_ms, connect_ms,
+        -- Why it was not the last, where it had succeeded.
+        response_time_ms, coalesce(error_message, 'sent again'), response_excerpt, is_test, attempted_at, due_at, created_at, lookup_ms, connect_ms,
         tls_ms, first_byte_ms, address
     from ended
     where response_time_ms is not null

@@ -6,6 +6,7 @@
 
 pub mod application;
 mod cluster;
+mod copy;
 mod endpoint;
 mod guard;
 mod http;
