@@ -26,6 +26,7 @@ demo: build ## show the whole path at work: row change, signed request, history
 # With a PostgREST of one's own: make test POSTGREST=/path/to/postgrest. Without it a server is built that speaks its protocol.
 test: build ## run all tests
 	@tests/rest/setup.sh
+	@tests/node/setup.sh
 	@tests/exporter/setup.sh
 	@cargo test --no-fail-fast -p webhook_sender -p $(TESTS) -- --test-threads=$(TEST_THREADS)
 

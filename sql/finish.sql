@@ -57,6 +57,7 @@ comment on function webhook_delivery.grant_application(regrole) is
 select webhook_delivery.revoke_from_others();
 
 select webhook_delivery.grant_api(oid) from pg_catalog.pg_roles where rolname in ('authenticated', 'service_role');
+select webhook_delivery.grant_page(oid) from pg_catalog.pg_roles where rolname = 'anon';
 
 select webhook_delivery.create_worker_role();
 
@@ -97,3 +98,6 @@ comment on function webhook_delivery.emit_for(text, uuid[], text) is 'Sends this
 comment on function webhook_delivery.request_of(uuid) is 'URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet: no row where he sees none; null what is gone. See webhook_event()';
 comment on function webhook_delivery.examine(uuid) is 'What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself: addresses of its URL or the problem with them (the name is looked up, which takes two seconds at most), the form of its secret (whsec or own), until when the previous one signs as well, the state of the worker, whether it is paused, the built-in events that it wants and no trigger makes. No row where he sees none';
 comment on function webhook_delivery.expunge(uuid, uuid, text) is 'What expunge_webhook_data() does: deletes the data of the auction''s events, of those about this row (or null) and with this text in it (or null). Gives back how many, null where the caller does not administer the auction';
+comment on function public.webhook_admin(text) is 'The administrator''s page: endpoints, tests, history and what is wrong with them, for whoever signs in. PostgREST serves it as rpc/webhook_admin, as a browser asks for it; the argument is the gateway''s key, where the address has to carry one';
+comment on function webhook_delivery.admin_page(text) is 'The same page for a web server of your own; the argument is the address that PostgREST is called at: https://HOST/rest/v1. What cannot be one: 22023';
+comment on function webhook_delivery.named_auctions() is 'What webhook_auctions() shows';

@@ -32,26 +32,25 @@ alter table webhook_delivery.attempts
     add column address inet;
 alter table webhook_delivery.homes add column pause_reason text;
 
-CREATE  FUNCTION webhook_delivery."request_of"(
-	"delivery_id" uuid 
+-- What PostgREST sends as it is, and not as JSON.
+create domain webhook_delivery."text/html" as text;
+
+comment on domain webhook_delivery."text/html" is 'A page: PostgREST answers with this media type where a function returns it';
+
+CREATE  FUNCTION webhook_delivery."examine"(
+	"endpoint_id" uuid 
 ) RETURNS TABLE (
-	"url" TEXT,  
-	"headers" jsonb,  
-	"body" TEXT  
+	"addresses" TEXT,  
+	"problem" TEXT,  
+	"secret_form" TEXT,  
+	"previous_secret_until" timestamp with time zone,  
+	"state" TEXT,  
+	"is_paused" bool,  
+	"without_trigger" TEXT[]  
 )
 STRICT VOLATILE
 LANGUAGE c 
-AS 'MODULE_PATHNAME', 'request_of_wrapper';
-
-CREATE  FUNCTION webhook_delivery."replay"(
-	"endpoint_id" uuid, 
-	"since" timestamp with time zone, 
-	"until" timestamp with time zone, 
-	"events" TEXT[] 
-) RETURNS bigint 
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'replay_wrapper';
+AS 'MODULE_PATHNAME', 'examine_wrapper';
 
 CREATE  FUNCTION webhook_delivery."expunge"(
 	"auction_id" uuid, 
@@ -62,6 +61,13 @@ VOLATILE
 LANGUAGE c 
 AS 'MODULE_PATHNAME', 'expunge_wrapper';
 
+CREATE  FUNCTION webhook_delivery."cancel"(
+	"delivery_ids" uuid[] 
+) RETURNS bigint 
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'cancel_wrapper';
+
 CREATE  FUNCTION webhook_delivery."emit_for"(
 	"event_type" TEXT, 
 	"row_ids" uuid[], 
@@ -70,27 +76,6 @@ CREATE  FUNCTION webhook_delivery."emit_for"(
 STRICT VOLATILE
 LANGUAGE c 
 AS 'MODULE_PATHNAME', 'emit_for_wrapper';
-
-CREATE  FUNCTION webhook_delivery."worker_report"() RETURNS TABLE (
-	"pid" INT,  
-	"requests_in_flight" INT,  
-	"deliveries_in_memory" INT,  
-	"attempts_to_record" INT,  
-	"idle_because" TEXT,  
-	"problem" TEXT,  
-	"problem_since" timestamp with time zone,  
-	"started_at" timestamp with time zone,  
-	"delivered" bigint,  
-	"failed" bigint,  
-	"failed_attempts" bigint,  
-	"delivered_in_last_minute" bigint,  
-	"failed_attempts_in_last_minute" bigint,  
-	"last_failure" TEXT,  
-	"last_failure_at" timestamp with time zone  
-)
-STRICT VOLATILE
-LANGUAGE c 
-AS 'MODULE_PATHNAME', 'worker_report_wrapper';
 
 create table webhook_delivery.pauses (
     endpoint_id uuid,
@@ -288,7 +273,7 @@ create or replace function webhook_delivery.tenant_routines() returns oid[]
     select array_agg(oid) from pg_catalog.pg_proc
     where pronamespace = 'webhook_delivery'::regnamespace and proname in (
             'administered_auctions', 'advice', 'auctions_of_member', 'begin_rotation', 'cancel', 'check_endpoint_events', 'examine', 'expunge',
-            'is_operator', 'iso_time', 'queue_test',
+            'is_operator', 'iso_time', 'named_auctions', 'normal_url', 'queue_test',
             'refuse_unknown_delivery', 'refuse_unknown_endpoint', 'replay', 'request_of', 'resend', 'show_generated_secret', 'uuid_v7',
             'uuid_v7_time', 'visible_auction')
         or pronamespace = 'public'::regnamespace
@@ -431,12 +416,26 @@ $$;
 comment on function webhook_delivery.drop_expired() is
     'Drops the oldest partition of events or attempts whose whole time lies before webhook_delivery.retention, and gives back its name; null where there is none any more, or where is_locked says that somebody uses it: try again later. For the worker';
 
-CREATE  FUNCTION webhook_delivery."cancel"(
-	"delivery_ids" uuid[] 
+CREATE  FUNCTION webhook_delivery."replay"(
+	"endpoint_id" uuid, 
+	"since" timestamp with time zone, 
+	"until" timestamp with time zone, 
+	"events" TEXT[] 
 ) RETURNS bigint 
 STRICT VOLATILE
 LANGUAGE c 
-AS 'MODULE_PATHNAME', 'cancel_wrapper';
+AS 'MODULE_PATHNAME', 'replay_wrapper';
+
+CREATE  FUNCTION webhook_delivery."request_of"(
+	"delivery_id" uuid 
+) RETURNS TABLE (
+	"url" TEXT,  
+	"headers" jsonb,  
+	"body" TEXT  
+)
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'request_of_wrapper';
 
 -- What became of each delivery?
 
@@ -575,20 +574,13 @@ begin
 end
 $$;
 
-CREATE  FUNCTION webhook_delivery."examine"(
-	"endpoint_id" uuid 
-) RETURNS TABLE (
-	"addresses" TEXT,  
-	"problem" TEXT,  
-	"secret_form" TEXT,  
-	"previous_secret_until" timestamp with time zone,  
-	"state" TEXT,  
-	"is_paused" bool,  
-	"without_trigger" TEXT[]  
+CREATE  FUNCTION webhook_delivery."named_auctions"() RETURNS TABLE (
+	"auction_id" uuid,  
+	"name" TEXT  
 )
-STRICT VOLATILE
+STRICT STABLE
 LANGUAGE c 
-AS 'MODULE_PATHNAME', 'examine_wrapper';
+AS 'MODULE_PATHNAME', 'named_auctions_wrapper';
 
 CREATE  FUNCTION webhook_delivery."resend"(
 	"delivery_ids" uuid[] 
@@ -874,6 +866,37 @@ $$;
 
 comment on function public.expunge_webhook_data(uuid, uuid, text, boolean) is
     'Deletes the data of an auction''s events, of those about one row, of those with a text in their data (as JSON has it), or everything: from the events and from what receivers have answered. That there were deliveries, when, and how they ended, stays; what waits ends as failed. Gives back how many events these were. An operator''s call deletes what could not be captured and is about the row, or has the text, as well. Nobody says whose data: 22023; not an auction of the caller''s: PT404';
+
+create function public.webhook_admin(apikey text default null) returns webhook_delivery."text/html"
+            language c volatile as 'MODULE_PATHNAME', 'webhook_admin_wrapper';
+
+CREATE  FUNCTION webhook_delivery."admin_page"(
+	"api_url" TEXT 
+) RETURNS TEXT 
+STRICT STABLE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'admin_page_wrapper';
+
+CREATE  FUNCTION webhook_delivery."worker_report"() RETURNS TABLE (
+	"pid" INT,  
+	"requests_in_flight" INT,  
+	"deliveries_in_memory" INT,  
+	"attempts_to_record" INT,  
+	"idle_because" TEXT,  
+	"problem" TEXT,  
+	"problem_since" timestamp with time zone,  
+	"started_at" timestamp with time zone,  
+	"delivered" bigint,  
+	"failed" bigint,  
+	"failed_attempts" bigint,  
+	"delivered_in_last_minute" bigint,  
+	"failed_attempts_in_last_minute" bigint,  
+	"last_failure" TEXT,  
+	"last_failure_at" timestamp with time zone  
+)
+STRICT VOLATILE
+LANGUAGE c 
+AS 'MODULE_PATHNAME', 'worker_report_wrapper';
 
 -- What does the operator ask and do: does it send, what is in its way, stop it, let it go on?
 
@@ -1409,6 +1432,80 @@ $$;
 comment on function webhook_delivery.grant_monitor(regrole) is
     'Grants a monitoring system''s role what it reads: webhook_delivery.status and webhook_delivery.metrics. These name auctions and endpoints by their ids, and neither URLs nor data';
 
+-- What does an administrator's page ask for that programs do not?
+
+create function public.webhook_auctions() returns table (auction_id uuid, name text)
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$ select known.auction_id, known.name from webhook_delivery.named_auctions() as known order by known.name, known.auction_id $$;
+
+comment on function public.webhook_auctions() is
+    'The auctions whose webhooks the caller may see and change, with their names in public.auctions; null where there is none. Whoever sees every auction gets those that have endpoints';
+
+create function public.check_webhook_url(url text) returns text
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    normal constant text := webhook_delivery.normal_url(url);
+begin
+    if normal is null or length(normal) > 2000 then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = case when normal is null then 'there is no URL' else 'the URL has more than 2000 characters' end,
+            hint = 'Give the https:// address that receives the webhooks.';
+    end if;
+    return normal;
+end
+$$;
+
+comment on function public.check_webhook_url(text) is
+    'Whether an endpoint could have this URL: gives back its normal form, and refuses (22023) what webhook_endpoints would refuse. Its name is not looked up';
+
+-- From the index of each endpoint, which has all that is asked for.
+create function public.webhook_activity(since timestamptz, bucket interval default '1 hour')
+    returns table (endpoint_id uuid, begins_at timestamptz, delivered bigint, failed bigint)
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+#variable_conflict use_column
+begin
+    if since is null or bucket is null or bucket < '1 minute' or (now() - since) / 1000 > bucket then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'since and bucket make no series of at most 1000 buckets of a minute or more',
+            hint = 'Give a time, and an interval such as 1 hour.';
+    end if;
+    return query
+        select endpoint.id, counted.begins_at, counted.delivered, counted.failed
+        from public.webhook_endpoints as endpoint
+        cross join lateral (
+            select date_bin(webhook_activity.bucket, log.created_at, webhook_activity.since) as begins_at,
+                count(*) filter (where log.delivery_status = 'success') as delivered,
+                count(*) filter (where log.delivery_status = 'failed') as failed
+            from webhook_delivery.attempts_ended as log
+            where log.endpoint_id = endpoint.id and log.created_at >= webhook_activity.since
+            group by 1
+        ) as counted
+        order by 1, 2;
+end
+$$;
+
+comment on function public.webhook_activity(timestamptz, interval) is
+    'How many deliveries queued since then have been delivered, and have failed, of each endpoint that the caller sees and each bucket of time in which there was any; tests included. More than 1,000 buckets, or shorter than a minute: 22023';
+
+create function webhook_delivery.grant_page(grantee regrole) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    execute format('grant execute on function public.webhook_admin(text) to %s', grantee);
+end
+$$;
+
+comment on function webhook_delivery.grant_page(regrole) is
+    'Lets a role load the administrator''s page, and nothing else: PostgREST''s anonymous role, as which a browser asks for it';
+
 -- As whom does the worker act?
 
 create or replace function webhook_delivery.grant_worker(grantee regrole) returns void
@@ -1488,6 +1585,8 @@ begin
 end
 $$;
 
+select webhook_delivery.grant_page(oid) from pg_catalog.pg_roles where rolname = 'anon';
+
 comment on function webhook_delivery.worker_report() is 'What the worker of this database says of itself; no row where there is none. See webhook_delivery.status';
 
 comment on function webhook_delivery.resend(uuid[]) is 'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.resend(array_agg(id)) from webhook_deliveries where … Gives back how many. Of each endpoint webhook_delivery.resend_per_second come due each second, oldest first. A tenant with more than webhook_delivery.max_resend: 22023';
@@ -1503,6 +1602,12 @@ comment on function webhook_delivery.request_of(uuid) is 'URL, headers and body 
 comment on function webhook_delivery.examine(uuid) is 'What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself: addresses of its URL or the problem with them (the name is looked up, which takes two seconds at most), the form of its secret (whsec or own), until when the previous one signs as well, the state of the worker, whether it is paused, the built-in events that it wants and no trigger makes. No row where he sees none';
 
 comment on function webhook_delivery.expunge(uuid, uuid, text) is 'What expunge_webhook_data() does: deletes the data of the auction''s events, of those about this row (or null) and with this text in it (or null). Gives back how many, null where the caller does not administer the auction';
+
+comment on function public.webhook_admin(text) is 'The administrator''s page: endpoints, tests, history and what is wrong with them, for whoever signs in. PostgREST serves it as rpc/webhook_admin, as a browser asks for it; the argument is the gateway''s key, where the address has to carry one';
+
+comment on function webhook_delivery.admin_page(text) is 'The same page for a web server of your own; the argument is the address that PostgREST is called at: https://HOST/rest/v1. What cannot be one: 22023';
+
+comment on function webhook_delivery.named_auctions() is 'What webhook_auctions() shows';
 
 -- Default privileges have opened what is new to others.
 select webhook_delivery.revoke_from_others(
@@ -1535,6 +1640,8 @@ begin
     end loop;
 end
 $$;
+
+select webhook_delivery.grant_page(oid) from pg_catalog.pg_roles where rolname = 'anon';
 
 -- The worker waits for this.
 select webhook_delivery.wake('-infinity');

@@ -13,7 +13,7 @@
 //!
 //! Beside the way: `sql/operator.sql` with `delivery/telling.rs` and `server/report.rs` (does it send, and if not, why),
 //! `server/settings.rs` (GUCs), `server/here.rs` (is this a copy?), `endpoint/` (what a customer writes is checked, the secret is put away),
-//! `history/` (what was sent is sent again, or what waits is not),
+//! `history/` (what was sent is sent again, or what waits is not), `page/` (what an administrator sees in his browser),
 //! `access.rs` (who administers an auction), `ids.rs` (time-ordered uuids).
 
 use pgrx::prelude::*;
@@ -24,6 +24,7 @@ mod delivery;
 mod endpoint;
 mod history;
 mod ids;
+mod page;
 mod server;
 
 pgrx::pg_module_magic!(name, version);
@@ -109,5 +110,6 @@ extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["expun
 extension_sql_file!("../sql/health.sql", name = "health", requires = ["operator", wake]);
 extension_sql_file!("../sql/diagnose.sql", name = "diagnose", requires = ["health", examine]);
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["diagnose"]);
-extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["metrics"]);
+extension_sql_file!("../sql/page.sql", name = "page", requires = ["metrics", named_auctions, webhook_admin]);
+extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["page"]);
 extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit, emit_for], finalize);

@@ -52,12 +52,16 @@ const TENANT_RELATIONS: &[&str] = &[
 /// call in his name.
 const TENANT_FUNCTIONS: &[&str] = &[
     "cancel_webhook(uuid)",
+    "check_webhook_url(text)",
     "generated_secret(webhook_endpoints)",
     "recover_webhooks(uuid,timestamp with time zone,timestamp with time zone,boolean,boolean)",
     "redeliver_webhook(uuid)",
     "replay_webhooks(uuid,timestamp with time zone,timestamp with time zone,text[])",
     "rotate_webhook_secret(uuid,interval)",
     "test_webhook(uuid,text)",
+    "webhook_activity(timestamp with time zone,interval)",
+    "webhook_admin(text)",
+    "webhook_auctions()",
     "webhook_deliveries(webhook_endpoints)",
     "webhook_diagnose(uuid)",
     "webhook_event(uuid)",
@@ -72,6 +76,8 @@ const TENANT_FUNCTIONS: &[&str] = &[
     "expunge_webhook_data(uuid,uuid,text,boolean)",
     "webhook_delivery.is_operator()",
     "webhook_delivery.iso_time(timestamp with time zone)",
+    "webhook_delivery.named_auctions()",
+    "webhook_delivery.normal_url(text)",
     "webhook_delivery.queue_test(uuid,text)",
     "webhook_delivery.refuse_unknown_delivery(uuid)",
     "webhook_delivery.refuse_unknown_endpoint(uuid)",
@@ -124,6 +130,7 @@ const OWNER_RELATIONS: &[&str] = &[
     "webhook_delivery.subscriptions",
 ];
 const OWNER_FUNCTIONS: &[&str] = &[
+    "webhook_delivery.admin_page(text)",
     "webhook_delivery.alert(text,uuid,uuid,json)",
     "webhook_delivery.announce_change()",
     "webhook_delivery.caller()",
@@ -149,10 +156,10 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.grant_api(regrole)",
     "webhook_delivery.grant_application(regrole)",
     "webhook_delivery.grant_monitor(regrole)",
+    "webhook_delivery.grant_page(regrole)",
     "webhook_delivery.grant_worker(regrole)",
     "webhook_delivery.key_problem(regclass,text)",
     "webhook_delivery.move_in()",
-    "webhook_delivery.normal_url(text)",
     "webhook_delivery.note_health(uuid[],boolean[],timestamp with time zone[],integer[],boolean[],text[],integer,interval)",
     "webhook_delivery.partitions(name)",
     "webhook_delivery.pause(text,uuid,uuid)",
@@ -225,7 +232,7 @@ fn of_every_object_that_the_extension_has_it_is_said_whom_it_is_for_and_nobody_e
     let nothing: (&[&str], &[&str]) = (&[], &[]);
     for (role, (may_read, may_call)) in [
         ("stranger", nothing),
-        ("anon", nothing),
+        ("anon", (&[], &["webhook_admin(text)"])),
         ("authenticated", (TENANT_RELATIONS, TENANT_FUNCTIONS)),
         ("service_role", (TENANT_RELATIONS, TENANT_FUNCTIONS)),
         ("webhook_delivery_worker", (WORKER_RELATIONS, WORKER_FUNCTIONS)),
@@ -319,7 +326,7 @@ fn assert_supabase_roles_reach_what_they_should(cluster: &Cluster, client: &mut 
         (list(client, "select inhrelid::regclass::text from pg_inherits").len() >= 17).then_some(())
     });
     let mut anon = cluster.connect_as("anon", "postgres");
-    assert_eq!(reach(client, &mut anon), (names(&[]), names(&[])));
+    assert_eq!(reach(client, &mut anon), (names(&[]), names(&["webhook_admin(text)"])));
     for role in ["authenticated", "service_role"] {
         let (relations, functions) = reach(client, &mut cluster.connect_as(role, "postgres"));
         assert_eq!(relations, TENANT_RELATIONS, "{role}");

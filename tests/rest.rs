@@ -352,7 +352,7 @@ fn what_an_applications_pages_do_with_supabase_js_works() {
     let scene = Scene::new(&[]);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let done = Command::new("node")
-        .arg(folder.join("rest/client.cjs"))
+        .arg(folder.join("node/client.cjs"))
         .args([scene.rest.url(), scene.dana.clone(), sample::RIVERSIDE.to_string(), scene.receiver.url("/hook")])
         .env("NODE_PATH", folder.join("../target/node/node_modules"))
         .output()

@@ -63,7 +63,9 @@ missing_packages() {
     has_libclang || echo libclang-dev
     # The linker, and what compiles the dependencies written in C.
     has cc || printf '%s\n' gcc libc6-dev
-    # Runs supabase-js in the tests.
+    # Shows the page in the tests.
+    [ -n "${CHROMIUM:-}" ] || has chromium || has google-chrome || echo chromium
+    # Runs supabase-js in the tests, and drives the browser.
     has npm || printf '%s\n' nodejs npm
     # Judges the signatures in the tests and the demo.
     has python3 || echo python3

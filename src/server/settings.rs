@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::page::Origins;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 use webhook_sender::{Networks, Ports, RetryPolicy, RetrySchedule, Rules};
@@ -42,6 +43,7 @@ static RESEND_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
 static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static PAGE_EMBEDDERS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// Makes the settings known; called once, when the server loads the library.
@@ -268,6 +270,17 @@ fn define_checked() {
             None,
             None,
         );
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.page_embedders",
+            c"Web sites that may show the administrator's page in a frame, and hand it a token.",
+            c"A list of origins such as 'https://admin.example.com'. Empty: only pages of the site that serves it.",
+            &PAGE_EMBEDDERS,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_origins),
+            None,
+            None,
+        );
     }
 }
 
@@ -299,6 +312,16 @@ unsafe extern "C-unwind" fn check_networks(
 ) -> bool {
     // SAFETY: what Postgres has handed over.
     unsafe { check::<Networks>(new_value) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_origins(
+    new_value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: what Postgres has handed over.
+    unsafe { check::<Origins>(new_value) }
 }
 
 /// Whether the text has the form of a `T`; the reason why not becomes the error's DETAIL.
@@ -389,6 +412,11 @@ pub fn on_capture_error() -> OnCaptureError {
 /// The role as which the worker acts.
 pub fn role() -> CString {
     ROLE.get().unwrap_or_default()
+}
+
+/// Web sites that may show the administrator's page in a frame; the check hook has seen every value that can be set.
+pub fn page_embedders() -> Origins {
+    text(&PAGE_EMBEDDERS).parse().unwrap_or_default()
 }
 
 /// Where requests may go; the check hooks have seen every value that can be set.

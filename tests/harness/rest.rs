@@ -123,9 +123,17 @@ pub fn token_of(user: Uuid) -> String {
     token("authenticated", Some(user))
 }
 
+/// One that has ended an hour ago: further back than a server takes for a clock that goes wrong.
+pub fn expired_token_of(user: Uuid) -> String {
+    token_until(SystemTime::now() - Duration::from_secs(3600), "authenticated", Some(user))
+}
+
 /// A token for a database role.
 pub fn token(role: &str, user: Option<Uuid>) -> String {
-    let expires = SystemTime::now() + Duration::from_secs(3600);
+    token_until(SystemTime::now() + Duration::from_secs(3600), role, user)
+}
+
+fn token_until(expires: SystemTime, role: &str, user: Option<Uuid>) -> String {
     let expires = expires.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
     let claims = json!({ "role": role, "sub": user, "exp": expires });
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(JWT_SECRET.as_bytes()))

@@ -1,0 +1,55 @@
+//! Which auctions may the caller set up webhooks for, and what does he know them by?
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
+
+use crate::server::rights::{OurSettings, Rights, relation};
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// The auctions that the caller administers, with their names in `public.auctions`, which is read with the rights of its
+    /// owner; null where there is none. Whoever sees every auction gets those that have endpoints.
+    #[pg_extern(stable)]
+    fn named_auctions() -> TableIterator<'static, (name!(auction_id, pgrx::Uuid), name!(name, Option<String>))> {
+        let auctions = super::named_auctions()
+            .unwrap_or_else(|problem| pgrx::error!("public.auctions could not be read: {problem}"));
+        TableIterator::new(auctions)
+    }
+}
+
+const ADMINISTERED: &str =
+    "select administered.auction_id from webhook_delivery.administered_auctions() as administered (auction_id)
+    where not webhook_delivery.is_operator()
+    union select endpoint.auction_id from public.webhook_endpoints as endpoint where webhook_delivery.is_operator()";
+
+const NAMES: &str = "select known.auction_id, auction.name::text
+    from pg_catalog.unnest($1) as known (auction_id)
+    left join public.auctions as auction on auction.id = known.auction_id";
+
+fn named_auctions() -> SpiResult<Vec<(pgrx::Uuid, Option<String>)>> {
+    let ids: Vec<pgrx::Uuid> = Spi::connect(|client| {
+        // As the caller.
+        client.select(ADMINISTERED, None, &[])?.filter_map(|row| row.get(1).transpose()).collect::<SpiResult<_>>()
+    })?;
+    let _settings = OurSettings::begin();
+    let Some(_rights) = table_of_names().and_then(Rights::of_owner_of) else {
+        return Ok(ids.into_iter().map(|id| (id, None)).collect());
+    };
+    Spi::connect(|client| {
+        let named = client.select(NAMES, None, &[ids.into()])?;
+        named.map(|row| Ok((row.get(1)?.expect("an id of the list"), row.get(2)?))).collect()
+    })
+}
+
+/// `None` where the application has no table of auctions with the columns that it takes.
+fn table_of_names() -> Option<pg_sys::Oid> {
+    let table = relation(c"public", c"auctions")?;
+    // SAFETY: look-ups by NUL-terminated names and by number, inside a transaction; 0 where there is no such column.
+    unsafe {
+        let number = |column: &std::ffi::CStr| pg_sys::get_attnum(table, column.as_ptr());
+        let is_uuid = pg_sys::get_atttype(table, number(c"id")) == pg_sys::UUIDOID;
+        (is_uuid && number(c"name") > 0).then_some(table)
+    }
+}

@@ -1,0 +1,165 @@
+//! What does an administrator's page consist of, and what may it do in his browser?
+//!
+//! One file of HTML without anything from elsewhere. It has no rights of its own: what it shows and changes it asks the REST
+//! server for, with the token of whoever is signed in.
+
+use std::ffi::CString;
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use pgrx::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::server::settings;
+
+mod auctions;
+mod origin;
+
+pub use origin::{Origin, Origins};
+
+const STYLES: [&str; 2] = [include_str!("vendor/pico.min.css"), include_str!("page.css")];
+
+/// In the order in which they run: each uses what those before it define.
+const SCRIPTS: [&str; 17] = [
+    include_str!("vendor/preact.min.js"),
+    include_str!("vendor/preact-hooks.umd.js"),
+    include_str!("vendor/htm.umd.js"),
+    include_str!("scripts/words.js"),
+    include_str!("scripts/session.js"),
+    include_str!("scripts/api.js"),
+    include_str!("scripts/parts.js"),
+    include_str!("scripts/chart.js"),
+    include_str!("scripts/events.js"),
+    include_str!("scripts/form.js"),
+    include_str!("scripts/delivery.js"),
+    include_str!("scripts/history.js"),
+    include_str!("scripts/trial.js"),
+    include_str!("scripts/verify.js"),
+    include_str!("scripts/endpoint.js"),
+    include_str!("scripts/endpoints.js"),
+    include_str!("scripts/app.js"),
+];
+
+/// What a receiver's author copies; data for the page, which runs none of it.
+const VERIFIERS: [(&str, &str); 3] = [
+    ("typescript", include_str!("verify/verify.ts")),
+    ("python", include_str!("verify/verify.py")),
+    ("go", include_str!("verify/verify.go")),
+];
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// The administrator's page as PostgREST serves it, which takes the response's headers from a setting. The argument is the
+    /// gateway's key, which only the page's address carries.
+    // Its type says to PostgREST that it is HTML, and pgrx knows no domains.
+    #[pg_extern(sql = "
+        create function public.webhook_admin(apikey text default null) returns webhook_delivery.\"text/html\"
+            language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+    ")]
+    fn webhook_admin(_apikey: Option<&str>) -> String {
+        let page = super::Page { api: None, embedders: super::embedders() };
+        page.announce();
+        page.html()
+    }
+
+    /// The same page for a web server of your own, from where it calls PostgREST at `api_url`.
+    #[pg_extern(stable, strict)]
+    fn admin_page(api_url: &str) -> String {
+        let api = super::Origin::and_path(api_url).unwrap_or_else(|problem| {
+            crate::server::refusal::refuse(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("this is not the URL of a REST server: {problem}"),
+                "Give the address that PostgREST is called at, such as https://HOST/rest/v1.",
+            )
+        });
+        super::Page { api: Some(api), embedders: super::embedders() }.html()
+    }
+}
+
+/// Those who may show the page in a frame. The setting's check has let nothing else pass.
+fn embedders() -> Origins {
+    settings::page_embedders()
+}
+
+struct Page {
+    /// Where the REST server is: origin and path. `None` where that serves the page itself.
+    api: Option<(Origin, String)>,
+    embedders: Origins,
+}
+
+impl Page {
+    fn html(&self) -> String {
+        let mut styles = String::new();
+        let mut scripts = String::new();
+        for style in STYLES {
+            writeln!(styles, "<style>{style}</style>").expect("a text can be written to");
+        }
+        for (language, code) in VERIFIERS {
+            writeln!(scripts, "<script type=\"text/plain\" id=\"verify-{language}\">{code}</script>")
+                .expect("a text can be written to");
+        }
+        for script in SCRIPTS {
+            writeln!(scripts, "<script>{script}</script>").expect("a text can be written to");
+        }
+        // Only the skeleton's own places are filled: nothing is looked for in styles and scripts.
+        let (head, body) = SKELETON.split_once("{styles}").expect("the skeleton has a place for the styles");
+        let (body, end) = body.split_once("{scripts}").expect("and one for the scripts");
+        let head = head
+            .replace("{policy}", &self.policy())
+            .replace("{api}", &self.api.as_ref().map_or_else(String::new, |(_, url)| attribute(url)))
+            .replace("{embedders}", &self.embedders.to_string());
+        [&head, &styles, body, &scripts, end].concat()
+    }
+
+    /// Nothing runs but these very scripts, nothing is loaded, and nobody is called but the REST server. The scripts themselves
+    /// can make no HTML of a text: what a receiver has answered is shown and never interpreted.
+    fn policy(&self) -> String {
+        let api = self.api.as_ref().map_or("'self'".to_owned(), |(origin, _)| origin.to_string());
+        format!(
+            "default-src 'none'; script-src {}; style-src {}; img-src data:; connect-src {api}; base-uri 'none'; form-action 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'",
+            hashes(&SCRIPTS),
+            hashes(&STYLES),
+        )
+    }
+
+    /// Tells PostgREST which headers to send, as it reads them from this setting.
+    fn announce(&self) {
+        let headers = serde_json::json!([
+            { "Content-Security-Policy": format!("{}; frame-ancestors 'self' {}", self.policy(), self.embedders) },
+            { "Cache-Control": "no-cache" },
+            // The address may carry the gateway's key.
+            { "Referrer-Policy": "no-referrer" },
+            { "X-Content-Type-Options": "nosniff" },
+        ]);
+        let headers = CString::new(headers.to_string()).expect("JSON has no zero byte");
+        // SAFETY: NUL-terminated texts that guc.c copies. Until the transaction ends, which is the request's.
+        unsafe {
+            pg_sys::set_config_option(
+                c"response.headers".as_ptr(),
+                headers.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_LOCAL,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+}
+
+const SKELETON: &str = include_str!("page.html");
+
+fn hashes(texts: &[&str]) -> String {
+    let hash = |text: &&str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text.as_bytes())));
+    texts.iter().map(hash).collect::<Vec<_>>().join(" ")
+}
+
+/// A text as the value of an attribute in double quotes.
+fn attribute(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
+}

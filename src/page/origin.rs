@@ -1,0 +1,67 @@
+//! Whose pages may show ours in a frame, and where is the REST server?
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+use url::Url;
+
+/// Scheme, host and port of a web site, as browsers write it: `https://admin.example.com`.
+#[derive(Clone, Debug)]
+pub struct Origin(String);
+
+/// A list of them, separated by commas.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(Vec<Origin>);
+
+impl Origin {
+    /// The origin of a URL, and that URL without a slash at its end.
+    pub fn and_path(url: &str) -> Result<(Origin, String), String> {
+        let url = Url::parse(url).map_err(|problem| problem.to_string())?;
+        if !["https", "http"].contains(&url.scheme()) {
+            return Err("it begins with neither https:// nor http://".to_owned());
+        }
+        // Such a name would say something else where a policy lists it.
+        if url.host_str().is_some_and(|host| host.contains(['*', ';', ',', '\'', '"'])) {
+            return Err("its host is not a name".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return Err("it has a user name, a query or a fragment".to_owned());
+        }
+        Ok((Origin(url.origin().ascii_serialization()), url.as_str().trim_end_matches('/').to_owned()))
+    }
+}
+
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (origin, url) = Origin::and_path(text).map_err(|problem| format!("{text:?}: {problem}"))?;
+        if url != origin.0 {
+            return Err(format!("{text:?} is more than scheme, host and port: {origin}"));
+        }
+        Ok(origin)
+    }
+}
+
+impl FromStr for Origins {
+    type Err = String;
+
+    fn from_str(list: &str) -> Result<Self, String> {
+        let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        entries.map(str::parse).collect::<Result<_, _>>().map(Origins)
+    }
+}
+
+impl Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Display for Origins {
+    /// Separated by spaces, as a policy has them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<&str> = self.0.iter().map(|origin| origin.0.as_str()).collect();
+        f.write_str(&all.join(" "))
+    }
+}

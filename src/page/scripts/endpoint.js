@@ -1,0 +1,127 @@
+// How does one endpoint do, and what can be done about it?
+"use strict";
+
+const TABS = { overview: "Overview", history: "Deliveries", trouble: "Troubleshooting", verify: "Verify signatures" };
+const KEEP = { "0": "not at all: somebody else knows it", "1 hour": "for an hour", "24 hours": "for a day", "7 days": "for a week" };
+
+function Diagnosis({ endpoint }) {
+  const diagnosis = useLoad((signal) => api.call("webhook_diagnose", { endpoint_id: endpoint.id }, signal), [endpoint]);
+  return html`<section aria-label="Diagnosis">
+    <header class="row"><h2>Why does it not arrive?</h2><button type="button" class="small outline" onClick=${diagnosis.reload}>Look again</button></header>
+    <${Loaded} of=${diagnosis} what="the diagnosis; the name is looked up, too">${(checks) => html`<ul class="checks">${checks.map((row) => html`
+      <li class=${row.is_fine ? "fine" : "wrong"}>
+        <span class="mark" aria-hidden="true">${row.is_fine ? "✓" : "!"}</span>
+        <div><strong>${row.check}</strong><span class="unseen">${row.is_fine ? "fine" : "wrong"}:</span> ${row.result}
+        ${row.what_to_do && html`<p class="what">${row.what_to_do}</p>`}</div>
+      </li>`)}</ul>`}<//>
+  </section>`;
+}
+
+/** Sends again what failed, once it is said how much that is. */
+function Recovery({ endpoint }) {
+  const [hours, setHours] = useState("24");
+  const [found, setFound] = useState(null);
+  const [problem, setProblem] = useState(null);
+  async function count() {
+    const since = new Date(Date.now() - hours * HOUR).toISOString();
+    setFound({ since, count: await api.call("recover_webhooks", { endpoint_id: endpoint.id, since, dry_run: true }) });
+  }
+  async function recover() {
+    const count = await api.call("recover_webhooks", { endpoint_id: endpoint.id, since: found.since });
+    notices.tell(`Sent again: ${count}.`);
+    setFound(null);
+  }
+  return html`<section aria-label="Send again what failed">
+    <h2>Send again what failed</h2>
+    <div class="row"><label>Queued in the <select value=${hours} onChange=${(event) => (setHours(event.target.value), setFound(null))}>
+      ${Object.entries(TIMES).filter(([hours]) => hours).map(([hours, text]) => html`<option value=${hours}>${text}</option>`)}</select></label>
+      ${found?.count ? html`<${Action} act=${recover} onProblem=${setProblem}>Send ${words.number(found.count)} again<//>`
+        : html`<${Action} class="outline" act=${count} onProblem=${setProblem}>Count them<//>`}</div>
+    ${found?.count === 0 && html`<p role="status">Nothing has failed in that time.</p>`}
+    <${ProblemNote} problem=${problem} />
+  </section>`;
+}
+
+function Rotation({ endpoint, done, close }) {
+  const [keep, setKeep] = useState("24 hours");
+  const rotate = async () => done(await api.call("rotate_webhook_secret", { endpoint_id: endpoint.id, keep_old_for: keep }));
+  return html`<${Question} title="Replace the signing secret?" yes="Replace" act=${rotate} close=${close}>
+    <p>A new one is generated and shown once. While the old one is kept, <code>webhook-signature</code> carries both signatures, and <code>X-Webhook-Signature</code> the new one's.</p>
+    <label>Keep the old one <select value=${keep} onChange=${(event) => setKeep(event.target.value)}>
+      ${Object.entries(KEEP).map(([interval, text]) => html`<option value=${interval}>${text}</option>`)}</select></label>
+  <//>`;
+}
+
+function Deletion({ endpoint, health, close, changed }) {
+  async function remove() {
+    await api.remove("webhook_endpoints", endpoint.id);
+    notices.tell("The endpoint is deleted.");
+    location.hash = "#/";
+    changed();
+  }
+  return html`<${Question} title="Delete this endpoint?" yes="Delete it" isDanger act=${remove} close=${close}>
+    <p><code>${endpoint.url}</code></p>
+    <ul>
+      <li>${health?.queued ? words.plural(health.queued, "event") + " that wait for it" : "What waits for it"} will not be sent, and end as failed.</li>
+      <li>Its signing secret is lost: an endpoint made anew has another.</li>
+      <li>What happens from now on is not kept for it.</li>
+    </ul>
+    <p>Its history stays. To stop it for a while, switch it off instead.</p>
+  <//>`;
+}
+
+/** What the endpoint is, and the buttons that change it. */
+function Overview({ endpoint, health, catalogue, changed, setSecret, edit, isFirst }) {
+  const [asking, ask] = useState(null);
+  const [problem, setProblem] = useState(null);
+  async function switchTo(is_active) {
+    await api.update("webhook_endpoints", endpoint.id, { is_active });
+    notices.tell(is_active ? "It is on; what has waited is sent." : "It is off.");
+    changed();
+  }
+  return html`
+    <dl class="facts">
+      <div><dt>Events</dt><dd>${endpoint.events.map((event) => html`<code>${event}</code> `)}</dd></div>
+      <div><dt>Success, 24 hours</dt><dd>${words.percent(health?.success_rate_24h)}</dd></div>
+      <div><dt>Response time</dt><dd>${health?.response_time_p50_ms == null ? "–" : `${words.milliseconds(health.response_time_p50_ms)}, slowest twentieth ${words.milliseconds(health.response_time_p95_ms)}`}</dd></div>
+      <div><dt>Waiting</dt><dd>${words.number(health?.queued ?? 0)}</dd></div>
+      <div><dt>Secret</dt><dd><code>${endpoint.secret}</code></dd></div>
+    </dl>
+    <${ProblemNote} problem=${problem} />
+    <p class="row">
+      ${endpoint.is_active
+        ? html`<${Action} class="small secondary" act=${() => switchTo(false)} onProblem=${setProblem}>Disable<//>`
+        : html`<${Action} class="small" act=${() => switchTo(true)} onProblem=${setProblem}>Enable<//>`}
+      <button type="button" class="small outline" onClick=${edit}>Edit</button>
+      <button type="button" class="small outline" onClick=${() => ask("secret")}>Replace the secret</button>
+      <button type="button" class="small outline danger" onClick=${() => ask("delete")}>Delete</button>
+    </p>
+    ${asking === "secret" && html`<${Rotation} endpoint=${endpoint} close=${() => ask(null)} done=${(secret) => (ask(null), setSecret(secret), changed())} />`}
+    ${asking === "delete" && html`<${Deletion} endpoint=${endpoint} health=${health} changed=${changed} close=${() => ask(null)} />`}
+    <${Trial} endpoint=${endpoint} catalogue=${catalogue} isFirst=${isFirst} />
+    <${Activity} endpoint_id=${endpoint.id} />`;
+}
+
+function EndpointPage({ endpoint, health, auctions, catalogue, endpoints, changed, tab, secret, setSecret, isFirst }) {
+  const [isEditing, setEditing] = useState(false);
+  const state = words.state(endpoint, health);
+  if (isEditing) {
+    const saved = () => (setEditing(false), notices.tell("Saved."), changed());
+    return html`<h1>Edit the endpoint</h1><${EndpointForm} endpoint=${endpoint} auctions=${auctions} catalogue=${catalogue} saved=${saved} cancel=${() => setEditing(false)} />`;
+  }
+  return html`
+    <p><a href="#/">← Endpoints</a></p>
+    <h1 class="url">${endpoint.url} <${Badge} name=${state.name}>${state.text}<//></h1>
+    ${endpoint.description && html`<p>${endpoint.description}</p>`}
+    ${state.detail && html`<p class="note ${state.name === "off" ? "" : "bad"}">${state.detail}
+      ${state.name === "disabled" && html` What has happened since then waits and is sent when you enable it.`}
+      ${["disabled", "failing"].includes(state.name) && html` <a href="#/endpoints/${endpoint.id}/trouble">Why?</a>`}</p>`}
+    ${secret && html`<${SecretOnce} secret=${secret} done=${() => setSecret(null)} />`}
+    <nav class="tabs" aria-label="Of this endpoint"><ul>${Object.entries(TABS).map(([name, text]) => html`<li>
+      <a href="#/endpoints/${endpoint.id}/${name}" aria-current=${name === tab ? "page" : null}>${text}</a></li>`)}</ul></nav>
+    ${tab === "history" ? html`<${History} endpoints=${endpoints} catalogue=${catalogue} endpoint_id=${endpoint.id} />`
+      : tab === "trouble" ? html`<${Diagnosis} endpoint=${endpoint} /><${Recovery} endpoint=${endpoint} />`
+      : tab === "verify" ? html`<${Verify} />`
+      : html`<${Overview} endpoint=${endpoint} health=${health} catalogue=${catalogue} changed=${changed} setSecret=${setSecret}
+          edit=${() => setEditing(true)} isFirst=${isFirst} />`}`;
+}

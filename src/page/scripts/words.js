@@ -1,0 +1,54 @@
+// How are times, numbers and states put into words? And the libraries' names, for all that follows.
+"use strict";
+
+const { h, render, Component } = preact;
+const { useState, useEffect, useRef, useMemo, useReducer, useId } = preactHooks;
+const html = htm.bind(h);
+
+const words = (() => {
+  const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+  const count = new Intl.NumberFormat("en");
+  const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+  /** "5 minutes ago", "in 2 hours". */
+  function ago(time) {
+    const seconds = (new Date(time) - Date.now()) / 1000;
+    const [unit, length] = UNITS.find(([, length]) => Math.abs(seconds) >= length) ?? UNITS.at(-1);
+    return relative.format(Math.round(seconds / length), unit);
+  }
+
+  const plural = (number, noun) => `${count.format(number)} ${noun}${number === 1 ? "" : "s"}`;
+
+  /** What an endpoint is doing, from its row and that of its health. */
+  function state(endpoint, health) {
+    if (!endpoint.is_active && endpoint.disabled_at)
+      return { name: "disabled", text: "Disabled", detail: `${endpoint.disabled_reason} (${ago(endpoint.disabled_at)})` };
+    if (!endpoint.is_active) return { name: "off", text: "Off", detail: "Switched off. What happens now is not sent to it." };
+    if (health?.paused_at) return { name: "off", text: "Paused", detail: `The operator has stopped sending to it ${ago(health.paused_at)}.` };
+    if (health?.failing_since) {
+      const failures = health.consecutive_failures ? `, ${plural(health.consecutive_failures, "delivery").replace("deliverys", "deliveries")} given up` : "";
+      return { name: "failing", text: "Failing", detail: `Nothing has succeeded since ${at(health.failing_since)}${failures}.` };
+    }
+    return { name: "active", text: "Active", detail: null };
+  }
+
+  const at = (time) => (time ? moment.format(new Date(time)) : "");
+  const STATUS = { pending: "Pending", retrying: "Retrying", success: "Delivered", failed: "Failed" };
+
+  return {
+    ago, at, plural, state,
+    number: (value) => count.format(value),
+    percent: (share) => (share == null ? "–" : `${Math.floor(share * 1000) / 10} %`),
+    milliseconds: (ms) => (ms == null ? "" : ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`),
+    status: (status) => STATUS[status] ?? status,
+    /** JSON that a person can read; what is none stays as it is. */
+    json(text) {
+      try {
+        return JSON.stringify(JSON.parse(text), null, 2);
+      } catch {
+        return text;
+      }
+    },
+  };
+})();

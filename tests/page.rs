@@ -1,0 +1,169 @@
+//! Does the administrator's page do what it promises, in a browser, through a REST server?
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use serde_json::{Value, json};
+use webhook_harness::rest::{expired_token_of, token, token_of};
+use webhook_harness::{
+    Cluster, DEADLINE, Receiver, Reply, Request, Rest, Supabase, by_path, installation, refusal, sample, wait_until,
+};
+
+/// Answers `/switch` with a status that `POST /become/503` sets, and every other path as it asks for.
+fn receiver() -> Receiver {
+    let status = Arc::new(AtomicU16::new(200));
+    Receiver::start(move |request: &Request| {
+        if let Some(wanted) = request.path.strip_prefix("/become/") {
+            status.store(wanted.parse().expect("a status"), Ordering::SeqCst);
+            return Reply::ok();
+        }
+        match request.path.as_str() {
+            "/switch" => Reply::status(status.load(Ordering::SeqCst)).body("as it is switched"),
+            path => by_path(path, request.attempt),
+        }
+    })
+}
+
+/// Runs `page/<scenario>.cjs` in a browser, on a server with these settings.
+#[track_caller]
+fn play(scenario: &str, settings: &[(&str, &str)]) {
+    let receiver = receiver();
+    let supabase = Supabase::start(settings);
+    let rest = Rest::start(&supabase.cluster);
+    let pictures = installation().target_dir().join("pictures");
+    std::fs::create_dir_all(&pictures).expect("target/ can be written to");
+    let stage = json!({
+        "rest": rest.url(),
+        "receiver": receiver.url(""),
+        "tokens": {
+            "dana": token_of(sample::DANA), "kim": token_of(sample::KIM), "sam": token_of(sample::SAM),
+            "expired": expired_token_of(sample::DANA), "service": token("service_role", None),
+        },
+        "auctions": { "riverside": sample::RIVERSIDE, "hilltop": sample::HILLTOP },
+        "psql": {
+            "program": installation().program("psql"), "host": supabase.cluster.socket_dir(), "user": "supabase_admin",
+        },
+        "folder": pictures,
+    });
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let done = Command::new("node")
+        .arg(folder.join("page/run.cjs"))
+        .arg(scenario)
+        .env("STAGE", stage.to_string())
+        .env("NODE_PATH", installation().target_dir().join("node/node_modules"))
+        .output()
+        .expect("node runs");
+    assert!(
+        done.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+#[test]
+fn whoever_asks_gets_the_page_with_a_policy_that_lets_nothing_else_run_and_nobody_else_show_it() {
+    let embedders = "https://admin.example.com, http://localhost:3000";
+    let mut supabase = Supabase::start(&[("webhook_delivery.page_embedders", embedders)]);
+    let rest = Rest::start(&supabase.cluster);
+    for address in ["/rpc/webhook_admin", "/rpc/webhook_admin?apikey=the+gateways"] {
+        let page = ureq::get(rest.url() + address).header("Accept", "text/html,*/*;q=0.8").call().expect("a page");
+        let media_type = page.headers().get("Content-Type").expect("a type").to_str().unwrap().to_owned();
+        assert!(media_type.starts_with("text/html"), "{address}: {media_type}");
+        let text = page.into_body().read_to_string().unwrap();
+        assert!(text.starts_with("<!doctype html>"), "{}", &text[..100]);
+        assert!(text.contains("content=\"default-src 'none'; script-src 'sha256-"), "{}", &text[..1000]);
+    }
+    // The REST server that the tests build does not send a page's own headers, as PostgREST does: what both read says which.
+    let mut request = supabase.admin.transaction().unwrap();
+    request.batch_execute("set transaction read only; set local role anon; select public.webhook_admin()").unwrap();
+    let headers = "select current_setting('response.headers')";
+    let headers: Vec<Value> = serde_json::from_str(request.query_one(headers, &[]).unwrap().get(0)).unwrap();
+    let header =
+        |name: &str| headers.iter().find_map(|header| header[name].as_str()).unwrap_or_else(|| panic!("no {name}"));
+    let policy = header("Content-Security-Policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    assert!(policy.ends_with("frame-ancestors 'self' https://admin.example.com http://localhost:3000"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!((header("X-Content-Type-Options"), header("Referrer-Policy")), ("nosniff", "no-referrer"));
+}
+
+#[test]
+fn who_may_show_the_page_is_said_as_origins() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    for wrong in [
+        "admin.example.com",
+        "https://admin.example.com/app",
+        "https://*.example.com",
+        "data:,x",
+        "https://a.example; script-src *",
+    ] {
+        let error = refusal(&mut client, &format!("set webhook_delivery.page_embedders = '{wrong}'"), &[]);
+        assert_eq!(error.code().code(), "22023", "{wrong}: {error:?}");
+    }
+    for wrong in ["example.com", "ftp://example.com", "https://user@example.com/", "https://example.com/?a"] {
+        let error = refusal(&mut client, "select webhook_delivery.admin_page($1)", &[&wrong]);
+        assert_eq!(error.code().code(), "22023", "{wrong}: {error:?}");
+    }
+    let page: String =
+        client.query_one("select webhook_delivery.admin_page('https://example.com/rest/v1/')", &[]).unwrap().get(0);
+    assert!(page.contains(r#"name="webhook-api" content="https://example.com/rest/v1""#), "{}", &page[..3000]);
+    assert!(page.contains("connect-src https://example.com;"), "{}", &page[..3000]);
+}
+
+#[test]
+fn what_the_page_asks_for_is_answered_within_the_callers_auctions() {
+    let mut scene = Supabase::start(&[]);
+    let rest = Rest::start(&scene.cluster);
+    let receiver = receiver();
+    let call =
+        |name: &str, token: &str, body: Value| rest.call("POST", &format!("/rpc/{name}"), Some(token), Some(body));
+    let (dana, kim, sam) = (token_of(sample::DANA), token_of(sample::KIM), token_of(sample::SAM));
+    let riverside = json!([{ "auction_id": sample::RIVERSIDE, "name": "Riverside Auto Auction" }]);
+    assert_eq!(call("webhook_auctions", &dana, json!({})).expect(200), riverside);
+    assert_eq!(call("webhook_auctions", &sam, json!({})).expect(200), json!([]));
+
+    let checked = call("check_webhook_url", &dana, json!({ "url": "HTTPS://Example.com:443/a" })).expect(200);
+    assert_eq!(checked, "https://example.com/a");
+    let far = format!("https://example.com/{}", "a".repeat(2000));
+    for wrong in [json!("https://user@example.com/"), json!("https://10.0.0.1/"), json!(far), json!(""), Value::Null] {
+        let refused = call("check_webhook_url", &dana, json!({ "url": wrong })).expect(400);
+        assert!(refused["hint"].is_string(), "{wrong}: {refused}");
+    }
+
+    for (auction_id, path) in
+        [(sample::RIVERSIDE, "/hook"), (sample::RIVERSIDE, "/status/500"), (sample::HILLTOP, "/hook")]
+    {
+        let insert =
+            "insert into webhook_endpoints (auction_id, url, events, retry_schedule) values ($1, $2, '{*}', '{}')";
+        scene.admin.execute(insert, &[&auction_id, &receiver.url(path)]).unwrap();
+    }
+    for _ in 0..3 {
+        let emit = "select webhook_delivery.emit('submission.created', $1, '{}')";
+        scene.admin.execute(emit, &[&sample::RIVERSIDE]).unwrap();
+        wait_until("an empty queue", DEADLINE, || {
+            let left = "select count(*) from webhook_delivery.queue";
+            (scene.admin.query_one(left, &[]).unwrap().get::<_, i64>(0) == 0).then_some(())
+        });
+    }
+    let hour_ago: String = scene.admin.query_one("select (now() - interval '1 hour')::text", &[]).unwrap().get(0);
+    let since = json!({ "since": hour_ago, "bucket": "2 hours" });
+    let activity = call("webhook_activity", &dana, since.clone()).expect(200);
+    let counts: Vec<_> =
+        activity.as_array().unwrap().iter().map(|row| (row["delivered"].as_i64(), row["failed"].as_i64())).collect();
+    assert_eq!(counts, [(Some(3), Some(0)), (Some(0), Some(3))], "{activity}");
+    assert_eq!(call("webhook_activity", &kim, since).expect(200), json!([]));
+    for wrong in [json!({ "since": "2020-01-01" }), json!({ "since": "2026-11-01", "bucket": "1 second" })] {
+        let refused = call("webhook_activity", &dana, wrong.clone()).expect(400);
+        assert!(refused["hint"].is_string(), "{wrong}: {refused}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_added_saved_and_tested_and_its_history_is_seen() {
+    play("dashboard", &[]);
+}
