@@ -1,5 +1,6 @@
 //! Does the administrator's page do what it promises, in a browser, through a REST server?
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -26,11 +27,19 @@ fn receiver() -> Receiver {
     })
 }
 
+/// A port of 127.0.0.1 that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
 /// Runs `page/<scenario>.cjs` in a browser, on a server with these settings.
 #[track_caller]
 fn play(scenario: &str, settings: &[(&str, &str)]) {
     let receiver = receiver();
-    let supabase = Supabase::start(settings);
+    // Where a scenario serves the application that shows the page.
+    let embedder = free_port();
+    let embedders = format!("http://127.0.0.1:{embedder}");
+    let supabase = Supabase::start(&[settings, &[("webhook_delivery.page_embedders", &embedders)]].concat());
     let rest = Rest::start(&supabase.cluster);
     let pictures = installation().target_dir().join("pictures");
     std::fs::create_dir_all(&pictures).expect("target/ can be written to");
@@ -46,6 +55,7 @@ fn play(scenario: &str, settings: &[(&str, &str)]) {
             "program": installation().program("psql"), "host": supabase.cluster.socket_dir(), "user": "supabase_admin",
         },
         "folder": pictures,
+        "embedder": embedder,
     });
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let done = Command::new("node")
@@ -166,4 +176,54 @@ fn what_the_page_asks_for_is_answered_within_the_callers_auctions() {
 #[test]
 fn an_endpoint_is_added_saved_and_tested_and_its_history_is_seen() {
     play("dashboard", &[]);
+}
+
+#[test]
+fn an_endpoint_that_was_disabled_says_why_and_is_enabled_with_all_that_has_waited() {
+    play("disabled", &[("webhook_delivery.disable_after_failures", "2"), ("webhook_delivery.retry_schedule", "")]);
+}
+
+#[test]
+fn an_administrator_sees_his_auctions_a_member_nothing_and_nobody_not_even_a_request() {
+    play("roles", &[]);
+}
+
+#[test]
+fn no_text_of_a_receiver_or_a_tenant_becomes_more_than_text() {
+    play("hostile", &[]);
+}
+
+#[test]
+fn a_slow_server_is_waited_for_and_one_that_is_gone_is_said() {
+    play("slow", &[]);
+}
+
+#[test]
+fn a_token_that_has_ended_costs_nobody_what_he_was_typing() {
+    play("expired", &[]);
+}
+
+#[test]
+fn an_application_that_may_shows_the_page_and_signs_in_and_no_other_does() {
+    play("embedded", &[]);
+}
+
+#[test]
+fn a_thousand_deliveries_are_read_by_key_and_drawn_once() {
+    play("many", &[]);
+}
+
+#[test]
+fn what_an_endpoint_is_can_be_changed_and_what_is_lost_with_it_is_said_before() {
+    play("manage", &[]);
+}
+
+#[test]
+fn the_code_that_the_page_offers_verifies_what_arrives() {
+    play("verifiers", &[]);
+}
+
+#[test]
+fn it_is_used_by_keyboard_read_on_a_phone_in_light_and_dark() {
+    play("access", &[]);
 }

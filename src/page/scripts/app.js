@@ -83,7 +83,11 @@ function SignedIn() {
 
 function App() {
   const [{ token, hasExpired }, set] = useState(session.get());
-  useEffect(() => session.watch(set), []);
+  useEffect(() => {
+    // What was handed over before anybody watched.
+    set(session.get());
+    return session.watch(set);
+  }, []);
   const [view] = useHash();
   return html`
     <header class="container top">

@@ -17,6 +17,8 @@ const wantedTypes = (events, catalogue) => catalogue.filter((type) => isWanted(e
 function EventTree({ catalogue, events, change }) {
   const set = (entry, isOn, without = () => false) => change([...events.filter((known) => known !== entry && !without(known)), ...(isOn ? [entry] : [])]);
   const hasAll = events.includes("*");
+  // As one finds it; from then on it is his who opens and closes.
+  const opened = useMemo(() => new Set(hasAll ? [] : wantedTypes(events, catalogue).map(({ family }) => family)), []);
   return html`<fieldset class="tree">
     <legend>Events</legend>
     <label><input type="checkbox" role="switch" checked=${hasAll}
@@ -27,7 +29,7 @@ function EventTree({ catalogue, events, change }) {
       const isCovered = hasAll && family !== "webhook";
       const hasFamily = isCovered || events.includes(whole);
       const chosen = types.filter((type) => isWanted(events, type)).length;
-      return html`<details key=${family} open=${chosen > 0 && !hasFamily}>
+      return html`<details key=${family} open=${opened.has(family)}>
         <summary>${family} <small>${chosen} of ${types.length}</small></summary>
         <label><input type="checkbox" checked=${hasFamily} disabled=${isCovered}
           onChange=${(event) => set(whole, event.target.checked, (known) => known.startsWith(`${family}.`))} />

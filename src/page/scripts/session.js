@@ -43,7 +43,8 @@ const session = (() => {
   }
 
   function take(token, apikey) {
-    if (token) become({ token, apikey: apikey ?? current.apikey, hasExpired: false });
+    const isRefused = token === current.token && current.hasExpired;
+    if (token && !isRefused) become({ token, apikey: apikey ?? current.apikey, hasExpired: false });
   }
 
   addEventListener("message", ({ source, origin, data }) => {
@@ -74,7 +75,7 @@ const session = (() => {
     },
     /** Resolves as soon as there is another token than this one, which the server has refused. */
     replaced(refused, signal) {
-      if (current.token === refused) {
+      if (current.token === refused && !current.hasExpired) {
         become({ hasExpired: true });
         ask();
       }

@@ -1,0 +1,48 @@
+// "Endpoint disabled automatically": what is shown, how one finds out why, and how it goes on.
+"use strict";
+
+const assert = require("node:assert/strict");
+
+module.exports = async (stage) => {
+  await stage.switchTo(500);
+  const id = stage.endpoint(`${stage.receiver}/switch`);
+  stage.emit("{}", 2);
+  const page = await stage.signIn();
+  const card = page.getByRole("link", { name: /\/switch/ });
+  await card.getByText("Disabled", { exact: true }).waitFor();
+  await card.getByText(/2 deliveries in a row have used up all of their attempts; the last: status 500/).waitFor();
+  // What happens now waits for it.
+  stage.emit('{"meanwhile": true}');
+  await card.locator(".queued", { hasText: "1" }).waitFor();
+  await card.getByText("0 % of 24 hours").waitFor();
+  await card.click();
+
+  await page.getByText("What has happened since then waits").waitFor();
+  await page.getByRole("link", { name: "Why?" }).click();
+  const checks = page.getByRole("region", { name: "Diagnosis" }).getByRole("listitem");
+  await checks.filter({ hasText: "status 500" }).first().waitFor();
+  assert.ok((await page.locator(".checks .wrong .what").count()) > 0, "it says what to do");
+  await stage.picture("troubleshooting");
+
+  // Mended, it is tested while it is still off, and then enabled.
+  await stage.switchTo(200);
+  await page.getByRole("link", { name: "Overview" }).click();
+  await page.getByRole("button", { name: "Send test" }).click();
+  await page.getByText(/Answered 200/).waitFor();
+  await page.getByRole("button", { name: "Enable", exact: true }).click();
+  await page.getByRole("heading", { name: /Active/ }).waitFor();
+  await stage.settle();
+  await page.getByRole("link", { name: "Deliveries", exact: true }).click();
+  await page.getByRole("row", { name: /Delivered/ }).nth(1).waitFor();
+  assert.equal(await page.getByRole("row", { name: /Failed 500/ }).count(), 2);
+
+  // And what it has missed is sent again, once it is said how much that is.
+  await page.getByRole("link", { name: "Troubleshooting" }).click();
+  await page.getByRole("button", { name: "Count them" }).click();
+  await page.getByRole("button", { name: "Send 2 again" }).click();
+  await page.getByText("Sent again: 2.").waitFor();
+  await page.getByRole("link", { name: "Deliveries", exact: true }).click();
+  await page.getByRole("row", { name: /Delivered/ }).nth(3).waitFor();
+  assert.equal(await page.getByRole("row", { name: /Failed/ }).count(), 0);
+  assert.equal(stage.sql(`select is_active from webhook_endpoints where id = '${id}'`), "t");
+};

@@ -1,0 +1,38 @@
+// A token that has ended: whoever was typing goes on typing.
+"use strict";
+
+const assert = require("node:assert/strict");
+
+module.exports = async (stage) => {
+  const page = await stage.signIn(stage.tokens.expired);
+  const dialog = page.getByRole("dialog", { name: "Your session has ended" });
+  await dialog.waitFor();
+  await page.keyboard.press("Escape");
+  await dialog.getByLabel("Access token").fill(stage.tokens.dana);
+  await dialog.getByRole("button", { name: "Sign in" }).click();
+  await dialog.waitFor({ state: "detached" });
+  await page.getByText("There is none yet").waitFor();
+
+  await page.getByRole("button", { name: "Add endpoint" }).click();
+  await page.getByRole("textbox", { name: "URL" }).fill(`${stage.receiver}/hook`);
+  await page.getByText("Can be used.").waitFor();
+  await page.getByRole("switch", { name: "Everything" }).check();
+  // supabase-js, in another tab of the same site, keeps one that the server takes no more.
+  const other = await stage.browser.newPage();
+  await other.goto(stage.rest);
+  const keep = (token) =>
+    other.evaluate((token) => localStorage.setItem("sb-auction-auth-token", JSON.stringify({ access_token: token, expires_at: Date.now() / 1000 + 3600 })), token);
+  await keep(stage.tokens.expired);
+  await page.getByLabel("Description").fill("typed before it ended");
+  await page.getByRole("button", { name: "Save and test" }).click();
+  await dialog.waitFor();
+  // It is refreshed there, and what was under way here goes on.
+  await keep(stage.tokens.dana);
+  await dialog.waitFor({ state: "detached" });
+  await page.getByRole("heading", { name: "Now test it" }).waitFor();
+  assert.equal(stage.sql("select description from webhook_endpoints"), "typed before it ended");
+
+  // Who comes with a session of supabase-js is signed in already.
+  const next = await stage.open();
+  await next.getByRole("link", { name: /\/hook/ }).waitFor();
+};

@@ -1,0 +1,76 @@
+// A thousand deliveries: read page after page by key, drawn once, filtered by the server, and followed by themselves.
+"use strict";
+
+const assert = require("node:assert/strict");
+const { until } = require("./stage.cjs");
+
+module.exports = async (stage) => {
+  const id = stage.endpoint(`${stage.receiver}/hook`, ["*"]);
+  stage.endpoint(`${stage.receiver}/status/500`, ["problem.created"]);
+  stage.sql("update webhook_endpoints set retry_schedule = '{1 hour}' where url like '%500'");
+  stage.emit("{}", 1100);
+  stage.emit("{}", 3, "problem.created");
+  await until("all but what is retried", () => stage.sql("select count(*) from webhook_delivery.queue where attempts = 0") === "0");
+
+  const page = await stage.signIn();
+  const asked = [];
+  page.on("request", (request) => request.url().includes("/webhook_deliveries?") && asked.push(new URL(request.url())));
+  await page.getByRole("link", { name: "Delivery history" }).click();
+  const rows = page.locator("table.deliveries tbody tr");
+  await rows.nth(49).waitFor();
+  const seen = () => rows.locator("time").evaluateAll((times) => times.map((time) => time.dateTime));
+  for (let shown = 50; shown < 1000; shown += 50) {
+    await page.getByRole("button", { name: "Load more" }).click();
+    await rows.nth(shown + 49).waitFor();
+  }
+  const times = await seen();
+  assert.equal(times.length, 1000);
+  assert.deepEqual(times, [...times].sort().reverse(), "newest first");
+  const offered = stage.sql("select count(distinct id) from webhook_deliveries");
+  assert.equal(offered, "1106");
+  assert.ok(asked.every((url) => url.searchParams.get("limit") === "50" && !url.searchParams.has("offset")), "by key");
+
+  // One more is drawn, and none of the thousand anew.
+  await page.evaluate(() => {
+    window.drawn = 0;
+    const observer = new MutationObserver((changes) => changes.forEach(({ addedNodes, type }) => (window.drawn += type === "childList" ? addedNodes.length : 1)));
+    observer.observe(document.querySelector("table.deliveries tbody"), { childList: true, subtree: true, attributes: true, characterData: true });
+  });
+  stage.emit('{"number": 1}', 1, "inspection.created");
+  await page.getByRole("row", { name: /inspection\.created Delivered/ }).waitFor();
+  assert.equal(await rows.count(), 1001);
+  // It may have been seen before it was delivered.
+  assert.ok((await page.evaluate(() => window.drawn)) <= 8, "one row");
+
+  // By status, by event and family, by endpoint, by time.
+  const choose = (page, label, value) => page.locator(".filters label", { hasText: new RegExp(`^${label}`) }).locator("select").selectOption(value);
+  const filter = async (label, value, matches) => {
+    await choose(page, label, value);
+    await until(`${label} ${value}`, async () => {
+      const texts = await rows.evaluateAll((rows) => rows.map((row) => row.textContent));
+      return texts.length > 0 && texts.length <= 50 && texts.every((text) => matches.test(text));
+    });
+  };
+  await filter("Status", "retrying", /Retrying500/);
+  assert.equal(await rows.count(), 3);
+  await filter("Status", "", /./);
+  await filter("Event", "inspection.created", /inspection\.created/);
+  await filter("Event", "problem.*", /problem\.created/);
+  assert.equal(await rows.count(), 6);
+  await filter("Endpoint", id, /hook/);
+  assert.equal(await rows.count(), 3);
+  await filter("Time", "1", /hook/);
+  await choose(page, "Status", "failed");
+  await page.getByText("No deliveries.").waitFor();
+
+  // What waits for another attempt is followed, cancelled, or sent at once.
+  const again = await stage.signIn(stage.tokens.dana, `${stage.url}#/history`);
+  await choose(again, "Status", "retrying");
+  const waiting = again.getByRole("row", { name: /Retrying 500/ });
+  await waiting.nth(2).waitFor();
+  await waiting.first().getByRole("button").click();
+  await again.getByText(/The next attempt is due in/).waitFor();
+  await again.getByRole("button", { name: "Cancel this delivery" }).click();
+  await again.getByText("It is cancelled.").waitFor();
+  await until("two to be left", async () => (await waiting.count()) === 2);
+};
