@@ -8,7 +8,7 @@ TEST_THREADS ?= 2
 TESTS := webhook_delivery_tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench install clean
+.PHONY: help setup build demo test pictures bench install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,6 +29,13 @@ test: build ## run all tests
 	@tests/node/setup.sh
 	@tests/exporter/setup.sh
 	@cargo test --no-fail-fast -p webhook_sender -p $(TESTS) -- --test-threads=$(TEST_THREADS)
+
+# Those of the README, as a test has just made them.
+pictures: build ## take the README's pictures of the page anew
+	@tests/rest/setup.sh
+	@tests/node/setup.sh
+	@cargo test --quiet -p $(TESTS) --test page at_a_glance
+	@cp target/pictures/endpoints.png target/pictures/delivery.png target/pictures/phone.png tests/page/pictures/
 
 bench: build ## measure, print and write target/bench.json
 	@cargo build --quiet --release -p $(TESTS) --bins

@@ -1326,8 +1326,8 @@ begin
         when 'whsec' then 'The secret begins with whsec_. X-Webhook-Signature: its key is the whole text. webhook-signature: what follows whsec_, decoded from base64; a Standard Webhooks library does that itself.'
         when 'own' then 'The secret is one of your own, and its bytes are the key. A Standard Webhooks library wants it as whsec_ and its base64.'
         else 'It has no secret.'
-    end || coalesce(format(' Until %s webhook-signature carries the signature of the previous secret as well; X-Webhook-Signature does not.',
-        webhook_delivery.iso_time(seen.previous_secret_until)), '');
+    end || coalesce(' Until ' || webhook_delivery.iso_time(seen.previous_secret_until)
+        || ' webhook-signature carries the signature of the previous secret as well; X-Webhook-Signature does not.', '');
     what_to_do := case
         when seen.secret_form is null then 'Set one: update webhook_endpoints set secret = …'
         when not is_fine then 'The body is to be verified as it came, to the byte, before it is parsed. webhook_event() shows body, headers and signature of a delivery.'

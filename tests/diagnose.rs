@@ -68,6 +68,7 @@ fn of_an_endpoint_that_receives_everything_is_fine() {
     }
     assert!(findings[ADDRESS].result.contains("127.0.0.1"), "{}", findings[ADDRESS].result);
     assert!(findings[SIGNATURE].result.contains("whsec_"));
+    assert!(!findings[SIGNATURE].result.contains("Until"), "no secret was replaced: {}", findings[SIGNATURE].result);
     assert!(findings[REQUESTS].result.contains("The last 1 have succeeded"));
 }
 

@@ -227,3 +227,8 @@ fn the_code_that_the_page_offers_verifies_what_arrives() {
 fn it_is_used_by_keyboard_read_on_a_phone_in_light_and_dark() {
     play("access", &[]);
 }
+
+#[test]
+fn a_week_of_an_auction_is_seen_at_a_glance() {
+    play("pictures", &[]);
+}

@@ -5,8 +5,8 @@ function Attempt({ attempt }) {
   return html`<li>
     <${Badge} name=${attempt.status}>${words.status(attempt.status)}<//>
     <span>Attempt ${attempt.attempt}, ${words.at(attempt.attempted_at)}</span>
-    <span>${attempt.response_status_code ? `status ${attempt.response_status_code}` : "no response"}, ${words.milliseconds(attempt.response_time_ms)}</span>
-    ${attempt.error_message && html`<span class="error">${attempt.error_message}</span>`}
+    <span>${attempt.error_message ? html`<span class="error">${attempt.error_message}</span>` : `status ${attempt.response_status_code}`},
+      after ${words.milliseconds(attempt.response_time_ms)}</span>
     ${attempt.response_excerpt && html`<details><summary>What was answered</summary><pre tabindex="0">${attempt.response_excerpt}</pre></details>`}
     ${attempt.next_attempt_at && html`<small>The next was due ${words.at(attempt.next_attempt_at)}.</small>`}
   </li>`;
