@@ -48,7 +48,7 @@ const JUDGES = {
     fs.mkdirSync(path.join(folder, "webhook"));
     fs.writeFileSync(path.join(folder, "webhook/verify.go"), code);
     fs.writeFileSync(path.join(folder, "main.go"), main);
-    fs.writeFileSync(path.join(folder, "go.mod"), "module webhook\n\ngo 1.20\n");
+    fs.writeFileSync(path.join(folder, "go.mod"), "module webhook\n\ngo 1.19\n");
     return (secret, { headers, body }) => {
       const done = spawnSync("go", ["run", "."], { cwd: folder, input: JSON.stringify({ secret, body, headers }), encoding: "utf8", env: { ...process.env, GOFLAGS: "-mod=mod", GOTOOLCHAIN: "local" } });
       return done.stdout.trim() || done.stderr;

@@ -40,15 +40,15 @@ function useHash() {
   return hash.replace(/^#\/?/, "").split("/");
 }
 
-/** What several views show, read together. */
-async function loadAll(signal) {
-  const [auctions, catalogue, endpoints, healths] = await Promise.all([
-    api.call("webhook_auctions", {}, signal),
-    api.rows("webhook_event_types", { order: "family,event_type" }, signal),
-    api.rows("webhook_endpoints", { order: "created_at,id" }, signal),
-    api.rows("webhook_endpoint_health", {}, signal),
-  ]);
-  return { auctions, catalogue, endpoints, healths: new Map(healths.map((health) => [health.endpoint_id, health])) };
+/** What several views show, and does not change while somebody looks. */
+async function loadKnown(signal) {
+  const [auctions, catalogue] = await Promise.all([api.call("webhook_auctions", {}, signal), api.rows("webhook_event_types", { order: "family,event_type" }, signal)]);
+  return { auctions, catalogue };
+}
+
+async function loadEndpoints(signal) {
+  const [endpoints, healths] = await Promise.all([api.rows("webhook_endpoints", { order: "created_at,id" }, signal), api.rows("webhook_endpoint_health", {}, signal)]);
+  return { endpoints, healths: new Map(healths.map((health) => [health.endpoint_id, health])) };
 }
 
 function Views({ auctions, catalogue, endpoints, healths, changed }) {
@@ -77,8 +77,10 @@ function Views({ auctions, catalogue, endpoints, healths, changed }) {
 }
 
 function SignedIn() {
-  const all = useLoad(loadAll, [], 5000);
-  return html`<${Loaded} of=${all} what="the webhooks">${(all_) => html`<${Views} ...${all_} changed=${all.reload} />`}<//>`;
+  const known = useLoad(loadKnown, []);
+  const endpoints = useLoad(loadEndpoints, [], 3000);
+  return html`<${Loaded} of=${known} what="the webhooks">${(known) => html`
+    <${Loaded} of=${endpoints} what="the endpoints">${(found) => html`<${Views} ...${known} ...${found} changed=${endpoints.reload} />`}<//>`}<//>`;
 }
 
 function App() {
