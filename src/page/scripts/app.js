@@ -27,7 +27,8 @@ function SignIn({ hasExpired }) {
 function Expired() {
   const dialog = useRef();
   useEffect(() => dialog.current.showModal(), []);
-  return html`<dialog ref=${dialog} onCancel=${(event) => event.preventDefault()} aria-label="Your session has ended"><article><${SignIn} hasExpired /></article></dialog>`;
+  const stay = (event) => event.preventDefault();
+  return html`<dialog ref=${dialog} onCancel=${stay} aria-label="Your session has ended"><article><${SignIn} hasExpired /></article></dialog>`;
 }
 
 function useHash() {
@@ -42,12 +43,18 @@ function useHash() {
 
 /** What several views show, and does not change while somebody looks. */
 async function loadKnown(signal) {
-  const [auctions, catalogue] = await Promise.all([api.call("webhook_auctions", {}, signal), api.rows("webhook_event_types", { order: "family,event_type" }, signal)]);
+  const [auctions, catalogue] = await Promise.all([
+    api.call("webhook_auctions", {}, signal),
+    api.rows("webhook_event_types", { order: "family,event_type" }, signal),
+  ]);
   return { auctions, catalogue };
 }
 
 async function loadEndpoints(signal) {
-  const [endpoints, healths] = await Promise.all([api.rows("webhook_endpoints", { order: "created_at,id" }, signal), api.rows("webhook_endpoint_health", {}, signal)]);
+  const [endpoints, healths] = await Promise.all([
+    api.rows("webhook_endpoints", { order: "created_at,id" }, signal),
+    api.rows("webhook_endpoint_health", {}, signal),
+  ]);
   return { endpoints, healths: new Map(healths.map((health) => [health.endpoint_id, health])) };
 }
 
@@ -63,14 +70,17 @@ function Views({ auctions, catalogue, endpoints, healths, changed }) {
     changed();
   }
   if (!auctions.length && !endpoints.length)
-    return html`<h1>Webhooks</h1><p class="note">You administer no auction, so there are no webhooks for you to see. Ask an owner of the auction for the role.</p>`;
-  if (view === "new") return html`<h1>Add an endpoint</h1><${EndpointForm} auctions=${auctions} catalogue=${catalogue} saved=${saved} cancel=${() => (location.hash = "#/")} />`;
+    return html`<h1>Webhooks</h1>
+      <p class="note">You administer no auction, so there are no webhooks for you to see. Ask an owner of the auction for the role.</p>`;
+  const cancel = () => (location.hash = "#/");
+  if (view === "new")
+    return html`<h1>Add an endpoint</h1><${EndpointForm} auctions=${auctions} catalogue=${catalogue} saved=${saved} cancel=${cancel} />`;
   if (view === "history") return html`<h1>Delivery history</h1><${History} endpoints=${endpoints} catalogue=${catalogue} />`;
   if (view === "endpoints") {
     const endpoint = endpoints.find((known) => known.id === id) ?? (created?.id === id ? created : null);
     if (!endpoint) return html`<p class="note">There is no such endpoint. <a href="#/">All endpoints</a></p>`;
-    return html`<${EndpointPage} key=${id} endpoint=${endpoint} health=${healths.get(id)} auctions=${auctions} catalogue=${catalogue} endpoints=${endpoints} changed=${changed}
-      tab=${TABS[tab] ? tab : "overview"} isFirst=${created?.id === id}
+    return html`<${EndpointPage} key=${id} endpoint=${endpoint} health=${healths.get(id)} auctions=${auctions} catalogue=${catalogue}
+      endpoints=${endpoints} changed=${changed} tab=${TABS[tab] ? tab : "overview"} isFirst=${created?.id === id}
       secret=${secret?.of === id ? secret.text : null} setSecret=${(text) => setSecret(text && { of: id, text })} />`;
   }
   return html`<${EndpointList} endpoints=${endpoints} healths=${healths} auctions=${auctions} />`;

@@ -61,7 +61,8 @@ function Activity({ endpoint_id }) {
         ([name, { text }]) => html`<button type="button" class="small ${name === span ? "" : "outline"}" aria-pressed=${String(name === span)}
           onClick=${() => setSpan(name)}>${text}</button>`,
       )}</span></header>
-    <${Loaded} of=${activity} what="the activity">${(activity) => html`<${Bars} activity=${activity} endpoint_id=${endpoint_id} height=${60} isLarge />
+    <${Loaded} of=${activity} what="the activity">${(activity) => html`
+      <${Bars} activity=${activity} endpoint_id=${endpoint_id} height=${60} isLarge />
       <p class="axis"><span>${words.at(activity.since)}</span><span>now</span></p>`}<//>
   </section>`;
 }

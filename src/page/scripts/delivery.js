@@ -12,10 +12,14 @@ function Attempt({ attempt }) {
   </li>`;
 }
 
+function Attempts({ attempts }) {
+  if (!attempts.length) return html`<p>None was made yet.</p>`;
+  return html`<ol class="attempts">${attempts.map((attempt) => html`<${Attempt} key=${attempt.attempt} attempt=${attempt} />`)}</ol>`;
+}
+
 /** All about one delivery; loaded anew whenever its row has changed. */
 function Delivery({ delivery, changed }) {
   const event = useLoad((signal) => api.call("webhook_event", { delivery_id: delivery.id }, signal), [delivery]);
-  const hasEnded = ["success", "failed"].includes(delivery.status);
   async function again() {
     await api.call("redeliver_webhook", { delivery_id: delivery.id });
     notices.tell("It is being sent again, with the same id.");
@@ -28,14 +32,14 @@ function Delivery({ delivery, changed }) {
   }
   return html`<div class="delivery">
     <p class="row">
-      ${!delivery.is_test && html`<${Action} class="small" act=${again}>${hasEnded ? "Send again" : "Send now"}<//>`}
-      ${!hasEnded && html`<${Action} class="small secondary" act=${cancel}>Cancel this delivery<//>`}
+      ${!delivery.is_test && html`<${Action} class="small" act=${again}>${hasEnded(delivery) ? "Send again" : "Send now"}<//>`}
+      ${!hasEnded(delivery) && html`<${Action} class="small secondary" act=${cancel}>Cancel this delivery<//>`}
       <small>webhook_id <code>${delivery.id}</code>${delivery.is_test && ", a test"}</small>
     </p>
     ${delivery.next_attempt_at && html`<p>The next attempt is due ${words.ago(delivery.next_attempt_at)}, ${words.at(delivery.next_attempt_at)}.</p>`}
     <${Loaded} of=${event} what="what was sent">${(sent) => html`
       <h4>Attempts</h4>
-      ${sent.attempts.length ? html`<ol class="attempts">${sent.attempts.map((attempt) => html`<${Attempt} key=${attempt.attempt} attempt=${attempt} />`)}</ol>` : html`<p>None was made yet.</p>`}
+      <${Attempts} attempts=${sent.attempts} />
       <h4>Request</h4>
       ${sent.url ? html`<p><code>POST ${sent.url}</code></p>` : html`<p>The endpoint was deleted.</p>`}
       ${sent.headers && html`<details open><summary>Headers</summary>

@@ -7,7 +7,8 @@ const KEEP = { "0": "not at all: somebody else knows it", "1 hour": "for an hour
 function Diagnosis({ endpoint }) {
   const diagnosis = useLoad((signal) => api.call("webhook_diagnose", { endpoint_id: endpoint.id }, signal), [endpoint]);
   return html`<section aria-label="Diagnosis">
-    <header class="row"><h2>Why does it not arrive?</h2><button type="button" class="small outline" onClick=${diagnosis.reload}>Look again</button></header>
+    <header class="row"><h2>Why does it not arrive?</h2>
+      <button type="button" class="small outline" onClick=${diagnosis.reload}>Look again</button></header>
     <${Loaded} of=${diagnosis} what="the diagnosis; the name is looked up, too">${(checks) => html`<ul class="checks">${checks.map((row) => html`
       <li class=${row.is_fine ? "fine" : "wrong"}>
         <span class="mark" aria-hidden="true">${row.is_fine ? "✓" : "!"}</span>
@@ -22,6 +23,7 @@ function Recovery({ endpoint }) {
   const [hours, setHours] = useState("24");
   const [found, setFound] = useState(null);
   const [problem, setProblem] = useState(null);
+  const choose = (hours) => (setHours(hours), setFound(null));
   async function count() {
     const since = new Date(Date.now() - hours * HOUR).toISOString();
     setFound({ since, count: await api.call("recover_webhooks", { endpoint_id: endpoint.id, since, dry_run: true }) });
@@ -33,8 +35,7 @@ function Recovery({ endpoint }) {
   }
   return html`<section aria-label="Send again what failed">
     <h2>Send again what failed</h2>
-    <div class="row"><label>Queued in the <select value=${hours} onChange=${(event) => (setHours(event.target.value), setFound(null))}>
-      ${Object.entries(TIMES).filter(([hours]) => hours).map(([hours, text]) => html`<option value=${hours}>${text}</option>`)}</select></label>
+    <div class="row"><${Choice} label="Queued in the" value=${hours} choose=${choose} options=${TIMES.slice(1)} />
       ${found?.count ? html`<${Action} act=${recover} onProblem=${setProblem}>Send ${words.number(found.count)} again<//>`
         : html`<${Action} class="outline" act=${count} onProblem=${setProblem}>Count them<//>`}</div>
     ${found?.count === 0 && html`<p role="status">Nothing has failed in that time.</p>`}
@@ -46,9 +47,9 @@ function Rotation({ endpoint, done, close }) {
   const [keep, setKeep] = useState("24 hours");
   const rotate = async () => done(await api.call("rotate_webhook_secret", { endpoint_id: endpoint.id, keep_old_for: keep }));
   return html`<${Question} title="Replace the signing secret?" yes="Replace" act=${rotate} close=${close}>
-    <p>A new one is generated and shown once. While the old one is kept, <code>webhook-signature</code> carries both signatures, and <code>X-Webhook-Signature</code> the new one's.</p>
-    <label>Keep the old one <select value=${keep} onChange=${(event) => setKeep(event.target.value)}>
-      ${Object.entries(KEEP).map(([interval, text]) => html`<option value=${interval}>${text}</option>`)}</select></label>
+    <p>A new one is generated and shown once. While the old one is kept, <code>webhook-signature</code> carries both signatures, and
+      <code>X-Webhook-Signature</code> the new one's.</p>
+    <${Choice} label="Keep the old one" value=${keep} choose=${setKeep} options=${Object.entries(KEEP)} />
   <//>`;
 }
 
@@ -59,10 +60,11 @@ function Deletion({ endpoint, health, close, changed }) {
     location.hash = "#/";
     changed();
   }
+  const waiting = health?.queued ? `${words.plural(health.queued, "event")} that wait for it` : "What waits for it";
   return html`<${Question} title="Delete this endpoint?" yes="Delete it" isDanger act=${remove} close=${close}>
     <p><code>${endpoint.url}</code></p>
     <ul>
-      <li>${health?.queued ? words.plural(health.queued, "event") + " that wait for it" : "What waits for it"} will not be sent, and end as failed.</li>
+      <li>${waiting} will not be sent, and end as failed.</li>
       <li>Its signing secret is lost: an endpoint made anew has another.</li>
       <li>What happens from now on is not kept for it.</li>
     </ul>
@@ -74,6 +76,9 @@ function Deletion({ endpoint, health, close, changed }) {
 function Overview({ endpoint, health, catalogue, changed, setSecret, edit, isFirst }) {
   const [asking, ask] = useState(null);
   const [problem, setProblem] = useState(null);
+  const [usual, slow] = [health?.response_time_p50_ms, health?.response_time_p95_ms].map(words.milliseconds);
+  const times = usual ? `${usual}, slowest twentieth ${slow}` : "–";
+  const replaced = (secret) => (ask(null), setSecret(secret), changed());
   async function switchTo(is_active) {
     await api.update("webhook_endpoints", endpoint.id, { is_active });
     notices.tell(is_active ? "It is on; what has waited is sent." : "It is off.");
@@ -83,7 +88,7 @@ function Overview({ endpoint, health, catalogue, changed, setSecret, edit, isFir
     <dl class="facts">
       <div><dt>Events</dt><dd>${endpoint.events.map((event) => html`<code>${event}</code> `)}</dd></div>
       <div><dt>Success, 24 hours</dt><dd>${words.percent(health?.success_rate_24h)}</dd></div>
-      <div><dt>Response time</dt><dd>${health?.response_time_p50_ms == null ? "–" : `${words.milliseconds(health.response_time_p50_ms)}, slowest twentieth ${words.milliseconds(health.response_time_p95_ms)}`}</dd></div>
+      <div><dt>Response time</dt><dd>${times}</dd></div>
       <div><dt>Waiting</dt><dd>${words.number(health?.queued ?? 0)}</dd></div>
       <div><dt>Secret</dt><dd><code>${endpoint.secret}</code></dd></div>
     </dl>
@@ -96,7 +101,7 @@ function Overview({ endpoint, health, catalogue, changed, setSecret, edit, isFir
       <button type="button" class="small outline" onClick=${() => ask("secret")}>Replace the secret</button>
       <button type="button" class="small outline danger" onClick=${() => ask("delete")}>Delete</button>
     </p>
-    ${asking === "secret" && html`<${Rotation} endpoint=${endpoint} close=${() => ask(null)} done=${(secret) => (ask(null), setSecret(secret), changed())} />`}
+    ${asking === "secret" && html`<${Rotation} endpoint=${endpoint} close=${() => ask(null)} done=${replaced} />`}
     ${asking === "delete" && html`<${Deletion} endpoint=${endpoint} health=${health} changed=${changed} close=${() => ask(null)} />`}
     <${Trial} endpoint=${endpoint} catalogue=${catalogue} isFirst=${isFirst} />
     <${Activity} endpoint_id=${endpoint.id} />`;
@@ -106,8 +111,10 @@ function EndpointPage({ endpoint, health, auctions, catalogue, endpoints, change
   const [isEditing, setEditing] = useState(false);
   const state = words.state(endpoint, health);
   if (isEditing) {
-    const saved = () => (setEditing(false), notices.tell("Saved."), changed());
-    return html`<h1>Edit the endpoint</h1><${EndpointForm} endpoint=${endpoint} auctions=${auctions} catalogue=${catalogue} saved=${saved} cancel=${() => setEditing(false)} />`;
+    const leave = () => setEditing(false);
+    const saved = () => (leave(), notices.tell("Saved."), changed());
+    return html`<h1>Edit the endpoint</h1>
+      <${EndpointForm} endpoint=${endpoint} auctions=${auctions} catalogue=${catalogue} saved=${saved} cancel=${leave} />`;
   }
   return html`
     <p><a href="#/">← Endpoints</a></p>

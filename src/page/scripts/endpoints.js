@@ -21,7 +21,10 @@ function EndpointList({ endpoints, healths, auctions }) {
   return html`
     <header class="row"><h1>Webhooks</h1><button type="button" class="small" onClick=${() => (location.hash = "#/new")}>Add endpoint</button></header>
     <p>When something happens in your auction, it is sent to these addresses, signed.</p>
-    ${endpoints.length ? html`<ul class="endpoints" aria-label="Endpoints">${endpoints.map((endpoint) => html`<${EndpointRow} key=${endpoint.id} endpoint=${endpoint}
-        health=${healths.get(endpoint.id)} activity=${activity.data} auction=${names.get(endpoint.auction_id)} />`)}</ul><${Activity} />`
+    ${endpoints.length
+      ? html`<ul class="endpoints" aria-label="Endpoints">${endpoints.map((endpoint) => html`
+          <${EndpointRow} key=${endpoint.id} endpoint=${endpoint} health=${healths.get(endpoint.id)} activity=${activity.data}
+            auction=${names.get(endpoint.auction_id)} />`)}</ul>
+        <${Activity} />`
       : html`<p class="note">There is none yet. <a href="#/new">Add the first one.</a></p>`}`;
 }

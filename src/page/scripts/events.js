@@ -15,7 +15,10 @@ const isWanted = (events, { event_type, family }) =>
 const wantedTypes = (events, catalogue) => catalogue.filter((type) => isWanted(events, type));
 
 function EventTree({ catalogue, events, change }) {
-  const set = (entry, isOn, without = () => false) => change([...events.filter((known) => known !== entry && !without(known)), ...(isOn ? [entry] : [])]);
+  const set = (entry, isOn, replaces = () => false) => {
+    const others = events.filter((known) => known !== entry && !replaces(known));
+    change(isOn ? [...others, entry] : others);
+  };
   const hasAll = events.includes("*");
   // As one finds it; from then on it is his who opens and closes.
   const opened = useMemo(() => new Set(hasAll ? [] : wantedTypes(events, catalogue).map(({ family }) => family)), []);

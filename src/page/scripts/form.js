@@ -84,10 +84,8 @@ function EndpointForm({ endpoint, auctions, catalogue, saved, cancel }) {
   }
 
   return html`<form onSubmit=${(event) => event.preventDefault()} novalidate>
-    ${!endpoint && auctions.length > 1 && html`<label>Auction
-      <select value=${auction_id} onChange=${(event) => setAuction(event.target.value)}>
-        ${auctions.map((auction) => html`<option value=${auction.auction_id}>${auction.name ?? auction.auction_id}</option>`)}
-      </select></label>`}
+    ${!endpoint && auctions.length > 1 && html`<${Choice} label="Auction" value=${auction_id} choose=${setAuction}
+      options=${auctions.map(({ auction_id, name }) => [auction_id, name ?? auction_id])} />`}
     <${UrlField} value=${draft.url} change=${change("url")} />
     <label>Description <input value=${draft.description} maxlength="1000" placeholder="for yourself" onInput=${typed("description")} /></label>
     <${EventTree} catalogue=${catalogue} events=${draft.events} change=${change("events")} />
@@ -96,12 +94,15 @@ function EndpointForm({ endpoint, auctions, catalogue, saved, cancel }) {
         <input type="password" autocomplete="new-password" value=${draft.secret} onInput=${typed("secret")} placeholder="generated" />
         <small>Left empty, one is generated and shown once. Your own: 16 to 256 characters.</small></label>`}
       <label>Headers of your own, one a line
-        <textarea rows="2" value=${draft.headers} onInput=${typed("headers")} placeholder="Authorization: Bearer …" spellcheck=${false}></textarea></label>
+        <textarea rows="2" value=${draft.headers} onInput=${typed("headers")} placeholder="Authorization: Bearer …"
+          spellcheck=${false}></textarea></label>
       <label><input type="checkbox" role="switch" checked=${draft.ordered} onChange=${typed("ordered")} /> Strictly in order
         <small>one at a time; a failure holds up all behind it</small></label>
       <div class="grid">
-        <label>Requests a second at most <input type="number" min="0.01" max="10000" step="any" value=${draft.max_per_second} placeholder="no limit" onInput=${typed("max_per_second")} /></label>
-        <label>Waits after failed attempts <input value=${draft.retry_schedule} placeholder="1 minute, 5 minutes, 30 minutes" onInput=${typed("retry_schedule")} /></label>
+        <label>Requests a second at most
+          <input type="number" min="0.01" max="10000" step="any" placeholder="no limit" value=${draft.max_per_second} onInput=${typed("max_per_second")} /></label>
+        <label>Waits after failed attempts
+          <input placeholder="1 minute, 5 minutes, 30 minutes" value=${draft.retry_schedule} onInput=${typed("retry_schedule")} /></label>
       </div>
     </details>
     <${ProblemNote} problem=${problem} />

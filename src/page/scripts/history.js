@@ -3,7 +3,7 @@
 
 const PAGE = 50;
 const COLUMNS = "id,endpoint_id,event_type,status,attempts,response_status_code,response_time_ms,error_message,is_test,created_at,next_attempt_at";
-const TIMES = { "": "any time", 1: "last hour", 24: "last 24 hours", 168: "last 7 days" };
+const TIMES = [["", "any time"], ["1", "last hour"], ["24", "last 24 hours"], ["168", "last 7 days"]];
 
 /** A page of deliveries as filters want them: the newest, or those after a row. Read by key, so the thousandth costs what the first does. */
 function loadPage(filter, after, signal) {
@@ -19,16 +19,28 @@ function loadPage(filter, after, signal) {
 
 const isSame = (one, other) => COLUMNS.split(",").every((column) => one[column] === other[column]);
 
+const hasEnded = ({ status }) => status === "success" || status === "failed";
+const isAfter = (row, last) => row.created_at < last.created_at || (row.created_at === last.created_at && row.id < last.id);
+
+/** The newest page; and of the rows below it that are shown, those that were still to be done. */
+async function loadNews(filter, shown, signal) {
+  const newest = await loadPage(filter, null, signal);
+  const below = newest.length === PAGE ? shown.filter((row) => !hasEnded(row) && isAfter(row, newest.at(-1))).slice(0, PAGE) : [];
+  const ids = below.map(({ id }) => id).join();
+  const followed = ids ? await api.rows("webhook_deliveries", { select: COLUMNS, id: `in.(${ids})` }, signal) : [];
+  return { filter, newest, followed };
+}
+
 /** The list with what has been read anew put into it. A row that has not changed stays the same object, and is not drawn again. */
-function merge(list, newest) {
+function merge(list, { newest, followed }) {
   const known = new Map(list.map((row) => [row.id, row]));
-  const fresh = newest.map((row) => (known.has(row.id) && isSame(known.get(row.id), row) ? known.get(row.id) : row));
+  const kept = (row) => (known.has(row.id) && isSame(known.get(row.id), row) ? known.get(row.id) : row);
   const isFilled = newest.length === PAGE;
   // More has happened than a page holds: what lies between is not known, so the list begins anew.
-  if (isFilled && list.length && !newest.some((row) => known.has(row.id))) return fresh;
-  const last = fresh.at(-1);
-  const isAfter = (row) => last && (row.created_at < last.created_at || (row.created_at === last.created_at && row.id < last.id));
-  return [...fresh, ...(isFilled ? list.filter(isAfter) : [])];
+  if (!isFilled || (list.length && !newest.some((row) => known.has(row.id)))) return newest.map(kept);
+  const changed = new Map(followed.map((row) => [row.id, kept(row)]));
+  const below = list.filter((row) => isAfter(row, newest.at(-1)));
+  return [...newest.map(kept), ...below.map((row) => changed.get(row.id) ?? row)];
 }
 
 class DeliveryRow extends Component {
@@ -39,7 +51,8 @@ class DeliveryRow extends Component {
   render({ delivery, isOpen, url, toggle, changed, width }) {
     return [
       html`<tr class=${isOpen ? "open" : ""}>
-        <td data-label="Event"><button type="button" class="link" aria-expanded=${String(isOpen)} onClick=${() => toggle(delivery.id)}>${delivery.event_type}</button>
+        <td data-label="Event">
+          <button type="button" class="link" aria-expanded=${String(isOpen)} onClick=${() => toggle(delivery.id)}>${delivery.event_type}</button>
           ${delivery.is_test && html` <${Badge} name="test">test<//>`}</td>
         <td data-label="Status"><${Badge} name=${delivery.status}>${words.status(delivery.status)}<//></td>
         <td data-label="Response">${delivery.response_status_code ?? "–"}</td>
@@ -54,19 +67,18 @@ class DeliveryRow extends Component {
 }
 
 function Filters({ filter, set, endpoints, catalogue, isOfOne }) {
-  const choose = (field) => (event) => set({ ...filter, [field]: event.target.value });
+  const field = (name, label, options) => html`<${Choice} label=${label} value=${filter[name]} options=${options}
+    choose=${(value) => set({ ...filter, [name]: value })} />`;
+  const all = ["", "all"];
+  const byFamily = Object.entries(families(catalogue)).map(([family, types]) => ({
+    group: family,
+    options: [`${family}.*`, ...types.map(({ event_type }) => event_type)].map((name) => [name, name]),
+  }));
   return html`<form class="filters" aria-label="Filters" onSubmit=${(event) => event.preventDefault()}>
-    ${!isOfOne && html`<label>Endpoint <select value=${filter.endpoint_id} onChange=${choose("endpoint_id")}>
-      <option value="">all</option>${endpoints.map((endpoint) => html`<option value=${endpoint.id}>${endpoint.url}</option>`)}</select></label>`}
-    <label>Event <select value=${filter.event_type} onChange=${choose("event_type")}>
-      <option value="">all</option>
-      ${Object.entries(families(catalogue)).map(([family, types]) => html`<optgroup label=${family}>
-        <option value="${family}.*">${family}.*</option>${types.map((type) => html`<option value=${type.event_type}>${type.event_type}</option>`)}</optgroup>`)}
-    </select></label>
-    <label>Status <select value=${filter.status} onChange=${choose("status")}>
-      <option value="">all</option>${["pending", "retrying", "success", "failed"].map((status) => html`<option value=${status}>${words.status(status)}</option>`)}</select></label>
-    <label>Time <select value=${filter.hours} onChange=${choose("hours")}>
-      ${Object.entries(TIMES).map(([hours, text]) => html`<option value=${hours}>${text}</option>`)}</select></label>
+    ${!isOfOne && field("endpoint_id", "Endpoint", [all, ...endpoints.map(({ id, url }) => [id, url])])}
+    ${field("event_type", "Event", [all, ...byFamily])}
+    ${field("status", "Status", [all, ...["pending", "retrying", "success", "failed"].map((status) => [status, words.status(status)])])}
+    ${field("hours", "Time", TIMES)}
   </form>`;
 }
 
@@ -75,15 +87,18 @@ function History({ endpoints, catalogue, endpoint_id }) {
   const [filter, setFilter] = useState({ endpoint_id: endpoint_id ?? "", event_type: "", status: "", hours: "" });
   const [list, setList] = useState({ rows: [], hasMore: false });
   const [open, setOpen] = useState(null);
-  const newest = useLoad((signal) => loadPage(filter, null, signal).then((rows) => ({ rows, filter })), [filter], 1500);
+  const shown = useRef();
+  shown.current = list.filter === filter ? list.rows : [];
+  const news = useLoad((signal) => loadNews(filter, shown.current, signal), [filter], 1500);
   useEffect(() => {
-    const found = newest.data;
+    const found = news.data;
     if (!found) return;
     setList((before) => {
-      if (before.filter !== found.filter) return { rows: found.rows, filter: found.filter, hasMore: found.rows.length === PAGE };
-      return { ...before, rows: merge(before.rows, found.rows) };
+      if (before.filter !== found.filter) return { rows: found.newest, filter: found.filter, hasMore: found.newest.length === PAGE };
+      const rows = merge(before.rows, found);
+      return { ...before, rows, hasMore: before.hasMore || rows.length === PAGE };
     });
-  }, [newest.data]);
+  }, [news.data]);
   const urls = useMemo(() => new Map(endpoints.map((endpoint) => [endpoint.id, endpoint.url])), [endpoints]);
   async function more() {
     const rows = await loadPage(filter, list.rows.at(-1));
@@ -93,15 +108,16 @@ function History({ endpoints, catalogue, endpoint_id }) {
   const headings = ["Event", "Status", "Response", "Time", "Error", ...(endpoint_id ? [] : ["Endpoint"]), "Queued"];
   return html`<section aria-label="Delivery history">
     <${Filters} filter=${filter} set=${setFilter} endpoints=${endpoints} catalogue=${catalogue} isOfOne=${Boolean(endpoint_id)} />
-    <${ProblemNote} problem=${newest.problem} retry=${newest.reload} />
-    ${!isCurrent && !newest.problem && html`<p aria-busy="true" role="status">Loading deliveries…</p>`}
+    <${ProblemNote} problem=${news.problem} retry=${news.reload} />
+    ${!isCurrent && !news.problem && html`<p aria-busy="true" role="status">Loading deliveries…</p>`}
     ${isCurrent && !list.rows.length && html`<p>No deliveries. Send a test, or wait for something to happen.</p>`}
     ${list.rows.length > 0 && html`<table class="deliveries" aria-busy=${isCurrent ? null : "true"}>
       <thead><tr>${headings.map((heading) => html`<th scope="col">${heading}</th>`)}</tr></thead>
       <tbody>${list.rows.map((delivery) => html`<${DeliveryRow} key=${delivery.id} delivery=${delivery} isOpen=${open === delivery.id}
         url=${endpoint_id ? undefined : (urls.get(delivery.endpoint_id) ?? null)} width=${headings.length}
-        toggle=${(id) => setOpen((before) => (before === id ? null : id))} changed=${newest.reload} />`)}</tbody>
+        toggle=${(id) => setOpen((before) => (before === id ? null : id))} changed=${news.reload} />`)}</tbody>
     </table>`}
-    ${list.hasMore && html`<p class="row center"><${Action} class="outline" act=${more}>Load more<//> <small>${words.number(list.rows.length)} shown</small></p>`}
+    ${list.hasMore && html`<p class="row center">
+      <${Action} class="outline" act=${more}>Load more<//> <small>${words.number(list.rows.length)} shown</small></p>`}
   </section>`;
 }

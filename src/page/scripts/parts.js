@@ -55,6 +55,14 @@ function Action({ act, onProblem, children, class: className, type, disabled, la
     disabled=${disabled || isBusy} onClick=${press}>${children}</button>`;
 }
 
+/** A select with its label. `options`: pairs of a value and its text, or groups of them: { group, options }. */
+function Choice({ label, value, choose, options }) {
+  const one = ([value, text]) => html`<option value=${value}>${text}</option>`;
+  return html`<label>${label} <select value=${value} onChange=${(event) => choose(event.target.value)}>
+    ${options.map((option) => (option.group ? html`<optgroup label=${option.group}>${option.options.map(one)}</optgroup>` : one(option)))}
+  </select></label>`;
+}
+
 function ProblemNote({ problem, retry }) {
   if (!problem) return null;
   return html`<div class="note bad" role="alert">

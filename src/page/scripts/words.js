@@ -18,7 +18,7 @@ const words = (() => {
     return relative.format(Math.round(seconds / length), unit);
   }
 
-  const plural = (number, noun) => `${count.format(number)} ${noun}${number === 1 ? "" : "s"}`;
+  const plural = (number, one, many = `${one}s`) => `${count.format(number)} ${number === 1 ? one : many}`;
 
   /** What an endpoint is doing, from its row and that of its health. */
   function state(endpoint, health) {
@@ -27,7 +27,7 @@ const words = (() => {
     if (!endpoint.is_active) return { name: "off", text: "Off", detail: "Switched off. What happens now is not sent to it." };
     if (health?.paused_at) return { name: "off", text: "Paused", detail: `The operator has stopped sending to it ${ago(health.paused_at)}.` };
     if (health?.failing_since) {
-      const failures = health.consecutive_failures ? `, ${plural(health.consecutive_failures, "delivery").replace("deliverys", "deliveries")} given up` : "";
+      const failures = health.consecutive_failures ? `, ${plural(health.consecutive_failures, "delivery", "deliveries")} given up` : "";
       return { name: "failing", text: "Failing", detail: `Nothing has succeeded since ${at(health.failing_since)}${failures}.` };
     }
     return { name: "active", text: "Active", detail: null };
