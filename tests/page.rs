@@ -139,6 +139,17 @@ fn what_the_page_asks_for_is_answered_within_the_callers_auctions() {
     assert_eq!(call("webhook_auctions", &dana, json!({})).expect(200), riverside);
     assert_eq!(call("webhook_auctions", &sam, json!({})).expect(200), json!([]));
 
+    // An auction whose name cannot be read has none.
+    for hidden in [
+        "alter role postgres nobypassrls; alter table auctions enable row level security; alter table auctions force row level security",
+        "alter table auctions rename name to title",
+        "alter table auctions rename to houses",
+    ] {
+        scene.run_as_admin(hidden);
+        let nameless = json!([{ "auction_id": sample::RIVERSIDE, "name": null }]);
+        assert_eq!(call("webhook_auctions", &dana, json!({})).expect(200), nameless, "{hidden}");
+    }
+
     let checked = call("check_webhook_url", &dana, json!({ "url": "HTTPS://Example.com:443/a" })).expect(200);
     assert_eq!(checked, "https://example.com/a");
     let far = format!("https://example.com/{}", "a".repeat(2000));

@@ -5,18 +5,17 @@
 
 use std::ffi::CString;
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use pgrx::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::server::origin::{Origin, Origins};
 use crate::server::settings;
 
 mod auctions;
-mod origin;
-
-pub use origin::{Origin, Origins};
 
 const STYLES: [&str; 2] = [include_str!("vendor/pico.min.css"), include_str!("page.css")];
 
@@ -60,7 +59,7 @@ mod webhook_delivery {
             language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
     ")]
     fn webhook_admin(_apikey: Option<&str>) -> String {
-        let page = super::Page { api: None, embedders: super::embedders() };
+        let page = super::Page { api: None, embedders: super::settings::page_embedders() };
         page.announce();
         page.html()
     }
@@ -75,13 +74,8 @@ mod webhook_delivery {
                 "Give the address that PostgREST is called at, such as https://HOST/rest/v1.",
             )
         });
-        super::Page { api: Some(api), embedders: super::embedders() }.html()
+        super::Page { api: Some(api), embedders: super::settings::page_embedders() }.html()
     }
-}
-
-/// Those who may show the page in a frame. The setting's check has let nothing else pass.
-fn embedders() -> Origins {
-    settings::page_embedders()
 }
 
 struct Page {
@@ -121,8 +115,7 @@ impl Page {
         format!(
             "default-src 'none'; script-src {}; style-src {}; img-src data:; connect-src {api}; base-uri 'none'; form-action 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
-            hashes(&SCRIPTS),
-            hashes(&STYLES),
+            *HASHES_OF_SCRIPTS, *HASHES_OF_STYLES,
         )
     }
 
@@ -154,6 +147,10 @@ impl Page {
 
 const SKELETON: &str = include_str!("page.html");
 
+static HASHES_OF_SCRIPTS: LazyLock<String> = LazyLock::new(|| hashes(&SCRIPTS));
+static HASHES_OF_STYLES: LazyLock<String> = LazyLock::new(|| hashes(&STYLES));
+
+/// As a policy names them.
 fn hashes(texts: &[&str]) -> String {
     let hash = |text: &&str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text.as_bytes())));
     texts.iter().map(hash).collect::<Vec<_>>().join(" ")

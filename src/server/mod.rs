@@ -5,6 +5,7 @@ pub mod attempt;
 mod here;
 pub mod launcher;
 pub mod news;
+pub mod origin;
 pub mod patience;
 pub mod pins;
 pub mod planned;
