@@ -3,8 +3,8 @@
 
 /**
  * What `load` gives, loaded anew when one of `deps` changes, by `reload()`, and while the page can be seen `every` so many
- * milliseconds, or less often where it takes long: pages that lie open have a twentieth of the server's time at most. What was
- * there stays until the next has come.
+ * milliseconds, or less often where it takes long: a page that lies open keeps no session busy. What was there stays until the
+ * next has come.
  */
 function useLoad(load, deps, every) {
   const [state, set] = useState({ data: undefined, problem: null, isLoading: true });
