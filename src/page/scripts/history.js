@@ -17,10 +17,16 @@ function loadPage(filter, after, signal) {
   return api.rows("webhook_deliveries", parameters, signal);
 }
 
-const isSame = (one, other) => COLUMNS.split(",").every((column) => one[column] === other[column]);
+const NAMES = COLUMNS.split(",");
+const isSame = (one, other) => NAMES.every((column) => one[column] === other[column]);
 
 const hasEnded = ({ status }) => status === "success" || status === "failed";
-const isAfter = (row, last) => row.created_at < last.created_at || (row.created_at === last.created_at && row.id < last.id);
+
+/** Whether a row comes later in the list, which is older. */
+function isAfter(row, last) {
+  const [queued, before] = [Date.parse(row.created_at), Date.parse(last.created_at)];
+  return queued < before || (queued === before && row.id < last.id);
+}
 
 /** The newest page; and of the rows below it that are shown, those that were still to be done. */
 async function loadNews(filter, shown, signal) {
@@ -101,8 +107,11 @@ function History({ endpoints, catalogue, endpoint_id }) {
   }, [news.data]);
   const urls = useMemo(() => new Map(endpoints.map((endpoint) => [endpoint.id, endpoint.url])), [endpoints]);
   async function more() {
-    const rows = await loadPage(filter, list.rows.at(-1));
-    setList((before) => ({ ...before, rows: [...before.rows, ...rows], hasMore: rows.length === PAGE }));
+    const last = list.rows.at(-1);
+    const rows = await loadPage(filter, last);
+    // Unless it has become another list meanwhile.
+    const isIts = (list) => list.filter === filter && list.rows.at(-1)?.id === last.id;
+    setList((list) => (isIts(list) ? { ...list, rows: [...list.rows, ...rows], hasMore: rows.length === PAGE } : list));
   }
   const isCurrent = list.filter === filter;
   const headings = ["Event", "Status", "Response", "Time", "Error", ...(endpoint_id ? [] : ["Endpoint"]), "Queued"];
