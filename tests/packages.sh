@@ -62,6 +62,8 @@ check_dockerfile() {
     cmp target/package/webhook_delivery.control "$(sharedir "$image/usr")/extension/webhook_delivery.control"
 }
 
+# Of an earlier time that did not end well.
+rm -rf "$scratch"
 check_deb
 check_dockerfile
 rm -rf "$scratch"
