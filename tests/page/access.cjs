@@ -37,7 +37,7 @@ module.exports = async (stage) => {
   await page.getByRole("heading", { name: "Now test it" }).waitFor();
   await reach(page.getByRole("button", { name: "Send test" }));
   await page.getByText(/Answered 200/).waitFor();
-  await reach(page.getByRole("button", { name: "Delete" }));
+  await reach(page.getByRole("button", { name: "Delete", exact: true }));
   await page.getByRole("dialog").waitFor();
   await page.keyboard.press("Escape");
   await page.getByRole("dialog").waitFor({ state: "detached" });

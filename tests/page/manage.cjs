@@ -51,14 +51,15 @@ module.exports = async (stage) => {
   stage.emit("{}", 2, "submission.updated");
   await page.getByRole("heading", { name: /Paused/ }).waitFor();
   await until("both to be told of", async () => {
-    await page.getByRole("button", { name: "Delete" }).click();
+    await page.getByRole("button", { name: "Delete", exact: true }).click();
+    await page.getByRole("dialog").waitFor();
     const isTold = await page.getByRole("dialog").getByText("2 events that wait for it will not be sent").count();
     await page.keyboard.press("Escape");
     await page.getByRole("dialog").waitFor({ state: "detached" });
     return isTold;
   });
   assert.equal(row("count(*)"), "1");
-  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Delete it" }).click();
   await page.getByText("There is none yet").waitFor();
   assert.equal(row("count(*)"), "0");
