@@ -7,7 +7,7 @@ module.exports = async (stage) => {
   const page = await stage.signIn(stage.tokens.expired);
   const dialog = page.getByRole("dialog", { name: "Your session has ended" });
   await dialog.waitFor();
-  await page.keyboard.press("Escape");
+  for (let press = 0; press < 3; press += 1) await page.keyboard.press("Escape");
   await dialog.getByLabel("Access token").fill(stage.tokens.dana);
   await dialog.getByRole("button", { name: "Sign in" }).click();
   await dialog.waitFor({ state: "detached" });

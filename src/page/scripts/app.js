@@ -28,7 +28,9 @@ function Expired() {
   const dialog = useRef();
   useEffect(() => dialog.current.showModal(), []);
   const stay = (event) => event.preventDefault();
-  return html`<dialog ref=${dialog} onCancel=${stay} aria-label="Your session has ended"><article><${SignIn} hasExpired /></article></dialog>`;
+  // Browsers obey a second Escape all the same.
+  const comeBack = () => dialog.current?.showModal();
+  return html`<dialog ref=${dialog} onCancel=${stay} onClose=${comeBack} aria-label="Your session has ended"><article><${SignIn} hasExpired /></article></dialog>`;
 }
 
 function useHash() {

@@ -110,7 +110,7 @@ function Question({ title, children, yes, act, close, isDanger }) {
   const id = useId();
   useEffect(() => dialog.current.showModal(), []);
   const leave = (event) => (event.preventDefault(), close());
-  return html`<dialog ref=${dialog} onCancel=${leave} aria-labelledby=${id}>
+  return html`<dialog ref=${dialog} onCancel=${leave} onClose=${close} aria-labelledby=${id}>
     <article>
       <h3 id=${id}>${title}</h3>
       ${children}
