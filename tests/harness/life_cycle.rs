@@ -1,7 +1,7 @@
 //! What happens to servers, and how does a test make it happen: stops, crashes, a standby taking over, a killed process?
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,9 +24,17 @@ pub enum StopMode {
 }
 
 impl Cluster {
-    /// Has the server read its configuration again.
+    /// Has the server read its configuration again, and waits until what every session does next goes by it.
+    ///
+    /// A process of the extension that is at work just then may go by the old one until it looks up.
+    #[track_caller]
     pub fn reload(&self) {
+        let told: SystemTime = self.query_one("select clock_timestamp()", &[]);
         self.pg_ctl("reload", &[]);
+        // Whoever is served from now on is so by a postmaster that has read it and has sent word to all that were there.
+        wait_until("the server to read its configuration", DEADLINE, || {
+            (self.query_one::<SystemTime>("select pg_conf_load_time()", &[]) > told).then_some(())
+        });
     }
 
     /// Stops the server and gives the time that it took.
