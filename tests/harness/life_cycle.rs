@@ -1,6 +1,7 @@
 //! What happens to servers, and how does a test make it happen: stops, crashes, a standby taking over, a killed process?
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
@@ -73,11 +74,10 @@ impl Cluster {
         let pid_file = self.data_dir().join("postmaster.pid");
         let lines = fs::read_to_string(&pid_file).expect("a running server has a postmaster.pid");
         let postmaster: i32 = lines.lines().next().and_then(|line| line.parse().ok()).expect("its first line is a pid");
-        let children = children_of(postmaster);
-        self.kill9(postmaster);
-        wait_until("the processes of the killed postmaster to end", DEADLINE, || {
-            children.iter().all(|child| !is_running(*child)).then_some(())
-        });
+        let data_dir = self.data_dir().canonicalize().expect("a running server has a data directory");
+        assert!(is_used(&data_dir), "the server's processes cannot be seen");
+        kill_now(postmaster);
+        wait_until("the processes of the killed postmaster to end", DEADLINE, || (!is_used(&data_dir)).then_some(()));
         // Where nobody reaps it the killed process still has its number, and the next server would take it for alive.
         for left_behind in [pid_file, self.socket_dir.join(".s.PGSQL.5432.lock")] {
             fs::remove_file(&left_behind).unwrap_or_else(|e| panic!("{} is not removed: {e}", left_behind.display()));
@@ -127,9 +127,14 @@ impl Cluster {
         rows.unwrap_or_default().iter().map(|row| row.get(0)).collect()
     }
 
-    /// Kills a process of the server as the kernel would when memory runs out. PostgreSQL then ends all sessions and recovers, as after a crash.
+    /// Kills a process of the server as the kernel would when memory runs out. PostgreSQL then ends all sessions and recovers, as after a
+    /// crash. Whoever connects after this is served by what comes then.
+    #[track_caller]
     pub fn kill9(&self, pid: i32) {
-        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_else(|e| panic!("could not kill process {pid}: {e}"));
+        let crashes = || self.log().matches("all server processes terminated; reinitializing").count();
+        let before = crashes();
+        kill_now(pid);
+        wait_until("the server to end its sessions", DEADLINE, || (crashes() > before).then_some(()));
     }
 
     #[track_caller]
@@ -148,20 +153,16 @@ impl Cluster {
     }
 }
 
-/// State and parent of a process, from `/proc/<pid>/stat`; `None` where there is none of this number.
-fn state_and_parent(pid: i32) -> Option<(char, i32)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before them, in parentheses, may hold anything.
-    let mut fields = stat.rsplit(')').next()?.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+#[track_caller]
+fn kill_now(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_else(|e| panic!("could not kill process {pid}: {e}"));
 }
 
-fn is_running(pid: i32) -> bool {
-    state_and_parent(pid).is_some_and(|(state, _)| state != 'Z')
-}
-
-fn children_of(parent: i32) -> Vec<i32> {
-    let processes = fs::read_dir("/proc").expect("/proc can be read").flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| state_and_parent(*pid).is_some_and(|(_, its_parent)| its_parent == parent)).collect()
+/// Whether anybody works in this folder, as every process of a server does in its data directory.
+///
+/// A process whose first thread has ended looks dead, and holds the shared memory until the last has: so each thread is looked at.
+fn is_used(folder: &Path) -> bool {
+    let entries = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten();
+    let mut threads = entries("/proc".into()).flat_map(|process| entries(process.path().join("task")));
+    threads.any(|thread| fs::read_link(thread.path().join("cwd")).is_ok_and(|used| used == folder))
 }
