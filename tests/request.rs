@@ -121,7 +121,11 @@ fn many_deliveries_share_few_connections() {
 #[test]
 fn a_failed_response_keeps_its_connection_too() {
     let receiver = Receiver::start(|_| Reply::status(503).body("x".repeat(20_000)));
-    let cluster = started(&[("webhook_delivery.pool_size", "4"), ("webhook_delivery.retry_schedule", "")]);
+    let cluster = started(&[
+        ("webhook_delivery.pool_size", "4"),
+        ("webhook_delivery.retry_schedule", ""),
+        ("webhook_delivery.disable_after_failures", "0"),
+    ]);
     let mut client = cluster.connect();
     Endpoint::create(&mut client, &receiver.url("/")).emit(&mut client, 100);
 
