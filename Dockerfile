@@ -28,7 +28,8 @@ COPY . .
 RUN mkdir /static \
     && echo 'INPUT(-lgcc_eh -lgcc)' >/static/libgcc_s.so \
     && RUSTFLAGS="-L native=/static" make package PG_CONFIG="/usr/lib/postgresql/${PG_MAJOR}/bin/pg_config" \
-    && ! readelf --dynamic target/package/webhook_delivery.so | grep NEEDED | grep --invert-match --extended-regexp 'libc\.so|ld-linux'
+    && readelf --dynamic target/package/webhook_delivery.so >/static/dynamic \
+    && ! grep NEEDED /static/dynamic | grep --invert-match --extended-regexp 'libc\.so|ld-linux'
 
 # hadolint ignore=DL3006
 FROM ${SUPABASE_POSTGRES}

@@ -263,7 +263,7 @@ fn what_a_database_that_was_down_for_a_day_owes_goes_out_by_turns() {
         assert!(last(path) < 5_000, "{path} was through after {} requests", last(path));
     }
     assert!(last("/several") < 10_000, "those of ten endpoints were through after {} requests", last("/several"));
-    // Of the first half of what the ten are sent, each has had its part: at the ends of the others it would have had none.
+    // Of the first half of what the ten are sent, each has had its part. Served one after another, the last five would have had none.
     let half: Vec<&str> = requests
         .iter()
         .map(|request| request.path.as_str())
