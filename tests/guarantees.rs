@@ -141,6 +141,23 @@ fn a_prepared_transaction_is_delivered_after_it_was_committed_by_another_session
 }
 
 #[test]
+fn commit_prepared_of_the_preparing_session_wakes_the_worker() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    // By itself the worker looks only after more than `DEADLINE`.
+    let cluster = started(&[("max_prepared_transactions", "2"), ("webhook_delivery.poll_interval", "60s")]);
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 1);
+    endpoint.wait_for(&mut client, 1, "success");
+    client.batch_execute("begin").unwrap();
+    endpoint.emit(&mut client, 3);
+    client.batch_execute("prepare transaction 'later'").unwrap();
+    client.batch_execute("select 1 / 0").unwrap_err();
+    client.batch_execute("commit prepared 'later'").unwrap();
+    receiver.wait_for_distinct(4, DEADLINE);
+}
+
+#[test]
 fn a_backend_killed_in_the_middle_of_its_transaction_costs_nobody_else_anything() {
     let (lost_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::by_path());
     let cluster = started(&[]);

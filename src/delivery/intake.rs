@@ -113,8 +113,8 @@ impl Intake {
         }
     }
 
-    /// Reads from the start again now and then, which finds whatever no commit has announced: prepared transactions. Whether
-    /// it does now.
+    /// Reads from the start again now and then, which finds what no commit has announced: COMMIT PREPARED later or elsewhere.
+    /// Whether it does now.
     pub fn start_over_if_time(&mut self, every: Duration) -> bool {
         if Instant::now() < self.next_start_over {
             return false;

@@ -112,7 +112,7 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"webhook_delivery.poll_interval",
         c"How often an idle worker looks by itself.",
-        c"A commit wakes it at once; this is for what cannot: prepared transactions, and a database that someone wants to drop.",
+        c"A commit wakes it at once; this is for what cannot: COMMIT PREPARED later or in another session, and a database that is to be dropped.",
         &POLL_INTERVAL,
         10,
         60_000,

@@ -76,6 +76,10 @@ static BELLS: PgAtomic<Bells> = unsafe { PgAtomic::new(c"webhook_delivery bells"
 /// Earliest `due_at` that the current transaction of this backend has queued.
 static QUEUED: AtomicI64 = AtomicI64::new(NEVER);
 
+/// Earliest `due_at` that this backend has prepared since its last commit. Its next commit may be that of COMMIT PREPARED,
+/// which is a transaction of its own and queues nothing itself.
+static PREPARED: AtomicI64 = AtomicI64::new(NEVER);
+
 /// Asks for the shared memory and hooks into the end of transactions; called while the server loads the library.
 pub fn init() {
     pg_shmem_init!(BELLS);
@@ -88,14 +92,19 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
     use pg_sys::XactEvent::*;
     match event {
         XACT_EVENT_COMMIT => {
-            let due = QUEUED.swap(NEVER, Ordering::Relaxed);
+            let due = QUEUED.swap(NEVER, Ordering::Relaxed).min(PREPARED.swap(NEVER, Ordering::Relaxed));
             if due != NEVER {
                 // SAFETY: a plain integer that is set before any transaction can begin.
                 ring(unsafe { pg_sys::MyDatabaseId }.to_u32(), due);
             }
         }
-        // A prepared transaction commits in another session, perhaps: the worker's poll finds what it queued.
-        XACT_EVENT_ABORT | XACT_EVENT_PREPARE => QUEUED.store(NEVER, Ordering::Relaxed),
+        // The next commit rings, whatever it commits: a wake-up too many costs the worker one read. Where the session commits
+        // something else first, or another session runs COMMIT PREPARED, the worker's poll finds the rows.
+        XACT_EVENT_PREPARE => {
+            PREPARED.fetch_min(QUEUED.swap(NEVER, Ordering::Relaxed), Ordering::Relaxed);
+        }
+        // PREPARED stays: a statement may fail between PREPARE TRANSACTION and COMMIT PREPARED.
+        XACT_EVENT_ABORT => QUEUED.store(NEVER, Ordering::Relaxed),
         _ => {}
     }
 }
