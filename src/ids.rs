@@ -11,10 +11,11 @@ pub mod webhook_delivery {
     use pgrx::datum::TimestampWithTimeZone;
     use pgrx::prelude::*;
 
-    /// A new time-ordered uuid (version 7, RFC 9562); within one session each is greater than the one before.
+    /// A new time-ordered uuid (version 7, RFC 9562). Within a session each is greater than the one before, unless the clock
+    /// was set back by more than a second.
     #[pg_extern(volatile, parallel_safe)]
     pub fn uuid_v7() -> pgrx::Uuid {
-        pgrx::Uuid::from_bytes(*uuid::Uuid::now_v7().as_bytes())
+        super::id_datum(&webhook_sender::uuid_v7())
     }
 
     /// The time, in milliseconds, at which a version 7 uuid was made.

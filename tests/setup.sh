@@ -61,7 +61,7 @@ missing_packages() {
     fi
     has clang || echo clang
     has_libclang || echo libclang-dev
-    # The linker, and what compiles the dependencies written in C.
+    # The linker, and what compiles the dependencies written in C and the clock of a test.
     has cc || printf '%s\n' gcc libc6-dev
     [ "$purpose" != build ] || return 0
     # Shows the page in the tests.

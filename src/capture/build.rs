@@ -7,6 +7,7 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
+use webhook_sender::uuid_v7;
 
 use super::changes::Row;
 use super::failures::{Failures, Lost};
@@ -145,7 +146,7 @@ fn send(
     let wanting = subscriptions::wanting(client, &event.event_type, auction_ids.clone().flatten())?;
     let wanted = auction_ids.map(|auction_id| {
         let endpoint_ids = wanting.get(&auction_id?).filter(|endpoints| !endpoints.is_empty())?.clone();
-        Some(Wanted { event_id: Uuid::now_v7(), auction_id: auction_id?, endpoint_ids })
+        Some(Wanted { event_id: uuid_v7(), auction_id: auction_id?, endpoint_ids })
     });
     let events = Events { wanted: wanted.collect(), row_ids: read.row_ids, data: read.data };
     let written = fan_out(client, &event.event_type, *occurred_at, events)?;

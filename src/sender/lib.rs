@@ -17,6 +17,7 @@
 //! | what had succeeded when the process was killed | `journal.rs` |
 //! | when is it tried again | `retry.rs` |
 //! | who cannot be reached, and is tried with one delivery only | `breaker.rs` |
+//! | how are time-ordered identifiers made | `ids.rs` |
 //!
 //! Nothing here knows PostgreSQL: the extension's worker, the benchmark and the tests link it alike.
 
@@ -28,6 +29,7 @@ mod course;
 mod failure;
 mod guard;
 mod header;
+mod ids;
 mod job;
 mod journal;
 mod lanes;
@@ -51,6 +53,7 @@ pub use breaker::Breaker;
 pub use course::Course;
 pub use failure::Failure;
 pub use header::{InvalidHeader, check_header};
+pub use ids::uuid_v7;
 pub use job::{Attempt, DeliveryKey, Destination, Job};
 pub use journal::{Journal, Success};
 pub use pool::{Pool, PoolConfig};

@@ -1,0 +1,77 @@
+//! What goes on as before when the machine's clock was ahead and is set right?
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use postgres::Client;
+use tempfile::TempDir;
+use webhook_harness::Cluster;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+const RIGHT: Duration = Duration::ZERO;
+
+/// The clock of a test's server.
+struct Clock(TempDir);
+
+impl Clock {
+    /// One that is right.
+    fn new() -> Clock {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+        // The server runs as another user.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("the folder is ours");
+        let clock = Clock(folder);
+        fs::write(clock.file(), [0; 8]).expect("the clock can be set");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/clock.c");
+        let compiled = Command::new("cc").args(["-shared", "-fPIC", source, "-o"]).arg(clock.library()).status();
+        assert!(compiled.expect("cc is installed: make setup").success());
+        clock
+    }
+
+    /// Sets it so far ahead of the right time.
+    fn set_ahead(&self, by: Duration) {
+        let file = File::options().write(true).open(self.file()).expect("the clock is there");
+        // In place: the server's processes have mapped it.
+        file.write_all_at(&by.as_secs().to_ne_bytes(), 0).expect("the clock can be set");
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("clock")
+    }
+
+    fn library(&self) -> PathBuf {
+        self.0.path().join("clock.so")
+    }
+
+    /// A server that goes by it.
+    fn start_cluster(&self) -> Cluster {
+        Cluster::builder()
+            .env("LD_PRELOAD", &self.library().to_string_lossy())
+            .env("TEST_CLOCK", &self.file().to_string_lossy())
+            .start()
+    }
+}
+
+fn time_of_new_id(client: &mut Client) -> SystemTime {
+    let sql = "select webhook_delivery.uuid_v7_time(webhook_delivery.uuid_v7())";
+    client.query_one(sql, &[]).unwrap().get(0)
+}
+
+#[test]
+fn ids_of_a_session_follow_a_clock_that_is_set_back() {
+    let clock = Clock::new();
+    let cluster = clock.start_cluster();
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    clock.set_ahead(40 * DAY);
+    assert!(time_of_new_id(&mut client) > SystemTime::now() + 39 * DAY);
+    clock.set_ahead(RIGHT);
+    let server_time: SystemTime = client.query_one("select clock_timestamp()", &[]).unwrap().get(0);
+    let distance = |time: SystemTime| time.duration_since(server_time).unwrap_or_else(|before| before.duration());
+    assert!(distance(SystemTime::now()) < Duration::from_secs(60), "the clock is not set back");
+    let time = time_of_new_id(&mut client);
+    assert!(distance(time) < Duration::from_secs(60), "{time:?} is not {server_time:?}");
+}
