@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use postgres::Client;
 use tempfile::TempDir;
-use webhook_harness::Cluster;
+use webhook_harness::{Cluster, DEADLINE, wait_until};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -74,4 +74,18 @@ fn ids_of_a_session_follow_a_clock_that_is_set_back() {
     assert!(distance(SystemTime::now()) < Duration::from_secs(60), "the clock is not set back");
     let time = time_of_new_id(&mut client);
     assert!(distance(time) < Duration::from_secs(60), "{time:?} is not {server_time:?}");
+}
+
+#[test]
+fn a_worker_starts_after_the_clock_is_set_back() {
+    let clock = Clock::new();
+    let cluster = clock.start_cluster();
+    cluster.wait_for_worker("postgres", None);
+    clock.set_ahead(40 * DAY);
+    cluster.set("webhook_delivery.databases", "none_of_this_name");
+    let workers = "select count(*) from pg_stat_activity where backend_type = 'webhook_delivery worker'";
+    wait_until("the worker to leave", DEADLINE, || (cluster.query_one::<i64>(workers, &[]) == 0).then_some(()));
+    clock.set_ahead(RIGHT);
+    cluster.set("webhook_delivery.databases", "postgres");
+    cluster.wait_for_worker("postgres", None);
 }

@@ -38,11 +38,11 @@ struct Bell {
     /// Earliest `due_at` queued since the worker last looked, in Postgres microseconds. A transaction that took long
     /// commits rows behind the point the worker has read to; this leads it back to them.
     earliest_due: AtomicI64,
-    /// When the worker came, in Postgres microseconds.
+    /// When the worker came, in microseconds of the monotonic clock.
     started_at: AtomicI64,
     /// Workers that failed one after the other, each soon after its start. Being told to go is no failure.
     failures: AtomicU32,
-    /// When the last of them did, in Postgres microseconds.
+    /// When the last of them did, in microseconds of the monotonic clock.
     failed_at: AtomicI64,
 }
 
@@ -194,10 +194,13 @@ impl Bell {
     }
 }
 
-/// Postgres microseconds.
+/// Microseconds of the monotonic clock, which all processes of a machine share. By the time of day no worker would be started
+/// after the clock was set back, until it had caught up.
 fn now() -> i64 {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to `now`. Every Linux has this clock, so it cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
 }
 
 /// The bell of this process; taken down when the process ends.
