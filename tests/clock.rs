@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use postgres::Client;
 use tempfile::TempDir;
-use webhook_harness::{Cluster, DEADLINE, wait_until};
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -88,4 +88,23 @@ fn a_worker_starts_after_the_clock_is_set_back() {
     clock.set_ahead(RIGHT);
     cluster.set("webhook_delivery.databases", "postgres");
     cluster.wait_for_worker("postgres", None);
+}
+
+#[test]
+fn a_limited_endpoint_receives_after_the_clock_is_set_back() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let clock = Clock::new();
+    let cluster = clock.start_cluster();
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    client.execute("update webhook_endpoints set max_per_second = 1 where id = $1", &[&endpoint.id]).unwrap();
+    clock.set_ahead(40 * DAY);
+    // Enough for the endpoint to be waiting for its next second whenever the clock is set back.
+    endpoint.emit(&mut client, 50);
+    receiver.wait_for(1, DEADLINE);
+    clock.set_ahead(RIGHT);
+    let before = receiver.count();
+    endpoint.emit(&mut client, 1);
+    receiver.wait_for(before + 1, DEADLINE);
 }

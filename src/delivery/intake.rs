@@ -30,6 +30,9 @@ const CATCH_UPS: usize = 8;
 /// Reading from the start again may take one part in so many of the time: with an old snapshot open it walks dead rows.
 const START_OVER_SHARE: u32 = 100;
 
+/// A step back of the clock up to this, in microseconds, lengthens the waits of endpoints and no more.
+const SMALL_STEP: i64 = 1_000_000;
+
 /// Where the reading of an endpoint that is behind goes on.
 #[derive(Clone, Copy)]
 struct Behind {
@@ -60,6 +63,8 @@ pub struct Intake {
     /// Time spent reading since the last start.
     reading: Duration,
     next_start_over: Instant,
+    /// The latest time that was read at since the clock was last set back, in Postgres microseconds.
+    latest: i64,
 }
 
 /// What one turn's reading has found. Nothing of it has happened until `Intake::accept` has it.
@@ -96,6 +101,7 @@ impl Intake {
             batch: MAX_BATCH / 8,
             reading: Duration::ZERO,
             next_start_over: Instant::now(),
+            latest: i64::MIN,
         }
     }
 
@@ -206,6 +212,7 @@ impl Intake {
     /// Reads what is due as far as there is room beside what waits.
     pub fn find(&mut self, reading: &Reading<'_>, waiting: Waiting) -> SpiResult<Found> {
         let began = Instant::now();
+        self.follow_clock(reading.now);
         let mut found = Found { jobs: Vec::new(), ended: Vec::new(), ids: HashSet::new(), waiting, more: false };
         for (endpoint_id, rest) in self.resting.rested(reading.now, |delivery| self.under_way.contains(delivery)) {
             self.fall_behind(endpoint_id, rest.auction_id, rest.position);
@@ -214,6 +221,15 @@ impl Intake {
         self.read_on(reading, &mut found)?;
         self.reading += began.elapsed();
         Ok(found)
+    }
+
+    /// What waits until a time of before the clock was set back would wait for as long as it was ahead.
+    fn follow_clock(&mut self, now: i64) {
+        if self.latest.saturating_sub(now) > SMALL_STEP {
+            self.resting.forget_times();
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
     }
 
     /// What was found is on its way: it is not to be found again until it is recorded.

@@ -111,6 +111,14 @@ impl Resting {
         }
     }
 
+    /// The clock was set back, so the times kept here lie too far ahead. An endpoint may get a delivery early; when a failed
+    /// one may be tried again is in its row.
+    pub fn forget_times(&mut self) {
+        for rest in self.0.values_mut() {
+            (rest.retry_at, rest.paced_until) = (i64::MIN, i64::MIN);
+        }
+    }
+
     /// Takes out those whose rest is over.
     pub fn rested(&mut self, now: i64, is_under_way: impl Fn(&Uuid) -> bool) -> Vec<(Uuid, Rest)> {
         self.0.extract_if(|_, rest| rest.ends_at(&is_under_way).is_some_and(|at| at <= now)).collect()
