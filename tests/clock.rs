@@ -108,3 +108,21 @@ fn a_limited_endpoint_receives_after_the_clock_is_set_back() {
     endpoint.emit(&mut client, 1);
     receiver.wait_for(before + 1, DEADLINE);
 }
+
+#[test]
+fn an_endpoint_can_be_tested_after_the_clock_is_set_back() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let clock = Clock::new();
+    let cluster = clock.start_cluster();
+    cluster.set("webhook_delivery.tests_per_minute", "1");
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    let mut test = || client.execute("select test_webhook($1, 'submission.created')", &[&endpoint.id]);
+    clock.set_ahead(40 * DAY);
+    test().unwrap();
+    test().unwrap_err();
+    clock.set_ahead(RIGHT);
+    test().unwrap();
+    test().unwrap_err();
+}
