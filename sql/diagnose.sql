@@ -220,7 +220,7 @@ begin
     end || coalesce(' Until ' || webhook_delivery.iso_time(seen.previous_secret_until)
         || ' webhook-signature carries the signature of the previous secret as well; X-Webhook-Signature does not.', '');
     what_to_do := case
-        when seen.secret_form is null then 'Set one: update webhook_endpoints set secret = …'
+        when seen.secret_form is null then 'Set one: update webhook_endpoints set secret = ...'
         when not is_fine then 'The body is to be verified as it came, to the byte, before it is parsed. webhook_event() shows body, headers and signature of a delivery.'
     end;
     return next;

@@ -3,7 +3,7 @@
 create function webhook_delivery.secret_hint(secret text) returns text
     language sql immutable strict parallel safe
     set search_path = pg_catalog, pg_temp
-    as $$ select '…' || pg_catalog.right(secret, 4) $$;
+    as $$ select '...' || pg_catalog.right(secret, 4) $$;
 
 comment on function webhook_delivery.secret_hint(text) is 'What of a secret may be shown: its last four characters';
 
@@ -257,7 +257,7 @@ create trigger webhook_endpoint_a_disabling before insert or update on public.we
     for each row execute function webhook_delivery.endpoint_before_disabling();
 create trigger webhook_endpoint_before_insert before insert on public.webhook_endpoints
     for each row
-    when (not coalesce(new.secret like '…____' and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
+    when (not coalesce(new.secret like '...____' and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
     execute function webhook_delivery.endpoint_before_write();
 create trigger webhook_endpoint_before_update before update on public.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_write();

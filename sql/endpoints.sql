@@ -39,11 +39,11 @@ comment on column public.webhook_endpoints.auction_id is 'The auction whose even
 comment on column public.webhook_endpoints.url is 'Where to POST: https only (http where webhook_delivery.allow_http is on), no user name or password in it, at most 2,000 characters. Kept in its normal form, which is what is called';
 comment on column public.webhook_endpoints.events is 'Event types wanted: exact names, a whole family (submission.*), or * for all';
 comment on column public.webhook_endpoints.secret is
-    'Write: the signing secret, 16 to 256 characters. Left out, one is generated, and INSERT … RETURNING generated_secret(webhook_endpoints) gives it this once. Read: a hint, its last four characters';
+    'Write: the signing secret, 16 to 256 characters. Left out, one is generated, and INSERT ... RETURNING generated_secret(webhook_endpoints) gives it this once. Read: a hint, its last four characters';
 comment on column public.webhook_endpoints.is_active is 'false: new events are not queued for it, unless disabled_at says that the server has disabled it; what is queued waits until it is true again';
 comment on column public.webhook_endpoints.description is 'The customer''s own note';
 comment on column public.webhook_endpoints.headers is
-    'Headers sent beside ours, names and values as text: {"Authorization": "Bearer …"}. At most 20, values of at most 1,000 characters of ASCII. Whoever sees the endpoint sees them';
+    'Headers sent beside ours, names and values as text: {"Authorization": "Bearer ..."}. At most 20, values of at most 1,000 characters of ASCII. Whoever sees the endpoint sees them';
 comment on column public.webhook_endpoints.retry_schedule is
     'Waits after failed attempts, each 1 second to 30 days; {} for one attempt only. Null: those of webhook_delivery.retry_schedule';
 comment on column public.webhook_endpoints.ordered is
@@ -149,7 +149,7 @@ create function public.generated_secret(endpoint public.webhook_endpoints) retur
     as $$ select webhook_delivery.show_generated_secret(endpoint.id) $$;
 
 comment on function public.generated_secret(public.webhook_endpoints) is
-    'INSERT … RETURNING generated_secret(webhook_endpoints): the secret that this statement has generated for the endpoint, null at any other time. It is in no row, so nobody else reads it';
+    'INSERT ... RETURNING generated_secret(webhook_endpoints): the secret that this statement has generated for the endpoint, null at any other time. It is in no row, so nobody else reads it';
 
 select pg_catalog.pg_extension_config_dump('public.webhook_endpoints', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_secrets', '');

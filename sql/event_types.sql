@@ -6,7 +6,7 @@ begin
         raise exception using
             errcode = 'feature_not_supported',
             message = 'webhook_delivery needs a database in UTF8, this one is in ' || pg_catalog.current_setting('server_encoding'),
-            hint = 'Bodies are JSON, and JSON is UTF-8. Create the database with: create database … encoding ''UTF8'' template template0.';
+            hint = 'Bodies are JSON, and JSON is UTF-8. Create the database with: create database ... encoding ''UTF8'' template template0.';
     end if;
 end
 $$;

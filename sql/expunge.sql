@@ -14,7 +14,7 @@ begin
         raise exception using
             errcode = 'invalid_parameter_value',
             message = 'it is not said whose data is to be deleted',
-            hint = 'Give row_id (of a submission, an inspection, a member …), or containing (an id, an e-mail address), or everything => true.';
+            hint = 'Give row_id (of a submission, an inspection, a member ...), or containing (an id, an e-mail address), or everything => true.';
     elsif everything and num_nonnulls(row_id, containing) > 0 then
         raise exception using
             errcode = 'invalid_parameter_value',

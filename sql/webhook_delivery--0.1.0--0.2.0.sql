@@ -1,5 +1,6 @@
 -- From 0.1.0 to 0.2.0: what changes in the tables, then the functions and views as they are in 0.2.0, then who may use what is new.
--- Takes the exclusive lock of events' neighbours (queue, attempts) for some milliseconds; no row is read or written. Frozen with the release.
+-- Takes the exclusive lock of events' neighbours (queue, attempts) for some milliseconds, and writes no row but the endpoints. Frozen with
+-- the release.
 
 set local search_path = pg_catalog, pg_temp;
 
@@ -120,6 +121,95 @@ create or replace view webhook_delivery.endpoint_targets as
 comment on column webhook_delivery.endpoint_targets.is_paused is 'Whether the operator has stopped sending to it or to its auction, tests included';
 
 select pg_catalog.pg_extension_config_dump('webhook_delivery.pauses', '');
+
+-- The hint of a secret is ASCII from now on. The trigger comes first: its lock keeps new endpoints out until all have the new hint.
+create or replace trigger webhook_endpoint_before_insert before insert on public.webhook_endpoints
+    for each row
+    when (not coalesce(new.secret like '...____' and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
+    execute function webhook_delivery.endpoint_before_write();
+
+create or replace function webhook_delivery.secret_hint(secret text) returns text
+    language sql immutable strict parallel safe
+    set search_path = pg_catalog, pg_temp
+    as $$ select '...' || pg_catalog.right(secret, 4) $$;
+
+-- Without the triggers, for which an endpoint's failures begin anew when it changes.
+set local session_replication_role = replica;
+update public.webhook_endpoints set secret = webhook_delivery.secret_hint(secret) where secret is not null;
+set local session_replication_role = origin;
+
+comment on column public.webhook_endpoints.secret is
+    'Write: the signing secret, 16 to 256 characters. Left out, one is generated, and INSERT ... RETURNING generated_secret(webhook_endpoints) gives it this once. Read: a hint, its last four characters';
+
+comment on column public.webhook_endpoints.headers is
+    'Headers sent beside ours, names and values as text: {"Authorization": "Bearer ..."}. At most 20, values of at most 1,000 characters of ASCII. Whoever sees the endpoint sees them';
+
+comment on function public.generated_secret(public.webhook_endpoints) is
+    'INSERT ... RETURNING generated_secret(webhook_endpoints): the secret that this statement has generated for the endpoint, null at any other time. It is in no row, so nobody else reads it';
+
+create or replace function webhook_delivery.check_attached_triggers() returns event_trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    attached record;
+    given text[];
+    problem text;
+begin
+    for attached in
+        select made.tgfoid, made.tgtype, made.tgnargs, made.tgargs, made.tgrelid, class.relowner, proc.proname
+        from pg_event_trigger_ddl_commands() as command
+        join pg_trigger as made on made.oid = command.objid
+        join pg_class as class on class.oid = made.tgrelid
+        join pg_proc as proc on proc.oid = made.tgfoid
+        where command.classid = 'pg_trigger'::regclass
+            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc)
+    loop
+        if not pg_has_role(webhook_delivery.caller(), attached.relowner, 'usage') then
+            raise exception using errcode = 'insufficient_privilege',
+                message = format('%s is not an owner of %s', webhook_delivery.caller(), attached.tgrelid::regclass),
+                hint = 'What is told of a table''s rows is the decision of its owner.';
+        end if;
+        given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
+        problem := case
+            -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
+            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER ... FOR EACH ROW'
+            when attached.tgnargs < 2 then case attached.proname
+                when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
+                else 'its arguments are an event type, a key column and up to five more' end
+            when attached.proname = 'row_event' then coalesce(
+                nullif(webhook_delivery.key_problem(attached.tgrelid, given[2]), ''),
+                (select 'no column ' || string_agg(left_out, ', ')
+                from unnest(given[3:]) as left_out
+                where not exists (
+                    select from pg_attribute
+                    where attrelid = attached.tgrelid and attname = left_out and attnum > 0 and not attisdropped)),
+                case when attached.tgtype & 16 <> 0 and 'previous' <> all (given[3:]) and exists (
+                    select from pg_attribute
+                    where attrelid = attached.tgrelid and attname = 'previous' and attnum > 0 and not attisdropped)
+                    then 'the column previous has the name of the field that tells what was before: leave it out' end)
+            else (
+                select string_agg(nullif(webhook_delivery.key_problem(attached.tgrelid, column_name), ''), '; ')
+                from unnest(given[2:4]) as column_name
+                where column_name <> '')
+        end;
+        if problem is not null then
+            raise exception using errcode = 'invalid_parameter_value',
+                message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
+                hint = case attached.proname when 'row_event'
+                    then 'create trigger ... after insert or update on ... for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
+                    else 'create trigger ... after insert on ... for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
+        end if;
+        -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
+        if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then
+            raise warning using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', given[1]),
+                hint = 'Make it known with webhook_delivery.register_event_type().';
+        end if;
+    end loop;
+end
+$$;
+
+comment on function webhook_delivery.row_event() is 'Trigger for AFTER ... FOR EACH ROW: the row is an event when the transaction commits. Arguments: event type; column of the auction; columns to leave out. The data is the row as JSON (of a deleted one what it was); of an update with previous, what the columns that changed were before. Nothing where none did';
 
 create or replace function webhook_delivery.endpoint_after_write() returns trigger
     language plpgsql security definer
@@ -846,7 +936,7 @@ begin
         raise exception using
             errcode = 'invalid_parameter_value',
             message = 'it is not said whose data is to be deleted',
-            hint = 'Give row_id (of a submission, an inspection, a member …), or containing (an id, an e-mail address), or everything => true.';
+            hint = 'Give row_id (of a submission, an inspection, a member ...), or containing (an id, an e-mail address), or everything => true.';
     elsif everything and num_nonnulls(row_id, containing) > 0 then
         raise exception using
             errcode = 'invalid_parameter_value',
@@ -1329,7 +1419,7 @@ begin
     end || coalesce(' Until ' || webhook_delivery.iso_time(seen.previous_secret_until)
         || ' webhook-signature carries the signature of the previous secret as well; X-Webhook-Signature does not.', '');
     what_to_do := case
-        when seen.secret_form is null then 'Set one: update webhook_endpoints set secret = …'
+        when seen.secret_form is null then 'Set one: update webhook_endpoints set secret = ...'
         when not is_fine then 'The body is to be verified as it came, to the byte, before it is parsed. webhook_event() shows body, headers and signature of a delivery.'
     end;
     return next;
@@ -1591,7 +1681,7 @@ select webhook_delivery.grant_page(oid) from pg_catalog.pg_roles where rolname =
 
 comment on function webhook_delivery.worker_report() is 'What the worker of this database says of itself; no row where there is none. See webhook_delivery.status';
 
-comment on function webhook_delivery.resend(uuid[]) is 'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.resend(array_agg(id)) from webhook_deliveries where … Gives back how many. Of each endpoint webhook_delivery.resend_per_second come due each second, oldest first. A tenant with more than webhook_delivery.max_resend: 22023';
+comment on function webhook_delivery.resend(uuid[]) is 'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.resend(array_agg(id)) from webhook_deliveries where ... Gives back how many. Of each endpoint webhook_delivery.resend_per_second come due each second, oldest first. A tenant with more than webhook_delivery.max_resend: 22023';
 
 comment on function webhook_delivery.cancel(uuid[]) is 'Ends those of these deliveries that the caller sees and that wait for an attempt, as failed with the error "cancelled"; gives back how many. A request that is under way is let end, and may still succeed';
 

@@ -367,7 +367,7 @@ fn a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked(world: W
     scene.run("alter system set webhook_delivery.allow_http = off");
     scene.application.cluster.reload();
     let unchecked = "insert into public.webhook_endpoints (auction_id, url, events, secret)
-        values ('00000000-0000-4000-8000-000000000001', 'ftp://localhost/', '{no.such}', '…abcd')";
+        values ('00000000-0000-4000-8000-000000000001', 'ftp://localhost/', '{no.such}', '...abcd')";
     scene.run("create role service nologin bypassrls; grant usage on schema public to service; select webhook_delivery.grant_api('service')");
     for role in [scene.tenant(), "service"] {
         let mut superuser = scene.superuser();

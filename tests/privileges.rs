@@ -376,7 +376,7 @@ fn a_tenant_finds_no_secret_anywhere() {
     let mut tenant = application.cluster.connect_as("tenant", "postgres");
     let seen: String =
         tenant.query_one("select secret from webhook_endpoints where id = $1", &[&endpoint.id]).unwrap().get(0);
-    assert_eq!(seen, format!("…{}", &endpoint.secret[endpoint.secret.len() - 4..]));
+    assert_eq!(seen, format!("...{}", &endpoint.secret[endpoint.secret.len() - 4..]));
     let (relations, _) = reach(&mut application.client, &mut tenant);
     assert_eq!(relations, TENANT_RELATIONS);
     for relation in relations {

@@ -67,7 +67,7 @@ fn the_two_documented_calls_create_an_endpoint_and_test_it() {
     let plain = scene.rest.call_with("POST", "/webhook_endpoints", Some(&scene.dana), body, "return=minimal");
     assert_eq!((plain.status, plain.body), (201, Value::Null));
     let endpoints = scene.rest.call("GET", "/webhook_endpoints", Some(&scene.dana), None).expect(200);
-    assert_eq!(endpoints[0]["secret"], "…cret");
+    assert_eq!(endpoints[0]["secret"], "...cret");
 
     let answer = scene.rest.call("POST", "/rpc/test_webhook", Some(&scene.dana), test_call(&endpoints[0])).expect(200);
     assert_eq!(answer["status"], "pending");

@@ -93,7 +93,7 @@ fn a_new_secret_is_shown_once_and_an_update_after_it_in_the_same_transaction_kee
     transaction.batch_execute("update webhook_endpoints set description = 'x'").unwrap();
     let shown = "select secret, generated_secret(webhook_endpoints) from webhook_endpoints";
     let row = transaction.query_one(shown, &[]).unwrap();
-    assert_eq!((row.get(0), row.get(1)), (format!("…{}", &secret[secret.len() - 4..]), None::<String>));
+    assert_eq!((row.get(0), row.get(1)), (format!("...{}", &secret[secret.len() - 4..]), None::<String>));
     transaction.commit().unwrap();
     assert_signed(&secret, &scene.next_request());
 }

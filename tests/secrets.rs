@@ -38,7 +38,7 @@ fn a_generated_secret_is_shown_once_and_signs() {
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
     let encoded = endpoint.secret.strip_prefix("whsec_").expect("a secret in the form of Standard Webhooks");
     assert_eq!(encoded.len(), 44, "32 bytes in base64: {encoded}");
-    let hint = format!("…{}", &endpoint.secret[endpoint.secret.len() - 4..]);
+    let hint = format!("...{}", &endpoint.secret[endpoint.secret.len() - 4..]);
     let client = &mut application.client;
     for read in [
         "select secret from webhook_endpoints where id = $1",
@@ -64,7 +64,7 @@ fn each_row_of_a_statement_gets_a_secret_of_its_own() {
     let rows = client.query(insert, &[&sample::RIVERSIDE]).unwrap();
     let mut secrets: Vec<String> = rows.iter().map(|row| stored(client, row.get(0))).collect();
     assert_eq!(rows[0].get::<_, String>(1), secrets[0]);
-    assert_eq!((rows[1].get(1), rows[1].get(2)), (None::<String>, "…iven"));
+    assert_eq!((rows[1].get(1), rows[1].get(2)), (None::<String>, "...iven"));
     assert_eq!(secrets[1], "the one that is given");
     assert_eq!(rows[2].get::<_, String>(1), secrets[2]);
     secrets.sort();
@@ -78,7 +78,7 @@ fn each_row_of_a_statement_gets_a_secret_of_its_own() {
     assert!(row.get::<_, String>(1).starts_with("whsec_"));
     let later = "select secret, generated_secret(webhook_endpoints) from webhook_endpoints where id = $1";
     let read = transaction.query_one(later, &[&row.get::<_, Uuid>(0)]).unwrap();
-    assert_eq!((read.get::<_, String>(0).chars().count(), read.get(1)), (5, None::<String>));
+    assert_eq!((read.get::<_, String>(0).chars().count(), read.get(1)), (7, None::<String>));
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn a_given_secret_is_never_given_back() {
     let client = &mut application.client;
     let insert = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, gen_random_uuid(), 'https://example.com/', '{*}', 'a secret that I know') returning secret";
     let id = Uuid::new_v4();
-    assert_eq!(returned(client, insert, id), "…know");
+    assert_eq!(returned(client, insert, id), "...know");
     let change = "update webhook_endpoints set secret = 'another that I knew' where id = $1 returning secret";
-    assert_eq!(returned(client, change, id), "…knew");
+    assert_eq!(returned(client, change, id), "...knew");
     assert_eq!(stored(client, id), "another that I knew");
     // Neither in what an error tells of the row.
     let spoilt = "insert into webhook_endpoints (auction_id, url, events, secret, description) values ($1, 'https://example.com/', '{*}', 'do not tell anybody', repeat('x', 1001))";
@@ -167,13 +167,13 @@ fn an_upsert_changes_the_secret_only_where_it_gives_one() {
         "insert into webhook_endpoints (id, auction_id, url, events) values ($1, $2, 'https://example.com/new', '{*}')
         on conflict (id) do update set url = excluded.url returning secret, url";
     let row = client.query_one(without, &[&endpoint.id, &endpoint.auction_id]).unwrap();
-    assert_eq!((row.get(0), row.get(1)), ("… all", "https://example.com/new"));
+    assert_eq!((row.get(0), row.get(1)), ("... all", "https://example.com/new"));
     assert_eq!(stored(client, endpoint.id), FIRST);
 
     let with = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/', '{*}', $3)
         on conflict (id) do update set url = excluded.url, secret = excluded.secret returning secret";
     let row = client.query_one(with, &[&endpoint.id, &endpoint.auction_id, &SECOND]).unwrap();
-    assert_eq!(row.get::<_, String>(0), "…same");
+    assert_eq!(row.get::<_, String>(0), "...same");
     assert_eq!(stored(client, endpoint.id), SECOND);
     // And for an endpoint that is new, the same statement inserts.
     let new = Uuid::new_v4();
@@ -250,7 +250,7 @@ fn a_secret_is_in_no_row_that_logical_decoding_or_another_trigger_reads() {
     // A trigger that runs before ours sees what the statement gave, as the statement's text does, but nothing generated.
     let overheard = "select count(*) from public.overheard where what like '%whsec_%' and not (by = 'a_first' and what like '%MfKQ9r8G%')";
     assert_eq!(application.count(overheard), 0);
-    assert!(application.count("select count(*) from public.overheard where what like '%…____%'") >= 4);
+    assert!(application.count("select count(*) from public.overheard where what like '%...____%'") >= 4);
     let changes =
         "select data from pg_logical_slot_get_changes('overhearing', null, null) where data like 'table public.%'";
     let decoded: Vec<String> = application.client.query(changes, &[]).unwrap().iter().map(|row| row.get(0)).collect();

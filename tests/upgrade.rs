@@ -139,6 +139,27 @@ fn what_was_queued_and_delivered_before_is_delivered_and_shown_after_the_update(
     assert_eq!(cluster.connect_to("copy").query_one(deliveries, &[]).unwrap().get::<_, i64>(0), 3);
 }
 
+#[test]
+fn update_rewrites_the_hints_of_secrets_and_changes_nothing_else_of_endpoints() {
+    let (_cluster, mut client) = with_version_before(&[("webhook_delivery.databases", "")]);
+    client.batch_execute("create extension webhook_delivery version '0.1.0'").unwrap();
+    let endpoint = application::endpoint(&mut client, sample::RIVERSIDE, "https://example.com/", &["*"]);
+    let rest = "select (to_jsonb(endpoint) - 'secret')::text from webhook_endpoints as endpoint";
+    let before: String = client.query_one(rest, &[]).unwrap().get(0);
+    client.batch_execute(UPDATE).unwrap();
+    let hint = format!("...{}", &endpoint.secret[endpoint.secret.len() - 4..]);
+    let read = |client: &mut Client| {
+        let sql = "select endpoint.secret, stored.secret from webhook_endpoints as endpoint, webhook_delivery.endpoint_secrets as stored";
+        let row = client.query_one(sql, &[]).unwrap();
+        (row.get::<_, String>(0), row.get::<_, String>(1))
+    };
+    assert_eq!(read(&mut client), (hint.clone(), endpoint.secret.clone()));
+    assert_eq!(client.query_one(rest, &[]).unwrap().get::<_, String>(0), before);
+    // To write the hint back is no new secret.
+    client.execute("update webhook_endpoints set secret = $1", &[&hint]).unwrap();
+    assert_eq!(read(&mut client), (hint, endpoint.secret));
+}
+
 /// A delivery that has succeeded, in the tables of the version before.
 const PAST: &str = "with event as (
         insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)

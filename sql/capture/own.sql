@@ -217,7 +217,7 @@ begin
         given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
         problem := case
             -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
-            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER … FOR EACH ROW'
+            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER ... FOR EACH ROW'
             when attached.tgnargs < 2 then case attached.proname
                 when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
                 else 'its arguments are an event type, a key column and up to five more' end
@@ -241,8 +241,8 @@ begin
             raise exception using errcode = 'invalid_parameter_value',
                 message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
                 hint = case attached.proname when 'row_event'
-                    then 'create trigger … after insert or update on … for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
-                    else 'create trigger … after insert on … for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
+                    then 'create trigger ... after insert or update on ... for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
+                    else 'create trigger ... after insert on ... for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
         end if;
         -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
         if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then

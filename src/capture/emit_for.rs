@@ -48,7 +48,7 @@ fn schema_of(name: &str) -> pg_sys::Oid {
         _ => refuse(
             PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
             format!("schema \"{name}\" does not exist"),
-            "Name the schema of the application's tables: emit_for(…, schema => 'public').",
+            "Name the schema of the application's tables: emit_for(..., schema => 'public').",
         ),
     }
 }

@@ -17,7 +17,7 @@ mod webhook_delivery {
     use pgrx::prelude::*;
 
     /// Notes the row as an event: its data is the row, and of an update what it was before where that is something else.
-    /// Arguments: event type; column of the auction; columns to leave out. For AFTER … FOR EACH ROW; a WHEN clause filters.
+    /// Arguments: event type; column of the auction; columns to leave out. For AFTER ... FOR EACH ROW; a WHEN clause filters.
     #[pg_trigger]
     fn row_event<'a>(
         trigger: &'a PgTrigger<'a>,

@@ -2,7 +2,7 @@
 //!
 //! The rule is that of the threads (`sender/share.rs`): by auction first and by endpoint second, as many as leave more room
 //! than they then take, not counting what is kept for auctions of which nothing waits. Without the latter a dozen that hang,
-//! coming one after the other, would take half, a quarter, an eighth … until nothing is left. Slow endpoints have a room for
+//! coming one after the other, would take half, a quarter, an eighth ... until nothing is left. Slow endpoints have a room for
 //! themselves.
 
 use uuid::Uuid;

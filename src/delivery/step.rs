@@ -57,7 +57,7 @@ impl Steps {
 
 /// A part of the worker's work, and what is wrong with it.
 pub struct Step {
-    /// Completes the sentence "… fails".
+    /// Completes the sentence "... fails".
     name: &'static str,
     failing: Option<Failing>,
 }

@@ -36,7 +36,7 @@ fn check(headers: Map<String, Value>) {
         let Value::String(value) = value else {
             refuse(
                 format!("the value of header {shown} is not text"),
-                "Headers are an object of texts: {\"Authorization\": \"Bearer …\"}.",
+                "Headers are an object of texts: {\"Authorization\": \"Bearer ...\"}.",
             );
             return;
         };

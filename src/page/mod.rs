@@ -17,7 +17,9 @@ use crate::server::settings;
 
 mod auctions;
 
-const STYLES: [&str; 2] = [include_str!("vendor/pico.min.css"), include_str!("page.css")];
+/// Like everything else in the page ASCII, so that it can be converted to the encoding of every client.
+static STYLES: LazyLock<[String; 2]> =
+    LazyLock::new(|| [include_str!("vendor/pico.min.css"), include_str!("page.css")].map(escape_non_ascii));
 
 /// In the order in which they run: each uses what those before it define.
 const SCRIPTS: [&str; 17] = [
@@ -88,7 +90,7 @@ impl Page {
     fn html(&self) -> String {
         let mut styles = String::new();
         let mut scripts = String::new();
-        for style in STYLES {
+        for style in STYLES.iter() {
             writeln!(styles, "<style>{style}</style>").expect("a text can be written to");
         }
         for (language, code) in VERIFIERS {
@@ -148,12 +150,18 @@ impl Page {
 const SKELETON: &str = include_str!("page.html");
 
 static HASHES_OF_SCRIPTS: LazyLock<String> = LazyLock::new(|| hashes(&SCRIPTS));
-static HASHES_OF_STYLES: LazyLock<String> = LazyLock::new(|| hashes(&STYLES));
+static HASHES_OF_STYLES: LazyLock<String> = LazyLock::new(|| hashes(STYLES.as_slice()));
 
 /// As a policy names them.
-fn hashes(texts: &[&str]) -> String {
-    let hash = |text: &&str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text.as_bytes())));
+fn hashes(texts: &[impl AsRef<[u8]>]) -> String {
+    let hash = |text: &_| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
     texts.iter().map(hash).collect::<Vec<_>>().join(" ")
+}
+
+/// A style sheet with CSS escapes for all characters that are not ASCII. The space ends the escape and is not part of the text.
+fn escape_non_ascii(style: &str) -> String {
+    let escape = |c: char| if c.is_ascii() { c.to_string() } else { format!("\\{:x} ", u32::from(c)) };
+    style.chars().map(escape).collect()
 }
 
 /// A text as the value of an attribute in double quotes.

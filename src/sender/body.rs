@@ -31,7 +31,7 @@ mod tests {
     fn the_fields_come_in_the_documented_order_and_the_data_as_it_is() {
         assert_eq!(
             String::from_utf8(body(&job(""))).unwrap(),
-            r#"{"event":"submission.created","timestamp":"2023-11-14T22:13:20.123Z","webhook_id":"00000000-0000-0000-0000-000000000001","auction_id":"00000000-0000-0000-0000-000000000003","data":{"z" : 1, "a": "é\u00e9"}}"#
+            "{\"event\":\"submission.created\",\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"webhook_id\":\"00000000-0000-0000-0000-000000000001\",\"auction_id\":\"00000000-0000-0000-0000-000000000003\",\"data\":{\"z\" : 1, \"a\": \"\u{e9}\\u00e9\"}}"
         );
     }
 

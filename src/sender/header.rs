@@ -93,10 +93,10 @@ mod tests {
 
     #[test]
     fn nothing_that_would_end_a_line_gets_into_a_request() {
-        for name in ["", "a b", "a:b", "a\r\nb", "ä", "a\0"] {
+        for name in ["", "a b", "a:b", "a\r\nb", "\u{e4}", "a\0"] {
             assert_eq!(check_header(name, "1"), Err(InvalidHeader::Name), "{name:?}");
         }
-        for value in ["a\r\nb: c", "a\nb", "ä", "a\0", "\u{7f}"] {
+        for value in ["a\r\nb: c", "a\nb", "\u{e4}", "a\0", "\u{7f}"] {
             assert_eq!(check_header("a", value), Err(InvalidHeader::Value), "{value:?}");
         }
         assert_eq!(check_header(&"a".repeat(101), "1"), Err(InvalidHeader::Name));

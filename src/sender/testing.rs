@@ -39,7 +39,7 @@ pub fn job(url: &str) -> Job {
         },
         event_type: "submission.created".into(),
         occurred_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
-        data: r#"{"z" : 1, "a": "é\u00e9"}"#.into(),
+        data: "{\"z\" : 1, \"a\": \"\u{e9}\\u00e9\"}".into(),
         destination: Arc::new(Destination {
             url: url.into(),
             secrets: vec!["a secret nobody may see".into()],

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 /// How long a step of the worker waits for a lock that somebody else holds, before it lets the others have their turn.
 const LOCK_TIMEOUT: &CStr = c"100ms";
 
-/// What `ALTER DATABASE … SET` and `ALTER ROLE … SET` have for everybody else is not meant for the worker.
+/// What `ALTER DATABASE ... SET` and `ALTER ROLE ... SET` have for everybody else is not meant for the worker.
 const SETTINGS: &[(&CStr, &CStr)] = &[
     // It reads few rows by key from tables whose statistics are never right: full one moment, empty the next. The planner
     // must not conclude from them that it should walk through everything.

@@ -31,10 +31,10 @@ async function endpoints() {
     db.from("webhook_endpoints").insert({ ...endpoint, secret: undefined }).select("*, generated_secret").single(),
   );
   assert.match(made.generated_secret, /^whsec_/);
-  assert.equal(made.secret, "…" + made.generated_secret.slice(-4));
+  assert.equal(made.secret, "..." + made.generated_secret.slice(-4));
   const all = await rows(db.from("webhook_endpoints").select());
   assert.equal(all.length, 2);
-  assert.ok(all.every((row) => /^…....$/.test(row.secret) && row.generated_secret === undefined));
+  assert.ok(all.every((row) => /^[.]{3}....$/.test(row.secret) && row.generated_secret === undefined));
 
   const changed = await rows(
     db.from("webhook_endpoints").update({ events: ["*"], secret: made.secret }).eq("id", made.id).select(),
@@ -43,7 +43,7 @@ async function endpoints() {
   const merged = await rows(
     db.from("webhook_endpoints").upsert({ id: made.id, ...endpoint, description: "ours" }).select().single(),
   );
-  assert.deepEqual([merged.id, merged.description, merged.secret], [made.id, "ours", "…cret"]);
+  assert.deepEqual([merged.id, merged.description, merged.secret], [made.id, "ours", "...cret"]);
   const found = await rows(
     db.from("webhook_endpoints").select("id").contains("events", ["submission.created"]).eq("is_active", true).in("id", [made.id]),
   );
@@ -62,7 +62,7 @@ async function changes(endpoint) {
     db.from("webhook_endpoints").update({ headers: { "X-Environment": "test" }, max_per_second: 100 }).eq("id", endpoint.id).select().single(),
   );
   assert.deepEqual([limited.headers, limited.max_per_second], [{ "X-Environment": "test" }, 100]);
-  assert.deepEqual([limited.secret, limited.disabled_at], ["…" + secret.slice(-4), null]);
+  assert.deepEqual([limited.secret, limited.disabled_at], ["..." + secret.slice(-4), null]);
 }
 
 async function tests(endpoint) {

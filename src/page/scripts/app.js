@@ -8,7 +8,7 @@ function SignIn({ hasExpired }) {
     event.preventDefault();
     session.take(token.trim().replace(/^Bearer /i, ""), apikey.trim() || null);
   };
-  if (session.isGuest) return html`<p aria-busy="true" role="status">Waiting for the application around this page to sign you in…</p>`;
+  if (session.isGuest) return html`<p aria-busy="true" role="status">Waiting for the application around this page to sign you in\u2026</p>`;
   return html`<form onSubmit=${submit} aria-label="Sign in">
     <h2>${hasExpired ? "Your session has ended" : "Sign in"}</h2>
     <p>${hasExpired ? "The server does not accept the token any more. Nothing that you have typed is lost: what was under way goes on with a new one."

@@ -11,7 +11,7 @@ function Diagnosis({ endpoint }) {
       <button type="button" class="small outline" onClick=${diagnosis.reload}>Look again</button></header>
     <${Loaded} of=${diagnosis} what="the diagnosis; the name is looked up, too">${(checks) => html`<ul class="checks">${checks.map((row) => html`
       <li class=${row.is_fine ? "fine" : "wrong"}>
-        <span class="mark" aria-hidden="true">${row.is_fine ? "✓" : "!"}</span>
+        <span class="mark" aria-hidden="true">${row.is_fine ? "\u2713" : "!"}</span>
         <div><strong>${row.check}</strong><span class="unseen">${row.is_fine ? "fine" : "wrong"}:</span> ${row.result}
         ${row.what_to_do && html`<p class="what">${row.what_to_do}</p>`}</div>
       </li>`)}</ul>`}<//>
@@ -77,7 +77,7 @@ function Overview({ endpoint, health, catalogue, changed, setSecret, edit, isFir
   const [asking, ask] = useState(null);
   const [problem, setProblem] = useState(null);
   const [usual, slow] = [health?.response_time_p50_ms, health?.response_time_p95_ms].map(words.milliseconds);
-  const times = usual ? `${usual}, slowest twentieth ${slow}` : "–";
+  const times = usual ? `${usual}, slowest twentieth ${slow}` : "\u2013";
   const replaced = (secret) => (ask(null), setSecret(secret), changed());
   async function switchTo(is_active) {
     await api.update("webhook_endpoints", endpoint.id, { is_active });
@@ -117,7 +117,7 @@ function EndpointPage({ endpoint, health, auctions, catalogue, endpoints, change
       <${EndpointForm} endpoint=${endpoint} auctions=${auctions} catalogue=${catalogue} saved=${saved} cancel=${leave} />`;
   }
   return html`
-    <p><a href="#/">← Endpoints</a></p>
+    <p><a href="#/">\u2190 Endpoints</a></p>
     <h1 class="url">${endpoint.url} <${Badge} name=${state.name}>${state.text}<//></h1>
     ${endpoint.description && html`<p>${endpoint.description}</p>`}
     ${state.detail && html`<p class="note ${state.name === "off" ? "" : "bad"}">${state.detail}

@@ -6,7 +6,7 @@ function EndpointRow({ endpoint, health, activity, auction }) {
   return html`<li>
     <a href="#/endpoints/${endpoint.id}" class="card">
       <span class="what"><strong class="url">${endpoint.url}</strong>
-        <small>${[auction, endpoint.description, endpoint.events.join(", ")].filter(Boolean).join(" · ")}</small>
+        <small>${[auction, endpoint.description, endpoint.events.join(", ")].filter(Boolean).join(" \u00b7 ")}</small>
         ${state.detail && html`<small class=${state.name === "off" ? "" : "error"}>${state.detail}</small>`}</span>
       <${Badge} name=${state.name}>${state.text}<//>
       <span class="rate">${activity && html`<${Bars} activity=${activity} endpoint_id=${endpoint.id} />`}

@@ -1,7 +1,7 @@
 // Which events are there, and which does an endpoint want?
 "use strict";
 
-/** The catalogue by family: { submission: [type, …], … }. */
+/** The catalogue by family: { submission: [type, ...], ... }. */
 const families = (catalogue) => {
   const found = {};
   for (const type of catalogue) (found[type.family] ??= []).push(type);

@@ -30,7 +30,7 @@ function UrlField({ value, change }) {
       aria-invalid=${check.state === "bad" ? "true" : check.state === "good" ? "false" : null} aria-describedby="url-check"
       onInput=${(event) => change(event.target.value.trim())} />
     <small id="url-check" role="status">${
-      check.state === "checking" ? "Checking…"
+      check.state === "checking" ? "Checking\u2026"
       : check.state === "bad" ? [check.problem.message, ". ", check.problem.hint]
       : check.state === "good" ? (check.normal === value ? "Can be used." : ["Will be called as ", check.normal])
       : "Where the events are sent: an https address that the internet reaches."}</small>
@@ -94,7 +94,7 @@ function EndpointForm({ endpoint, auctions, catalogue, saved, cancel }) {
         <input type="password" autocomplete="new-password" value=${draft.secret} onInput=${typed("secret")} placeholder="generated" />
         <small>Left empty, one is generated and shown once. Your own: 16 to 256 characters.</small></label>`}
       <label>Headers of your own, one a line
-        <textarea rows="2" value=${draft.headers} onInput=${typed("headers")} placeholder="Authorization: Bearer …"
+        <textarea rows="2" value=${draft.headers} onInput=${typed("headers")} placeholder="Authorization: Bearer \u2026"
           spellcheck=${false}></textarea></label>
       <label><input type="checkbox" role="switch" checked=${draft.ordered} onChange=${typed("ordered")} /> Strictly in order
         <small>one at a time; a failure holds up all behind it</small></label>

@@ -61,8 +61,8 @@ class DeliveryRow extends Component {
           <button type="button" class="link" aria-expanded=${String(isOpen)} onClick=${() => toggle(delivery.id)}>${delivery.event_type}</button>
           ${delivery.is_test && html` <${Badge} name="test">test<//>`}</td>
         <td data-label="Status"><${Badge} name=${delivery.status}>${words.status(delivery.status)}<//></td>
-        <td data-label="Response">${delivery.response_status_code ?? "–"}</td>
-        <td data-label="Time">${words.milliseconds(delivery.response_time_ms) || "–"}</td>
+        <td data-label="Response">${delivery.response_status_code ?? "\u2013"}</td>
+        <td data-label="Time">${words.milliseconds(delivery.response_time_ms) || "\u2013"}</td>
         <td data-label="Error" class="error">${delivery.error_message}</td>
         ${url !== undefined && html`<td data-label="Endpoint" class="url">${url ?? "deleted"}</td>`}
         <td data-label="Queued"><time datetime=${delivery.created_at}>${words.at(delivery.created_at)}</time></td>
@@ -118,7 +118,7 @@ function History({ endpoints, catalogue, endpoint_id }) {
   return html`<section aria-label="Delivery history">
     <${Filters} filter=${filter} set=${setFilter} endpoints=${endpoints} catalogue=${catalogue} isOfOne=${Boolean(endpoint_id)} />
     <${ProblemNote} problem=${news.problem} retry=${news.reload} />
-    ${!isCurrent && !news.problem && html`<p aria-busy="true" role="status">Loading deliveries…</p>`}
+    ${!isCurrent && !news.problem && html`<p aria-busy="true" role="status">Loading deliveries\u2026</p>`}
     ${isCurrent && !list.rows.length && html`<p>No deliveries. Send a test, or wait for something to happen.</p>`}
     ${list.rows.length > 0 && html`<table class="deliveries" aria-busy=${isCurrent ? null : "true"}>
       <thead><tr>${headings.map((heading) => html`<th scope="col">${heading}</th>`)}</tr></thead>

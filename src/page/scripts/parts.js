@@ -74,7 +74,7 @@ function ProblemNote({ problem, retry }) {
 /** What is loading, what went wrong, or what came. */
 function Loaded({ of, what, children }) {
   if (of.data === undefined && of.problem) return html`<${ProblemNote} problem=${of.problem} retry=${of.reload} />`;
-  if (of.data === undefined) return html`<p aria-busy="true" role="status">Loading ${what}…</p>`;
+  if (of.data === undefined) return html`<p aria-busy="true" role="status">Loading ${what}\u2026</p>`;
   return html`<${ProblemNote} problem=${of.problem} retry=${of.reload} />${children(of.data)}`;
 }
 

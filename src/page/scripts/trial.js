@@ -20,7 +20,7 @@ function Answer({ delivery }) {
     return html`<p class="note good"><${Badge} name="success">Delivered<//> Answered ${delivery.response_status_code} after ${after}.</p>`;
   if (delivery.status === "failed")
     return html`<p class="note bad"><${Badge} name="failed">Failed<//> <strong>${delivery.error_message}</strong>, after ${after}.</p>`;
-  return html`<p aria-busy="true">Sent; waiting for the answer…</p>`;
+  return html`<p aria-busy="true">Sent; waiting for the answer\u2026</p>`;
 }
 
 function Trial({ endpoint, catalogue, isFirst }) {

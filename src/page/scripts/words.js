@@ -39,7 +39,7 @@ const words = (() => {
   return {
     ago, at, plural, state,
     number: (value) => count.format(value),
-    percent: (share) => (share == null ? "–" : `${Math.floor(share * 1000) / 10} %`),
+    percent: (share) => (share == null ? "\u2013" : `${Math.floor(share * 1000) / 10} %`),
     milliseconds: (ms) => (ms == null ? "" : ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`),
     status: (status) => STATUS[status] ?? status,
     /** JSON that a person can read; what is none stays as it is. */

@@ -34,7 +34,7 @@ pub fn calls(stage: &mut Stage) -> usize {
         "events": ["inspection.created"], "secret": SECRET, "is_active": true
     });
     let made = call(stage, &rest, &token, "/webhook_endpoints", &body, 201);
-    let is_hidden = made[0]["secret"] == "…cret";
+    let is_hidden = made[0]["secret"] == "...cret";
     stage.screen.expect(is_hidden, "of the secret nobody reads more again than its last four characters");
     stage.expect_at(PATH, SECRET);
     let test = json!({ "endpoint_id": made[0]["id"], "event_type": "inspection.created" });

@@ -1,0 +1,127 @@
+//! Everything that the extension itself says is ASCII: it can be converted to the encoding of every client.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use postgres::{Client, SimpleQueryMessage};
+use webhook_harness::{Application, DEADLINE, Receiver, Submission, sample};
+
+/// What belongs to the extension, with the policies, constraints and triggers of its tables and the partitions of these.
+const OBJECTS: &str = "create temporary view object as
+    with recursive member as (
+        select classid, objid from pg_depend
+        where deptype = 'e' and refclassid = 'pg_extension'::regclass
+            and refobjid = (select oid from pg_extension where extname = 'webhook_delivery')
+        union
+        select 'pg_class'::regclass, inhrelid from member join pg_inherits on inhparent = objid
+    )
+    select * from member
+    union all select 'pg_policy'::regclass, pg_policy.oid from pg_policy join member on polrelid = objid
+    union all select 'pg_constraint'::regclass, pg_constraint.oid from pg_constraint join member on conrelid = objid
+    union all select 'pg_trigger'::regclass, pg_trigger.oid from pg_trigger join member on tgrelid = objid";
+
+/// What psql shows of these objects.
+const TEXTS: &[&str] = &[
+    "select pg_describe_object(classid, objid, 0), description from object join pg_description on (classoid, objoid) = (classid, objid)",
+    "select pg_describe_object(classid, objid, 0), prosrc from object join pg_proc on oid = objid where classid = 'pg_proc'::regclass",
+    "select pg_describe_object(classid, objid, 0), pg_get_constraintdef(objid) from object where classid = 'pg_constraint'::regclass",
+    "select pg_describe_object(classid, objid, 0), pg_get_triggerdef(objid) from object where classid = 'pg_trigger'::regclass",
+    "select pg_describe_object(classid, objid, 0), pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+        from object join pg_policy on oid = objid where classid = 'pg_policy'::regclass",
+    "select pg_describe_object(classid, objid, 0), pg_get_viewdef(objid)
+        from object join pg_class on oid = objid where classid = 'pg_class'::regclass and relkind = 'v'",
+    "select adrelid::regclass, pg_get_expr(adbin, adrelid) from object join pg_attrdef on adrelid = objid where classid = 'pg_class'::regclass",
+    "select name, short_desc, extra_desc from pg_settings where name like 'webhook_delivery.%'",
+    "select 'page', public.webhook_admin()",
+    "select 'page of a web server', webhook_delivery.admin_page('https://example.com/rest/v1')",
+];
+
+/// The rows of a query as text, or how it failed.
+fn rows(client: &mut Client, query: &str) -> Result<Vec<Vec<String>>, String> {
+    let messages = client.simple_query(query).map_err(|e| format!("{query}\nfailed: {:?}", e.as_db_error()))?;
+    // What is not UTF-8 is not ASCII either.
+    let value = |row: &postgres::SimpleQueryRow, i| match row.try_get(i) {
+        Ok(text) => text.unwrap_or_default().to_owned(),
+        Err(e) => format!("\u{fffd} {e}"),
+    };
+    let text = |row: postgres::SimpleQueryRow| (0..row.len()).map(|i| value(&row, i)).collect();
+    Ok(messages
+        .into_iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(text(row)),
+            _ => None,
+        })
+        .collect())
+}
+
+#[test]
+fn clients_of_every_encoding_read_every_table_comment_and_function() {
+    let receiver = Receiver::by_path();
+    let mut application = Application::start(&[]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+    let failing = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/500"), &["*"]);
+    application.client.batch_execute("select webhook_delivery.create_partitions()").unwrap();
+    Submission::of_riverside().insert(&mut application.client);
+    receiver.wait_for(2, DEADLINE);
+    endpoint.wait_for(&mut application.client, 1, "success");
+    failing.wait_for(&mut application.client, 1, "retrying");
+    let mut problems = Vec::new();
+    for encoding in ["LATIN1", "WIN1250", "SQL_ASCII"] {
+        let mut client = application.cluster.connect();
+        client.batch_execute(OBJECTS).unwrap();
+        client.batch_execute(&format!("set client_encoding = '{encoding}'")).unwrap();
+        let relations = "select objid::regclass from object join pg_class on oid = objid
+            where classid = 'pg_class'::regclass and relkind in ('r', 'p', 'v')";
+        let relations = rows(&mut client, relations).unwrap();
+        assert!(relations.len() > 25, "{relations:?}");
+        let contents = relations.iter().map(|row| format!("select '{0}', it.* from {0} as it", row[0]));
+        for query in TEXTS.iter().map(|query| (*query).to_owned()).chain(contents) {
+            match rows(&mut client, &query) {
+                Err(problem) => problems.push(format!("{encoding}: {problem}")),
+                Ok(rows) => problems.extend(rows.iter().filter(|row| !row.concat().is_ascii()).map(|row| {
+                    let shown: Vec<String> = row.iter().map(|text| around_the_first_character(text)).collect();
+                    format!("{encoding}: {}", shown.join(" | "))
+                })),
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+}
+
+/// Some characters on each side of the first one that is not ASCII.
+fn around_the_first_character(text: &str) -> String {
+    let place = text.chars().position(|c| !c.is_ascii()).unwrap_or(0);
+    text.chars().skip(place.saturating_sub(30)).take(60).collect()
+}
+
+/// What is read by the compiler, the server and the browser; not what others have written.
+fn sources() -> Vec<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut folders = vec![top.join("sql"), top.join("src")];
+    let mut files = vec![top.join("webhook_delivery.control"), top.join("META.json")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                files.push(path);
+            } else if !path.ends_with("page/vendor") {
+                folders.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 150, "{files:?}");
+    files
+}
+
+#[test]
+fn source_files_are_ascii() {
+    let problems: Vec<String> = sources()
+        .iter()
+        .flat_map(|path| {
+            let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+            let line = |(number, line): (usize, &str)| format!("{}:{}: {line}", path.display(), number + 1);
+            text.lines().enumerate().filter(|(_, line)| !line.is_ascii()).map(line).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(problems.is_empty(), "{} lines:\n{}", problems.len(), problems.join("\n"));
+}
