@@ -19,7 +19,7 @@ create table public.webhook_event_types (
     example json not null,
     is_builtin boolean not null default false,
     constraint event_types_are_unique primary key (event_type),
-    constraint event_type_is_family_dot_what_happened check (event_type ~ '^[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,62}$'),
+    constraint event_type_is_family_dot_what_happened check (event_type ~ '^[a-z][a-z0-9_]{0,62}[.][a-z][a-z0-9_]{0,62}$'),
     constraint description_is_at_most_1000_characters check (length(description) <= 1000),
     constraint schema_is_an_object_or_a_boolean check (json_typeof(schema) in ('object', 'boolean'))
 );

@@ -36,17 +36,17 @@ begin
     execute (
         select format('grant execute on function %s to %s', string_agg(routine::regprocedure::text, ', '), grantee)
         from unnest('{
-            webhook_delivery.emit(text\, uuid\, json),
-            webhook_delivery.emit_for(text\, uuid[]\, text),
-            webhook_delivery.register_event_type(text\, text\, json\, json),
-            webhook_delivery.schema_of(json\, boolean),
-            webhook_delivery.set_payload_function(text\, regprocedure\, regclass),
-            webhook_delivery.row_event(),
-            webhook_delivery.note_change(),
-            webhook_delivery.install_triggers(text),
-            webhook_delivery.remove_triggers(),
-            webhook_delivery.unsuitable_columns(regclass\, text[]),
-            webhook_delivery.reading_obstacle(regclass\, regclass)}'::regprocedure[]) as routine);
+            "webhook_delivery.emit(text, uuid, json)",
+            "webhook_delivery.emit_for(text, uuid[], text)",
+            "webhook_delivery.register_event_type(text, text, json, json)",
+            "webhook_delivery.schema_of(json, boolean)",
+            "webhook_delivery.set_payload_function(text, regprocedure, regclass)",
+            "webhook_delivery.row_event()",
+            "webhook_delivery.note_change()",
+            "webhook_delivery.install_triggers(text)",
+            "webhook_delivery.remove_triggers()",
+            "webhook_delivery.unsuitable_columns(regclass, text[])",
+            "webhook_delivery.reading_obstacle(regclass, regclass)"}'::regprocedure[]) as routine);
 end
 $$;
 

@@ -8,7 +8,7 @@ create function webhook_delivery.partitions(parent name) returns table (partitio
     from pg_inherits
     join pg_class as child on child.oid = pg_inherits.inhrelid
     -- The default partition has no bounds.
-    cross join lateral regexp_match(pg_get_expr(child.relpartbound, child.oid), 'FROM \(''(.*)''\) TO \(''(.*)''\)') as bounds
+    cross join lateral regexp_match(pg_get_expr(child.relpartbound, child.oid), 'FROM [(]''(.*)''[)] TO [(]''(.*)''[)]') as bounds
     where pg_inherits.inhparent = format('webhook_delivery.%I', parent)::regclass and bounds is not null
     $$;
 
@@ -18,6 +18,9 @@ comment on function webhook_delivery.partitions(name) is
 create function webhook_delivery.create_partition(parent name, key name, day date, days integer default 1) returns boolean
     language plpgsql
     set search_path = pg_catalog, pg_temp
+    -- Where and what a partition is does not depend on the session that makes it.
+    set default_tablespace = ''
+    set default_table_access_method = heap
     as $$
 declare
     partition constant name := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));

@@ -3,6 +3,17 @@
 -- the release.
 
 set local search_path = pg_catalog, pg_temp;
+-- What is created and called here means the same whatever the server's settings are; these end with the script. Its own text is parsed
+-- before they hold, and so has no backslash in a literal.
+set local standard_conforming_strings = on;
+set local transform_null_equals = off;
+set local array_nulls = on;
+-- Views, defaults and constraints keep an interval as it is read here.
+set local intervalstyle = postgres;
+-- Functions compare the names of types.
+set local quote_all_identifiers = off;
+-- Rows are locked and deleted by their place, which not every kind of table has.
+set local default_table_access_method = heap;
 
 -- What there was: privileges on that stay as they are.
 select pg_catalog.set_config('webhook_update.members', (
@@ -146,6 +157,189 @@ comment on column public.webhook_endpoints.headers is
 
 comment on function public.generated_secret(public.webhook_endpoints) is
     'INSERT ... RETURNING generated_secret(webhook_endpoints): the secret that this statement has generated for the endpoint, null at any other time. It is in no row, so nobody else reads it';
+
+-- No backslash in a literal: what that means depends on standard_conforming_strings.
+alter table public.webhook_event_types
+    drop constraint event_type_is_family_dot_what_happened,
+    add constraint event_type_is_family_dot_what_happened check (event_type ~ '^[a-z][a-z0-9_]{0,62}[.][a-z][a-z0-9_]{0,62}$');
+
+create or replace function webhook_delivery.register_event_type(name text, description text, schema json, example json) returns void
+    language plpgsql volatile security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if name is null or description is null or schema is null or example is null then
+        raise exception using errcode = 'null_value_not_allowed',
+            message = 'register_event_type() needs name, description, schema and example',
+            hint = 'A schema that allows everything is ''true''; webhook_delivery.schema_of() makes one of a shape.';
+    elsif name !~ '^[a-z][a-z0-9_]{0,62}[.][a-z][a-z0-9_]{0,62}$' then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = format('%s cannot be the name of an event type', quote_literal(name)),
+            hint = 'Use family.what_happened, in lower case: order.created.';
+    elsif name like 'webhook.%' then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = 'the family webhook is that of the extension''s own operational events',
+            hint = 'Choose another family.';
+    elsif json_typeof(schema) not in ('object', 'boolean') then
+        raise exception using errcode = 'invalid_parameter_value', message = 'a JSON Schema is an object or a boolean',
+            hint = 'A schema that allows everything is ''true''; webhook_delivery.schema_of() makes one of a shape.';
+    end if;
+    insert into public.webhook_event_types as known (event_type, description, schema, example)
+    values (name, register_event_type.description, register_event_type.schema, register_event_type.example)
+    on conflict (event_type) do update
+        set description = excluded.description, schema = excluded.schema, example = excluded.example
+        where not known.is_builtin;
+    if not found then
+        raise exception using errcode = 'invalid_parameter_value',
+            message = format('%s is an event type of the extension''s own', name),
+            hint = 'Choose another name, or change how its data is read with webhook_delivery.set_payload_function().';
+    end if;
+end
+$$;
+
+create or replace function webhook_delivery.returned_columns(function regprocedure) returns text[]
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
+    as $$
+    select array(
+        select format('%s %s', out.name, out.type::regtype)
+        from unnest(proc.proargnames, proc.proallargtypes, proc.proargmodes) with ordinality as out (name, type, mode, number)
+        where out.mode in ('t', 'o', 'b')
+        order by out.number)
+        || array(
+            select format('%s %s', attribute.attname, attribute.atttypid::regtype)
+            from pg_type as result
+            join pg_attribute as attribute on attribute.attrelid = result.typrelid
+            where result.oid = proc.prorettype and attribute.attnum > 0 and not attribute.attisdropped)
+    from pg_proc as proc
+    where proc.oid = function
+    $$;
+
+create or replace function webhook_delivery.set_payload_function(event_type text, function regprocedure, for_table regclass default null) returns void
+    language plpgsql volatile security definer
+    set search_path = pg_catalog, pg_temp
+    -- Names of types are compared.
+    set quote_all_identifiers = off
+    as $$
+declare
+    target constant regclass := coalesce(for_table, (
+        select to_regclass(format('%I.%I', known.schema_name, known.table_name))
+        from webhook_delivery.payload_functions as known
+        where known.event_type = set_payload_function.event_type and function is null), (
+        select to_regclass(format('public.%I', payload.source_table))
+        from webhook_delivery.payloads as payload
+        where payload.event_type = set_payload_function.event_type));
+    call_arguments text;
+    lacking text;
+    relation record;
+    others regclass;
+begin
+    if event_type is null or not exists (
+        select from public.webhook_event_types as known where known.event_type = set_payload_function.event_type)
+    then
+        raise exception using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', event_type),
+            hint = 'Make it known with webhook_delivery.register_event_type() first.';
+    elsif target is null then
+        raise exception using errcode = 'undefined_table',
+            message = format('it is not known which table %s is about', event_type),
+            hint = 'Name it: set_payload_function(event_type, function, for_table => ''schema.table'').';
+    end if;
+    select owner.rolname as owner, space.nspname as schema_name, class.relname as table_name, class.relowner into relation
+    from pg_class as class
+    join pg_roles as owner on owner.oid = class.relowner
+    join pg_namespace as space on space.oid = class.relnamespace
+    where class.oid = target;
+    select class.oid into others
+    from pg_class as class
+    where not pg_has_role(webhook_delivery.caller(), class.relowner, 'usage')
+        and class.oid in (
+            select target
+            union all
+            select to_regclass(format('%I.%I', known.schema_name, known.table_name))
+            from webhook_delivery.payload_functions as known
+            where known.event_type = set_payload_function.event_type
+            union all
+            select to_regclass(format('public.%I', payload.source_table))
+            from webhook_delivery.payloads as payload
+            where payload.event_type = set_payload_function.event_type
+            union all
+            select attached.tgrelid
+            from pg_trigger as attached
+            where attached.tgfoid = 'webhook_delivery.note_change'::regproc
+                and (webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs))[1] = set_payload_function.event_type)
+    order by class.oid <> target, class.oid
+    limit 1;
+    if others is not null then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('%s is not an owner of %s', webhook_delivery.caller(), others),
+            hint = 'A payload function speaks for all tables whose changes make the event: who sets it owns them all.';
+    end if;
+    if function is null then
+        delete from webhook_delivery.payload_functions as known where known.event_type = set_payload_function.event_type;
+        return;
+    end if;
+    select case oidvectortypes(proc.proargtypes) when 'uuid[]' then '$1' when 'uuid[], json[]' then '$1, $2' end into call_arguments
+    from pg_proc as proc
+    where proc.oid = function and proc.prokind = 'f';
+    select string_agg(needed, ', ') into lacking
+    from unnest('{id uuid,auction_id uuid,data json}'::text[]) as needed
+    where needed <> all (webhook_delivery.returned_columns(function));
+    if call_arguments is null then
+        raise exception using errcode = 'invalid_function_definition',
+            message = format('%s cannot be a payload function', function),
+            hint = 'It takes the keys of rows, uuid[], or these and the rows as they were before the transaction, uuid[] and json[].';
+    elsif lacking is not null then
+        raise exception using errcode = 'invalid_function_definition',
+            message = format('%s cannot be a payload function: it does not return %s', function, lacking),
+            hint = 'Declare it as: returns table (id uuid, auction_id uuid, data json).';
+    elsif not has_function_privilege(relation.relowner, function, 'execute') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('%s, the owner of %s, may not execute %s', relation.owner, target, function),
+            hint = format('grant execute on function %s to %I', function, relation.owner);
+    elsif not pg_has_role((select proowner from pg_proc where oid = function), relation.relowner, 'usage') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('the owner of %s has not the rights of %s, the owner of %s, with which it would run', function, relation.owner, target),
+            hint = format('Create the function as %I.', relation.owner);
+    end if;
+    insert into webhook_delivery.payload_functions as known (event_type, schema_name, table_name, function_name, arguments)
+    select set_payload_function.event_type, relation.schema_name, relation.table_name,
+        format('%I.%I', space.nspname, proc.proname), call_arguments
+    from pg_proc as proc
+    join pg_namespace as space on space.oid = proc.pronamespace
+    where proc.oid = function
+    on conflict on constraint an_event_has_one_payload_function do update
+        set schema_name = excluded.schema_name, table_name = excluded.table_name,
+            function_name = excluded.function_name, arguments = excluded.arguments;
+end
+$$;
+
+create or replace function webhook_delivery.trigger_arguments(arguments bytea, number integer) returns text[]
+    language sql immutable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    -- Each ends with a zero byte. Two hexadecimal digits and a space for a byte, because a text has no zeros.
+    select (array_agg(convert_from(decode(part.bytes, 'hex'), 'UTF8') order by part.number))[1:trigger_arguments.number]
+    from unnest(string_to_array(regexp_replace(encode(arguments, 'hex'), '(..)', chr(92) || '1 ', 'g'), '00 ')) with ordinality as part (bytes, number)
+    $$;
+
+create or replace function webhook_delivery.remove_triggers(out table_name regclass, out trigger_name name) returns setof record
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    for table_name, trigger_name in
+        select attached.tgrelid::regclass, attached.tgname
+        from pg_trigger as attached
+        where attached.tgfoid = 'webhook_delivery.note_change'::regproc and attached.tgparentid = 0
+            and starts_with(attached.tgname, 'webhook_delivery_')
+        order by attached.tgrelid::regclass::text, attached.tgname
+    loop
+        execute format('drop trigger %I on %s', trigger_name, table_name);
+        return next;
+    end loop;
+end
+$$;
 
 create or replace function webhook_delivery.check_attached_triggers() returns event_trigger
     language plpgsql security definer
@@ -387,7 +581,7 @@ create function webhook_delivery.partitions(parent name) returns table (partitio
     from pg_inherits
     join pg_class as child on child.oid = pg_inherits.inhrelid
     -- The default partition has no bounds.
-    cross join lateral regexp_match(pg_get_expr(child.relpartbound, child.oid), 'FROM \(''(.*)''\) TO \(''(.*)''\)') as bounds
+    cross join lateral regexp_match(pg_get_expr(child.relpartbound, child.oid), 'FROM [(]''(.*)''[)] TO [(]''(.*)''[)]') as bounds
     where pg_inherits.inhparent = format('webhook_delivery.%I', parent)::regclass and bounds is not null
     $$;
 
@@ -397,6 +591,9 @@ comment on function webhook_delivery.partitions(name) is
 create function webhook_delivery.create_partition(parent name, key name, day date, days integer default 1) returns boolean
     language plpgsql
     set search_path = pg_catalog, pg_temp
+    -- Where and what a partition is does not depend on the session that makes it.
+    set default_tablespace = ''
+    set default_table_access_method = heap
     as $$
 declare
     partition constant name := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
@@ -1663,17 +1860,17 @@ begin
     execute (
         select format('grant execute on function %s to %s', string_agg(routine::regprocedure::text, ', '), grantee)
         from unnest('{
-            webhook_delivery.emit(text\, uuid\, json),
-            webhook_delivery.emit_for(text\, uuid[]\, text),
-            webhook_delivery.register_event_type(text\, text\, json\, json),
-            webhook_delivery.schema_of(json\, boolean),
-            webhook_delivery.set_payload_function(text\, regprocedure\, regclass),
-            webhook_delivery.row_event(),
-            webhook_delivery.note_change(),
-            webhook_delivery.install_triggers(text),
-            webhook_delivery.remove_triggers(),
-            webhook_delivery.unsuitable_columns(regclass\, text[]),
-            webhook_delivery.reading_obstacle(regclass\, regclass)}'::regprocedure[]) as routine);
+            "webhook_delivery.emit(text, uuid, json)",
+            "webhook_delivery.emit_for(text, uuid[], text)",
+            "webhook_delivery.register_event_type(text, text, json, json)",
+            "webhook_delivery.schema_of(json, boolean)",
+            "webhook_delivery.set_payload_function(text, regprocedure, regclass)",
+            "webhook_delivery.row_event()",
+            "webhook_delivery.note_change()",
+            "webhook_delivery.install_triggers(text)",
+            "webhook_delivery.remove_triggers()",
+            "webhook_delivery.unsuitable_columns(regclass, text[])",
+            "webhook_delivery.reading_obstacle(regclass, regclass)"}'::regprocedure[]) as routine);
 end
 $$;
 

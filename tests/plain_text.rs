@@ -1,10 +1,11 @@
-//! Everything that the extension itself says is ASCII: it can be converted to the encoding of every client.
+//! Everything that the extension itself says is ASCII: it can be converted to the encoding of every client. And its SQL has no
+//! backslash: it means the same whatever `standard_conforming_strings` is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use postgres::{Client, SimpleQueryMessage};
-use webhook_harness::{Application, DEADLINE, Receiver, Submission, sample};
+use webhook_harness::{Application, DEADLINE, Receiver, Submission, installation, sample};
 
 /// What belongs to the extension, with the policies, constraints and triggers of its tables and the partitions of these.
 const OBJECTS: &str = "create temporary view object as
@@ -124,4 +125,30 @@ fn source_files_are_ascii() {
         })
         .collect();
     assert!(problems.is_empty(), "{} lines:\n{}", problems.len(), problems.join("\n"));
+}
+
+/// `'[.]'` stands instead of `'\.'`: with `standard_conforming_strings` off a backslash in a literal is an escape. A script of an
+/// extension is parsed before its first statement runs, so that it cannot set this for its own literals.
+#[test]
+fn sql_has_no_backslash() {
+    let mut files = sources();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
+    let scripts = ["webhook_delivery--0.2.0.sql", "webhook_delivery--0.1.0--0.2.0.sql"];
+    files.extend(scripts.map(|name| installation().share_dir().join("extension").join(name)));
+    let mut problems: Vec<String> = files
+        .iter()
+        .flat_map(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            let line = |line: &str| format!("{}: {line}", path.display());
+            text.lines().filter(|line| line.contains('\\')).map(line).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut application = Application::start(&[("webhook_delivery.databases", "")]);
+    application.client.batch_execute(OBJECTS).unwrap();
+    let is_of_sql = |query: &&&str| !query.contains("page") && !query.contains("pg_settings");
+    for query in TEXTS.iter().filter(is_of_sql) {
+        let rows = rows(&mut application.client, query).unwrap();
+        problems.extend(rows.iter().filter(|row| row.concat().contains('\\')).map(|row| row.join(" | ")));
+    }
+    assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }

@@ -144,7 +144,7 @@ begin
         select attached.tgrelid::regclass, attached.tgname
         from pg_trigger as attached
         where attached.tgfoid = 'webhook_delivery.note_change'::regproc and attached.tgparentid = 0
-            and attached.tgname like 'webhook\_delivery\_%'
+            and starts_with(attached.tgname, 'webhook_delivery_')
         order by attached.tgrelid::regclass::text, attached.tgname
     loop
         execute format('drop trigger %I on %s', trigger_name, table_name);

@@ -17,7 +17,7 @@ begin
         raise exception using errcode = 'null_value_not_allowed',
             message = 'register_event_type() needs name, description, schema and example',
             hint = 'A schema that allows everything is ''true''; webhook_delivery.schema_of() makes one of a shape.';
-    elsif name !~ '^[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,62}$' then
+    elsif name !~ '^[a-z][a-z0-9_]{0,62}[.][a-z][a-z0-9_]{0,62}$' then
         raise exception using errcode = 'invalid_parameter_value',
             message = format('%s cannot be the name of an event type', quote_literal(name)),
             hint = 'Use family.what_happened, in lower case: order.created.';
@@ -48,6 +48,7 @@ comment on function webhook_delivery.register_event_type(text, text, json, json)
 create function webhook_delivery.returned_columns(function regprocedure) returns text[]
     language sql stable
     set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
     as $$
     select array(
         select format('%s %s', out.name, out.type::regtype)
@@ -68,6 +69,8 @@ comment on function webhook_delivery.returned_columns(regprocedure) is 'Names an
 create function webhook_delivery.set_payload_function(event_type text, function regprocedure, for_table regclass default null) returns void
     language plpgsql volatile security definer
     set search_path = pg_catalog, pg_temp
+    -- Names of types are compared.
+    set quote_all_identifiers = off
     as $$
 declare
     target constant regclass := coalesce(for_table, (
@@ -170,7 +173,7 @@ create function webhook_delivery.trigger_arguments(arguments bytea, number integ
     as $$
     -- Each ends with a zero byte. Two hexadecimal digits and a space for a byte, because a text has no zeros.
     select (array_agg(convert_from(decode(part.bytes, 'hex'), 'UTF8') order by part.number))[1:trigger_arguments.number]
-    from unnest(string_to_array(regexp_replace(encode(arguments, 'hex'), '(..)', '\1 ', 'g'), '00 ')) with ordinality as part (bytes, number)
+    from unnest(string_to_array(regexp_replace(encode(arguments, 'hex'), '(..)', chr(92) || '1 ', 'g'), '00 ')) with ordinality as part (bytes, number)
     $$;
 
 comment on function webhook_delivery.trigger_arguments(bytea, integer) is 'The arguments of a trigger, from pg_trigger''s tgargs and tgnargs';

@@ -1,7 +1,7 @@
 -- What of an endpoint do only we see?
 -- $1 endpoint
 select endpoint.url,
-    case when endpoint.secrets[1] like 'whsec\_%' then 'whsec' when endpoint.secrets[1] is not null then 'own' end,
+    case when starts_with(endpoint.secrets[1], 'whsec_') then 'whsec' when endpoint.secrets[1] is not null then 'own' end,
     (select stored.previous_until from webhook_delivery.endpoint_secrets as stored
         where stored.endpoint_id = endpoint.id and stored.previous_until > now()),
     case

@@ -17,7 +17,7 @@ with gone as (
     update webhook_delivery.attempts as log set
         response_excerpt = null,
         -- The address of a redirect.
-        error_message = regexp_replace(log.error_message, ' \(to .*', '')
+        error_message = regexp_replace(log.error_message, ' [(]to .*', '')
     from gone
     where log.auction_id = $1 and log.event_id = gone.id and log.error_message is not null
 )

@@ -40,8 +40,21 @@ const SETTINGS: &[(&CStr, &CStr)] = &[
     // Where the partitions go is not a matter of who makes them.
     (c"default_tablespace", c""),
     (c"default_table_access_method", c"heap"),
-    (c"array_nulls", c"on"),
+    // A statement means what it says, and so do the functions that it calls.
+    (c"standard_conforming_strings", c"on"),
     (c"transform_null_equals", c"off"),
+    (c"array_nulls", c"on"),
+    (c"quote_all_identifiers", c"off"),
+    // Values are read and written as text in one way; a day of the retention has 24 hours.
+    (c"DateStyle", c"ISO, YMD"),
+    (c"IntervalStyle", c"postgres"),
+    (c"TimeZone", c"UTC"),
+    (c"bytea_output", c"hex"),
+    (c"extra_float_digits", c"1"),
+    // A damaged page is an error, as for autovacuum: no process empties it unattended.
+    (c"zero_damaged_pages", c"off"),
+    // An error that is caught does not end the process.
+    (c"exit_on_error", c"off"),
 ];
 
 /// Sets what the worker depends on for the life of this process; a reload does not change it.
