@@ -43,6 +43,7 @@ begin
             "webhook_delivery.set_payload_function(text, regprocedure, regclass)",
             "webhook_delivery.row_event()",
             "webhook_delivery.note_change()",
+            "webhook_delivery.note_move()",
             "webhook_delivery.install_triggers(text)",
             "webhook_delivery.remove_triggers()",
             "webhook_delivery.unsuitable_columns(regclass, text[])",
@@ -72,9 +73,10 @@ comment on function webhook_delivery.wake(timestamptz) is 'Wakes the worker when
 comment on function webhook_delivery.system_identifier() is 'The identifier of this server''s data, which every copy of its files shares and no other server has';
 comment on function webhook_delivery.database_oid() is 'The oid of this database, which a renamed one keeps and a copy does not share';
 comment on function webhook_delivery.worker_report() is 'What the worker of this database says of itself; no row where there is none. See webhook_delivery.status';
+comment on function webhook_delivery.note_move() is 'Trigger for AFTER INSERT OR DELETE ... FOR EACH ROW of a partitioned table: a row that moves to another partition is an update, whose events the triggers for an update make, and neither deleted nor created';
 comment on function webhook_delivery.note_change() is 'Trigger: notes that the row''s event is to be built when the transaction is complete. Arguments, of which the last may be left out or empty: event type; key column; column of the auction (empty: the payload says it); column of the row that the event is about, where it is another one; the event about the same row that makes this one needless in the same transaction; the only column whose change makes the event; previous, where the payload needs the row as it was';
 comment on function webhook_delivery.row_event() is 'Trigger for AFTER ... FOR EACH ROW: the row is an event when the transaction commits. Arguments: event type; column of the auction; columns to leave out. The data is the row as JSON (of a deleted one what it was); of an update with previous, what the columns that changed were before. Nothing where none did';
-comment on function webhook_delivery.emit(text, uuid, json) is 'Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Gives back the event''s id, null when no endpoint wants it. Grant EXECUTE to the roles that may speak for every auction';
+comment on function webhook_delivery.emit(text, uuid, json) is 'Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Gives back the event''s id, null when no endpoint wants it. It is written with the commit: where that fails, on a full disk (53100), so does the transaction. It is the only call that can end a commit. Grant EXECUTE to the roles that may speak for every auction';
 comment on function webhook_delivery.announce_change() is 'Trigger: has every session read anew what it remembers of the table';
 comment on function webhook_delivery.capture_again(bigint) is 'Sends the events of a row of capture_errors, with the data that their rows have now, and removes it; what fails again is a new row. Gives back how many events were written: none for rows that are gone or that nobody wants. Unknown id: 02000; a row whose keys are not known: 55000';
 comment on function webhook_delivery.normal_url(text) is 'The normal form of an endpoint''s URL; refuses (22023) what cannot be one';

@@ -150,8 +150,8 @@ create table webhook_delivery.capture_errors (
     row_ids uuid[] not null,
     previous_rows json[],
     table_name name,
-    auction_column name,
-    left_out text[],
+    auction_ids uuid[],
+    data json[],
     error_code text not null,
     error_message text not null,
     detail text,
@@ -165,12 +165,12 @@ comment on table webhook_delivery.capture_errors is
 comment on column webhook_delivery.capture_errors.id is 'Counts up; what capture_again() takes';
 comment on column webhook_delivery.capture_errors.occurred_at is 'When it happened; "timestamp" in the body when the event is captured again';
 comment on column webhook_delivery.capture_errors.event_type is 'The event that was not sent';
-comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was; empty where the trigger could not read them';
+comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was; empty where the trigger could not read them, and null within it of a row of row_event() without a key';
 comment on column webhook_delivery.capture_errors.schema_name is 'The schema of the table whose rows they are';
-comment on column webhook_delivery.capture_errors.previous_rows is 'The rows as they were before the transaction, where the event tells of that; JSON null where there was none, null where it could not be kept';
-comment on column webhook_delivery.capture_errors.table_name is 'Of row_event(): the table; the data is in previous_rows, as the row was then and before';
-comment on column webhook_delivery.capture_errors.auction_column is 'Of row_event(): the column of the auction';
-comment on column webhook_delivery.capture_errors.left_out is 'Of row_event(): the columns left out';
+comment on column webhook_delivery.capture_errors.previous_rows is 'The rows as they were before the transaction, where the event carries that; JSON null where there was none, null where it could not be kept';
+comment on column webhook_delivery.capture_errors.table_name is 'Of row_event(): the table';
+comment on column webhook_delivery.capture_errors.auction_ids is 'Of row_event(): the auction of each event; null for other events, whose rows are read again';
+comment on column webhook_delivery.capture_errors.data is 'Of row_event(): the data of each event; null where it could not be kept';
 comment on column webhook_delivery.capture_errors.error_code is 'SQLSTATE';
 comment on column webhook_delivery.capture_errors.error_message is 'Message of the error. Where a transaction has very many different ones, further rows join the last';
 comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';

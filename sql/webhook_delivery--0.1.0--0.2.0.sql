@@ -44,6 +44,233 @@ alter table webhook_delivery.attempts
     add column address inet;
 alter table webhook_delivery.homes add column pause_reason text;
 
+-- Dead letters of row_event() keep the data of their events; the columns take the places of those that told how to make it.
+alter table webhook_delivery.capture_errors
+    alter auction_column type uuid[] using null,
+    alter left_out type json[] using null;
+alter table webhook_delivery.capture_errors rename auction_column to auction_ids;
+alter table webhook_delivery.capture_errors rename left_out to data;
+comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was; empty where the trigger could not read them, and null within it of a row of row_event() without a key';
+comment on column webhook_delivery.capture_errors.previous_rows is 'The rows as they were before the transaction, where the event carries that; JSON null where there was none, null where it could not be kept';
+comment on column webhook_delivery.capture_errors.table_name is 'Of row_event(): the table';
+comment on column webhook_delivery.capture_errors.auction_ids is 'Of row_event(): the auction of each event; null for other events, whose rows are read again';
+comment on column webhook_delivery.capture_errors.data is 'Of row_event(): the data of each event; null where it could not be kept';
+alter table webhook_delivery.payloads add column previous_columns name[] not null default '{}';
+comment on column webhook_delivery.payloads.previous_columns is 'Columns of the row as it was before the transaction that the query reads: previous has no others, so that what the event does not carry cannot keep it from being built';
+update webhook_delivery.payloads as payload set previous_columns = given.columns
+from (values
+    ('channel.archived', '{archived_at}'::name[]),
+    ('message.edited', '{content}'),
+    ('message.deleted', '{deleted_at}'),
+    ('problem.status_changed', '{status}'),
+    ('problem.assigned', '{assigned_to}'),
+    ('problem.action_completed', '{completed_at}'),
+    ('member.role_changed', '{role}'),
+    ('member.removed', '{id,auction_id,user_id,role,invited_by,joined_at}')
+) as given (event_type, columns)
+where payload.event_type = given.event_type;
+
+CREATE  FUNCTION webhook_delivery."note_move"()
+	RETURNS TRIGGER
+	LANGUAGE c
+	AS 'MODULE_PATHNAME', 'note_move_wrapper';
+comment on function webhook_delivery.emit(text, uuid, json) is 'Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Gives back the event''s id, null when no endpoint wants it. It is written with the commit: where that fails, on a full disk (53100), so does the transaction. It is the only call that can end a commit. Grant EXECUTE to the roles that may speak for every auction';
+comment on function webhook_delivery.note_move() is 'Trigger for AFTER INSERT OR DELETE ... FOR EACH ROW of a partitioned table: a row that moves to another partition is an update, whose events the triggers for an update make, and neither deleted nor created';
+
+create or replace function webhook_delivery.install_triggers(
+    schema text default 'public',
+    out table_name name, out trigger_name name, out event_type text, out result text, out detail text
+) returns setof record
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    needed record;
+    change record;
+    target regclass;
+    unsuitable text;
+    obstacle text;
+begin
+    if to_regnamespace(quote_ident(schema)) is null then
+        raise exception using errcode = 'invalid_schema_name', message = format('schema %I does not exist', schema),
+            hint = 'Name the schema of the application''s tables; without an argument it is public.';
+    end if;
+    for needed in
+        select *, exists (
+            select from webhook_delivery.payloads as payload
+            join webhook_delivery.watched_changes as watched on watched.event_type = payload.event_type
+            where payload.source_table = needed_table.source_table and watched.table_name = needed_table.table_name) as is_watched
+        from webhook_delivery.needed_tables as needed_table
+        order by source_table, needed_table.table_name <> source_table, needed_table.table_name
+    loop
+        table_name := needed.table_name;
+        trigger_name := null;
+        event_type := null;
+        detail := null;
+        target := to_regclass(format('%I.%I', schema, needed.table_name));
+        unsuitable := webhook_delivery.unsuitable_columns(target, needed.columns);
+        obstacle := webhook_delivery.reading_obstacle(target, to_regclass(format('%I.%I', schema, needed.source_table)));
+        if target is null then
+            result := 'missing';
+            detail := format('There is no table %I.%I.', schema, needed.table_name);
+        elsif unsuitable <> '' then
+            result := 'unsuitable';
+            detail := format('%I.%I: %s.', schema, needed.table_name, unsuitable);
+        elsif obstacle is not null then
+            result := 'unreadable';
+            detail := format('%I.%I: %s.', schema, needed.table_name, obstacle);
+        elsif not needed.is_watched then
+            result := 'found';
+            detail := format('Read for events of %I.%I, not watched.', schema, needed.source_table);
+        end if;
+        if result is not null then
+            return next;
+            result := null;
+            continue;
+        end if;
+        -- Of a partitioned table the server reports a row that moves as deleted and inserted.
+        if (select relkind from pg_class where oid = target) = 'p' then
+            trigger_name := 'webhook_delivery_moved';
+            if exists (select from pg_trigger where tgrelid = target and tgname = install_triggers.trigger_name) then
+                result := 'already installed';
+            else
+                execute format('create trigger %I after insert or delete on %s for each row execute function webhook_delivery.note_move()',
+                    trigger_name, target);
+                execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
+                result := 'installed';
+            end if;
+            detail := 'A row that moves to another partition is changed, not created.';
+            return next;
+            result := null;
+            detail := null;
+        end if;
+        for change in
+            select watched.* from webhook_delivery.watched_changes as watched
+            join webhook_delivery.payloads as payload on payload.event_type = watched.event_type
+            where watched.table_name = needed.table_name and payload.source_table = needed.source_table
+            order by watched.event_type, array_position('{insert,update,delete}', watched.operation)
+        loop
+            event_type := change.event_type;
+            trigger_name := format('webhook_delivery_%s_%s', replace(change.event_type, '.', '_'), change.operation);
+            if exists (select from pg_trigger where tgrelid = target and tgname = install_triggers.trigger_name) then
+                result := 'already installed';
+            else
+                execute format(
+                    'create trigger %I after %s on %s for each row %s execute function webhook_delivery.note_change(%L, %L, %L, %L, %L, %L, %L)',
+                    trigger_name, change.operation, target,
+                    -- Compares the stored bytes: "is distinct from" needs an equality, which json, point and xml do not have.
+                    case change.operation when 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
+                    change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.about_column, ''),
+                    coalesce(change.unless_event, ''), coalesce(change.changed_column, ''), case when change.keeps_previous then 'previous' else '' end);
+                -- Without this, DROP EXTENSION would be refused for as long as the application's tables carry our triggers.
+                execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
+                result := 'installed';
+            end if;
+            return next;
+            result := null;
+        end loop;
+    end loop;
+end
+$$;
+
+create or replace function webhook_delivery.remove_triggers(out table_name regclass, out trigger_name name) returns setof record
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    for table_name, trigger_name in
+        select attached.tgrelid::regclass, attached.tgname
+        from pg_trigger as attached
+        where attached.tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.note_move'::regproc) and attached.tgparentid = 0
+            and starts_with(attached.tgname, 'webhook_delivery_')
+        order by attached.tgrelid::regclass::text, attached.tgname
+    loop
+        execute format('drop trigger %I on %s', trigger_name, table_name);
+        return next;
+    end loop;
+end
+$$;
+
+create or replace function webhook_delivery.check_attached_triggers() returns event_trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    attached record;
+    given text[];
+    problem text;
+begin
+    for attached in
+        select made.tgfoid, made.tgtype, made.tgnargs, made.tgargs, made.tgrelid, class.relowner, class.relkind, proc.proname
+        from pg_event_trigger_ddl_commands() as command
+        join pg_trigger as made on made.oid = command.objid
+        join pg_class as class on class.oid = made.tgrelid
+        join pg_proc as proc on proc.oid = made.tgfoid
+        where command.classid = 'pg_trigger'::regclass
+            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc, 'webhook_delivery.note_move'::regproc)
+    loop
+        if not pg_has_role(webhook_delivery.caller(), attached.relowner, 'usage') then
+            raise exception using errcode = 'insufficient_privilege',
+                message = format('%s is not an owner of %s', webhook_delivery.caller(), attached.tgrelid::regclass),
+                hint = 'What is told of a table''s rows is the decision of its owner.';
+        end if;
+        given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
+        problem := case
+            -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
+            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER ... FOR EACH ROW'
+            when attached.proname = 'note_move' then null
+            when attached.tgnargs < 2 then case attached.proname
+                when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
+                else 'its arguments are an event type, a key column and up to five more' end
+            when attached.proname = 'row_event' then coalesce(
+                nullif(webhook_delivery.key_problem(attached.tgrelid, given[2]), ''),
+                (select 'no column ' || string_agg(left_out, ', ')
+                from unnest(given[3:]) as left_out
+                where not exists (
+                    select from pg_attribute
+                    where attrelid = attached.tgrelid and attname = left_out and attnum > 0 and not attisdropped)),
+                case when attached.tgtype & 16 <> 0 and 'previous' <> all (given[3:]) and exists (
+                    select from pg_attribute
+                    where attrelid = attached.tgrelid and attname = 'previous' and attnum > 0 and not attisdropped)
+                    then 'the column previous has the name of the field that tells what was before: leave it out' end)
+            else (
+                select string_agg(nullif(webhook_delivery.key_problem(attached.tgrelid, column_name), ''), '; ')
+                from unnest(given[2:4]) as column_name
+                where column_name <> '')
+        end;
+        if problem is not null then
+            raise exception using errcode = 'invalid_parameter_value',
+                message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
+                hint = case attached.proname
+                    when 'note_move' then 'create trigger ... after insert or delete on ... for each row execute function webhook_delivery.note_move()'
+                    when 'row_event'
+                    then 'create trigger ... after insert or update on ... for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
+                    else 'create trigger ... after insert on ... for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
+        end if;
+        continue when attached.proname = 'note_move';
+        -- No error: the trigger that is missing may be created next, as pg_restore does.
+        if attached.relkind = 'p' and not exists (
+            select from pg_trigger as moved
+            where moved.tgrelid = attached.tgrelid and moved.tgfoid = 'webhook_delivery.note_move'::regproc)
+        then
+            raise warning using
+                message = format('a row of %s that moves to another partition may be reported as deleted and created', attached.tgrelid::regclass),
+                hint = format('create trigger webhook_delivery_moved after insert or delete on %s for each row execute function webhook_delivery.note_move()', attached.tgrelid::regclass);
+        end if;
+        -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
+        if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then
+            raise warning using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', given[1]),
+                hint = 'Make it known with webhook_delivery.register_event_type().';
+        end if;
+    end loop;
+end
+$$;
+
+comment on function webhook_delivery.check_attached_triggers() is
+    'Event trigger: refuses row_event(), note_change() and note_move() on a table of somebody else''s (42501), or with arguments that cannot be meant (22023)';
+comment on event trigger webhook_delivery_check_attached_triggers is
+    'Looks at triggers of row_event(), note_change() and note_move() when they are created, and at nothing else';
+
 -- What PostgREST sends as it is, and not as JSON.
 create domain webhook_delivery."text/html" as text;
 
@@ -323,85 +550,7 @@ create or replace function webhook_delivery.trigger_arguments(arguments bytea, n
     from unnest(string_to_array(regexp_replace(encode(arguments, 'hex'), '(..)', chr(92) || '1 ', 'g'), '00 ')) with ordinality as part (bytes, number)
     $$;
 
-create or replace function webhook_delivery.remove_triggers(out table_name regclass, out trigger_name name) returns setof record
-    language plpgsql
-    set search_path = pg_catalog, pg_temp
-    as $$
-begin
-    for table_name, trigger_name in
-        select attached.tgrelid::regclass, attached.tgname
-        from pg_trigger as attached
-        where attached.tgfoid = 'webhook_delivery.note_change'::regproc and attached.tgparentid = 0
-            and starts_with(attached.tgname, 'webhook_delivery_')
-        order by attached.tgrelid::regclass::text, attached.tgname
-    loop
-        execute format('drop trigger %I on %s', trigger_name, table_name);
-        return next;
-    end loop;
-end
-$$;
 
-create or replace function webhook_delivery.check_attached_triggers() returns event_trigger
-    language plpgsql security definer
-    set search_path = pg_catalog, pg_temp
-    as $$
-declare
-    attached record;
-    given text[];
-    problem text;
-begin
-    for attached in
-        select made.tgfoid, made.tgtype, made.tgnargs, made.tgargs, made.tgrelid, class.relowner, proc.proname
-        from pg_event_trigger_ddl_commands() as command
-        join pg_trigger as made on made.oid = command.objid
-        join pg_class as class on class.oid = made.tgrelid
-        join pg_proc as proc on proc.oid = made.tgfoid
-        where command.classid = 'pg_trigger'::regclass
-            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc)
-    loop
-        if not pg_has_role(webhook_delivery.caller(), attached.relowner, 'usage') then
-            raise exception using errcode = 'insufficient_privilege',
-                message = format('%s is not an owner of %s', webhook_delivery.caller(), attached.tgrelid::regclass),
-                hint = 'What is told of a table''s rows is the decision of its owner.';
-        end if;
-        given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
-        problem := case
-            -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
-            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER ... FOR EACH ROW'
-            when attached.tgnargs < 2 then case attached.proname
-                when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
-                else 'its arguments are an event type, a key column and up to five more' end
-            when attached.proname = 'row_event' then coalesce(
-                nullif(webhook_delivery.key_problem(attached.tgrelid, given[2]), ''),
-                (select 'no column ' || string_agg(left_out, ', ')
-                from unnest(given[3:]) as left_out
-                where not exists (
-                    select from pg_attribute
-                    where attrelid = attached.tgrelid and attname = left_out and attnum > 0 and not attisdropped)),
-                case when attached.tgtype & 16 <> 0 and 'previous' <> all (given[3:]) and exists (
-                    select from pg_attribute
-                    where attrelid = attached.tgrelid and attname = 'previous' and attnum > 0 and not attisdropped)
-                    then 'the column previous has the name of the field that tells what was before: leave it out' end)
-            else (
-                select string_agg(nullif(webhook_delivery.key_problem(attached.tgrelid, column_name), ''), '; ')
-                from unnest(given[2:4]) as column_name
-                where column_name <> '')
-        end;
-        if problem is not null then
-            raise exception using errcode = 'invalid_parameter_value',
-                message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
-                hint = case attached.proname when 'row_event'
-                    then 'create trigger ... after insert or update on ... for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
-                    else 'create trigger ... after insert on ... for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
-        end if;
-        -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
-        if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then
-            raise warning using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', given[1]),
-                hint = 'Make it known with webhook_delivery.register_event_type().';
-        end if;
-    end loop;
-end
-$$;
 
 comment on function webhook_delivery.row_event() is 'Trigger for AFTER ... FOR EACH ROW: the row is an event when the transaction commits. Arguments: event type; column of the auction; columns to leave out. The data is the row as JSON (of a deleted one what it was); of an update with previous, what the columns that changed were before. Nothing where none did';
 
@@ -1867,6 +2016,7 @@ begin
             "webhook_delivery.set_payload_function(text, regprocedure, regclass)",
             "webhook_delivery.row_event()",
             "webhook_delivery.note_change()",
+            "webhook_delivery.note_move()",
             "webhook_delivery.install_triggers(text)",
             "webhook_delivery.remove_triggers()",
             "webhook_delivery.unsuitable_columns(regclass, text[])",

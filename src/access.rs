@@ -49,7 +49,6 @@ fn auctions_of_member() -> SpiResult<Vec<pgrx::Uuid>> {
             return Ok(Vec::new());
         };
         let Some(_rights) = relation(c"public", MEMBERS).and_then(Rights::of_owner_of) else { return Ok(Vec::new()) };
-        let sql = include_str!("../sql/auctions_of_member.sql");
         let read = |statement: &'static std::thread::LocalKey<RefCell<Planned>>, sql: &str, argument_type, argument| {
             statement.with_borrow_mut(|statement| {
                 let statement = statement.for_reading(client, sql, &[argument_type])?;
@@ -59,11 +58,16 @@ fn auctions_of_member() -> SpiResult<Vec<pgrx::Uuid>> {
         };
         if user_id == pg_sys::UUIDOID {
             match uuid::Uuid::parse_str(&sub) {
-                Ok(sub) => read(&OF_UUID, sql, UUIDOID, pgrx::Uuid::from_bytes(*sub.as_bytes()).into()),
+                Ok(sub) => read(
+                    &OF_UUID,
+                    include_str!("../sql/auctions_of_member.sql"),
+                    UUIDOID,
+                    pgrx::Uuid::from_bytes(*sub.as_bytes()).into(),
+                ),
                 Err(_) => Ok(Vec::new()),
             }
         } else {
-            read(&OF_TEXT, &sql.replace("member.user_id", "member.user_id::text"), TEXTOID, sub.into())
+            read(&OF_TEXT, include_str!("../sql/auctions_of_member_by_text.sql"), TEXTOID, sub.into())
         }
     })
 }

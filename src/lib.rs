@@ -96,7 +96,7 @@ extension_sql_file!("../sql/capture/member.sql", name = "member", requires = ["c
 extension_sql_file!(
     "../sql/capture/install_triggers.sql",
     name = "install_triggers",
-    requires = ["member", note_change]
+    requires = ["member", note_change, note_move]
 );
 extension_sql_file!("../sql/capture/own.sql", name = "own_events", requires = ["install_triggers", row_event]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_events"]);

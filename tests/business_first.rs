@@ -269,6 +269,30 @@ fn a_full_disk_costs_the_event_until_it_is_captured_again() {
 }
 
 #[test]
+fn emit_alone_ends_the_transaction_on_a_full_disk_and_says_so() {
+    let (mut application, receiver) = riverside();
+    let client = &mut application.client;
+    execute(
+        client,
+        "create function public.disk_full() returns trigger language plpgsql as
+             $$ begin raise exception using errcode = 'disk_full', message = 'no space left on device'; end $$;
+         create trigger disk_is_full before insert on webhook_delivery.queue for each row execute function public.disk_full()",
+    );
+    let mut transaction = client.transaction().unwrap();
+    Submission::of_riverside().insert(&mut transaction);
+    transaction.execute("select webhook_delivery.emit('submission.created', $1, '{}')", &[&sample::RIVERSIDE]).unwrap();
+    assert_eq!(refused(transaction.commit().unwrap_err()).code().code(), "53100");
+    assert_eq!(application.count("select count(*) from public.submissions"), 0);
+    let documented = "select count(*) from pg_description
+        where objoid = 'webhook_delivery.emit(text, uuid, json)'::regprocedure and description like '%53100%'";
+    assert_eq!(application.count(documented), 1);
+    // The session goes on, and what triggers note costs no transaction.
+    Submission::of_riverside().insert(&mut application.client);
+    assert_eq!(application.count("select count(*) from public.submissions"), 1);
+    assert_eq!((capture_errors(&mut application).len(), receiver.count()), (1, 0));
+}
+
+#[test]
 fn a_row_that_moves_to_an_auction_with_endpoints_is_told_there() {
     let (mut application, receiver) = riverside();
     let client = &mut application.client;

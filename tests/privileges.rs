@@ -100,6 +100,7 @@ const APPLICATION_FUNCTIONS: &[&str] = &[
     "webhook_delivery.emit_for(text,uuid[],text)",
     "webhook_delivery.install_triggers(text)",
     "webhook_delivery.note_change()",
+    "webhook_delivery.note_move()",
     "webhook_delivery.reading_obstacle(regclass,regclass)",
     "webhook_delivery.register_event_type(text,text,json,json)",
     "webhook_delivery.remove_triggers()",

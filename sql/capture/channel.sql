@@ -29,8 +29,8 @@ insert into webhook_delivery.needed_tables (source_table, table_name, columns) v
         '{id uuid,auction_id uuid,name text,description text,is_private boolean,created_by uuid,created_at timestamptz,archived_at timestamptz}'),
     ('channels', 'users', '{id uuid,full_name text}');
 
-insert into webhook_delivery.payloads (event_type, source_table, query)
-select event_type, 'channels', $query$
+insert into webhook_delivery.payloads (event_type, source_table, query, previous_columns)
+select payload.event_type, 'channels', $query$
     select channel.id, channel.auction_id,
         case @event@
             when 'channel.created' then row_to_json(told)
@@ -51,5 +51,8 @@ select event_type, 'channels', $query$
         else channel.archived_at is not null and changed.previous ->> 'archived_at' is null
     end
     order by changed.position
-$query$
-from unnest('{channel.created,channel.archived}'::text[]) as event_type;
+$query$, payload.previous_columns
+from (values
+    ('channel.created', '{}'::name[]),
+    ('channel.archived', '{archived_at}')
+) as payload (event_type, previous_columns);

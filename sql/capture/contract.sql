@@ -31,6 +31,7 @@ create table webhook_delivery.payloads (
     event_type text not null,
     source_table name not null,
     query text not null,
+    previous_columns name[] not null default '{}',
     constraint an_event_has_one_payload primary key (event_type)
 );
 
@@ -40,6 +41,7 @@ comment on column webhook_delivery.payloads.event_type is 'The event';
 comment on column webhook_delivery.payloads.source_table is 'The table whose rows the event is about';
 comment on column webhook_delivery.payloads.query is
     'Gives id (of the row that the event is about), auction_id and data, in the order of the keys, for those rows of which there is something to tell. @changed@ stands for the rows, named changed: id (the key), previous (the row as it was before the transaction: json, null where not kept), position; $3 for when it happened; @application@ stands for the schema of the tables, and @event@ for the event: as a constant, so that what is of other events is not even planned';
+comment on column webhook_delivery.payloads.previous_columns is 'Columns of the row as it was before the transaction that the query reads: previous has no others, so that what the event does not carry cannot keep it from being built';
 
 create table webhook_delivery.needed_tables (
     source_table name not null,

@@ -103,6 +103,22 @@ begin
             result := null;
             continue;
         end if;
+        -- Of a partitioned table the server reports a row that moves as deleted and inserted.
+        if (select relkind from pg_class where oid = target) = 'p' then
+            trigger_name := 'webhook_delivery_moved';
+            if exists (select from pg_trigger where tgrelid = target and tgname = install_triggers.trigger_name) then
+                result := 'already installed';
+            else
+                execute format('create trigger %I after insert or delete on %s for each row execute function webhook_delivery.note_move()',
+                    trigger_name, target);
+                execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
+                result := 'installed';
+            end if;
+            detail := 'A row that moves to another partition is changed, not created.';
+            return next;
+            result := null;
+            detail := null;
+        end if;
         for change in
             select watched.* from webhook_delivery.watched_changes as watched
             join webhook_delivery.payloads as payload on payload.event_type = watched.event_type
@@ -143,7 +159,7 @@ begin
     for table_name, trigger_name in
         select attached.tgrelid::regclass, attached.tgname
         from pg_trigger as attached
-        where attached.tgfoid = 'webhook_delivery.note_change'::regproc and attached.tgparentid = 0
+        where attached.tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.note_move'::regproc) and attached.tgparentid = 0
             and starts_with(attached.tgname, 'webhook_delivery_')
         order by attached.tgrelid::regclass::text, attached.tgname
     loop

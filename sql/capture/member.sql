@@ -59,8 +59,8 @@ insert into webhook_delivery.payloads (event_type, source_table, query) values (
     order by changed.position
 $query$);
 
-insert into webhook_delivery.payloads (event_type, source_table, query)
-select event_type, 'auction_members', $query$
+insert into webhook_delivery.payloads (event_type, source_table, query, previous_columns)
+select payload.event_type, 'auction_members', $query$
     select member.id, member.auction_id,
         case @event@
             when 'member.joined' then row_to_json(told)
@@ -97,5 +97,9 @@ select event_type, 'auction_members', $query$
     ) as told
     where @event@ <> 'member.role_changed' or changed.previous ->> 'role' is distinct from member.role
     order by changed.position
-$query$
-from unnest('{member.joined,member.role_changed,member.removed}'::text[]) as event_type;
+$query$, payload.previous_columns
+from (values
+    ('member.joined', '{}'::name[]),
+    ('member.role_changed', '{role}'),
+    ('member.removed', '{id,auction_id,user_id,role,invited_by,joined_at}')
+) as payload (event_type, previous_columns);

@@ -39,8 +39,8 @@ insert into webhook_delivery.needed_tables (source_table, table_name, columns) v
     ('messages', 'channels', '{id uuid,name text}'),
     ('messages', 'users', '{id uuid,full_name text}');
 
-insert into webhook_delivery.payloads (event_type, source_table, query)
-select event_type, 'messages', $query$
+insert into webhook_delivery.payloads (event_type, source_table, query, previous_columns)
+select payload.event_type, 'messages', $query$
     select message.id, message.auction_id,
         case @event@
             when 'message.created' then row_to_json(told)
@@ -70,5 +70,9 @@ select event_type, 'messages', $query$
         else message.deleted_at is not null and changed.previous ->> 'deleted_at' is null
     end
     order by changed.position
-$query$
-from unnest('{message.created,message.edited,message.deleted}'::text[]) as event_type;
+$query$, payload.previous_columns
+from (values
+    ('message.created', '{}'::name[]),
+    ('message.edited', '{content}'),
+    ('message.deleted', '{deleted_at}')
+) as payload (event_type, previous_columns);

@@ -204,13 +204,13 @@ declare
     problem text;
 begin
     for attached in
-        select made.tgfoid, made.tgtype, made.tgnargs, made.tgargs, made.tgrelid, class.relowner, proc.proname
+        select made.tgfoid, made.tgtype, made.tgnargs, made.tgargs, made.tgrelid, class.relowner, class.relkind, proc.proname
         from pg_event_trigger_ddl_commands() as command
         join pg_trigger as made on made.oid = command.objid
         join pg_class as class on class.oid = made.tgrelid
         join pg_proc as proc on proc.oid = made.tgfoid
         where command.classid = 'pg_trigger'::regclass
-            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc)
+            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc, 'webhook_delivery.note_move'::regproc)
     loop
         if not pg_has_role(webhook_delivery.caller(), attached.relowner, 'usage') then
             raise exception using errcode = 'insufficient_privilege',
@@ -221,6 +221,7 @@ begin
         problem := case
             -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
             when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER ... FOR EACH ROW'
+            when attached.proname = 'note_move' then null
             when attached.tgnargs < 2 then case attached.proname
                 when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
                 else 'its arguments are an event type, a key column and up to five more' end
@@ -243,9 +244,21 @@ begin
         if problem is not null then
             raise exception using errcode = 'invalid_parameter_value',
                 message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
-                hint = case attached.proname when 'row_event'
+                hint = case attached.proname
+                    when 'note_move' then 'create trigger ... after insert or delete on ... for each row execute function webhook_delivery.note_move()'
+                    when 'row_event'
                     then 'create trigger ... after insert or update on ... for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
                     else 'create trigger ... after insert on ... for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
+        end if;
+        continue when attached.proname = 'note_move';
+        -- No error: the trigger that is missing may be created next, as pg_restore does.
+        if attached.relkind = 'p' and not exists (
+            select from pg_trigger as moved
+            where moved.tgrelid = attached.tgrelid and moved.tgfoid = 'webhook_delivery.note_move'::regproc)
+        then
+            raise warning using
+                message = format('a row of %s that moves to another partition may be reported as deleted and created', attached.tgrelid::regclass),
+                hint = format('create trigger webhook_delivery_moved after insert or delete on %s for each row execute function webhook_delivery.note_move()', attached.tgrelid::regclass);
         end if;
         -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
         if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then
@@ -257,10 +270,10 @@ end
 $$;
 
 comment on function webhook_delivery.check_attached_triggers() is
-    'Event trigger: refuses row_event() and note_change() on a table of somebody else''s (42501), or with arguments that cannot be meant (22023)';
+    'Event trigger: refuses row_event(), note_change() and note_move() on a table of somebody else''s (42501), or with arguments that cannot be meant (22023)';
 
 create event trigger webhook_delivery_check_attached_triggers on ddl_command_end
     when tag in ('CREATE TRIGGER') execute function webhook_delivery.check_attached_triggers();
 
 comment on event trigger webhook_delivery_check_attached_triggers is
-    'Looks at triggers of row_event() and note_change() when they are created, and at nothing else';
+    'Looks at triggers of row_event(), note_change() and note_move() when they are created, and at nothing else';

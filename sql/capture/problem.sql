@@ -56,8 +56,8 @@ insert into webhook_delivery.needed_tables (source_table, table_name, columns) v
     ('problems', 'locations', '{id uuid,name text}'),
     ('problems', 'users', '{id uuid,full_name text}');
 
-insert into webhook_delivery.payloads (event_type, source_table, query)
-select event_type, 'problems', $query$
+insert into webhook_delivery.payloads (event_type, source_table, query, previous_columns)
+select payload.event_type, 'problems', $query$
     select problem.id, problem.auction_id,
         case @event@
             when 'problem.assigned' then (select row_to_json(more) from (
@@ -113,5 +113,10 @@ select event_type, 'problems', $query$
         when 'problem.action_completed' then before.completed_at is null and action.completed_at is not null
     end
     order by changed.position
-$query$
-from unnest('{problem.created,problem.status_changed,problem.assigned,problem.action_completed}'::text[]) as event_type;
+$query$, payload.previous_columns
+from (values
+    ('problem.created', '{}'::name[]),
+    ('problem.status_changed', '{status}'),
+    ('problem.assigned', '{assigned_to}'),
+    ('problem.action_completed', '{completed_at}')
+) as payload (event_type, previous_columns);

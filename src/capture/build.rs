@@ -1,9 +1,10 @@
-//! How do changed rows become events in the queue?
+//! Building events: changed rows become events in the queue.
 //!
-//! The rows of an event are taken some at a time: their data is read with the rights of their table's owner, and written
-//! to the queue with those of ours. Each portion is a subtransaction, so that what fails costs no more than itself.
+//! The rows of an event are taken some at a time. Their data is read with the rights of their table's owner, in a
+//! subtransaction that is rolled back, so that nothing the application's code leaves behind reaches the commit; and written
+//! to the queue with our rights, in another. What fails costs no more than its portion.
 
-use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::datum::{DatumWithOid, JsonString, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
@@ -12,11 +13,12 @@ use webhook_sender::uuid_v7;
 use super::changes::Row;
 use super::failures::{Failures, Lost};
 use super::fan_out::{Events, Wanted, fan_out};
-use super::image::json_array;
-use super::payload::payload_of;
-use super::subject::Event;
+use super::image::Kept;
+use super::payload::{payload_of, rights_of_row_table};
+use super::subject::{Event, RowTable};
 use super::subscriptions;
-use crate::server::attempt::{Failure, attempt};
+use crate::ids::{id, id_datum};
+use crate::server::attempt::{Failure, attempt, attempt_and_roll_back};
 use crate::server::refusal::refuse;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::settings::{self, OnCaptureError};
@@ -46,11 +48,20 @@ pub struct Capture {
     failures: Failures,
 }
 
-/// What became of a portion.
+/// What was read of rows: arrays of equal length.
 #[derive(Default)]
-struct Sent {
-    written: i64,
-    bytes: usize,
+struct Data {
+    auction_ids: Vec<Option<Uuid>>,
+    /// Which rows the events are about.
+    row_ids: Vec<Option<Uuid>>,
+    data: Option<JsonArray>,
+}
+
+/// What was read of rows, and the endpoints that want it.
+#[derive(Default)]
+struct Portion {
+    data: Data,
+    wanted: Vec<Option<Wanted>>,
 }
 
 impl Capture {
@@ -85,7 +96,12 @@ impl Capture {
     /// What was to be told of these rows cannot be: it is kept, or ends the transaction where that is what is wanted.
     pub fn fail(&mut self, event: &Event, rows: &[Row<'_>], failure: Failure) {
         match self.on_error {
-            OnCaptureError::Warn => self.failures.add(event, Lost::all(event, rows), failure),
+            OnCaptureError::Warn => {
+                let lost = Lost::all(event, rows);
+                if !lost.is_empty() || rows.is_empty() {
+                    self.failures.add(event, lost, failure);
+                }
+            }
             OnCaptureError::Error => failure.raise(),
         }
     }
@@ -97,12 +113,12 @@ impl Capture {
     }
 
     fn build_portion(&mut self, event: &Event, rows: &[Row<'_>]) {
-        match self.send(event, rows) {
-            Ok(sent) => {
-                self.written += sent.written;
-                let fitting = (rows.len() * PORTION_BYTES).checked_div(sent.bytes).unwrap_or(LARGEST_PORTION);
+        match self.read_and_write(event, rows) {
+            Ok(bytes) => {
+                let fitting = (rows.len() * PORTION_BYTES).checked_div(bytes).unwrap_or(LARGEST_PORTION);
                 self.portion = fitting.clamp(1, LARGEST_PORTION).min(self.portion * 2);
             }
+            Err(failure) if self.on_error == OnCaptureError::Error => failure.raise(),
             Err(_) if rows.len() > 1 && self.halvings > 0 => {
                 self.halvings -= 1;
                 let (first, second) = rows.split_at(rows.len() / 2);
@@ -113,47 +129,102 @@ impl Capture {
         }
     }
 
-    fn send(&self, event: &Event, rows: &[Row<'_>]) -> Result<Sent, Failure> {
-        let work = || {
-            let sent = Spi::connect_mut(|client| send(client, event, &self.occurred_at, rows));
-            sent.unwrap_or_else(|problem| pgrx::error!("webhook events could not be built: {problem}"))
-        };
-        match self.on_error {
-            OnCaptureError::Warn => attempt(work),
-            OnCaptureError::Error => Ok(work()),
+    /// Gives back how many bytes of data were read.
+    fn read_and_write(&mut self, event: &Event, rows: &[Row<'_>]) -> Result<usize, Failure> {
+        let occurred_at = self.occurred_at;
+        let portion = attempt_and_roll_back(|| {
+            Spi::connect(|client| read_portion(client, event, occurred_at, rows))
+                .unwrap_or_else(|problem| pgrx::error!("the data of webhook events could not be read: {problem}"))
+        })?;
+        let bytes = portion.bytes();
+        if portion.wanted.iter().any(Option::is_some) {
+            let write = || {
+                Spi::connect_mut(|client| write_portion(client, event, occurred_at, portion))
+                    .unwrap_or_else(|problem| pgrx::error!("webhook events could not be written: {problem}"))
+            };
+            self.written += match self.on_error {
+                OnCaptureError::Warn => attempt(write)?,
+                OnCaptureError::Error => write(),
+            };
         }
+        Ok(bytes)
     }
 }
 
-fn send(
-    client: &mut SpiClient<'_>,
+/// An array of type json[]: the server's bytes, in memory of our own.
+struct JsonArray {
+    words: Box<[u64]>,
+}
+
+impl JsonArray {
+    /// # Safety
+    /// The datum is a json[].
+    unsafe fn of(datum: pg_sys::Datum) -> Self {
+        // SAFETY: as the caller promises: `length` bytes are there, and the copy is aligned as the server aligns an array.
+        let words = unsafe {
+            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+            let length = pgrx::varsize_any(array);
+            let mut words = vec![0_u64; length.div_ceil(size_of::<u64>())].into_boxed_slice();
+            std::ptr::copy_nonoverlapping(array.cast::<u8>(), words.as_mut_ptr().cast(), length);
+            words
+        };
+        Self { words }
+    }
+
+    fn datum(&self) -> pg_sys::Datum {
+        pg_sys::Datum::from(self.words.as_ptr())
+    }
+}
+
+impl Portion {
+    fn bytes(&self) -> usize {
+        self.data.data.as_ref().map_or(0, |data| size_of_val(&*data.words))
+    }
+}
+
+fn read_portion(
+    client: &SpiClient<'_>,
     event: &Event,
-    occurred_at: &TimestampWithTimeZone,
+    occurred_at: TimestampWithTimeZone,
     rows: &[Row<'_>],
-) -> SpiResult<Sent> {
+) -> SpiResult<Portion> {
     let rows = wanted(client, event, rows)?;
     if rows.is_empty() {
-        return Ok(Sent::default());
+        return Ok(Portion::default());
     }
     let _settings = OurSettings::begin();
-    let Some(read) = read(client, event, occurred_at, &rows)? else {
-        return Ok(Sent::default());
+    let data = match event.row_table {
+        Some(table) => data_of_row_events(table, &rows),
+        None => data_of_payload(client, event, occurred_at, &rows)?,
     };
-    let bytes = bytes_of(&read.data);
     let _rights = rights_of_extension_owner();
     // By the auctions that the rows have now.
-    let auction_ids = read.auction_ids.iter().map(|id| id.as_ref().map(from_datum));
+    let auction_ids = data.auction_ids.iter().copied();
     let wanting = subscriptions::wanting(client, &event.event_type, auction_ids.clone().flatten())?;
     let wanted = auction_ids.map(|auction_id| {
         let endpoint_ids = wanting.get(&auction_id?).filter(|endpoints| !endpoints.is_empty())?.clone();
         Some(Wanted { event_id: uuid_v7(), auction_id: auction_id?, endpoint_ids })
     });
-    let events = Events { wanted: wanted.collect(), row_ids: read.row_ids, data: read.data };
-    let written = fan_out(client, &event.event_type, *occurred_at, events)?;
-    Ok(Sent { written, bytes })
+    Ok(Portion { wanted: wanted.collect(), data })
 }
 
-/// Whether it is remembered that nobody wants the event of this row.
+fn write_portion(
+    client: &mut SpiClient<'_>,
+    event: &Event,
+    occurred_at: TimestampWithTimeZone,
+    Portion { data, wanted }: Portion,
+) -> SpiResult<i64> {
+    let _settings = OurSettings::begin();
+    let _rights = rights_of_extension_owner();
+    let row_ids: Vec<Option<pgrx::Uuid>> = data.row_ids.iter().map(|id| id.as_ref().map(id_datum)).collect();
+    // SAFETY: a json[] that lives until the statement has ended.
+    let array = data.data.as_ref().map(|data| unsafe { DatumWithOid::new(data.datum(), pg_sys::JSONARRAYOID) });
+    let Some(array) = array else { return Ok(0) };
+    let events = Events { wanted, row_ids: row_ids.into(), data: array };
+    fan_out(client, &event.event_type, occurred_at, events)
+}
+
+/// Whether the session remembers that no endpoint wants the event of this row.
 fn is_unwanted(event: &Event, row: &Row<'_>) -> bool {
     let endpoints = row.auction_id.and_then(|auction_id| subscriptions::remembered(&auction_id, &event.event_type));
     endpoints.is_some_and(|endpoints| endpoints.is_empty())
@@ -168,20 +239,31 @@ fn wanted<'a>(client: &SpiClient<'_>, event: &Event, rows: &[Row<'a>]) -> SpiRes
     Ok(rows.iter().filter(is_wanted).copied().collect())
 }
 
-/// What was read of rows: arrays of equal length.
-struct Read<'a> {
-    auction_ids: Vec<Option<pgrx::Uuid>>,
-    row_ids: DatumWithOid<'a>,
-    data: DatumWithOid<'a>,
+/// The data of rows that are events themselves: what their trigger has kept of them.
+fn data_of_row_events(table: RowTable, rows: &[Row<'_>]) -> Data {
+    // The table of what is known already may be gone by now.
+    let is_known = rows.iter().all(|row| row.kept.is_some_and(Kept::is_text));
+    let _rights = (!is_known).then(|| rights_of_row_table(table));
+    let mut data = Vec::new();
+    let mut all = Data::default();
+    for row in rows {
+        let Some(of_row) = row.kept.and_then(Kept::data) else { continue };
+        all.auction_ids.push(row.auction_id);
+        all.row_ids.push(row.about);
+        data.push(Some(JsonString(of_row)));
+    }
+    // SAFETY: a json[].
+    all.data = data.into_datum().map(|data| unsafe { JsonArray::of(data) });
+    all
 }
 
-/// Reads what there is to tell of these rows, with the rights of the owner of their table; `None` where that is nothing.
-fn read<'a>(
-    client: &SpiClient<'a>,
+/// The data that a payload gives of these rows, read with the rights of the owner of their table.
+fn data_of_payload(
+    client: &SpiClient<'_>,
     event: &Event,
-    occurred_at: &TimestampWithTimeZone,
+    occurred_at: TimestampWithTimeZone,
     rows: &[Row<'_>],
-) -> SpiResult<Option<Read<'a>>> {
+) -> SpiResult<Data> {
     let payload = {
         let _rights = rights_of_extension_owner();
         payload_of(client, event)?
@@ -194,41 +276,25 @@ fn read<'a>(
         );
     };
     let _rights = payload.rights();
-    let keys: Vec<Option<pgrx::Uuid>> = match event.row_trigger {
-        // Of whole rows it is known already which rows they are.
-        Some(_) => rows.iter().map(|row| row.about.as_ref().map(to_datum)).collect(),
-        None => rows.iter().map(|row| Some(to_datum(&row.key))).collect(),
-    };
-    let previous = json_array(rows.iter().map(|row| row.previous));
-    // SAFETY: a json[] that lives as long as the connection to SPI.
-    let previous = unsafe { DatumWithOid::new(previous, pg_sys::JSONARRAYOID) };
-    let arguments = [keys.into(), previous, (*occurred_at).into()];
+    let keys: Vec<Option<pgrx::Uuid>> = rows.iter().map(|row| Some(id_datum(&row.key))).collect();
+    let previous = |row: &Row| row.kept.and_then(|kept| kept.previous(payload.previous_columns())).map(JsonString);
+    let previous: Vec<Option<JsonString>> = rows.iter().map(previous).collect();
+    let arguments = [keys.into(), previous.into(), occurred_at.into()];
     payload.with_statement(client, rows.len(), |statement| {
         let table = client.select(statement, Some(1), &arguments)?;
         if table.is_empty() {
-            return Ok(None);
+            return Ok(Data::default());
         }
         let row = table.first();
-        let column = |number| row.get_datum_by_ordinal(number);
-        let Some(((row_ids, auction_ids), data)) = column(1)?.zip(column(2)?).zip(column(3)?) else {
-            return Ok(None);
+        let ids = |ids: Option<Vec<Option<pgrx::Uuid>>>| {
+            ids.unwrap_or_default().into_iter().map(|found| found.map(id)).collect()
         };
-        // SAFETY: the statement casts to uuid and json, whatever the columns are, so these are two uuid[] and a json[].
-        // They live until the connection to SPI ends.
-        Ok(Some(unsafe {
-            Read {
-                auction_ids: FromDatum::from_datum(auction_ids, false).unwrap_or_default(),
-                row_ids: DatumWithOid::new(row_ids, pg_sys::UUIDARRAYOID),
-                data: DatumWithOid::new(data, pg_sys::JSONARRAYOID),
-            }
-        }))
-    })
-}
-
-fn bytes_of(data: &DatumWithOid<'_>) -> usize {
-    data.datum().map_or(0, |data| {
-        // SAFETY: an array that a query just made is a varlena in memory, not toasted.
-        unsafe { pgrx::varsize_any(data.sans_lifetime().cast_mut_ptr()) }
+        Ok(Data {
+            row_ids: ids(row.get(1)?),
+            auction_ids: ids(row.get(2)?),
+            // SAFETY: the statement casts to json, whatever the column is, so this is a json[].
+            data: row.get_datum_by_ordinal(3)?.map(|data| unsafe { JsonArray::of(data) }),
+        })
     })
 }
 
@@ -237,12 +303,4 @@ fn rights_of_extension_owner() -> Rights {
         ereport!(ERROR, PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "schema webhook_delivery does not exist");
     };
     rights
-}
-
-fn to_datum(id: &Uuid) -> pgrx::Uuid {
-    pgrx::Uuid::from_bytes(*id.as_bytes())
-}
-
-fn from_datum(id: &pgrx::Uuid) -> Uuid {
-    Uuid::from_bytes(*id.as_bytes())
 }

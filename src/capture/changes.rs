@@ -7,7 +7,7 @@ use indexmap::{IndexMap, IndexSet};
 use uuid::Uuid;
 
 use super::emit;
-use super::image::Kept;
+use super::image::{COPIED_BYTES_AT_MOST, Kept};
 use super::subject::Subject;
 
 /// So often the events of one row may take turns in one transaction. What comes after that is told event by event: each
@@ -26,7 +26,7 @@ struct Note {
     /// The row that the event is about, where it is not the one that changed: the inspection of a defect.
     about: Option<Uuid>,
     /// The row as it was when it was first noted. A box, because few events need it.
-    previous: Option<Box<Kept>>,
+    kept: Option<Box<Kept>>,
 }
 
 /// A row that was seen in another auction than before.
@@ -57,6 +57,8 @@ pub struct Changes {
     pub emitted: emit::Kept,
     /// Whole rows noted so far.
     whole_rows: u128,
+    /// Bytes of values stored outside of the rows that are kept as they were.
+    copied: usize,
     /// Somebody was told that he may not switch the capture off.
     has_refused: bool,
 }
@@ -69,8 +71,8 @@ pub struct Row<'a> {
     pub about: Option<Uuid>,
     /// The auction in which it was last seen; `None` where the changed table does not say. It is in this one at the commit.
     pub auction_id: Option<Uuid>,
-    /// As it was before the transaction, where the event needs that.
-    pub previous: Option<&'a Kept>,
+    /// As it was before the transaction, where the event needs that; of an event of a row trigger, what the trigger saw.
+    pub kept: Option<&'a Kept>,
 }
 
 /// What a trigger saw of a row.
@@ -85,13 +87,14 @@ impl Changes {
         self.notes.is_empty() && self.unreadable.is_empty() && self.emitted.is_empty()
     }
 
-    /// `previous` is asked for only where the row was not noted before.
+    /// `keep` is asked only where the row was not noted before, with how many bytes of values stored outside of the
+    /// row it may copy.
     pub fn note(
         &mut self,
         subject: Subject,
         change: Change,
         subtransaction: u32,
-        previous: impl FnOnce() -> Option<Kept>,
+        keep: impl FnOnce(usize) -> Option<Kept>,
     ) {
         let auction = match change.auction_id {
             Some(id) => self.auctions.insert_full(id).0 as u32,
@@ -102,8 +105,9 @@ impl Changes {
         let told = told.filter(|other| self.notes.contains_key(other));
         match self.notes.entry(told.unwrap_or((subject, change.key))) {
             Entry::Vacant(place) => {
-                let previous = previous().map(Box::new);
-                place.insert(Note { subtransaction, auction, about: change.about, previous });
+                let kept = keep(COPIED_BYTES_AT_MOST - self.copied).map(Box::new);
+                self.copied += kept.as_ref().map_or(0, |kept| kept.copied());
+                place.insert(Note { subtransaction, auction, about: change.about, kept });
             }
             Entry::Occupied(mut known) if auction != UNKNOWN && known.get().auction != auction => {
                 self.moves.push(Move { note: known.index(), from: known.get().auction, subtransaction });
@@ -119,12 +123,12 @@ impl Changes {
         subject: Subject,
         auction_id: Uuid,
         about: Option<Uuid>,
-        row: Kept,
         subtransaction: u32,
+        row: impl FnOnce(usize) -> Kept,
     ) {
         self.whole_rows += 1;
         let change = Change { key: Uuid::from_u128(self.whole_rows), auction_id: Some(auction_id), about };
-        self.note(subject, change, subtransaction, || Some(row));
+        self.note(subject, change, subtransaction, |copy_at_most| Some(row(copy_at_most)));
     }
 
     /// Once for each problem, however many rows have it.
@@ -143,7 +147,8 @@ impl Changes {
             }
         }
         while self.notes.last().is_some_and(|(_, note)| note.subtransaction >= subtransaction) {
-            self.notes.pop();
+            let undone = self.notes.pop();
+            self.copied -= undone.and_then(|(_, note)| note.kept).map_or(0, |kept| kept.copied());
         }
         self.emitted.forget_since(subtransaction);
         while self.unreadable.pop_if(|last| last.subtransaction >= subtransaction).is_some() {}
@@ -191,7 +196,7 @@ impl Changes {
             key: *key,
             about: note.about,
             auction_id: self.auctions.get_index(note.auction as usize).copied(),
-            previous: note.previous.as_deref(),
+            kept: note.kept.as_deref(),
         })
     }
 }

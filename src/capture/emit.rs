@@ -80,7 +80,9 @@ mod webhook_delivery {
     use pgrx::prelude::*;
 
     /// Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Gives back the
-    /// event's id, null when no endpoint wants it.
+    /// event's id, null when no endpoint wants it. The event is written with the commit: where that fails, on a full disk
+    /// (53100), so does the transaction. It is the only call that can end a commit; whatever else cannot be captured is a
+    /// dead letter.
     // A json is in memory what a text is, and Rust's json would write it anew.
     #[pg_extern(sql = "
         create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid

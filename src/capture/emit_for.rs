@@ -29,12 +29,11 @@ fn emit_for(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) ->
     if let Err(problem) = check_type(event_type) {
         pgrx::error!("the catalogue of events cannot be read: {problem}");
     }
-    let event = Event { event_type: event_type.to_owned(), schema: schema_of(schema), row_trigger: None };
+    let event = Event { event_type: event_type.to_owned(), schema: schema_of(schema), row_table: None };
     // What cannot be built ends this statement: whoever has asked is there to be told.
     let mut capture = Capture::that_fails(now());
     let rows: Vec<Uuid> = row_ids.into_iter().flatten().map(id).collect();
-    capture
-        .build(&event, rows.iter().map(|key| Row { key: *key, about: Some(*key), auction_id: None, previous: None }));
+    capture.build(&event, rows.iter().map(|key| Row { key: *key, about: Some(*key), auction_id: None, kept: None }));
     capture.finish()
 }
 

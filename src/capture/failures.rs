@@ -1,19 +1,18 @@
-//! What becomes of events that could not be captured?
-
-use std::rc::Rc;
+//! Dead letters: events that could not be captured.
 
 use indexmap::IndexMap;
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::changes::Row;
 use super::image::Kept;
-use super::payload::payload_of;
-use super::subject::{Event, RowTrigger};
-use crate::server::attempt::{Failure, attempt};
+use super::payload::{payload_of, rights_of_row_table};
+use super::subject::Event;
+use crate::ids::id_datum;
+use crate::server::attempt::{Failure, attempt, attempt_and_roll_back};
 use crate::server::rights::{OurSettings, Rights};
+use crate::server::warning::Warning;
 
 /// Rows of `capture_errors` that one transaction writes at most; what else fails joins the last of them.
 const CAUSES_AT_MOST: usize = 20;
@@ -27,10 +26,7 @@ pub struct Failures(IndexMap<Cause, Failed>);
 
 #[derive(PartialEq, Eq, Hash)]
 struct Cause {
-    event_type: String,
-    /// Of the tables.
-    schema: pg_sys::Oid,
-    row_trigger: Option<Rc<RowTrigger>>,
+    event: Event,
     code: String,
     message: String,
 }
@@ -40,24 +36,25 @@ struct Failed {
     rows: Vec<Lost>,
 }
 
-/// A row that is not told of: what it takes to do so later.
+/// A row whose event could not be written: what it takes to do so later.
 pub struct Lost {
+    /// The row that is read again; of an event of a row trigger, the row that it is about.
     key: Option<Uuid>,
-    previous: Before,
+    auction_id: Option<Uuid>,
+    kept: LostJson,
 }
 
-/// What the row was before.
-enum Before {
-    /// The event does not tell of that, or there was no row.
+/// What the row was before, or the data of the event where a row trigger makes it.
+enum LostJson {
+    /// The event does not carry what was before, or there was no row.
     Nothing,
-    /// JSON.
     Kept(String),
-    /// It cannot be told any more: making JSON of it is what failed.
+    /// Making JSON of it is what failed.
     Unreadable,
 }
 
-impl Before {
-    /// As `capture_errors` has it: JSON, or null where it cannot be told.
+impl LostJson {
+    /// As `capture_errors` has it: JSON, or null where it is not known any more.
     fn as_json(&self) -> Option<&str> {
         match self {
             Self::Nothing => Some("null"),
@@ -68,51 +65,53 @@ impl Before {
 }
 
 impl Lost {
-    /// With the rights of the table's owner, and within an attempt: the application's code makes JSON of what was before.
+    /// With the rights of the table's owner, and in a subtransaction: the application's code makes JSON of what was kept.
     pub fn all(event: &Event, rows: &[Row<'_>]) -> Vec<Self> {
-        let lost = |before: &dyn Fn(&Kept) -> Before| {
-            let previous = |row: &Row| row.previous.map_or(Before::Nothing, before);
-            rows.iter().map(|row| Self { key: row_id(event, row), previous: previous(row) }).collect()
-        };
-        if rows.iter().all(|row| row.previous.is_none()) {
-            return lost(&|_| Before::Unreadable);
-        }
-        let readable = attempt(|| {
+        let readable = attempt_and_roll_back(|| {
             let _settings = OurSettings::begin();
-            let payload = Spi::connect(|client| {
-                let _rights = Rights::of_extension_owner();
-                payload_of(client, event)
+            let _rights = Self::rights(event, rows)?;
+            let lost = rows.iter().filter_map(|row| {
+                let kept = match (row.kept, event.row_table) {
+                    (None, None) => LostJson::Nothing,
+                    (Some(kept), None) => kept.previous(None).map_or(LostJson::Nothing, LostJson::Kept),
+                    // Nothing that the event carries has changed: no event is lost.
+                    (kept, Some(_)) => LostJson::Kept(kept?.data()?),
+                };
+                Some(Self::of(event, row, kept))
             });
-            // Without these rights it would run as whoever commits.
-            let rights = payload.ok().flatten().map(|payload| payload.rights())?;
-            let lost = lost(&|row| Before::Kept(row.to_text()));
-            drop(rights);
-            Some(lost)
+            Some(lost.collect())
         });
-        readable.ok().flatten().unwrap_or_else(|| lost(&|_| Before::Unreadable))
+        let unreadable = || rows.iter().map(|row| Self::of(event, row, LostJson::Unreadable)).collect();
+        readable.ok().flatten().unwrap_or_else(unreadable)
     }
-}
 
-fn row_id(event: &Event, row: &Row<'_>) -> Option<Uuid> {
-    if event.row_trigger.is_some() { row.about } else { Some(row.key) }
+    /// `None` where these rights cannot be had, without which the application's code would run as the user who commits.
+    fn rights(event: &Event, rows: &[Row<'_>]) -> Option<Option<Rights>> {
+        if rows.iter().all(|row| row.kept.is_none_or(Kept::is_text)) {
+            return Some(None);
+        }
+        if let Some(table) = event.row_table {
+            return Some(Some(rights_of_row_table(table)));
+        }
+        let payload = Spi::connect(|client| {
+            let _rights = Rights::of_extension_owner();
+            payload_of(client, event)
+        });
+        Some(Some(payload.ok().flatten()?.rights()))
+    }
+
+    fn of(event: &Event, row: &Row<'_>, kept: LostJson) -> Self {
+        let key = if event.row_table.is_some() { row.about } else { Some(row.key) };
+        Self { key, auction_id: row.auction_id, kept }
+    }
 }
 
 impl Failures {
     /// `rows`: those that the event was to tell of; none where they are not known.
     pub fn add(&mut self, event: &Event, rows: Vec<Lost>, failure: Failure) {
-        let cause = Cause {
-            event_type: event.event_type.clone(),
-            schema: event.schema,
-            row_trigger: event.row_trigger.clone(),
-            code: failure.code.clone(),
-            message: failure.message.clone(),
-        };
+        let cause = Cause { event: event.clone(), code: failure.code.clone(), message: failure.message.clone() };
         let is_full = self.0.len() >= CAUSES_AT_MOST;
-        let same_event = |known: &Cause| {
-            known.event_type == event.event_type
-                && known.schema == event.schema
-                && known.row_trigger == event.row_trigger
-        };
+        let same_event = |known: &Cause| known.event == *event;
         let place = match self.0.get_index_of(&cause) {
             Some(place) => place,
             // Of another event its rows would be captured again as something that they are not.
@@ -129,30 +128,29 @@ impl Failures {
         let Some((cause, failed)) = self.0.first() else { return };
         let rows: usize = self.0.values().map(|failed| failed.rows.len().max(1)).sum();
         let message = if rows == 1 {
-            format!("webhook event {} was not sent: {}", cause.event_type, cause.message)
+            format!("webhook event {} was not sent: {}", cause.event.event_type, cause.message)
         } else {
-            format!("{rows} webhook events were not sent; {} was not sent: {}", cause.event_type, cause.message)
+            format!("{rows} webhook events were not sent; {} was not sent: {}", cause.event.event_type, cause.message)
         };
         let named: Vec<String> =
             failed.rows.iter().filter_map(|row| row.key).take(NAMED_AT_MOST).map(|key| key.to_string()).collect();
         let others =
             if rows > named.len().max(1) { format!(" and {} more", rows - named.len()) } else { String::new() };
-        let mut warning = ErrorReport::new(failed.failure.known_code(), message, pgrx::function_name!());
-        if !named.is_empty() {
-            warning = warning.set_detail(format!("Rows: {}{others}.", named.join(", ")));
-        }
+        let detail = (!named.is_empty()).then(|| format!("Rows: {}{others}.", named.join(", ")));
+        let code = failed.failure.known_code();
         let hint = match attempt(|| self.record(occurred_at)) {
             Ok(()) => {
                 "Your change is saved. See webhook_delivery.capture_errors; once the cause is gone, \
                  webhook_delivery.capture_again(id) sends the events."
             }
             Err(problem) => {
-                pgrx::warning!("webhook_delivery.capture_errors could not be written: {}", problem.message);
+                let message = format!("webhook_delivery.capture_errors could not be written: {}", problem.message);
+                Warning { code: problem.known_code(), message, detail: None, hint: None }.send();
                 "Your change is saved. There is no other trace of the event than this warning: send it again with \
                  webhook_delivery.emit() once the cause is gone."
             }
         };
-        warning.set_hint(hint).report(PgLogLevel::WARNING);
+        Warning { code, message, detail, hint: Some(hint.to_owned()) }.send();
     }
 
     fn record(&self, occurred_at: TimestampWithTimeZone) {
@@ -160,30 +158,26 @@ impl Failures {
         let Some(_rights) = Rights::of_extension_owner() else { return };
         let written = Spi::connect_mut(|client| {
             for (cause, Failed { failure, rows }) in &self.0 {
-                let key = |row: &Lost| row.key.map(|key| pgrx::Uuid::from_bytes(*key.as_bytes()));
-                let keys: Vec<Option<pgrx::Uuid>> = rows.iter().map(key).collect();
-                let trigger = cause.row_trigger.as_deref();
-                let left_out: Option<Vec<String>> = trigger.map(|trigger| {
-                    trigger.left_out.iter().map(|column| column.to_string_lossy().into_owned()).collect()
-                });
-                let previous: Option<Vec<Option<&str>>> = rows
-                    .iter()
-                    .any(|row| !matches!(row.previous, Before::Nothing))
-                    .then(|| rows.iter().map(|row| row.previous.as_json()).collect());
+                let ids = |id: fn(&Lost) -> Option<Uuid>| -> Vec<Option<pgrx::Uuid>> {
+                    rows.iter().map(|row| id(row).as_ref().map(id_datum)).collect()
+                };
+                let kept = || rows.iter().map(|row| row.kept.as_json()).collect::<Vec<_>>();
+                let is_of_row = cause.event.row_table.is_some();
+                let has_previous = !is_of_row && rows.iter().any(|row| !matches!(row.kept, LostJson::Nothing));
                 let arguments = [
                     occurred_at.into(),
-                    cause.event_type.as_str().into(),
-                    cause.schema.into(),
-                    keys.into(),
-                    previous.into(),
+                    cause.event.event_type.as_str().into(),
+                    cause.event.schema.into(),
+                    ids(|row| row.key).into(),
+                    has_previous.then(kept).into(),
                     cause.code.as_str().into(),
                     cause.message.as_str().into(),
                     failure.detail.as_deref().into(),
                     failure.hint.as_deref().into(),
                     failure.context.as_deref().into(),
-                    trigger.map(|trigger| trigger.table).into(),
-                    trigger.map(|trigger| trigger.auction_column.to_string_lossy().into_owned()).into(),
-                    left_out.into(),
+                    cause.event.row_table.map(|table| table.oid).into(),
+                    is_of_row.then(|| ids(|row| row.auction_id)).into(),
+                    is_of_row.then(kept).into(),
                 ];
                 client.update(include_str!("../../sql/capture/record_error.sql"), None, &arguments)?;
             }

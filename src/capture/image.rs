@@ -1,107 +1,254 @@
-//! What did a row say that is gone, or says something else by now?
+//! Images: what a row said when a trigger saw it.
 //!
-//! A trigger keeps the bytes of the row and no more: making JSON of it runs the output functions of the application's types,
-//! which must neither fail in the user's statement nor run with anybody's rights but the table owner's.
+//! A trigger keeps the bytes of the row. Making JSON of them runs the output functions and casts of the application's types,
+//! which must neither fail in the user's statement nor run with other rights than those of the table's owner.
 
+use std::ffi::CStr;
+
+use indexmap::IndexMap;
 use pgrx::prelude::*;
+use serde_json::value::RawValue;
 
-/// The bytes of a row. They stay readable until the transaction ends: what is stored outside of the row, and was deleted by
-/// this very transaction, cannot be vacuumed before.
+/// Bytes of values stored outside of their row (TOAST) that a transaction copies. A value that is not copied is read from
+/// the table's TOAST table at the commit, and is lost where that was rewritten, truncated or dropped meanwhile.
+pub const COPIED_BYTES_AT_MOST: usize = 16 << 20;
+
+/// The bytes of a row, or of some of its columns.
 pub struct Image {
     /// A composite value, aligned as the server aligns it. Words, because that makes the alignment.
     words: Box<[u64]>,
+    /// Bytes of values that were stored outside of the row.
+    copied: usize,
+}
+
+/// How a row is kept.
+pub struct Keep<'a> {
+    /// Numbers of columns to leave out.
+    pub left_out: &'a [i32],
+    /// Bytes of values stored outside of the row that may be copied; asked only where there are such values.
+    pub copy_at_most: &'a dyn Fn() -> usize,
 }
 
 impl Image {
     /// # Safety
     /// The tuple is a heap tuple with these columns.
-    pub unsafe fn of(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Self {
-        // SAFETY: both arrays have a place for each column. The copied description is given a number under which the session
-        // remembers it: it fits these bytes whatever becomes of the table until the commit. Taken apart and put together
-        // again, because a row from before a column was added has that column's default in the table's description only.
+    pub unsafe fn of(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc, keep: &Keep) -> Self {
+        // SAFETY: both arrays have a place for each column, and the copied values live until the tuple is formed.
         unsafe {
-            let kept = pg_sys::CreateTupleDescCopy(columns);
-            (*kept).tdtypeid = pg_sys::RECORDOID;
-            (*kept).tdtypmod = -1;
-            let kept = pg_sys::BlessTupleDesc(kept);
-            let number = (*kept).natts.unsigned_abs() as usize;
+            let number = (*columns).natts.unsigned_abs() as usize;
             let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); number], vec![false; number]);
             pg_sys::heap_deform_tuple(tuple, columns, values.as_mut_ptr(), nulls.as_mut_ptr());
-            let row = pg_sys::heap_form_tuple(kept, values.as_mut_ptr(), nulls.as_mut_ptr());
-            let length = (*row).t_len as usize;
-            let mut words = vec![0_u64; length.div_ceil(8)].into_boxed_slice();
-            std::ptr::copy_nonoverlapping((*row).t_data.cast::<u8>(), words.as_mut_ptr().cast(), length);
-            Self { words }
+            let copied = if has_external_values(tuple) {
+                copy_external_values(columns, &mut values, &nulls, (keep.copy_at_most)())
+            } else {
+                0
+            };
+            let kept: Vec<usize> = (0..number).filter(|place| keep.keeps(columns, *place)).collect();
+            Self { words: form(columns, &kept, &values, &nulls), copied }
         }
     }
 
-    /// The row as JSON, with the output functions and casts of its columns' types.
-    fn to_json(&self) -> pg_sys::Datum {
-        let row = pg_sys::Datum::from(self.words.as_ptr());
-        // SAFETY: a composite value in, a json out. It reads `row` and keeps no pointer to it.
-        unsafe { pgrx::direct_function_call_as_datum(pg_sys::row_to_json, &[Some(row)]) }
-            .expect("row_to_json() of a row is not null")
+    /// The same row with only the columns of these names.
+    fn with_only(&self, names: &[String]) -> Self {
+        // SAFETY: the words are a composite value, whose description the session remembers.
+        unsafe {
+            let header = self.words.as_ptr().cast_mut().cast::<pg_sys::HeapTupleHeaderData>();
+            let columns = pg_sys::lookup_rowtype_tupdesc_copy(
+                (*header).t_choice.t_datum.datum_typeid,
+                (*header).t_choice.t_datum.datum_typmod,
+            );
+            let mut tuple: pg_sys::HeapTupleData = std::mem::zeroed();
+            tuple.t_len = (self.words.len() * size_of::<u64>()) as u32;
+            tuple.t_data = header;
+            let number = (*columns).natts.unsigned_abs() as usize;
+            let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); number], vec![false; number]);
+            pg_sys::heap_deform_tuple(&mut tuple, columns, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let place_of = |name: &String| {
+                let name = std::ffi::CString::new(name.as_str()).ok()?;
+                usize::try_from(pg_sys::SPI_fnumber(columns, name.as_ptr()) - 1).ok()
+            };
+            let kept: Vec<usize> = names.iter().filter_map(place_of).collect();
+            Self { words: form(columns, &kept, &values, &nulls), copied: 0 }
+        }
     }
 
-    fn to_text(&self) -> String {
-        // SAFETY: a json is a text.
-        unsafe { String::from_datum(self.to_json(), false) }.unwrap_or_default()
+    /// Bytes of values that were stored outside of the row.
+    pub fn copied(&self) -> usize {
+        self.copied
     }
+
+    /// The row as JSON, with the output functions and casts of its columns' types.
+    pub fn to_json(&self) -> String {
+        let row = pg_sys::Datum::from(self.words.as_ptr());
+        // SAFETY: a composite value in, a json out, which is a text. It reads `row` and keeps no pointer to it.
+        let json = unsafe {
+            let json = pgrx::direct_function_call_as_datum(pg_sys::row_to_json, &[Some(row)]);
+            json.and_then(|json| String::from_datum(json, false))
+        };
+        json.expect("row_to_json() of a row is not null")
+    }
+}
+
+impl Keep<'_> {
+    /// # Safety
+    /// `columns` has so many.
+    unsafe fn keeps(&self, columns: pg_sys::TupleDesc, place: usize) -> bool {
+        let number = place as i32 + 1;
+        // SAFETY: as the caller promises; the type of a dropped column is 0.
+        let is_dropped = unsafe { pg_sys::SPI_gettypeid(columns, number) } == pg_sys::InvalidOid;
+        !is_dropped && !self.left_out.contains(&number)
+    }
+}
+
+/// The composite value of the columns at these places. Its description is given a number under which the session remembers
+/// it, so that it fits the bytes whatever becomes of the table until the commit.
+///
+/// # Safety
+/// `values` and `nulls` are those of a row with these columns.
+unsafe fn form(columns: pg_sys::TupleDesc, kept: &[usize], values: &[pg_sys::Datum], nulls: &[bool]) -> Box<[u64]> {
+    // SAFETY: as the caller promises; every place is less than the number of columns.
+    unsafe {
+        let description = pg_sys::CreateTemplateTupleDesc(kept.len() as i32);
+        for (new, old) in (1_i16..).zip(kept) {
+            pg_sys::TupleDescCopyEntry(description, new, columns, *old as i16 + 1);
+        }
+        let description = pg_sys::BlessTupleDesc(description);
+        let mut values: Vec<pg_sys::Datum> = kept.iter().map(|place| values[*place]).collect();
+        let mut nulls: Vec<bool> = kept.iter().map(|place| nulls[*place]).collect();
+        let row = pg_sys::heap_form_tuple(description, values.as_mut_ptr(), nulls.as_mut_ptr());
+        let length = (*row).t_len as usize;
+        let mut words = vec![0_u64; length.div_ceil(size_of::<u64>())].into_boxed_slice();
+        std::ptr::copy_nonoverlapping((*row).t_data.cast::<u8>(), words.as_mut_ptr().cast(), length);
+        words
+    }
+}
+
+/// # Safety
+/// A heap tuple.
+unsafe fn has_external_values(tuple: pg_sys::HeapTuple) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { u32::from((*(*tuple).t_data).t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0 }
+}
+
+/// Copies values stored outside of the row, as they are there (compressed or not), while there is room for them; gives back
+/// how many bytes these are.
+///
+/// # Safety
+/// `values` and `nulls` are those of a row with these columns.
+unsafe fn copy_external_values(
+    columns: pg_sys::TupleDesc,
+    values: &mut [pg_sys::Datum],
+    nulls: &[bool],
+    at_most: usize,
+) -> usize {
+    let mut copied = 0;
+    for ((number, value), is_null) in (1..).zip(values).zip(nulls) {
+        // SAFETY: as the caller promises; a value of a type without a fixed length is a varlena.
+        unsafe {
+            let column_type = pg_sys::SPI_gettypeid(columns, number);
+            if *is_null || column_type == pg_sys::InvalidOid || pg_sys::get_typlen(column_type) != -1 {
+                continue;
+            }
+            let stored = value.cast_mut_ptr::<pg_sys::varlena>();
+            if !pgrx::varatt_is_1b_e(stored) {
+                continue;
+            }
+            let size = pg_sys::toast_datum_size(*value);
+            if copied + size <= at_most {
+                *value = pg_sys::Datum::from(pg_sys::detoast_external_attr(stored));
+                copied += size;
+            }
+        }
+    }
+    copied
 }
 
 /// A row as it was when it was noted.
 pub enum Kept {
-    Image(Image),
+    /// As it was before the transaction changed it.
+    Previous(Image),
     /// What a row trigger saw of it: as it is now, and, of one that was changed, as it was.
-    Both {
-        now: Image,
-        before: Option<Image>,
-    },
-    /// JSON: an error has kept it meanwhile.
-    Text(String),
+    Both { now: Image, before: Option<Image> },
+    /// JSON of what it was before: `capture_errors` has kept it.
+    PreviousText(String),
+    /// The data of the event that a row trigger made of it: `capture_errors` has kept it.
+    Data(String),
 }
 
 impl Kept {
-    /// A value of type json. Runs code of the application's: call it with the rights of the table's owner.
-    pub fn to_datum(&self) -> pg_sys::Datum {
+    /// Bytes of values that were stored outside of the row.
+    pub fn copied(&self) -> usize {
         match self {
-            Self::Image(image) => image.to_json(),
-            Self::Both { now, before } => {
-                let before = before.as_ref().map_or_else(|| "null".to_owned(), Image::to_text);
-                format!(r#"{{"now":{},"before":{before}}}"#, now.to_text()).into_datum().expect("a text is a value")
-            }
-            Self::Text(text) => text.as_str().into_datum().expect("a text is a value"),
+            Self::Previous(image) => image.copied(),
+            Self::Both { now, before } => now.copied() + before.as_ref().map_or(0, Image::copied),
+            Self::PreviousText(_) | Self::Data(_) => 0,
         }
     }
 
-    /// The same as text.
-    pub fn to_text(&self) -> String {
+    /// Whether it is JSON already, and no code of the application runs to make it.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::PreviousText(_) | Self::Data(_))
+    }
+
+    /// What the row was before, as JSON: the columns of these names, or all. Runs code of the application: call it with the
+    /// rights of the table's owner.
+    pub fn previous(&self, columns: Option<&[String]>) -> Option<String> {
+        match (self, columns) {
+            (Self::Previous(image), None) => Some(image.to_json()),
+            (Self::Previous(image), Some(columns)) => Some(image.with_only(columns).to_json()),
+            (Self::PreviousText(text), None) => Some(text.clone()),
+            (Self::PreviousText(text), Some(columns)) => {
+                let fields = fields_of(text);
+                Some(object(columns.iter().filter_map(|name| Some((name.as_str(), *fields.get(name)?)))))
+            }
+            (Self::Both { .. } | Self::Data(_), _) => None,
+        }
+    }
+
+    /// The data of the event that a row trigger makes of the row: the row, and, of one that was changed, what was something
+    /// else before. `None` where nothing of what it tells has changed. Runs code of the application, as above.
+    ///
+    /// Values are taken as they are written, and never parsed: PostgreSQL's JSON operators refuse `\u0000` and lone
+    /// surrogates, which a `json` column may hold.
+    pub fn data(&self) -> Option<String> {
         match self {
-            Self::Text(text) => text.clone(),
-            // SAFETY: a json is a text.
-            _ => unsafe { String::from_datum(self.to_datum(), false) }.unwrap_or_default(),
+            Self::Data(data) => Some(data.clone()),
+            Self::Both { now, before: None } => Some(now.to_json()),
+            Self::Both { now, before: Some(before) } => {
+                let (now, before) = (now.to_json(), before.to_json());
+                let (now, before) = (fields_of(&now), fields_of(&before));
+                let differs = |(name, value): &(&String, &&RawValue)| {
+                    now.get(name.as_str()).is_some_and(|now| now.get() != value.get())
+                };
+                let changed: Vec<_> =
+                    before.iter().filter(differs).map(|(name, value)| (name.as_str(), *value)).collect();
+                if changed.is_empty() {
+                    return None;
+                }
+                let previous = RawValue::from_string(object(changed.into_iter())).expect("an object is JSON");
+                let fields = now.iter().map(|(name, value)| (name.as_str(), *value));
+                Some(object(fields.chain(std::iter::once(("previous", &*previous)))))
+            }
+            Self::Previous(_) | Self::PreviousText(_) => None,
         }
     }
 }
 
-/// An array of type json[] for the server; nulls stand where nothing was kept.
-pub fn json_array<'a>(values: impl Iterator<Item = Option<&'a Kept>>) -> pg_sys::Datum {
-    let (mut values, mut nulls): (Vec<_>, Vec<_>) =
-        values.map(|value| (value.map_or(pg_sys::Datum::null(), Kept::to_datum), value.is_none())).unzip();
-    let (mut length, mut first) = (values.len() as i32, 1);
-    // SAFETY: `values` and `nulls` have `length` elements, and json is a varlena that is aligned like an int.
-    let array = unsafe {
-        pg_sys::construct_md_array(
-            values.as_mut_ptr(),
-            nulls.as_mut_ptr(),
-            1,
-            &mut length,
-            &mut first,
-            pg_sys::JSONOID,
-            -1,
-            false,
-            b'i' as std::ffi::c_char,
-        )
-    };
-    pg_sys::Datum::from(array)
+/// The fields of a JSON object that the server has written, in their order.
+fn fields_of(object: &str) -> IndexMap<String, &RawValue> {
+    serde_json::from_str(object).expect("row_to_json() gives an object")
+}
+
+fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a RawValue)>) -> String {
+    let fields: IndexMap<&str, &RawValue> = fields.collect();
+    serde_json::to_string(&fields).expect("raw JSON is JSON")
+}
+
+/// The numbers of the columns with these names.
+///
+/// # Safety
+/// `columns` is a description of columns.
+pub unsafe fn numbers_of<'a>(columns: pg_sys::TupleDesc, names: impl Iterator<Item = &'a CStr>) -> Vec<i32> {
+    // SAFETY: as the caller promises; a number that is not positive is no column's.
+    names.map(|name| unsafe { pg_sys::SPI_fnumber(columns, name.as_ptr()) }).filter(|number| *number > 0).collect()
 }

@@ -2,9 +2,11 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | a trigger notes the key of the changed row, or the whole row | `trigger.rs`, `row_event.rs` |
+//! | a trigger notes the key of the changed row, or the whole row | `firing.rs`, `trigger.rs`, `row_event.rs` |
+//! | a row that moves to another partition is an update | `moves.rs` |
 //! | unless the owner has switched that off | `switch.rs` |
 //! | what the row said that is gone or changed is kept | `image.rs` |
+//! | foreign tables are not read during a commit | `foreign_tables.rs` |
 //! | which event that is | `subject.rs` |
 //! | what a transaction has noted, and a savepoint takes back | `changes.rs` |
 //! | code that emits an event has it kept as it is; events of rows that were there before | `emit.rs`, `emit_for.rs` |
@@ -35,7 +37,10 @@ mod emit;
 mod emit_for;
 mod failures;
 mod fan_out;
+mod firing;
+mod foreign_tables;
 mod image;
+mod moves;
 mod payload;
 mod row_event;
 mod subject;
@@ -55,6 +60,7 @@ pub fn init() {
         pg_sys::RegisterXactCallback(Some(at_end_of_transaction), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_end_of_subtransaction), std::ptr::null_mut());
     }
+    foreign_tables::init();
 }
 
 #[pg_guard]
@@ -65,9 +71,13 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
             let changes = CHANGES.take();
             if !changes.is_empty() {
                 tell(changes);
+                end_user_code(event == XACT_EVENT_PRE_PREPARE);
             }
         }
-        XACT_EVENT_ABORT => drop(CHANGES.take()),
+        XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
+            drop(CHANGES.take());
+            moves::forget();
+        }
         _ => {}
     }
 }
@@ -93,6 +103,7 @@ fn tell(mut changes: Changes) {
     // SAFETY: a clock.
     let occurred_at = timestamp(unsafe { pg_sys::GetCurrentTimestamp() });
     let _patience = Patience::have();
+    let _no_foreign_tables = foreign_tables::Refused::begin();
     able_to_write(|| {
         if let Err(problem) = emit::write(std::mem::take(&mut changes.emitted).into_events()) {
             pgrx::error!("events could not be written: {problem}");
@@ -113,6 +124,22 @@ fn tell(mut changes: Changes) {
         }
         capture.finish();
     });
+}
+
+/// Does what the server has done for the last time before it called us: deferred triggers run and cursors are closed, also
+/// those of triggers that others have put on our tables. A cursor that is left open would outlive the transaction without
+/// its snapshot: the session's next transaction fails, and FETCH crashes the server.
+fn end_user_code(is_prepare: bool) {
+    // SAFETY: the calls and their order are those of the server's CommitTransaction() and PrepareTransaction(). Where one
+    // fails, so does the transaction.
+    unsafe {
+        loop {
+            pg_sys::AfterTriggerFireDeferred();
+            if !pg_sys::PreCommit_Portals(is_prepare) {
+                break;
+            }
+        }
+    }
 }
 
 /// Between the last statement and the commit there is no snapshot, and SQL needs one that sees what was written last. And

@@ -1,26 +1,29 @@
-//! From which table, and by which statement, is the data of an event read?
+//! Payloads: from which table, and by which statement, the data of an event is read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::rc::Rc;
 
 use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID};
 use pgrx::prelude::*;
 use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
-use super::subject::{Event, RowTrigger};
+use super::subject::{Event, RowTable};
 use crate::server::news::{LatestSnapshot, Topic};
 use crate::server::planned::Planned;
 use crate::server::refusal::refuse;
 use crate::server::rights::{Rights, owner_of_function, owner_of_relation, relation};
 
-/// What `webhook_delivery.payloads`, or a payload function of the application's own, says of an event.
+/// What `webhook_delivery.payloads`, or a payload function of the application, says of an event.
 pub struct Payload {
-    /// The table whose rows the event is about: with its owner's rights the data is read.
-    table: Table,
-    /// The application's own, which must not have fewer rights than it gets.
+    /// Schema and name of the table whose rows the event is about, whatever table has them at the time: with the rights of
+    /// its owner the data is read.
+    table: (CString, CString),
+    /// The application's function, whose owner must not have fewer rights than it gets.
     function: Option<pg_sys::Oid>,
+    /// Columns of the row as it was before that the query reads; `None` for all.
+    previous_columns: Option<Vec<String>>,
     of_one: Query,
     of_many: Query,
 }
@@ -35,15 +38,8 @@ struct Query {
 const ONE: &str = "(values ($1[1], $2[1], 1)) as changed (id, previous, position)";
 const MANY: &str = "unnest($1, $2) with ordinality as changed (id, previous, position)";
 
-enum Table {
-    /// By schema and name, whatever table has them at the time.
-    Named(CString, CString),
-    /// The one that a trigger is on.
-    Of(pg_sys::Oid),
-}
-
-/// The type of an event, the schema in which its row changed, and the trigger that makes events of whole rows.
-type Place = (String, pg_sys::Oid, Option<Rc<RowTrigger>>);
+/// The type of an event and the schema in which its row changed.
+type Place = (String, pg_sys::Oid);
 
 thread_local! {
     static KNOWN: RefCell<HashMap<Place, Rc<Payload>>> = RefCell::default();
@@ -58,26 +54,22 @@ pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<
     if READ_AT.replace(changes) != changes {
         KNOWN.take();
     }
-    let place = (event.event_type.clone(), event.schema, event.row_trigger.clone());
+    let place = (event.event_type.clone(), event.schema);
     let known = KNOWN.with_borrow(|known| known.get(&place).cloned());
-    // A function that was dropped may have been created anew.
+    // A function that was dropped may have been created again.
     if let Some(known) =
         known.filter(|known| known.function.is_none_or(|function| owner_of_function(function).is_some()))
     {
         return Ok(Some(known));
     }
-    let found = match &event.row_trigger {
-        Some(trigger) => Some(Payload::of_whole_rows(trigger)),
-        None => Payload::find(client, event)?,
-    };
-    Ok(found.map(|payload| {
+    Ok(Payload::find(client, event)?.map(|payload| {
         let payload = Rc::new(payload);
         KNOWN.with_borrow_mut(|known| known.insert(place, Rc::clone(&payload)));
         payload
     }))
 }
 
-/// Whoever owned the table has set the function. Who owns it now must not lend his rights to another's.
+/// The owner of the table has set the function. The present owner must not lend his rights to the function of another.
 fn check_function(function: pg_sys::Oid, table: pg_sys::Oid) {
     let Some(owner) = owner_of_function(function) else {
         refuse(
@@ -105,53 +97,44 @@ impl Payload {
             let arguments = [event.event_type.as_str().into(), event.schema.into()];
             let _latest = LatestSnapshot::take();
             let Some(row) = client.select(find, Some(1), &arguments)?.next() else { return Ok(None) };
-            let found = row.get::<String>(1)?.zip(row.get::<String>(2)?).zip(row.get::<String>(3)?);
+            let Some((schema, table)) = row.get::<String>(1)?.zip(row.get::<String>(2)?) else { return Ok(None) };
+            let (built_in, call, function) = (row.get::<String>(3)?, row.get::<String>(4)?, row.get(5)?);
+            let previous_columns = row.get::<Vec<String>>(6)?;
+            let query = |changed: &str, array: fn(&str) -> String| match (&call, &built_in) {
+                (Some(call), _) => Some(Query::new(call, array)),
+                (None, Some(query)) => {
+                    let application = spi::quote_identifier(&schema);
+                    let event_type = spi::quote_literal(&event.event_type);
+                    let places = [("@changed@", changed), ("@application@", &application), ("@event@", &event_type)];
+                    Some(Query::new(&fill(query, &places), array))
+                }
+                (None, None) => None,
+            };
+            let of_one = query(ONE, |column| format!("array[built.{column}]"));
+            let of_many = query(MANY, |column| format!("array_agg(built.{column})"));
             // A name of the server's has no NUL.
-            let name = |text| CString::new(text).unwrap_or_default();
-            let function = row.get::<pg_sys::Oid>(4)?;
-            Ok(found
-                .map(|((schema, table), query)| Self::new(Table::Named(name(schema), name(table)), function, &query)))
+            let table = [&schema, &table].map(|name| CString::new(name.as_str()).unwrap_or_default()).into();
+            Ok(of_one.zip(of_many).map(|(of_one, of_many)| Self { table, function, previous_columns, of_one, of_many }))
         })
-    }
-
-    fn new(table: Table, function: Option<pg_sys::Oid>, query: &str) -> Self {
-        Self {
-            table,
-            function,
-            of_one: Query::new(query, ONE, |column| format!("array[built.{column}]")),
-            of_many: Query::new(query, MANY, |column| format!("array_agg(built.{column})")),
-        }
-    }
-
-    /// The data is what the trigger has kept of the row.
-    fn of_whole_rows(trigger: &RowTrigger) -> Self {
-        let literal = |text: &CStr| spi::quote_literal(text.to_string_lossy());
-        let left_out: Vec<String> = trigger.left_out.iter().map(|column| literal(column)).collect();
-        let query = include_str!("../../sql/capture/whole_rows.sql")
-            .replace("@auction_column@", &literal(&trigger.auction_column))
-            .replace("@left_out@", &left_out.join(", "));
-        Self::new(Table::Of(trigger.table), None, &query)
     }
 
     /// The rights of the owner of the table.
     pub fn rights(&self) -> Rights {
-        let (table, name) = match &self.table {
-            Table::Named(schema, name) => {
-                (relation(schema, name), format!("{}.{}", schema.to_string_lossy(), name.to_string_lossy()))
-            }
-            Table::Of(oid) => (Some(*oid), oid.to_u32().to_string()),
-        };
+        let (schema, name) = &self.table;
+        let table = relation(schema, name);
         if let Some((function, table)) = self.function.zip(table) {
             check_function(function, table);
         }
         let Some(rights) = table.and_then(Rights::of_owner_of) else {
-            refuse(
-                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-                format!("relation {name} does not exist"),
-                "Its rows are what the event is about.",
-            );
+            let name = format!("{}.{}", schema.to_string_lossy(), name.to_string_lossy());
+            no_table(name);
         };
         rights
+    }
+
+    /// Columns of the row as it was before that are read; `None` for all.
+    pub fn previous_columns(&self) -> Option<&[String]> {
+        self.previous_columns.as_deref()
     }
 
     /// Runs with the statement for so many rows, planned once per session. $1 keys, $2 the rows as they were before, $3 when
@@ -162,22 +145,57 @@ impl Payload {
         rows: usize,
         run: impl FnOnce(&OwnedPreparedStatement) -> SpiResult<R>,
     ) -> SpiResult<R> {
-        // A function of the application's may give several for one.
+        // A function of the application may give several for one.
         let query = if rows == 1 && self.function.is_none() { &self.of_one } else { &self.of_many };
         let mut planned = query.statement.borrow_mut();
         run(planned.for_reading(client, &query.sql, &[UUIDARRAYOID, JSONARRAYOID, TIMESTAMPTZOID])?)
     }
 }
 
+/// The rights of the owner of this table, whose rows are the events.
+pub fn rights_of_row_table(table: RowTable) -> Rights {
+    let owner = owner_of_relation(table.oid).unwrap_or(table.owner);
+    Rights::of_table_owner(owner).unwrap_or_else(|| no_table(table.oid.to_u32().to_string()))
+}
+
+fn no_table(name: String) -> ! {
+    refuse(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+        format!("relation {name} does not exist"),
+        "Its rows are what the event is about.",
+    )
+}
+
 impl Query {
     /// The casts are what makes it safe to take the arrays as they are: the columns belong to the application, which may give
     /// them any type at any time.
-    fn new(query: &str, changed: &str, array: impl Fn(&str) -> String) -> Self {
+    fn new(query: &str, array: fn(&str) -> String) -> Self {
         let [id, auction_id, data] = ["id::uuid", "auction_id::uuid", "data::json"].map(array);
-        let built = query.replace("@changed@", changed);
         Self {
-            sql: format!("select {id}, {auction_id}, {data} from ({built}) as built"),
+            sql: format!("select {id}, {auction_id}, {data} from ({query}) as built"),
             statement: RefCell::default(),
         }
     }
+}
+
+/// The template with each place (`@name@`) replaced by its text, in one pass: a text that contains the name of another place
+/// is left as it is. Texts must be SQL already: quoted identifiers, quoted literals, or our own.
+fn fill(template: &str, places: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find('@') {
+        filled.push_str(&rest[..at]);
+        rest = &rest[at..];
+        match places.iter().find(|(name, _)| rest.starts_with(name)) {
+            Some((name, text)) => {
+                filled.push_str(text);
+                rest = &rest[name.len()..];
+            }
+            None => {
+                filled.push('@');
+                rest = &rest[1..];
+            }
+        }
+    }
+    filled + rest
 }

@@ -1,4 +1,4 @@
-//! How does a row of any table become an event?
+//! Row events: a row of any table is an event.
 
 use std::ffi::CStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,10 +7,9 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::CHANGES;
-use super::image::{Image, Kept};
-use super::subject::{RowTrigger, Subject};
-use super::switch::is_switched_off;
-use super::trigger::Seen;
+use super::firing::{Firing, Row, wrongly_attached};
+use super::image::{Image, Keep, Kept, numbers_of};
+use super::subject::{RowTable, Subject};
 
 #[pg_schema]
 mod webhook_delivery {
@@ -22,44 +21,41 @@ mod webhook_delivery {
     fn row_event<'a>(
         trigger: &'a PgTrigger<'a>,
     ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, std::convert::Infallible> {
-        super::row_event(trigger);
+        crate::capture::firing::fire(trigger, super::row_event);
         Ok(None)
     }
 }
 
-fn row_event(trigger: &PgTrigger) {
-    let (data, definition) = (trigger.trigger_data(), trigger.trigger());
-    let is_of_statement = data.tg_event & pg_sys::TRIGGER_EVENT_ROW == 0;
-    if definition.tgnargs < 2 || is_of_statement {
-        pgrx::warning!("row_event() takes an event type and the column of the auction, and is for each row");
-        return;
-    }
-    // SAFETY: the server keeps the relation while the trigger runs.
-    let relation = unsafe { &*data.tg_relation };
-    if is_switched_off(relation) {
-        return;
-    }
-    // SAFETY: the trigger's arguments are NUL-terminated texts.
-    let argument = |place| unsafe { CStr::from_ptr(*definition.tgargs.add(place)) };
-    let left_out = (2..definition.tgnargs.unsigned_abs().into()).map(|place| argument(place).to_owned()).collect();
-    let trigger = RowTrigger { table: relation.rd_id, auction_column: argument(1).to_owned(), left_out };
-    // SAFETY: as above.
-    let (schema, subtransaction) = unsafe { ((*relation.rd_rel).relnamespace, pg_sys::GetCurrentSubTransactionId()) };
-    let subject = Subject::of_row(argument(0), &trigger, schema);
-    let is_update = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE;
-    let tuple = if is_update { data.tg_newtuple } else { data.tg_trigtuple };
-    let before = is_update.then_some(data.tg_trigtuple);
+pub fn row_event(firing: &Firing) {
+    let [event_type, auction_column, left_out @ ..] = firing.arguments.as_slice() else {
+        return wrongly_attached("row_event() takes an event type and the column of the auction");
+    };
+    let row = firing.latest();
+    let before = (!firing.old.is_null() && !firing.new.is_null()).then_some(firing.old);
     // SAFETY: both are tuples of the trigger's.
-    if before.is_some_and(|before| unsafe { have_same_bytes(before, tuple) }) {
+    if before.is_some_and(|before| unsafe { have_same_bytes(before, row.tuple) }) {
         return;
     }
-    let seen = Seen { tuple, columns: relation.rd_att };
-    CHANGES.with_borrow_mut(|changes| match seen.uuid(&trigger.auction_column) {
+    // SAFETY: the server keeps the relation while the trigger runs, and this session's state.
+    let (class, subtransaction) = unsafe { (&*firing.relation.rd_rel, pg_sys::GetCurrentSubTransactionId()) };
+    // Of a partition its own owner: the owner may have attached the trigger, and has not the rights of the others.
+    let table = RowTable { oid: firing.relation.rd_id, owner: class.relowner };
+    let subject = Subject::of_row(event_type, table, class.relnamespace);
+    // SAFETY: the columns of the trigger's relation.
+    let left_out = unsafe { numbers_of(row.columns, left_out.iter().copied()) };
+    CHANGES.with_borrow_mut(|changes| match row.uuid(auction_column) {
         Ok(Some(auction_id)) => {
-            // SAFETY: tuples of the trigger's relation, whose columns these are.
-            let image = |tuple| unsafe { Image::of(tuple, seen.columns) };
-            let row = Kept::Both { now: image(tuple), before: before.map(image) };
-            changes.note_whole_row(subject, auction_id, identity(data.tg_relation, &seen), row, subtransaction);
+            let about = identity(firing, &row);
+            changes.note_whole_row(subject, auction_id, about, subtransaction, |copy_at_most| {
+                // SAFETY: tuples of the trigger's relation, whose columns these are.
+                let image = |tuple, copied: usize| unsafe {
+                    let copy_at_most = || if subject.is_unwanted(&auction_id) { 0 } else { copy_at_most - copied };
+                    Image::of(tuple, row.columns, &Keep { left_out: &left_out, copy_at_most: &copy_at_most })
+                };
+                let now = image(row.tuple, 0);
+                let before = before.map(|before| image(before, now.copied()));
+                Kept::Both { now, before }
+            });
         }
         // A row that belongs to no auction.
         Ok(None) => {}
@@ -81,7 +77,8 @@ unsafe fn have_same_bytes(one: pg_sys::HeapTuple, other: pg_sys::HeapTuple) -> b
 
 /// Which row of its table it is: the primary key, if that is a uuid, or else a number made of it; `None` where there is none.
 /// The events of one row are sent one after the other by it.
-fn identity(relation: pg_sys::Relation, seen: &Seen) -> Option<Uuid> {
+fn identity(firing: &Firing, row: &Row) -> Option<Uuid> {
+    let relation = std::ptr::from_ref(firing.relation).cast_mut();
     // SAFETY: the relation is the trigger's and the tuple has its columns. The list of columns is ours to read.
     unsafe {
         let key =
@@ -96,16 +93,16 @@ fn identity(relation: pg_sys::Relation, seen: &Seen) -> Option<Uuid> {
             columns.push(member + pg_sys::FirstLowInvalidHeapAttributeNumber);
         }
         let (first, others) = columns.split_first()?;
-        if others.is_empty() && pg_sys::SPI_gettypeid(seen.columns, *first) == pg_sys::UUIDOID {
-            return seen.uuid_at(*first);
+        if others.is_empty() && pg_sys::SPI_gettypeid(row.columns, *first) == pg_sys::UUIDOID {
+            return row.uuid_at(*first);
         }
         let mut hashers = [DefaultHasher::new(), DefaultHasher::new()];
-        (*relation).rd_id.to_u32().hash(&mut hashers[0]);
+        firing.table().to_u32().hash(&mut hashers[0]);
         for column in columns {
             let mut is_null = false;
-            let value = pg_sys::SPI_getbinval(seen.tuple, seen.columns, column, &mut is_null);
+            let value = pg_sys::SPI_getbinval(row.tuple, row.columns, column, &mut is_null);
             let (mut length, mut is_by_value) = (0, false);
-            pg_sys::get_typlenbyval(pg_sys::SPI_gettypeid(seen.columns, column), &mut length, &mut is_by_value);
+            pg_sys::get_typlenbyval(pg_sys::SPI_gettypeid(row.columns, column), &mut length, &mut is_by_value);
             // The bytes and not the text, which would be the work of the type's own code.
             let bytes = match length {
                 _ if is_by_value => &value.value().to_ne_bytes(),

@@ -2,18 +2,28 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
-use std::rc::Rc;
 
 use pgrx::pg_sys;
+use uuid::Uuid;
+
+use super::subscriptions;
 
 /// What is told of a row: a place among the names of events that the session has met. A number, because a million rows
 /// would carry a million copies of the name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Subject(u16);
 
+/// A table whose rows are events.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RowTable {
+    pub oid: pg_sys::Oid,
+    /// When the row changed: the table may be dropped before the commit.
+    pub owner: pg_sys::Oid,
+}
+
 struct Name {
-    /// The trigger that makes events of whole rows, or none.
-    row_trigger: Option<Rc<RowTrigger>>,
+    /// The table whose rows are the events, where a row trigger makes them.
+    row_table: Option<RowTable>,
     /// As the trigger's argument has it, so that comparing costs no conversion.
     event_type: CString,
     /// The schema of the changed table.
@@ -21,21 +31,14 @@ struct Name {
     unless: Option<Subject>,
 }
 
-/// A trigger of `row_event()`: the data of its events is the row.
-#[derive(PartialEq, Eq, Hash, Clone)]
-pub struct RowTrigger {
-    pub table: pg_sys::Oid,
-    pub auction_column: CString,
-    pub left_out: Vec<CString>,
-}
-
 /// What a subject stands for.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     pub event_type: String,
     /// The schema of the tables in which its rows change; they are read there.
     pub schema: pg_sys::Oid,
-    /// Where the data is the row itself.
-    pub row_trigger: Option<Rc<RowTrigger>>,
+    /// The table whose rows are the events, where a row trigger makes them: the data is the row itself.
+    pub row_table: Option<RowTable>,
 }
 
 thread_local! {
@@ -48,37 +51,31 @@ impl Subject {
     /// creates, does not also update. Empty: never. Triggers that say different things of it are different subjects.
     pub fn of(event_type: &CStr, unless: &CStr, schema: pg_sys::Oid) -> Self {
         NAMES.with_borrow_mut(|names| {
-            let unless = (!unless.is_empty()).then(|| Self::known_or_new(names, unless, None, schema));
-            Self::known_or_new(names, event_type, unless, schema)
+            let unless = (!unless.is_empty()).then(|| Self::known_or_new(names, unless, None, schema, None));
+            Self::known_or_new(names, event_type, unless, schema, None)
         })
     }
 
-    /// The event of this type that is made of whole rows.
-    pub fn of_row(event_type: &CStr, trigger: &RowTrigger, schema: pg_sys::Oid) -> Self {
-        NAMES.with_borrow_mut(|names| {
-            let is_known = |known: &Name| {
-                known.row_trigger.as_deref() == Some(trigger)
-                    && known.event_type.as_c_str() == event_type
-                    && known.schema == schema
-            };
-            let place = names.iter().position(is_known).unwrap_or_else(|| {
-                let row_trigger = Some(Rc::new(trigger.clone()));
-                names.push(Name { row_trigger, event_type: event_type.to_owned(), schema, unless: None });
-                names.len() - 1
-            });
-            Self::at(place)
-        })
+    /// The event of this type that is made of the rows of this table.
+    pub fn of_row(event_type: &CStr, table: RowTable, schema: pg_sys::Oid) -> Self {
+        NAMES.with_borrow_mut(|names| Self::known_or_new(names, event_type, None, schema, Some(table)))
     }
 
-    fn known_or_new(names: &mut Vec<Name>, event_type: &CStr, unless: Option<Self>, schema: pg_sys::Oid) -> Self {
+    fn known_or_new(
+        names: &mut Vec<Name>,
+        event_type: &CStr,
+        unless: Option<Self>,
+        schema: pg_sys::Oid,
+        row_table: Option<RowTable>,
+    ) -> Self {
         let is_known = |known: &Name| {
-            known.row_trigger.is_none()
+            known.row_table == row_table
                 && known.schema == schema
                 && known.unless == unless
                 && known.event_type.as_c_str() == event_type
         };
         let place = names.iter().position(is_known).unwrap_or_else(|| {
-            names.push(Name { row_trigger: None, event_type: event_type.to_owned(), schema, unless });
+            names.push(Name { row_table, event_type: event_type.to_owned(), schema, unless });
             names.len() - 1
         });
         Self::at(place)
@@ -94,8 +91,18 @@ impl Subject {
             Event {
                 event_type: name.event_type.to_string_lossy().into_owned(),
                 schema: name.schema,
-                row_trigger: name.row_trigger.clone(),
+                row_table: name.row_table,
             }
+        })
+    }
+
+    /// Whether the session remembers that no endpoint of the auction wants it.
+    pub fn is_unwanted(self, auction_id: &Uuid) -> bool {
+        NAMES.with_borrow(|names| {
+            // A name that is not UTF-8 is no event type's.
+            let event_type = names[usize::from(self.0)].event_type.to_str().ok();
+            let wanting = event_type.and_then(|event_type| subscriptions::remembered(auction_id, event_type));
+            wanting.is_some_and(|wanting| wanting.is_empty())
         })
     }
 

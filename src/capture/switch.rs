@@ -1,10 +1,10 @@
 //! Is the capture switched off, and by somebody who may?
 
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::CHANGES;
 use crate::server::settings;
+use crate::server::warning::Warning;
 
 /// Whether changes of this table are not to be told of, because `webhook_delivery.capture` is off. That is the owner's to
 /// decide, who could as well take the trigger off: asked of the role that acts and of the one that the session has, so that
@@ -19,13 +19,13 @@ pub fn is_switched_off(relation: &pg_sys::RelationData) -> bool {
         [pg_sys::GetUserId(), pg_sys::GetOuterUserId()].iter().all(|role| pg_sys::has_privs_of_role(*role, owner))
     };
     if !may && CHANGES.with_borrow_mut(|changes| changes.is_first_refusal()) {
-        ErrorReport::new(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            "webhook_delivery.capture = off has no effect",
-            pgrx::function_name!(),
-        )
-        .set_hint("Only the owner of the changed table may switch the capture of its changes off.")
-        .report(PgLogLevel::WARNING);
+        Warning {
+            code: PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            message: "webhook_delivery.capture = off has no effect".to_owned(),
+            detail: None,
+            hint: Some("Only the owner of the changed table may switch the capture of its changes off.".to_owned()),
+        }
+        .send();
     }
     may
 }

@@ -42,12 +42,31 @@ impl Failure {
     }
 }
 
-/// Runs `work` in a subtransaction. Where it fails all that it did is undone, and the error comes back as a value; only
-/// when somebody cancels the statement the error goes on: that is not a failure but a wish.
+/// Runs `work` in a subtransaction. An error in it undoes what it did and comes back as a value; only the cancellation of the
+/// statement goes on as an error.
 pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+    in_subtransaction(work, AtSuccess::Keep)
+}
+
+/// Runs `work` in a subtransaction that is rolled back also where it succeeds, for code of the application that only reads.
+///
+/// Whatever that code leaves behind is gone before the commit goes on: open cursors (the server has closed those of the
+/// transaction for the last time), notifications, locks, settings, changes of temporary tables. The result must not point
+/// into memory of the subtransaction.
+pub fn attempt_and_roll_back<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+    in_subtransaction(work, AtSuccess::RollBack)
+}
+
+#[derive(PartialEq, Eq)]
+enum AtSuccess {
+    Keep,
+    RollBack,
+}
+
+fn in_subtransaction<T>(work: impl FnOnce() -> T, at_success: AtSuccess) -> Result<T, Failure> {
     // SAFETY: as PL/pgSQL does for a block with an EXCEPTION clause; context and owner are put back after the subtransaction.
-    let (memory, resources) = unsafe {
-        let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+    let (memory, resources, flags) = unsafe {
+        let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner, pg_sys::MyXactFlags);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::CurrentMemoryContext = before.0;
         before
@@ -61,9 +80,13 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     });
     // SAFETY: the subtransaction begun above is the current one: whatever `work` began has ended with it.
     unsafe {
-        match outcome {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        if outcome.is_ok() && at_success == AtSuccess::Keep {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            // The server keeps the flags. A temporary table that was read would keep the transaction from being prepared,
+            // although its lock has gone with the subtransaction.
+            pg_sys::MyXactFlags = flags;
         }
         pg_sys::CurrentMemoryContext = memory;
         pg_sys::CurrentResourceOwner = resources;

@@ -15,3 +15,4 @@ pub mod report;
 pub mod rights;
 pub mod settings;
 pub mod wake;
+pub mod warning;

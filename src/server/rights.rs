@@ -31,7 +31,13 @@ impl Rights {
     /// Views, casts and functions that the application's tables bring along run with no more rights than their owner has,
     /// and, as in the refresh of a materialized view, can neither leave something behind in the session nor write.
     pub fn of_owner_of(relation: pg_sys::Oid) -> Option<Self> {
-        let owner = owner_of_relation(relation)?;
+        Self::of_table_owner(owner_of_relation(relation)?)
+    }
+
+    /// The same, of a role that owns a table of the application or did so until it was dropped; `None` where there is no such
+    /// role.
+    pub fn of_table_owner(owner: pg_sys::Oid) -> Option<Self> {
+        attribute(pg_sys::SysCacheIdentifier::AUTHOID, owner, pg_sys::Anum_pg_authid_oid)?;
         let mut rights = Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION);
         rights.level = Some(SettingsLevel::begin());
         // SAFETY: a flag of the transaction; `drop` puts back what `take` found.
@@ -91,24 +97,51 @@ impl Drop for Rights {
 /// While it lives, statements are understood and planned as ours are meant, whatever the user has set.
 pub struct OurSettings(SettingsLevel);
 
+/// Names, and how statements are planned.
+const PLANNING: &[(&CStr, &CStr)] = &[
+    // Nobody can put anything into these schemas that we would find under a name we meant otherwise.
+    (c"search_path", c"pg_catalog, pg_temp"),
+    // A policy that hides rows from their own table's owner would make events vanish: an error says so instead.
+    (c"row_security", c"off"),
+    // Planning a payload anew for each transaction would cost several times what running it does.
+    (c"plan_cache_mode", c"force_generic_plan"),
+    // Rows are looked up by key. What the planner believes of a table that this very transaction has filled is
+    // wrong by a million rows, and the plan made now is also for then.
+    (c"enable_seqscan", c"off"),
+    (c"enable_bitmapscan", c"off"),
+    // Each row is looked up once: what it was would be remembered for nothing.
+    (c"enable_memoize", c"off"),
+    (c"max_parallel_workers_per_gather", c"0"),
+    (c"jit", c"off"),
+];
+
+/// How values are written as text and literals are read, as pg_dump pins it: the bytes of an event must not depend on the
+/// session that writes the row.
+const TEXT_FORMS: &[(&CStr, &CStr)] = &[
+    (c"TimeZone", c"UTC"),
+    (c"DateStyle", c"ISO, MDY"),
+    (c"IntervalStyle", c"postgres"),
+    (c"bytea_output", c"hex"),
+    // The shortest text that gives the same number back.
+    (c"extra_float_digits", c"1"),
+    (c"xmlbinary", c"base64"),
+    (c"xmloption", c"content"),
+    (c"lc_monetary", c"C"),
+    (c"lc_numeric", c"C"),
+    (c"lc_time", c"C"),
+    (c"quote_all_identifiers", c"off"),
+    (c"standard_conforming_strings", c"on"),
+    (c"backslash_quote", c"safe_encoding"),
+    (c"array_nulls", c"on"),
+    (c"transform_null_equals", c"off"),
+    // A notice of the application's code may have characters that the client's encoding lacks, which is an error.
+    (c"client_min_messages", c"error"),
+];
+
 impl OurSettings {
     pub fn begin() -> Self {
         let level = SettingsLevel::begin();
-        for (name, value) in [
-            // Nobody can put anything into these schemas that we would find under a name we meant otherwise.
-            (c"search_path", c"pg_catalog, pg_temp"),
-            // A policy that hides rows from their own table's owner would make events vanish: an error says so instead.
-            (c"row_security", c"off"),
-            // Planning a payload anew for each transaction would cost several times what running it does.
-            (c"plan_cache_mode", c"force_generic_plan"),
-            // Rows are looked up by key. What the planner believes of a table that this very transaction has filled is
-            // wrong by a million rows, and the plan made now is also for then.
-            (c"enable_seqscan", c"off"),
-            (c"enable_bitmapscan", c"off"),
-            // Each row is looked up once: what it was would be remembered for nothing.
-            (c"enable_memoize", c"off"),
-            (c"jit", c"off"),
-        ] {
+        for (name, value) in PLANNING.iter().chain(TEXT_FORMS) {
             set_locally(name, value);
         }
         Self(level)
@@ -140,8 +173,13 @@ impl SettingsLevel {
 
 /// Sets until the level that has begun ends.
 pub fn set_locally(name: &CStr, value: &CStr) {
-    // SAFETY: NUL-terminated texts that guc.c copies; a level has begun.
+    // SAFETY: NUL-terminated texts that guc.c copies; a level has begun. The value that is compared is read before it can change.
     unsafe {
+        let present = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        // Most sessions have most of these as they are meant, and to look costs less than to set.
+        if !present.is_null() && CStr::from_ptr(present) == value {
+            return;
+        }
         pg_sys::set_config_option(
             name.as_ptr(),
             value.as_ptr(),

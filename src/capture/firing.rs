@@ -1,0 +1,133 @@
+//! One firing of a trigger of ours: which row changed, and how.
+
+use std::ffi::CStr;
+
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use super::moves::{self, Seen};
+use super::switch::is_switched_off;
+use crate::server::warning::Warning;
+
+// Not in pgrx: catalog/partition.h.
+unsafe extern "C-unwind" {
+    fn get_partition_parent(partition: pg_sys::Oid, even_if_detached: bool) -> pg_sys::Oid;
+}
+
+/// What a trigger was fired for.
+pub struct Firing<'a> {
+    pub relation: &'a pg_sys::RelationData,
+    /// The row before the change; null where there was none.
+    pub old: pg_sys::HeapTuple,
+    /// The row after the change; null where there is none.
+    pub new: pg_sys::HeapTuple,
+    pub arguments: Vec<&'a CStr>,
+}
+
+/// Runs `handle` for this firing of a trigger, unless its table's owner has switched that off. A row that moves to another
+/// partition, which the server reports as deleted and inserted, is an update.
+pub fn fire(trigger: &PgTrigger, handle: fn(&Firing)) {
+    let data = trigger.trigger_data();
+    if data.tg_event & pg_sys::TRIGGER_EVENT_ROW == 0 {
+        return wrongly_attached("triggers of webhook_delivery are FOR EACH ROW");
+    }
+    let (old, new) = match data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+        pg_sys::TRIGGER_EVENT_INSERT => (std::ptr::null_mut(), data.tg_trigtuple),
+        pg_sys::TRIGGER_EVENT_UPDATE => (data.tg_trigtuple, data.tg_newtuple),
+        _ => (data.tg_trigtuple, std::ptr::null_mut()),
+    };
+    // SAFETY: the server keeps the relation, the tuples and the trigger while it runs.
+    let firing = unsafe { Firing { relation: &*data.tg_relation, old, new, arguments: arguments(&*data.tg_trigger) } };
+    if is_switched_off(firing.relation) {
+        return;
+    }
+    // SAFETY: the tuples are those of the trigger's relation.
+    match unsafe { moves::look_at(&firing) } {
+        Seen::Change => handle(&firing),
+        Seen::Move => {}
+    }
+}
+
+/// The arguments of a trigger.
+///
+/// # Safety
+/// The trigger lives as long as they are used; the server's arguments are NUL-terminated texts.
+pub unsafe fn arguments<'a>(trigger: &pg_sys::Trigger) -> Vec<&'a CStr> {
+    let number = usize::from(trigger.tgnargs.unsigned_abs());
+    // SAFETY: as the caller promises.
+    (0..number).map(|place| unsafe { CStr::from_ptr(*trigger.tgargs.add(place)) }).collect()
+}
+
+impl Firing<'_> {
+    pub fn columns(&self) -> pg_sys::TupleDesc {
+        self.relation.rd_att
+    }
+
+    /// The row as it is after the change, or as it was before it was deleted.
+    pub fn latest(&self) -> Row {
+        Row { tuple: if self.new.is_null() { self.old } else { self.new }, columns: self.columns() }
+    }
+
+    /// The table that the application knows: of a partition the partitioned table that it belongs to.
+    pub fn table(&self) -> pg_sys::Oid {
+        root_of(self.relation)
+    }
+}
+
+/// The table itself, or the topmost partitioned table that it is a partition of.
+pub fn root_of(relation: &pg_sys::RelationData) -> pg_sys::Oid {
+    let mut table = relation.rd_id;
+    // SAFETY: a relation that is open has a row of pg_class; look-ups in the catalogue, inside a transaction.
+    unsafe {
+        let mut is_partition = (*relation.rd_rel).relispartition;
+        while is_partition {
+            table = pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_parent(table, true));
+            is_partition = pg_sys::get_rel_relispartition(table);
+        }
+    }
+    table
+}
+
+/// A row as the trigger sees it.
+pub struct Row {
+    pub tuple: pg_sys::HeapTuple,
+    pub columns: pg_sys::TupleDesc,
+}
+
+impl Row {
+    /// The value of a uuid column, or why there is none to be had. Never an error: that would be the user's.
+    pub fn uuid(&self, column: &CStr) -> Result<Option<Uuid>, String> {
+        // SAFETY: the tuple is one of the trigger's, and the columns are those of its relation; the value of a uuid that is
+        // not null is a pointer to sixteen bytes.
+        unsafe {
+            let number = pg_sys::SPI_fnumber(self.columns, column.as_ptr());
+            if number <= 0 {
+                return Err(format!("there is no column {}", column.to_string_lossy()));
+            }
+            let declared = pg_sys::SPI_gettypeid(self.columns, number);
+            if declared != pg_sys::UUIDOID && pg_sys::getBaseType(declared) != pg_sys::UUIDOID {
+                return Err(format!("column {} is no uuid", column.to_string_lossy()));
+            }
+            Ok(self.uuid_at(number))
+        }
+    }
+
+    /// The value of the column with this number.
+    ///
+    /// # Safety
+    /// There is such a column, and it is a uuid.
+    pub unsafe fn uuid_at(&self, number: i32) -> Option<Uuid> {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let mut is_null = false;
+            let value = pg_sys::SPI_getbinval(self.tuple, self.columns, number, &mut is_null);
+            (!is_null).then(|| Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>()))
+        }
+    }
+}
+
+/// Only where the check of CREATE TRIGGER did not run.
+pub fn wrongly_attached(message: &str) {
+    let code = PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE;
+    Warning { code, message: message.to_owned(), detail: None, hint: None }.send();
+}
