@@ -789,17 +789,28 @@ declare
     end;
     tables record;
     day date;
+    made_until date;
+    next_day date;
 begin
     for tables in
         select * from (values ('events', 'id'), ('attempts_ended', 'delivery_id'), ('attempts_retried', 'delivery_id'))
             as known (parent, key)
     loop
-        -- What came while there was no worker to make them is sorted in, of the last week.
-        select case when count(*) = 0 then today else greatest(max((known.ends_at at time zone 'UTC')::date), today - 7) end into day
+        -- What came while there was no worker to make them is sorted in, of the last week. Partitions may lie far ahead, from when
+        -- the clock did.
+        select least(greatest(coalesce(min((known.begins_at at time zone 'UTC')::date), today), today - 7), today) into day
         from webhook_delivery.partitions(tables.parent) as known;
         while day <= today + days_ahead loop
-            perform webhook_delivery.create_partition(tables.parent, tables.key, day, span);
-            day := day + span;
+            select max((known.ends_at at time zone 'UTC')::date) filter (where (known.begins_at at time zone 'UTC')::date <= day),
+                least(day + span, min((known.begins_at at time zone 'UTC')::date) filter (where (known.begins_at at time zone 'UTC')::date > day))
+            into made_until, next_day
+            from webhook_delivery.partitions(tables.parent) as known;
+            if made_until > day then
+                day := made_until;
+                continue;
+            end if;
+            perform webhook_delivery.create_partition(tables.parent, tables.key, day, next_day - day);
+            day := next_day;
         end loop;
     end loop;
     return true;

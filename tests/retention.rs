@@ -177,6 +177,28 @@ fn what_came_while_there_was_no_worker_to_make_partitions_is_sorted_in() {
 }
 
 #[test]
+fn partitions_from_when_the_clock_was_ahead_keep_no_day_from_having_its_own() {
+    for (retention, days) in [("30d", 1), ("365d", 13)] {
+        let settings = [("webhook_delivery.databases", ""), ("webhook_delivery.retention", retention)];
+        let cluster = Cluster::start(&settings);
+        let mut client = cluster.connect();
+        client.batch_execute("create extension webhook_delivery").unwrap();
+        let create = format!(
+            "select webhook_delivery.create_partition(parent, key, (now() at time zone 'UTC')::date + 40, {days})
+             from (values ('events', 'id'), ('attempts_ended', 'delivery_id'), ('attempts_retried', 'delivery_id')) as known (parent, key);
+             select webhook_delivery.create_partitions(), webhook_delivery.create_partitions(41)"
+        );
+        client.batch_execute(&create).unwrap();
+        let gaps = "select from (select begins_at, lag(ends_at) over (order by begins_at) as before from webhook_delivery.partitions('events')) as known
+            where before <> begins_at";
+        assert!(client.query(gaps, &[]).unwrap().is_empty(), "{retention}");
+        let today =
+            "(select from webhook_delivery.partitions('events') where now() between begins_at and ends_at) as today";
+        assert_eq!(count(&mut client, today), 1, "{retention}");
+    }
+}
+
+#[test]
 fn to_drop_a_partition_is_a_change_of_the_catalogue_whatever_is_in_it() {
     let receiver = Receiver::by_path();
     let (_cluster, mut client, endpoint) = started(&[], &receiver);
