@@ -103,7 +103,9 @@ fn cursor_left_open_by_a_payload_function_or_a_cast_is_closed_before_the_commit(
     session.execute("insert into sales (auction_id, label) values ($1, 'a')", &[&sample::RIVERSIDE]).unwrap();
     assert_undisturbed(&mut session, &notices);
     listener.application.settle();
-    assert_eq!(listener.receiver.requests()[1].json()["data"], json!({ "label": "seen" }));
+    let requests = listener.receiver.requests();
+    let sale = requests.iter().find(|request| request.event() == Some("sale.closed")).unwrap();
+    assert_eq!(sale.json()["data"], json!({ "label": "seen" }));
     // The same where the event cannot be written, and where it fails half way.
     listener
         .run("alter table webhook_delivery.events add constraint closed check (event_type <> 'sale.closed') not valid");
@@ -308,6 +310,30 @@ fn warning_inside_a_function_with_an_unreadable_name_costs_no_statement() {
     clerk.batch_execute("select five()").unwrap();
     assert_eq!(notices.lock().unwrap().len(), 2, "the setting has no effect, and the event cannot be built");
     assert_eq!(application.count("select count(*) from submissions"), 4);
+}
+
+#[test]
+fn settings_of_the_session_neither_end_it_nor_cost_an_event() {
+    let mut listener = Listener::start(&[]);
+    let settings = "set exit_on_error = on; set default_transaction_read_only = off; set restrict_nonsystem_relation_kind = 'view, foreign-table';
+        set enable_indexscan = off; set from_collapse_limit = 1; set join_collapse_limit = 1; set work_mem = '64kB'";
+    let (mut session, notices) = session_with_notices(&listener.application.cluster, "postgres");
+    session.batch_execute(settings).unwrap();
+    session.batch_execute(&insert()).unwrap();
+    assert_eq!((notices.lock().unwrap().len(), listener.told().len()), (0, 1));
+    // An event that fails, and a warning about it that does.
+    listener.run(
+        "create function fail(t text) returns text language plpgsql as $$ begin raise 'no'; end $$;
+         alter table users rename to people;
+         create view users as select id, fail(full_name) as full_name, email from people",
+    );
+    session.batch_execute(&insert()).unwrap();
+    assert_eq!(notices.lock().unwrap().len(), 1);
+    let (count, own): (i64, String) = {
+        let row = session.query_one("select count(*), current_setting('exit_on_error') from submissions", &[]).unwrap();
+        (row.get(0), row.get(1))
+    };
+    assert_eq!((count, own.as_str()), (2, "on"));
 }
 
 #[test]

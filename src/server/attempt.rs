@@ -65,8 +65,11 @@ enum AtSuccess {
 
 fn in_subtransaction<T>(work: impl FnOnce() -> T, at_success: AtSuccess) -> Result<T, Failure> {
     // SAFETY: as PL/pgSQL does for a block with an EXCEPTION clause; context and owner are put back after the subtransaction.
-    let (memory, resources, flags) = unsafe {
-        let before = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner, pg_sys::MyXactFlags);
+    let (memory, resources, flags, exits_on_error) = unsafe {
+        let before =
+            (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner, pg_sys::MyXactFlags, pg_sys::ExitOnAnyError);
+        // The setting exit_on_error is about errors of the user.
+        pg_sys::ExitOnAnyError = false;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::CurrentMemoryContext = before.0;
         before
@@ -90,6 +93,7 @@ fn in_subtransaction<T>(work: impl FnOnce() -> T, at_success: AtSuccess) -> Resu
         }
         pg_sys::CurrentMemoryContext = memory;
         pg_sys::CurrentResourceOwner = resources;
+        pg_sys::ExitOnAnyError = exits_on_error;
     }
     outcome.map_err(|error| witness.failure(*error))
 }

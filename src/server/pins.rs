@@ -28,7 +28,6 @@ const SETTINGS: &[(&CStr, &CStr)] = &[
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"role", c"none"),
     (c"row_security", c"on"),
-    (c"restrict_nonsystem_relation_kind", c""),
     // In a stricter level it would fail against the users' transactions, or they against it.
     (c"default_transaction_isolation", c"read committed"),
     (c"default_transaction_deferrable", c"off"),
@@ -40,26 +39,38 @@ const SETTINGS: &[(&CStr, &CStr)] = &[
     // Where the partitions go is not a matter of who makes them.
     (c"default_tablespace", c""),
     (c"default_table_access_method", c"heap"),
-    // A statement means what it says, and so do the functions that it calls.
-    (c"standard_conforming_strings", c"on"),
-    (c"transform_null_equals", c"off"),
-    (c"array_nulls", c"on"),
-    (c"quote_all_identifiers", c"off"),
-    // Values are read and written as text in one way; a day of the retention has 24 hours.
-    (c"DateStyle", c"ISO, YMD"),
-    (c"IntervalStyle", c"postgres"),
-    (c"TimeZone", c"UTC"),
-    (c"bytea_output", c"hex"),
-    (c"extra_float_digits", c"1"),
     // A damaged page is an error, as for autovacuum: no process empties it unattended.
     (c"zero_damaged_pages", c"off"),
     // An error that is caught does not end the process.
     (c"exit_on_error", c"off"),
 ];
 
+/// How statements are read, and how values are read and written as text, as pg_dump sets it: in the worker, and in a user's
+/// session while we work there. The bytes of an event must not depend on the session that writes the row.
+pub const TEXT_FORMS: &[(&CStr, &CStr)] = &[
+    (c"standard_conforming_strings", c"on"),
+    (c"backslash_quote", c"safe_encoding"),
+    (c"transform_null_equals", c"off"),
+    (c"array_nulls", c"on"),
+    (c"quote_all_identifiers", c"off"),
+    (c"restrict_nonsystem_relation_kind", c""),
+    (c"DateStyle", c"ISO, MDY"),
+    (c"IntervalStyle", c"postgres"),
+    // A day of the retention has 24 hours.
+    (c"TimeZone", c"UTC"),
+    (c"bytea_output", c"hex"),
+    // The shortest text that gives the same number back.
+    (c"extra_float_digits", c"1"),
+    (c"xmlbinary", c"base64"),
+    (c"xmloption", c"content"),
+    (c"lc_monetary", c"C"),
+    (c"lc_numeric", c"C"),
+    (c"lc_time", c"C"),
+];
+
 /// Sets what the worker depends on for the life of this process; a reload does not change it.
 pub fn pin_settings() {
-    for (name, value) in SETTINGS {
+    for (name, value) in SETTINGS.iter().chain(TEXT_FORMS) {
         // SAFETY: a NUL-terminated name; gives NULL for a setting that this version of Postgres does not have.
         if !unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) }.is_null() {
             set(name, value);

@@ -7,6 +7,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
+use super::pins::TEXT_FORMS;
 use super::refusal::refuse;
 use super::settings;
 
@@ -97,8 +98,8 @@ impl Drop for Rights {
 /// While it lives, statements are understood and planned as ours are meant, whatever the user has set.
 pub struct OurSettings(SettingsLevel);
 
-/// Names, and how statements are planned.
-const PLANNING: &[(&CStr, &CStr)] = &[
+/// Names, how statements are planned, and what is said meanwhile.
+const SETTINGS: &[(&CStr, &CStr)] = &[
     // Nobody can put anything into these schemas that we would find under a name we meant otherwise.
     (c"search_path", c"pg_catalog, pg_temp"),
     // A policy that hides rows from their own table's owner would make events vanish: an error says so instead.
@@ -113,27 +114,6 @@ const PLANNING: &[(&CStr, &CStr)] = &[
     (c"enable_memoize", c"off"),
     (c"max_parallel_workers_per_gather", c"0"),
     (c"jit", c"off"),
-];
-
-/// How values are written as text and literals are read, as pg_dump pins it: the bytes of an event must not depend on the
-/// session that writes the row.
-const TEXT_FORMS: &[(&CStr, &CStr)] = &[
-    (c"TimeZone", c"UTC"),
-    (c"DateStyle", c"ISO, MDY"),
-    (c"IntervalStyle", c"postgres"),
-    (c"bytea_output", c"hex"),
-    // The shortest text that gives the same number back.
-    (c"extra_float_digits", c"1"),
-    (c"xmlbinary", c"base64"),
-    (c"xmloption", c"content"),
-    (c"lc_monetary", c"C"),
-    (c"lc_numeric", c"C"),
-    (c"lc_time", c"C"),
-    (c"quote_all_identifiers", c"off"),
-    (c"standard_conforming_strings", c"on"),
-    (c"backslash_quote", c"safe_encoding"),
-    (c"array_nulls", c"on"),
-    (c"transform_null_equals", c"off"),
     // A notice of the application's code may have characters that the client's encoding lacks, which is an error.
     (c"client_min_messages", c"error"),
 ];
@@ -141,7 +121,7 @@ const TEXT_FORMS: &[(&CStr, &CStr)] = &[
 impl OurSettings {
     pub fn begin() -> Self {
         let level = SettingsLevel::begin();
-        for (name, value) in PLANNING.iter().chain(TEXT_FORMS) {
+        for (name, value) in SETTINGS.iter().chain(TEXT_FORMS) {
             set_locally(name, value);
         }
         Self(level)
@@ -176,8 +156,9 @@ pub fn set_locally(name: &CStr, value: &CStr) {
     // SAFETY: NUL-terminated texts that guc.c copies; a level has begun. The value that is compared is read before it can change.
     unsafe {
         let present = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        // Most sessions have most of these as they are meant, and to look costs less than to set.
-        if !present.is_null() && CStr::from_ptr(present) == value {
+        // A setting that this version of PostgreSQL does not have; and most sessions have most of them as they are meant: to
+        // look costs less than to set.
+        if present.is_null() || CStr::from_ptr(present) == value {
             return;
         }
         pg_sys::set_config_option(
