@@ -223,6 +223,32 @@ fn one_row_that_cannot_be_built_costs_the_others_nothing() {
 }
 
 #[test]
+fn very_many_rows_that_cannot_be_built_cost_the_others_nothing() {
+    let (mut application, receiver, _) = riverside(&[]);
+    let table = "create type mood as enum ('good', 'bad');
+        create function mood_to_json(mood) returns json language plpgsql as
+            $$ begin if $1 = 'bad' then raise exception 'bad %', repeat('x', 1000000); end if; return '1'; end $$;
+        create cast (mood as json) with function mood_to_json(mood);
+        create table moods (id uuid primary key default gen_random_uuid(), auction_id uuid, mood mood);
+        select webhook_delivery.register_event_type('mood.noted', 'A mood', 'true', '{}');
+        create trigger noted after insert on moods for each row execute function webhook_delivery.row_event('mood.noted', 'auction_id')";
+    application.client.batch_execute(table).unwrap();
+    // More than are looked for one by one.
+    let insert = "insert into moods (auction_id, mood)
+        select $1, (case when n < 1100 and n % 2 = 0 or n = 2000 then 'bad' else 'good' end)::mood from generate_series(1, 2010) as n";
+    application.client.execute(insert, &[&sample::RIVERSIDE]).unwrap();
+    application.settle();
+    let bad = "select sum((select count(*) from unnest(data) as kept where kept is null))::bigint from webhook_delivery.capture_errors";
+    assert_eq!(application.count(bad), 550, "only the bad ones are lost");
+    let longest =
+        "select max(greatest(length(error_message), length(context)))::bigint from webhook_delivery.capture_errors";
+    assert!(application.count(longest) < 9000);
+    let sent = receiver.count() as i64;
+    let kept = "select sum((select count(*) from unnest(data) as kept where kept is not null))::bigint from webhook_delivery.capture_errors";
+    assert_eq!(sent + application.count(kept), 2010 - 550);
+}
+
+#[test]
 fn on_capture_error_set_to_error_ends_the_transaction() {
     let (mut application, receiver, _) = riverside(&[("webhook_delivery.on_capture_error", "error")]);
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();

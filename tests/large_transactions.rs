@@ -60,6 +60,23 @@ fn every_row_of_a_large_insert_is_delivered_once_and_the_session_stays_small() {
 }
 
 #[test]
+fn session_that_writes_very_large_rows_stays_small() {
+    let mut application = Application::start(&[("shared_buffers", "32MB"), ("webhook_delivery.databases", "")]);
+    let table = "create table documents (auction_id uuid, body text);
+        select webhook_delivery.register_event_type('document.made', 'Made', 'true', '{}');
+        create trigger made after insert on documents for each row execute function webhook_delivery.row_event('document.made', 'auction_id')";
+    application.client.batch_execute(table).unwrap();
+    application.endpoint(sample::RIVERSIDE, "https://example.com/", &["document.made"]);
+    // 400 MB, which are stored in some hundred kilobytes.
+    let mut user = application.cluster.connect();
+    let insert = "insert into documents select $1, repeat('x', 10000000) from generate_series(1, 40)";
+    user.execute(insert, &[&sample::RIVERSIDE]).unwrap();
+    let peak = peak_memory(&mut user);
+    assert!(peak < 150, "the session had {peak} MiB");
+    assert_eq!(application.count("select count(*) from webhook_delivery.events"), 40);
+}
+
+#[test]
 fn where_every_row_fails_there_are_one_warning_and_few_capture_errors_from_which_all_are_captured_again() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);

@@ -4,6 +4,8 @@
 //! subtransaction that is rolled back, so that nothing the application's code leaves behind reaches the commit; and written
 //! to the queue with our rights, in another. What fails costs no more than its portion.
 
+use std::iter::Peekable;
+
 use pgrx::datum::{DatumWithOid, JsonString, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
@@ -83,9 +85,9 @@ impl Capture {
 
     /// Writes the events of these rows that somebody wants.
     pub fn build<'a>(&mut self, event: &Event, rows: impl Iterator<Item = Row<'a>>) {
-        let mut rows = rows.filter(|row| !is_unwanted(event, row));
+        let mut rows = rows.filter(|row| !is_unwanted(event, row)).peekable();
         loop {
-            let portion: Vec<Row> = rows.by_ref().take(self.portion).collect();
+            let portion = next_portion(&mut rows, self.portion);
             if portion.is_empty() {
                 break;
             }
@@ -180,6 +182,18 @@ impl Portion {
     fn bytes(&self) -> usize {
         self.data.data.as_ref().map_or(0, |data| size_of_val(&*data.words))
     }
+}
+
+/// So many rows at most, and of those that were kept no more than have about the bytes of a portion together: of them it is
+/// known before they are read.
+fn next_portion<'a>(rows: &mut Peekable<impl Iterator<Item = Row<'a>>>, at_most: usize) -> Vec<Row<'a>> {
+    let mut portion = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next_if(|_| portion.len() < at_most && bytes < PORTION_BYTES) {
+        bytes += row.kept.map_or(0, Kept::raw);
+        portion.push(row);
+    }
+    portion
 }
 
 fn read_portion(

@@ -27,6 +27,8 @@ struct Note {
     about: Option<Uuid>,
     /// The row as it was when it was first noted. A box, because few events need it.
     kept: Option<Box<Kept>>,
+    /// The row turned out not to have been deleted. Noting it again makes the note valid again.
+    is_withdrawn: bool,
 }
 
 /// A row that was seen in another auction than before.
@@ -102,19 +104,39 @@ impl Changes {
         };
         // The event that is told instead moves to the row's auction like the row.
         let told = subject.unless().map(|other| (other, change.about.unwrap_or(change.key)));
-        let told = told.filter(|other| self.notes.contains_key(other));
+        let told = told.filter(|other| self.is_noted(other));
         match self.notes.entry(told.unwrap_or((subject, change.key))) {
             Entry::Vacant(place) => {
                 let kept = keep(COPIED_BYTES_AT_MOST - self.copied).map(Box::new);
                 self.copied += kept.as_ref().map_or(0, |kept| kept.copied());
-                place.insert(Note { subtransaction, auction, about: change.about, kept });
+                place.insert(Note { subtransaction, auction, about: change.about, kept, is_withdrawn: false });
             }
-            Entry::Occupied(mut known) if auction != UNKNOWN && known.get().auction != auction => {
-                self.moves.push(Move { note: known.index(), from: known.get().auction, subtransaction });
-                known.get_mut().auction = auction;
+            Entry::Occupied(mut known) => {
+                known.get_mut().is_withdrawn = false;
+                if auction != UNKNOWN && known.get().auction != auction {
+                    self.moves.push(Move { note: known.index(), from: known.get().auction, subtransaction });
+                    known.get_mut().auction = auction;
+                }
             }
-            Entry::Occupied(_) => {}
         }
+    }
+
+    /// How many notes there are: the place of the next one.
+    pub fn number_of_notes(&self) -> usize {
+        self.notes.len()
+    }
+
+    /// Makes the notes at these places invalid.
+    pub fn withdraw(&mut self, notes: impl IntoIterator<Item = usize>) {
+        for note in notes {
+            if let Some((_, note)) = self.notes.get_index_mut(note) {
+                note.is_withdrawn = true;
+            }
+        }
+    }
+
+    fn is_noted(&self, key: &(Subject, Uuid)) -> bool {
+        self.notes.get(key).is_some_and(|note| !note.is_withdrawn)
     }
 
     /// Notes a whole row, which is an event of its own. `about`: which row of its table it is, where that has a primary key.
@@ -174,7 +196,7 @@ impl Changes {
         let has_one_subject = subjects.all(|subject| Some(subject) == first);
         for (place, ((subject, key), note)) in self.notes.iter().enumerate() {
             let row = note.about.unwrap_or(*key);
-            if subject.unless().is_some_and(|other| self.notes.contains_key(&(other, row))) {
+            if note.is_withdrawn || subject.unless().is_some_and(|other| self.is_noted(&(other, row))) {
                 continue;
             }
             let mut turn = 0;

@@ -17,6 +17,12 @@ use crate::server::warning::Warning;
 /// Rows of `capture_errors` that one transaction writes at most; what else fails joins the last of them.
 const CAUSES_AT_MOST: usize = 20;
 
+/// What is kept of the rows of one row of `capture_errors` has about so many bytes at most.
+const PORTION_BYTES: usize = 16 << 20;
+
+/// Bytes of an error's message, detail, hint and context.
+const TEXT_BYTES: usize = 8000;
+
 /// Rows that the WARNING names.
 const NAMED_AT_MOST: usize = 10;
 
@@ -65,8 +71,20 @@ impl LostJson {
 }
 
 impl Lost {
-    /// With the rights of the table's owner, and in a subtransaction: the application's code makes JSON of what was kept.
+    /// What can be kept of these rows: together, or each for itself where that fails, so that a row that cannot be read costs
+    /// the others nothing.
     pub fn all(event: &Event, rows: &[Row<'_>]) -> Vec<Self> {
+        Self::readable(event, rows).unwrap_or_else(|| {
+            let alone = |row| {
+                let unreadable = || vec![Self::of(event, row, LostJson::Unreadable)];
+                Self::readable(event, std::slice::from_ref(row)).unwrap_or_else(unreadable)
+            };
+            rows.iter().flat_map(alone).collect()
+        })
+    }
+
+    /// With the rights of the table's owner, and in a subtransaction: the application's code makes JSON of what was kept.
+    fn readable(event: &Event, rows: &[Row<'_>]) -> Option<Vec<Self>> {
         let readable = attempt_and_roll_back(|| {
             let _settings = OurSettings::begin();
             let _rights = Self::rights(event, rows)?;
@@ -81,8 +99,7 @@ impl Lost {
             });
             Some(lost.collect())
         });
-        let unreadable = || rows.iter().map(|row| Self::of(event, row, LostJson::Unreadable)).collect();
-        readable.ok().flatten().unwrap_or_else(unreadable)
+        readable.ok().flatten()
     }
 
     /// `None` where these rights cannot be had, without which the application's code would run as the user who commits.
@@ -109,6 +126,7 @@ impl Lost {
 impl Failures {
     /// `rows`: those that the event was to tell of; none where they are not known.
     pub fn add(&mut self, event: &Event, rows: Vec<Lost>, failure: Failure) {
+        let failure = bounded(failure);
         let cause = Cause { event: event.clone(), code: failure.code.clone(), message: failure.message.clone() };
         let is_full = self.0.len() >= CAUSES_AT_MOST;
         let same_event = |known: &Cause| known.event == *event;
@@ -138,44 +156,52 @@ impl Failures {
             if rows > named.len().max(1) { format!(" and {} more", rows - named.len()) } else { String::new() };
         let detail = (!named.is_empty()).then(|| format!("Rows: {}{others}.", named.join(", ")));
         let code = failed.failure.known_code();
-        let hint = match attempt(|| self.record(occurred_at)) {
-            Ok(()) => {
+        let mut problem = None;
+        for (cause, failed) in &self.0 {
+            // Each for itself: one that cannot be written costs the others nothing.
+            problem = attempt(|| cause.record(failed, occurred_at)).err().or(problem);
+        }
+        let hint = match problem {
+            None => {
                 "Your change is saved. See webhook_delivery.capture_errors; once the cause is gone, \
                  webhook_delivery.capture_again(id) sends the events."
             }
-            Err(problem) => {
+            Some(problem) => {
+                let problem = bounded(problem);
                 let message = format!("webhook_delivery.capture_errors could not be written: {}", problem.message);
                 Warning { code: problem.known_code(), message, detail: None, hint: None }.send();
-                "Your change is saved. There is no other trace of the event than this warning: send it again with \
-                 webhook_delivery.emit() once the cause is gone."
+                "Your change is saved. Of an event that is not in webhook_delivery.capture_errors there is no other trace than \
+                 this warning: send it again with webhook_delivery.emit() once the cause is gone."
             }
         };
         Warning { code, message, detail, hint: Some(hint.to_owned()) }.send();
     }
+}
 
-    fn record(&self, occurred_at: TimestampWithTimeZone) {
+impl Cause {
+    fn record(&self, Failed { failure, rows }: &Failed, occurred_at: TimestampWithTimeZone) {
         let _settings = OurSettings::begin();
         let Some(_rights) = Rights::of_extension_owner() else { return };
         let written = Spi::connect_mut(|client| {
-            for (cause, Failed { failure, rows }) in &self.0 {
+            for rows in portions(rows) {
                 let ids = |id: fn(&Lost) -> Option<Uuid>| -> Vec<Option<pgrx::Uuid>> {
                     rows.iter().map(|row| id(row).as_ref().map(id_datum)).collect()
                 };
                 let kept = || rows.iter().map(|row| row.kept.as_json()).collect::<Vec<_>>();
-                let is_of_row = cause.event.row_table.is_some();
+                let is_of_row = self.event.row_table.is_some();
                 let has_previous = !is_of_row && rows.iter().any(|row| !matches!(row.kept, LostJson::Nothing));
                 let arguments = [
                     occurred_at.into(),
-                    cause.event.event_type.as_str().into(),
-                    cause.event.schema.into(),
+                    self.event.event_type.as_str().into(),
+                    self.event.schema.into(),
                     ids(|row| row.key).into(),
                     has_previous.then(kept).into(),
-                    cause.code.as_str().into(),
-                    cause.message.as_str().into(),
+                    self.code.as_str().into(),
+                    self.message.as_str().into(),
                     failure.detail.as_deref().into(),
                     failure.hint.as_deref().into(),
                     failure.context.as_deref().into(),
-                    cause.event.row_table.map(|table| table.oid).into(),
+                    self.event.row_table.map(|table| table.oid).into(),
                     is_of_row.then(|| ids(|row| row.auction_id)).into(),
                     is_of_row.then(kept).into(),
                 ];
@@ -186,5 +212,43 @@ impl Failures {
         if let Err(problem) = written {
             pgrx::error!("{problem}");
         }
+    }
+}
+
+/// The rows, some at a time: what was kept of all of them may be more than a row of `capture_errors` can hold. Of no rows one
+/// portion.
+fn portions(rows: &[Lost]) -> Vec<&[Lost]> {
+    let mut portions = Vec::new();
+    let mut rest = rows;
+    loop {
+        let mut bytes = 0;
+        let within = |row: &&Lost| {
+            bytes += row.kept.as_json().map_or(0, str::len);
+            bytes <= PORTION_BYTES
+        };
+        let fitting = rest.iter().take_while(within).count().max(1).min(rest.len());
+        let (portion, others) = rest.split_at(fitting);
+        portions.push(portion);
+        if others.is_empty() {
+            return portions;
+        }
+        rest = others;
+    }
+}
+
+/// The failure with texts of at most some kilobytes: the application's code may raise an error of any length.
+fn bounded(failure: Failure) -> Failure {
+    let text = |text: String| {
+        if text.len() <= TEXT_BYTES {
+            return text;
+        }
+        format!("{}... ({} bytes)", &text[..text.floor_char_boundary(TEXT_BYTES)], text.len())
+    };
+    Failure {
+        code: failure.code,
+        message: text(failure.message),
+        detail: failure.detail.map(text),
+        hint: failure.hint.map(text),
+        context: failure.context.map(text),
     }
 }

@@ -38,13 +38,17 @@ pub fn fire(trigger: &PgTrigger, handle: fn(&Firing)) {
     };
     // SAFETY: the server keeps the relation, the tuples and the trigger while it runs.
     let firing = unsafe { Firing { relation: &*data.tg_relation, old, new, arguments: arguments(&*data.tg_trigger) } };
+    // SAFETY: the tuples are those of the trigger's relation.
+    let seen = unsafe { moves::look_at(&firing) };
     if is_switched_off(firing.relation) {
         return;
     }
-    // SAFETY: the tuples are those of the trigger's relation.
-    match unsafe { moves::look_at(&firing) } {
+    match seen {
         Seen::Change => handle(&firing),
-        Seen::Move => {}
+        Seen::Departure => moves::note_departure(&firing, handle),
+        // SAFETY: as above.
+        Seen::Arrival(Some(departed)) => unsafe { moves::fire_for_update(&firing, departed) },
+        Seen::Arrival(None) => {}
     }
 }
 
@@ -70,22 +74,23 @@ impl Firing<'_> {
 
     /// The table that the application knows: of a partition the partitioned table that it belongs to.
     pub fn table(&self) -> pg_sys::Oid {
-        root_of(self.relation)
+        ancestors_of(self.relation).pop().unwrap_or(self.relation.rd_id)
     }
 }
 
-/// The table itself, or the topmost partitioned table that it is a partition of.
-pub fn root_of(relation: &pg_sys::RelationData) -> pg_sys::Oid {
-    let mut table = relation.rd_id;
+/// The partitioned tables that it is a partition of, from its parent to the topmost.
+pub fn ancestors_of(relation: &pg_sys::RelationData) -> Vec<pg_sys::Oid> {
+    let mut ancestors = Vec::new();
     // SAFETY: a relation that is open has a row of pg_class; look-ups in the catalogue, inside a transaction.
     unsafe {
-        let mut is_partition = (*relation.rd_rel).relispartition;
+        let (mut table, mut is_partition) = (relation.rd_id, (*relation.rd_rel).relispartition);
         while is_partition {
             table = pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_parent(table, true));
             is_partition = pg_sys::get_rel_relispartition(table);
+            ancestors.push(table);
         }
     }
-    table
+    ancestors
 }
 
 /// A row as the trigger sees it.

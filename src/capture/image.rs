@@ -19,6 +19,8 @@ pub struct Image {
     words: Box<[u64]>,
     /// Bytes of values that were stored outside of the row.
     copied: usize,
+    /// Bytes of the values when none is compressed: about what its JSON has.
+    raw: usize,
 }
 
 /// How a row is kept.
@@ -44,7 +46,10 @@ impl Image {
                 0
             };
             let kept: Vec<usize> = (0..number).filter(|place| keep.keeps(columns, *place)).collect();
-            Self { words: form(columns, &kept, &values, &nulls), copied }
+            let raw =
+                kept.iter().filter(|place| !nulls[**place]).map(|place| raw_size(columns, *place, values[*place]));
+            let raw = raw.sum();
+            Self { words: form(columns, &kept, &values, &nulls), copied, raw }
         }
     }
 
@@ -68,13 +73,18 @@ impl Image {
                 usize::try_from(pg_sys::SPI_fnumber(columns, name.as_ptr()) - 1).ok()
             };
             let kept: Vec<usize> = names.iter().filter_map(place_of).collect();
-            Self { words: form(columns, &kept, &values, &nulls), copied: 0 }
+            Self { words: form(columns, &kept, &values, &nulls), ..*self }
         }
     }
 
     /// Bytes of values that were stored outside of the row.
     pub fn copied(&self) -> usize {
         self.copied
+    }
+
+    /// About how many bytes its JSON has.
+    pub fn raw(&self) -> usize {
+        self.raw
     }
 
     /// The row as JSON, with the output functions and casts of its columns' types.
@@ -120,6 +130,20 @@ unsafe fn form(columns: pg_sys::TupleDesc, kept: &[usize], values: &[pg_sys::Dat
         let mut words = vec![0_u64; length.div_ceil(size_of::<u64>())].into_boxed_slice();
         std::ptr::copy_nonoverlapping((*row).t_data.cast::<u8>(), words.as_mut_ptr().cast(), length);
         words
+    }
+}
+
+/// Bytes of a value when it is not compressed.
+///
+/// # Safety
+/// The value is not null, and is that of the column at this place.
+unsafe fn raw_size(columns: pg_sys::TupleDesc, place: usize, value: pg_sys::Datum) -> usize {
+    // SAFETY: as the caller promises; a value of a type without a fixed length is a varlena.
+    unsafe {
+        match pg_sys::get_typlen(pg_sys::SPI_gettypeid(columns, place as i32 + 1)) {
+            -1 => pg_sys::toast_raw_datum_size(value),
+            length => length.unsigned_abs().into(),
+        }
     }
 }
 
@@ -182,6 +206,15 @@ impl Kept {
             Self::Previous(image) => image.copied(),
             Self::Both { now, before } => now.copied() + before.as_ref().map_or(0, Image::copied),
             Self::PreviousText(_) | Self::Data(_) => 0,
+        }
+    }
+
+    /// About how many bytes its JSON has.
+    pub fn raw(&self) -> usize {
+        match self {
+            Self::Previous(image) => image.raw(),
+            Self::Both { now, before } => now.raw() + before.as_ref().map_or(0, Image::raw),
+            Self::PreviousText(text) | Self::Data(text) => text.len(),
         }
     }
 

@@ -77,6 +77,7 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
         XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
             drop(CHANGES.take());
             moves::forget();
+            subject::forget_if_many();
         }
         _ => {}
     }

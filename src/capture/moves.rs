@@ -1,17 +1,22 @@
 //! Moves: a row that an UPDATE brings into another partition of its table.
 //!
 //! The server deletes it from the one and inserts it into the other, and fires the triggers for that: first those for the
-//! deleted row, right after them those for the inserted one. The first of our triggers on the inserted row does what the
-//! triggers for an update would have done, with their WHEN clauses, and the others do nothing.
+//! deleted row, right after them those for the inserted one. The row counts as deleted until it arrives, because a BEFORE
+//! trigger of the other partition may refuse it. When it arrives that is taken back, and the first of our triggers on the
+//! inserted row does what the triggers for an update would have done, with their conditions; the others do nothing.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::firing::{Firing, Row, arguments, root_of};
-use super::row_event::row_event;
+use super::CHANGES;
+use super::firing::{Firing, Row, ancestors_of, arguments};
+use super::row_event::{key_columns, row_event};
 use super::trigger::{is_same, note_change};
+
+/// Statements whose last move is remembered. Triggers may move rows of other tables, and of the same, between the two halves.
+const REMEMBERED_AT_MOST: usize = 32;
 
 #[pg_schema]
 mod webhook_delivery {
@@ -30,35 +35,46 @@ mod webhook_delivery {
 /// What a firing is about.
 pub enum Seen {
     Change,
-    /// One half of a move.
-    Move,
+    /// A row leaves a partition.
+    Departure,
+    /// It arrives in another. The first trigger that sees it gets the row as it was.
+    Arrival(Option<Departed>),
 }
 
-/// The row that was deleted from a partition last, in order to be inserted into another.
+/// A row that has left its partition and arrived in another.
+pub struct Departed {
+    /// The row as it was, with the columns of the new partition.
+    old: Row,
+    /// Places of the notes that it was deleted.
+    notes: Vec<usize>,
+}
+
+/// The last row that a statement has deleted from a partition of a table, in order to insert it into another.
 struct Moved {
     table: pg_sys::Oid,
-    /// The statement.
-    transaction: pg_sys::TransactionId,
     command: pg_sys::CommandId,
-    /// In the transaction's memory, like its columns: the table they are of may be changed meanwhile.
+    from: Place,
+    /// In the transaction's memory, like its columns: the table that these are of may be changed meanwhile.
     old: Row,
-    /// The partition, and the place in it, where the row was inserted, once that has been seen.
-    new: Option<(pg_sys::Oid, Place)>,
+    notes: Vec<usize>,
+    /// Where it was inserted, once that has been seen.
+    to: Option<Place>,
 }
 
-/// Block and number within it.
-type Place = (u16, u16, u16);
+/// A partition, and block and number within it.
+#[derive(PartialEq, Eq, Clone, Copy)]
+struct Place(pg_sys::Oid, (u16, u16, u16));
 
 thread_local! {
-    static MOVED: RefCell<Option<Moved>> = const { RefCell::new(None) };
+    static MOVED: RefCell<Vec<Moved>> = const { RefCell::new(Vec::new()) };
 }
 
-/// At the end of the transaction, in whose memory the row lies.
+/// At the end of the transaction, in whose memory the rows lie.
 pub fn forget() {
     MOVED.take();
 }
 
-/// Whether it is a move. The first firing for the inserted row of one has the triggers for an update do their work.
+/// Whether it is one half of a move.
 ///
 /// # Safety
 /// The firing's tuples are those of its relation.
@@ -68,16 +84,11 @@ pub unsafe fn look_at(firing: &Firing) -> Seen {
         match (firing.old.is_null(), firing.new.is_null()) {
             (false, true) if has_moved(firing.old) => {
                 remember(firing);
-                Seen::Move
+                Seen::Departure
             }
-            (true, false) if (*firing.relation.rd_rel).relispartition => match arrival(firing) {
-                Some(Arrival::First(old)) => {
-                    fire_for_update(firing, &old);
-                    Seen::Move
-                }
-                Some(Arrival::Again) => Seen::Move,
-                None => Seen::Change,
-            },
+            (true, false) if (*firing.relation.rd_rel).relispartition => {
+                arrival(firing).map_or(Seen::Change, Seen::Arrival)
+            }
             _ => Seen::Change,
         }
     }
@@ -86,80 +97,152 @@ pub unsafe fn look_at(firing: &Firing) -> Seen {
 /// Whether the tuple was deleted in order to be inserted into another partition: `HeapTupleHeaderIndicatesMovedPartitions()`.
 unsafe fn has_moved(tuple: pg_sys::HeapTuple) -> bool {
     // SAFETY: a heap tuple.
-    let next = unsafe { &(*(*tuple).t_data).t_ctid };
-    place(next) == (0xffff, 0xffff, 0xfffd)
+    item(unsafe { &(*(*tuple).t_data).t_ctid }) == (0xffff, 0xffff, 0xfffd)
 }
 
-fn place(pointer: &pg_sys::ItemPointerData) -> Place {
+fn item(pointer: &pg_sys::ItemPointerData) -> (u16, u16, u16) {
     (pointer.ip_blkid.bi_hi, pointer.ip_blkid.bi_lo, pointer.ip_posid)
+}
+
+impl Place {
+    /// # Safety
+    /// A heap tuple of the firing's relation.
+    unsafe fn of(firing: &Firing, tuple: pg_sys::HeapTuple) -> Self {
+        // SAFETY: as the caller promises.
+        Self(firing.relation.rd_id, item(unsafe { &(*tuple).t_self }))
+    }
 }
 
 unsafe fn remember(firing: &Firing) {
     // SAFETY: the tuple is one that this transaction has deleted, and has the columns of the relation.
-    let moved = unsafe {
-        let before = pg_sys::MemoryContextSwitchTo(pg_sys::TopTransactionContext);
-        let old = Row {
-            tuple: pg_sys::heap_copytuple(firing.old),
-            columns: pg_sys::CreateTupleDescCopyConstr(firing.columns()),
-        };
-        pg_sys::MemoryContextSwitchTo(before);
-        Moved {
-            table: firing.table(),
-            transaction: pg_sys::GetTopTransactionId(),
-            command: pg_sys::HeapTupleHeaderGetCmax((*firing.old).t_data),
-            old,
-            new: None,
-        }
+    let (table, command, from) = unsafe {
+        let command = pg_sys::HeapTupleHeaderGetCmax((*firing.old).t_data);
+        (firing.table(), command, Place::of(firing, firing.old))
     };
-    // Several triggers see the same row, and each statement may move millions.
-    if let Some(Moved { old, .. }) = MOVED.replace(Some(moved)) {
-        // SAFETY: both were made above, in this transaction, and are used no more.
-        unsafe {
-            pg_sys::heap_freetuple(old.tuple);
-            pg_sys::FreeTupleDesc(old.columns);
+    MOVED.with_borrow_mut(|moved| {
+        let known = moved.iter().position(|known| known.table == table && known.command == command);
+        // Several triggers see the same row.
+        if known.is_some_and(|known| moved[known].from == from) {
+            return;
         }
-    }
+        // A statement may move millions.
+        if let Some(before) = known.or((moved.len() >= REMEMBERED_AT_MOST).then_some(0)) {
+            let Moved { old, .. } = moved.remove(before);
+            // SAFETY: both were made below, in this transaction, and nothing points to them.
+            unsafe {
+                pg_sys::heap_freetuple(old.tuple);
+                pg_sys::FreeTupleDesc(old.columns);
+            }
+        }
+        // SAFETY: as above.
+        let old = unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(pg_sys::TopTransactionContext);
+            let tuple = pg_sys::heap_copytuple(firing.old);
+            let columns = pg_sys::CreateTupleDescCopyConstr(firing.columns());
+            pg_sys::MemoryContextSwitchTo(before);
+            Row { tuple, columns }
+        };
+        moved.push(Moved { table, command, from, old, notes: Vec::new(), to: None });
+    });
 }
 
-enum Arrival {
-    /// The row as it was, with the columns of the new partition.
-    First(Row),
-    Again,
+/// Notes that the row is deleted, which is taken back when it arrives.
+pub fn note_departure(firing: &Firing, handle: fn(&Firing)) {
+    let before = CHANGES.with_borrow(|changes| changes.number_of_notes());
+    handle(firing);
+    let after = CHANGES.with_borrow(|changes| changes.number_of_notes());
+    // SAFETY: a tuple of the firing's relation.
+    let from = unsafe { Place::of(firing, firing.old) };
+    MOVED.with_borrow_mut(|moved| {
+        if let Some(moved) = moved.iter_mut().rfind(|moved| moved.from == from) {
+            moved.notes.extend(before..after);
+        }
+    });
 }
 
 /// Whether the inserted row is the one that was deleted last by the same statement.
-unsafe fn arrival(firing: &Firing) -> Option<Arrival> {
-    let here = (firing.relation.rd_id, place(unsafe { &(*firing.new).t_self }));
+unsafe fn arrival(firing: &Firing) -> Option<Option<Departed>> {
+    // SAFETY: the tuple is one that this transaction has inserted, as its trigger fires.
+    let (command, to) =
+        unsafe { (pg_sys::HeapTupleHeaderGetCmin((*firing.new).t_data), Place::of(firing, firing.new)) };
+    let table = firing.table();
     MOVED.with_borrow_mut(|moved| {
-        let moved = moved.as_mut()?;
-        // SAFETY: the tuple is one that this transaction has inserted, as its trigger fires.
-        let is_same_statement = unsafe {
-            moved.transaction == pg_sys::GetTopTransactionIdIfAny()
-                && moved.command == pg_sys::HeapTupleHeaderGetCmin((*firing.new).t_data)
+        let moved = moved.iter_mut().find(|moved| moved.table == table && moved.command == command)?;
+        if let Some(place) = moved.to {
+            return (place == to).then_some(None);
+        }
+        // SAFETY: both descriptions are of partitions of one table. The copy lives in this trigger's memory: what runs until
+        // it is used may move other rows.
+        let old = unsafe {
+            let map = pg_sys::convert_tuples_by_name(moved.old.columns, firing.columns());
+            let tuple = if map.is_null() {
+                pg_sys::heap_copytuple(moved.old.tuple)
+            } else {
+                pg_sys::execute_attr_map_tuple(moved.old.tuple, map)
+            };
+            Row { tuple, columns: firing.columns() }
         };
-        if !is_same_statement || moved.table != root_of(firing.relation) {
+        // SAFETY: both rows have the columns of the firing's relation.
+        if !unsafe { is_same_row(firing, &old) } {
             return None;
         }
-        match moved.new {
-            Some(new) => (new == here).then_some(Arrival::Again),
-            None => {
-                moved.new = Some(here);
-                // SAFETY: both descriptions are of partitions of one table; the copy lives in this trigger's memory.
-                let tuple = unsafe {
-                    let map = pg_sys::convert_tuples_by_name(moved.old.columns, firing.columns());
-                    if map.is_null() { moved.old.tuple } else { pg_sys::execute_attr_map_tuple(moved.old.tuple, map) }
-                };
-                Some(Arrival::First(Row { tuple, columns: firing.columns() }))
-            }
-        }
+        moved.to = Some(to);
+        Some(Some(Departed { old, notes: std::mem::take(&mut moved.notes) }))
     })
 }
 
-/// What the triggers of ours that are for an update do.
-unsafe fn fire_for_update(insert: &Firing, old: &Row) {
-    // SAFETY: the server keeps the relation and its triggers while one of them runs.
+/// Whether the two have the same primary key, apart from the columns by which the table is partitioned. The same statement may
+/// insert other rows, and a row that has left may never arrive.
+unsafe fn is_same_row(firing: &Firing, old: &Row) -> bool {
+    let partitioned_by = partition_columns(firing);
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut columns = key_columns(firing.relation).into_iter().filter(|column| !partitioned_by.contains(column));
+        columns.all(|column| is_same(old.tuple, &firing.latest(), column))
+    }
+}
+
+/// Numbers of the columns, in the firing's relation, by which the tables that it is a partition of are partitioned.
+fn partition_columns(firing: &Firing) -> Vec<i32> {
+    /// `Anum_pg_partitioned_table_partattrs` of catalog/pg_partitioned_table.h.
+    const PARTATTRS: i16 = 5;
+    let mut columns = Vec::new();
+    for table in ancestors_of(firing.relation) {
+        // SAFETY: a look-up in the catalogue, inside a transaction; what was found is released after it was copied. The
+        // attribute is never null, and is an int2vector with `dim1` values, which is not toasted.
+        unsafe {
+            let cache = pg_sys::SysCacheIdentifier::PARTRELID as i32;
+            let found = pg_sys::SearchSysCache1(cache, table.into());
+            if found.is_null() {
+                continue;
+            }
+            let mut is_null = false;
+            let numbers = pg_sys::SysCacheGetAttr(cache, found, PARTATTRS, &mut is_null);
+            let numbers = &*numbers.cast_mut_ptr::<pg_sys::int2vector>();
+            let numbers = numbers.values.as_slice(numbers.dim1.unsigned_abs() as usize).to_vec();
+            pg_sys::ReleaseSysCache(found);
+            // 0 stands for an expression.
+            for number in numbers.into_iter().filter(|number| *number > 0) {
+                let name = pg_sys::get_attname(table, number, true);
+                if !name.is_null() {
+                    columns.push(pg_sys::SPI_fnumber(firing.columns(), name));
+                }
+            }
+        }
+    }
+    columns
+}
+
+/// What the triggers of ours that are for an update do, in place of what those for a deleted row have noted.
+///
+/// # Safety
+/// `departed` is what `look_at` has given for this firing.
+pub unsafe fn fire_for_update(insert: &Firing, Departed { old, notes }: Departed) {
+    CHANGES.with_borrow_mut(|changes| changes.withdraw(notes));
+    // SAFETY: the server keeps the relation while one of its triggers runs. A copy of the triggers, as the server itself fires
+    // from one: a message about the relation, heard while we look into the catalogue, frees the description.
     let triggers = unsafe {
-        let triggers = &*insert.relation.trigdesc;
+        let triggers = &*pg_sys::CopyTriggerDesc(insert.relation.trigdesc);
         std::slice::from_raw_parts(triggers.triggers, triggers.numtriggers.unsigned_abs() as usize)
     };
     for trigger in triggers.iter().filter(|trigger| is_for_update(trigger)) {

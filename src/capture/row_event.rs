@@ -75,23 +75,34 @@ unsafe fn have_same_bytes(one: pg_sys::HeapTuple, other: pg_sys::HeapTuple) -> b
     values(one) == values(other)
 }
 
-/// Which row of its table it is: the primary key, if that is a uuid, or else a number made of it; `None` where there is none.
-/// The events of one row are sent one after the other by it.
-fn identity(firing: &Firing, row: &Row) -> Option<Uuid> {
-    let relation = std::ptr::from_ref(firing.relation).cast_mut();
-    // SAFETY: the relation is the trigger's and the tuple has its columns. The list of columns is ours to read.
+/// Numbers of the columns of the primary key; none where there is none.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn key_columns(relation: &pg_sys::RelationData) -> Vec<i32> {
+    let mut columns = Vec::new();
+    // SAFETY: as the caller promises. The list of columns is ours to read.
     unsafe {
+        let relation = std::ptr::from_ref(relation).cast_mut();
         let key =
             pg_sys::RelationGetIndexAttrBitmap(relation, pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY);
-        let mut columns = Vec::new();
         let mut member = -1;
         loop {
             member = pg_sys::bms_next_member(key, member);
             if member < 0 {
-                break;
+                return columns;
             }
             columns.push(member + pg_sys::FirstLowInvalidHeapAttributeNumber);
         }
+    }
+}
+
+/// Which row of its table it is: the primary key, if that is a uuid, or else a number made of it; `None` where there is none.
+/// The events of one row are sent one after the other by it.
+fn identity(firing: &Firing, row: &Row) -> Option<Uuid> {
+    // SAFETY: the relation is the trigger's and the tuple has its columns.
+    unsafe {
+        let columns = key_columns(firing.relation);
         let (first, others) = columns.split_first()?;
         if others.is_empty() && pg_sys::SPI_gettypeid(row.columns, *first) == pg_sys::UUIDOID {
             return row.uuid_at(*first);

@@ -11,7 +11,7 @@ use super::subscriptions;
 /// What is told of a row: a place among the names of events that the session has met. A number, because a million rows
 /// would carry a million copies of the name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Subject(u16);
+pub struct Subject(u32);
 
 /// A table whose rows are events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,9 +41,21 @@ pub struct Event {
     pub row_table: Option<RowTable>,
 }
 
+/// A session that has met more names forgets them at the end of the transaction: triggers can be created without end.
+const REMEMBERED_AT_MOST: usize = 1024;
+
 thread_local! {
     /// Grows with the events that the session's triggers tell of.
     static NAMES: RefCell<Vec<Name>> = const { RefCell::new(Vec::new()) };
+}
+
+/// At the end of the transaction, when there are no subjects any more.
+pub fn forget_if_many() {
+    NAMES.with_borrow_mut(|names| {
+        if names.len() > REMEMBERED_AT_MOST {
+            names.clear();
+        }
+    });
 }
 
 impl Subject {
@@ -82,12 +94,12 @@ impl Subject {
     }
 
     fn at(place: usize) -> Self {
-        Self(u16::try_from(place).expect("there are fewer triggers than 65,536"))
+        Self(u32::try_from(place).unwrap_or(u32::MAX))
     }
 
     pub fn event(self) -> Event {
         NAMES.with_borrow(|names| {
-            let name = &names[usize::from(self.0)];
+            let name = &names[self.0 as usize];
             Event {
                 event_type: name.event_type.to_string_lossy().into_owned(),
                 schema: name.schema,
@@ -100,7 +112,7 @@ impl Subject {
     pub fn is_unwanted(self, auction_id: &Uuid) -> bool {
         NAMES.with_borrow(|names| {
             // A name that is not UTF-8 is no event type's.
-            let event_type = names[usize::from(self.0)].event_type.to_str().ok();
+            let event_type = names[self.0 as usize].event_type.to_str().ok();
             let wanting = event_type.and_then(|event_type| subscriptions::remembered(auction_id, event_type));
             wanting.is_some_and(|wanting| wanting.is_empty())
         })
@@ -108,6 +120,6 @@ impl Subject {
 
     /// The event that makes this one needless.
     pub fn unless(self) -> Option<Self> {
-        NAMES.with_borrow(|names| names[usize::from(self.0)].unless)
+        NAMES.with_borrow(|names| names[self.0 as usize].unless)
     }
 }
