@@ -86,6 +86,10 @@ impl Capture {
     /// Writes the events of these rows that somebody wants.
     pub fn build<'a>(&mut self, event: &Event, rows: impl Iterator<Item = Row<'a>>) {
         let mut rows = rows.filter(|row| !is_unwanted(event, row)).peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        let _settings = OurSettings::begin();
         loop {
             let portion = next_portion(&mut rows, self.portion);
             if portion.is_empty() {
@@ -206,7 +210,6 @@ fn read_portion(
     if rows.is_empty() {
         return Ok(Portion::default());
     }
-    let _settings = OurSettings::begin();
     let data = match event.row_table {
         Some(table) => data_of_row_events(table, &rows),
         None => data_of_payload(client, event, occurred_at, &rows)?,
@@ -228,7 +231,6 @@ fn write_portion(
     occurred_at: TimestampWithTimeZone,
     Portion { data, wanted }: Portion,
 ) -> SpiResult<i64> {
-    let _settings = OurSettings::begin();
     let _rights = rights_of_extension_owner();
     let row_ids: Vec<Option<pgrx::Uuid>> = data.row_ids.iter().map(|id| id.as_ref().map(id_datum)).collect();
     // SAFETY: a json[] that lives until the statement has ended.

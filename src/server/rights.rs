@@ -112,7 +112,6 @@ const SETTINGS: &[(&CStr, &CStr)] = &[
     (c"enable_bitmapscan", c"off"),
     // Each row is looked up once: what it was would be remembered for nothing.
     (c"enable_memoize", c"off"),
-    (c"max_parallel_workers_per_gather", c"0"),
     (c"jit", c"off"),
     // A notice of the application's code may have characters that the client's encoding lacks, which is an error.
     (c"client_min_messages", c"error"),
@@ -121,7 +120,11 @@ const SETTINGS: &[(&CStr, &CStr)] = &[
 impl OurSettings {
     pub fn begin() -> Self {
         let level = SettingsLevel::begin();
-        for (name, value) in SETTINGS.iter().chain(TEXT_FORMS) {
+        for (name, value) in SETTINGS {
+            set_locally(name, value);
+        }
+        // Most sessions have most of these as they are meant, and to look costs less than to set.
+        for (name, value) in TEXT_FORMS.iter().filter(|(name, value)| is_set_otherwise(name, value)) {
             set_locally(name, value);
         }
         Self(level)
@@ -153,14 +156,8 @@ impl SettingsLevel {
 
 /// Sets until the level that has begun ends.
 pub fn set_locally(name: &CStr, value: &CStr) {
-    // SAFETY: NUL-terminated texts that guc.c copies; a level has begun. The value that is compared is read before it can change.
+    // SAFETY: NUL-terminated texts that guc.c copies; a level has begun.
     unsafe {
-        let present = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        // A setting that this version of PostgreSQL does not have; and most sessions have most of them as they are meant: to
-        // look costs less than to set.
-        if present.is_null() || CStr::from_ptr(present) == value {
-            return;
-        }
         pg_sys::set_config_option(
             name.as_ptr(),
             value.as_ptr(),
@@ -171,6 +168,15 @@ pub fn set_locally(name: &CStr, value: &CStr) {
             0,
             false,
         );
+    }
+}
+
+/// Whether the setting has another value; not where this version of PostgreSQL does not have it.
+fn is_set_otherwise(name: &CStr, value: &CStr) -> bool {
+    // SAFETY: a NUL-terminated name in, a NUL-terminated value or null out, which is read before it can change.
+    unsafe {
+        let present = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        !present.is_null() && CStr::from_ptr(present) != value
     }
 }
 
