@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use postgres::Client;
 use serde_json::json;
-use webhook_harness::{Listener, refused, sample};
+use webhook_harness::{Listener, StopMode, refused, sample};
 
 /// Settings of a session, each of which changes how a value is written or a literal is read.
 const SESSIONS: [&str; 11] = [
@@ -254,6 +254,29 @@ fn value_stored_outside_of_its_row_outlives_its_table() {
         "begin; update messages set content = 'after'; alter table messages alter message_type type varchar; commit",
     );
     assert_eq!(listener.told().len(), 1);
+}
+
+#[test]
+fn damaged_value_stored_outside_of_its_row_costs_the_event_alone() {
+    let mut listener = Listener::start(&[]);
+    listener.run(LONG);
+    listener.run(&format!(
+        "insert into documents (id, auction_id, body) values (1, '{}', repeat('long ', 2000)); checkpoint",
+        sample::RIVERSIDE
+    ));
+    listener.told();
+    let path = "select pg_relation_filepath(reltoastrelid::regclass) from pg_class where oid = 'documents'::regclass";
+    let path: String = listener.application.client.query_one(path, &[]).unwrap().get(0);
+    let cluster = &listener.application.cluster;
+    cluster.stop(StopMode::Fast);
+    std::fs::File::create(cluster.data_dir().join(path)).unwrap();
+    cluster.start_again();
+    let mut client = cluster.connect();
+    client.batch_execute("update documents set id = 2").unwrap();
+    let row = "select (select id from documents), (select count(*) from webhook_delivery.capture_errors where error_code like 'XX%')";
+    let row = client.query_one(row, &[]).unwrap();
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, i64>(1)), (2, 1));
+    listener.application.client = client;
 }
 
 #[test]

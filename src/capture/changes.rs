@@ -89,15 +89,19 @@ impl Changes {
         self.notes.is_empty() && self.unreadable.is_empty() && self.emitted.is_empty()
     }
 
-    /// `keep` is asked only where the row was not noted before, with how many bytes of values stored outside of the
-    /// row it may copy.
-    pub fn note(
-        &mut self,
-        subject: Subject,
-        change: Change,
-        subtransaction: u32,
-        keep: impl FnOnce(usize) -> Option<Kept>,
-    ) {
+    /// Whether a change would be the first of its row that is noted for this event.
+    pub fn is_new(&self, subject: Subject, change: &Change) -> bool {
+        let told = subject.unless().map(|other| (other, change.about.unwrap_or(change.key)));
+        !told.is_some_and(|other| self.is_noted(&other)) && !self.notes.contains_key(&(subject, change.key))
+    }
+
+    /// Bytes of values stored outside of their rows that may still be copied.
+    pub fn copy_at_most(&self) -> usize {
+        COPIED_BYTES_AT_MOST - self.copied
+    }
+
+    /// `kept`: the row as it was, where the event needs that and `is_new` has said so.
+    pub fn note(&mut self, subject: Subject, change: Change, subtransaction: u32, kept: Option<Kept>) {
         let auction = match change.auction_id {
             Some(id) => self.auctions.insert_full(id).0 as u32,
             None => UNKNOWN,
@@ -107,7 +111,7 @@ impl Changes {
         let told = told.filter(|other| self.is_noted(other));
         match self.notes.entry(told.unwrap_or((subject, change.key))) {
             Entry::Vacant(place) => {
-                let kept = keep(COPIED_BYTES_AT_MOST - self.copied).map(Box::new);
+                let kept = kept.map(Box::new);
                 self.copied += kept.as_ref().map_or(0, |kept| kept.copied());
                 place.insert(Note { subtransaction, auction, about: change.about, kept, is_withdrawn: false });
             }
@@ -146,11 +150,11 @@ impl Changes {
         auction_id: Uuid,
         about: Option<Uuid>,
         subtransaction: u32,
-        row: impl FnOnce(usize) -> Kept,
+        row: Kept,
     ) {
         self.whole_rows += 1;
         let change = Change { key: Uuid::from_u128(self.whole_rows), auction_id: Some(auction_id), about };
-        self.note(subject, change, subtransaction, |copy_at_most| Some(row(copy_at_most)));
+        self.note(subject, change, subtransaction, Some(row));
     }
 
     /// Once for each problem, however many rows have it.

@@ -9,6 +9,8 @@ use indexmap::IndexMap;
 use pgrx::prelude::*;
 use serde_json::value::RawValue;
 
+use crate::server::attempt::attempt_and_roll_back;
+
 /// Bytes of values stored outside of their row (TOAST) that a transaction copies. A value that is not copied is read from
 /// the table's TOAST table at the commit, and is lost where that was rewritten, truncated or dropped meanwhile.
 pub const COPIED_BYTES_AT_MOST: usize = 16 << 20;
@@ -40,12 +42,14 @@ impl Image {
             let number = (*columns).natts.unsigned_abs() as usize;
             let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); number], vec![false; number]);
             pg_sys::heap_deform_tuple(tuple, columns, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let kept: Vec<usize> = (0..number).filter(|place| keep.keeps(columns, *place)).collect();
             let copied = if has_external_values(tuple) {
-                copy_external_values(columns, &mut values, &nulls, (keep.copy_at_most)())
+                let external =
+                    kept.iter().filter(|place| !nulls[**place] && is_external(columns, **place, values[**place]));
+                copy_external_values(&external.copied().collect::<Vec<_>>(), &mut values, (keep.copy_at_most)())
             } else {
                 0
             };
-            let kept: Vec<usize> = (0..number).filter(|place| keep.keeps(columns, *place)).collect();
             let raw =
                 kept.iter().filter(|place| !nulls[**place]).map(|place| raw_size(columns, *place, values[*place]));
             let raw = raw.sum();
@@ -154,32 +158,34 @@ unsafe fn has_external_values(tuple: pg_sys::HeapTuple) -> bool {
     unsafe { u32::from((*(*tuple).t_data).t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0 }
 }
 
-/// Copies values stored outside of the row, as they are there (compressed or not), while there is room for them; gives back
-/// how many bytes these are.
+/// # Safety
+/// The value is not null, and is that of the column at this place.
+unsafe fn is_external(columns: pg_sys::TupleDesc, place: usize, value: pg_sys::Datum) -> bool {
+    // SAFETY: as the caller promises; a value of a type without a fixed length is a varlena.
+    unsafe {
+        pg_sys::get_typlen(pg_sys::SPI_gettypeid(columns, place as i32 + 1)) == -1
+            && pgrx::varatt_is_1b_e(value.cast_mut_ptr())
+    }
+}
+
+/// Copies these values, which are stored outside of the row, as they are there (compressed or not), while there is room for
+/// them; gives back how many bytes these are. In a subtransaction, because a damaged TOAST table must not keep the user from
+/// changing the row.
 ///
 /// # Safety
-/// `values` and `nulls` are those of a row with these columns.
-unsafe fn copy_external_values(
-    columns: pg_sys::TupleDesc,
-    values: &mut [pg_sys::Datum],
-    nulls: &[bool],
-    at_most: usize,
-) -> usize {
+/// The values at these places are external.
+unsafe fn copy_external_values(external: &[usize], values: &mut [pg_sys::Datum], at_most: usize) -> usize {
     let mut copied = 0;
-    for ((number, value), is_null) in (1..).zip(values).zip(nulls) {
-        // SAFETY: as the caller promises; a value of a type without a fixed length is a varlena.
+    for place in external {
+        // SAFETY: as the caller promises.
         unsafe {
-            let column_type = pg_sys::SPI_gettypeid(columns, number);
-            if *is_null || column_type == pg_sys::InvalidOid || pg_sys::get_typlen(column_type) != -1 {
+            let size = pg_sys::toast_datum_size(values[*place]);
+            if copied + size > at_most {
                 continue;
             }
-            let stored = value.cast_mut_ptr::<pg_sys::varlena>();
-            if !pgrx::varatt_is_1b_e(stored) {
-                continue;
-            }
-            let size = pg_sys::toast_datum_size(*value);
-            if copied + size <= at_most {
-                *value = pg_sys::Datum::from(pg_sys::detoast_external_attr(stored));
+            let stored = values[*place].cast_mut_ptr();
+            if let Ok(copy) = attempt_and_roll_back(|| pg_sys::detoast_external_attr(stored)) {
+                values[*place] = pg_sys::Datum::from(copy);
                 copied += size;
             }
         }

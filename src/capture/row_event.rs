@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::CHANGES;
+use super::changes::Changes;
 use super::firing::{Firing, Row, wrongly_attached};
 use super::image::{Image, Keep, Kept, numbers_of};
 use super::subject::{RowTable, Subject};
@@ -43,24 +44,25 @@ pub fn row_event(firing: &Firing) {
     let subject = Subject::of_row(event_type, table, class.relnamespace);
     // SAFETY: the columns of the trigger's relation.
     let left_out = unsafe { numbers_of(row.columns, left_out.iter().copied()) };
-    CHANGES.with_borrow_mut(|changes| match row.uuid(auction_column) {
+    match row.uuid(auction_column) {
         Ok(Some(auction_id)) => {
-            let about = identity(firing, &row);
-            changes.note_whole_row(subject, auction_id, about, subtransaction, |copy_at_most| {
-                // SAFETY: tuples of the trigger's relation, whose columns these are.
-                let image = |tuple, copied: usize| unsafe {
-                    let copy_at_most = || if subject.is_unwanted(&auction_id) { 0 } else { copy_at_most - copied };
-                    Image::of(tuple, row.columns, &Keep { left_out: &left_out, copy_at_most: &copy_at_most })
-                };
-                let now = image(row.tuple, 0);
-                let before = before.map(|before| image(before, now.copied()));
-                Kept::Both { now, before }
-            });
+            let copy_at_most = CHANGES.with_borrow(Changes::copy_at_most);
+            // SAFETY: tuples of the trigger's relation, whose columns these are.
+            let image = |tuple, copied: usize| unsafe {
+                let copy_at_most = || if subject.is_unwanted(&auction_id) { 0 } else { copy_at_most - copied };
+                Image::of(tuple, row.columns, &Keep { left_out: &left_out, copy_at_most: &copy_at_most })
+            };
+            let now = image(row.tuple, 0);
+            let before = before.map(|before| image(before, now.copied()));
+            let (kept, about) = (Kept::Both { now, before }, identity(firing, &row));
+            CHANGES.with_borrow_mut(|changes| changes.note_whole_row(subject, auction_id, about, subtransaction, kept));
         }
         // A row that belongs to no auction.
         Ok(None) => {}
-        Err(problem) => changes.note_unreadable(subject, problem, subtransaction),
-    });
+        Err(problem) => {
+            CHANGES.with_borrow_mut(|changes| changes.note_unreadable(subject, problem, subtransaction));
+        }
+    }
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use super::CHANGES;
-use super::changes::Change;
+use super::changes::{Change, Changes};
 use super::firing::{Firing, Row, wrongly_attached};
 use super::image::{Image, Keep, Kept};
 use super::subject::Subject;
@@ -122,27 +122,30 @@ impl Noting<'_> {
         let Arguments { event_type, key_column, auction_column, about_column, unless_event, .. } = self.arguments;
         let subject = Subject::of(event_type, unless_event, self.schema);
         let about = if about_column.is_empty() { Ok(None) } else { row.uuid(about_column) };
-        CHANGES.with_borrow_mut(|changes| match row.uuid(key_column).and_then(|key| Ok(key.zip(Some(about?)))) {
+        match row.uuid(key_column).and_then(|key| Ok(key.zip(Some(about?)))) {
             Ok(Some((key, about))) => {
                 let has_auction = !auction_column.is_empty();
                 // Where it cannot be read here, the payload will tell it.
                 let auction_id = if has_auction { row.uuid(auction_column).ok().flatten() } else { None };
-                let is_unwanted = || auction_id.is_some_and(|auction_id| subject.is_unwanted(&auction_id));
-                changes.note(subject, Change { key, auction_id, about }, self.subtransaction, |copy_at_most| {
-                    self.previous(&|| if is_unwanted() { 0 } else { copy_at_most })
-                });
+                let change = Change { key, auction_id, about };
+                let previous = self.previous(subject, &change);
+                CHANGES.with_borrow_mut(|changes| changes.note(subject, change, self.subtransaction, previous));
             }
             // A row that belongs to none: an entry without a submission.
             Ok(None) => {}
-            Err(problem) => changes.note_unreadable(subject, problem, self.subtransaction),
-        });
+            Err(problem) => {
+                CHANGES.with_borrow_mut(|changes| changes.note_unreadable(subject, problem, self.subtransaction));
+            }
+        }
     }
 
-    fn previous(&self, copy_at_most: &dyn Fn() -> usize) -> Option<Kept> {
-        if self.before.is_null() {
+    fn previous(&self, subject: Subject, change: &Change) -> Option<Kept> {
+        if self.before.is_null() || !CHANGES.with_borrow(|changes| changes.is_new(subject, change)) {
             return None;
         }
-        let keep = Keep { left_out: &[], copy_at_most };
+        let is_unwanted = || change.auction_id.is_some_and(|auction_id| subject.is_unwanted(&auction_id));
+        let copy_at_most = || if is_unwanted() { 0 } else { CHANGES.with_borrow(Changes::copy_at_most) };
+        let keep = Keep { left_out: &[], copy_at_most: &copy_at_most };
         // SAFETY: a tuple of the trigger's, with the columns of its relation.
         Some(Kept::Previous(unsafe { Image::of(self.before, self.columns, &keep) }))
     }
