@@ -77,6 +77,240 @@ CREATE  FUNCTION webhook_delivery."note_move"()
 comment on function webhook_delivery.emit(text, uuid, json) is 'Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Gives back the event''s id, null when no endpoint wants it. It is written with the commit: where that fails, on a full disk (53100), so does the transaction. It is the only call that can end a commit. Grant EXECUTE to the roles that may speak for every auction';
 comment on function webhook_delivery.note_move() is 'Trigger for AFTER INSERT OR DELETE ... FOR EACH ROW of a partitioned table: a row that moves to another partition is an update, whose events the triggers for an update make, and neither deleted nor created';
 
+create or replace function webhook_delivery.set_payload_function(event_type text, function regprocedure, for_table regclass default null)
+            returns void language c volatile as 'MODULE_PATHNAME', 'set_payload_function_wrapper';
+
+create or replace function webhook_delivery.check_attached_triggers() returns event_trigger
+            language c volatile as 'MODULE_PATHNAME', 'check_attached_triggers_wrapper';
+
+drop function webhook_delivery.caller();
+
+create function webhook_delivery.first_without(roles oid[], rights_of oid) returns name
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select role.rolname
+    from unnest(roles) with ordinality as given (role, place)
+    join pg_roles as role on role.oid = given.role
+    where not pg_has_role(given.role, rights_of, 'usage')
+    order by given.place
+    limit 1
+    $$;
+
+comment on function webhook_delivery.first_without(oid[], oid) is
+    'The first of these roles that has not the rights of that role; null where all have them';
+
+create function webhook_delivery.set_payload_function_for(callers oid[], event_type text, function regprocedure, for_table regclass)
+    returns void
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    -- Names of types are compared.
+    set quote_all_identifiers = off
+    as $$
+declare
+    target constant regclass := coalesce(for_table, (
+        select to_regclass(format('%I.%I', known.schema_name, known.table_name))
+        from webhook_delivery.payload_functions as known
+        where known.event_type = set_payload_function_for.event_type and function is null), (
+        select to_regclass(format('public.%I', payload.source_table))
+        from webhook_delivery.payloads as payload
+        where payload.event_type = set_payload_function_for.event_type));
+    call_arguments text;
+    lacking text;
+    relation record;
+    others regclass;
+begin
+    if event_type is null or not exists (
+        select from public.webhook_event_types as known where known.event_type = set_payload_function_for.event_type)
+    then
+        raise exception using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', event_type),
+            hint = 'Make it known with webhook_delivery.register_event_type() first.';
+    elsif target is null then
+        raise exception using errcode = 'undefined_table',
+            message = format('it is not known which table %s is about', event_type),
+            hint = 'Name it: set_payload_function(event_type, function, for_table => ''schema.table'').';
+    end if;
+    select owner.rolname as owner, space.nspname as schema_name, class.relname as table_name, class.relowner into relation
+    from pg_class as class
+    join pg_roles as owner on owner.oid = class.relowner
+    join pg_namespace as space on space.oid = class.relnamespace
+    where class.oid = target;
+    select class.oid into others
+    from pg_class as class
+    where webhook_delivery.first_without(callers, class.relowner) is not null
+        and class.oid in (
+            select target
+            union all
+            select to_regclass(format('%I.%I', known.schema_name, known.table_name))
+            from webhook_delivery.payload_functions as known
+            where known.event_type = set_payload_function_for.event_type
+            union all
+            select to_regclass(format('public.%I', payload.source_table))
+            from webhook_delivery.payloads as payload
+            where payload.event_type = set_payload_function_for.event_type
+            union all
+            select attached.tgrelid
+            from pg_trigger as attached
+            where attached.tgfoid = 'webhook_delivery.note_change'::regproc
+                and (webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs))[1] = set_payload_function_for.event_type)
+    order by class.oid <> target, class.oid
+    limit 1;
+    if others is not null then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('%s is not an owner of %s', webhook_delivery.first_without(callers, (select relowner from pg_class where oid = others)), others),
+            hint = 'A payload function speaks for all tables whose changes make the event: who sets it owns them all.';
+    end if;
+    if function is null then
+        delete from webhook_delivery.payload_functions as known where known.event_type = set_payload_function_for.event_type;
+        return;
+    end if;
+    select case oidvectortypes(proc.proargtypes) when 'uuid[]' then '$1' when 'uuid[], json[]' then '$1, $2' end into call_arguments
+    from pg_proc as proc
+    where proc.oid = function and proc.prokind = 'f';
+    select string_agg(needed, ', ') into lacking
+    from unnest('{id uuid,auction_id uuid,data json}'::text[]) as needed
+    where needed <> all (webhook_delivery.returned_columns(function));
+    if call_arguments is null then
+        raise exception using errcode = 'invalid_function_definition',
+            message = format('%s cannot be a payload function', function),
+            hint = 'It takes the keys of rows, uuid[], or these and the rows as they were before the transaction, uuid[] and json[].';
+    elsif lacking is not null then
+        raise exception using errcode = 'invalid_function_definition',
+            message = format('%s cannot be a payload function: it does not return %s', function, lacking),
+            hint = 'Declare it as: returns table (id uuid, auction_id uuid, data json).';
+    elsif not has_function_privilege(relation.relowner, function, 'execute') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('%s, the owner of %s, may not execute %s', relation.owner, target, function),
+            hint = format('grant execute on function %s to %I', function, relation.owner);
+    elsif not pg_has_role((select proowner from pg_proc where oid = function), relation.relowner, 'usage') then
+        raise exception using errcode = 'insufficient_privilege',
+            message = format('the owner of %s has not the rights of %s, the owner of %s, with which it would run', function, relation.owner, target),
+            hint = format('Create the function as %I.', relation.owner);
+    end if;
+    insert into webhook_delivery.payload_functions as known (event_type, schema_name, table_name, function_name, arguments)
+    select set_payload_function_for.event_type, relation.schema_name, relation.table_name,
+        format('%I.%I', space.nspname, proc.proname), call_arguments
+    from pg_proc as proc
+    join pg_namespace as space on space.oid = proc.pronamespace
+    where proc.oid = function
+    on conflict on constraint an_event_has_one_payload_function do update
+        set schema_name = excluded.schema_name, table_name = excluded.table_name,
+            function_name = excluded.function_name, arguments = excluded.arguments;
+end
+$$;
+
+comment on function webhook_delivery.set_payload_function_for(oid[], text, regprocedure, regclass) is
+    'What set_payload_function() does for a call of these roles, each of which must own the tables';
+
+create function webhook_delivery.check_attached_triggers_for(callers oid[]) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    attached record;
+    given text[];
+    problem text;
+    own regclass;
+begin
+    -- Our functions write to our tables with the rights of our owner, and a trigger that another role had put there would run with them.
+    if exists (
+        select from pg_roles as caller, pg_namespace as private
+        where private.nspname = 'webhook_delivery' and caller.oid = any (callers)
+            and not (pg_has_role(caller.oid, private.nspowner, 'usage') or caller.rolbypassrls))
+    then
+        select made.tgrelid into own
+        from pg_event_trigger_ddl_commands() as command
+        join pg_trigger as made on made.oid = command.objid
+        join pg_class as class on class.oid = made.tgrelid
+        where command.classid = 'pg_trigger'::regclass
+            and (class.relnamespace = 'webhook_delivery'::regnamespace or exists (
+                select from pg_depend as member
+                where member.classid = 'pg_class'::regclass and member.objid = class.oid and member.deptype = 'e'
+                    and member.refclassid = 'pg_extension'::regclass
+                    and member.refobjid = (select oid from pg_extension where extname = 'webhook_delivery')))
+        limit 1;
+        if own is not null then
+            raise exception using errcode = 'insufficient_privilege',
+                message = format('triggers on %s are created only by operators', own),
+                hint = 'To act on what happens to endpoints, subscribe to webhook.* events, or have a trigger on a table of your own.';
+        end if;
+    end if;
+    for attached in
+        select made.tgfoid, made.tgtype, made.tgnargs, made.tgargs, made.tgrelid, class.relowner, class.relkind, proc.proname
+        from pg_event_trigger_ddl_commands() as command
+        join pg_trigger as made on made.oid = command.objid
+        join pg_class as class on class.oid = made.tgrelid
+        join pg_proc as proc on proc.oid = made.tgfoid
+        where command.classid = 'pg_trigger'::regclass
+            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc, 'webhook_delivery.note_move'::regproc)
+    loop
+        if webhook_delivery.first_without(callers, attached.relowner) is not null then
+            raise exception using errcode = 'insufficient_privilege',
+                message = format('%s is not an owner of %s', webhook_delivery.first_without(callers, attached.relowner), attached.tgrelid::regclass),
+                hint = 'What is told of a table''s rows is the decision of its owner.';
+        end if;
+        given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
+        problem := case
+            -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
+            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER ... FOR EACH ROW'
+            when attached.proname = 'note_move' then null
+            when attached.tgnargs < 2 then case attached.proname
+                when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
+                else 'its arguments are an event type, a key column and up to five more' end
+            when attached.proname = 'row_event' then coalesce(
+                nullif(webhook_delivery.key_problem(attached.tgrelid, given[2]), ''),
+                (select 'no column ' || string_agg(left_out, ', ')
+                from unnest(given[3:]) as left_out
+                where not exists (
+                    select from pg_attribute
+                    where attrelid = attached.tgrelid and attname = left_out and attnum > 0 and not attisdropped)),
+                case when attached.tgtype & 16 <> 0 and 'previous' <> all (given[3:]) and exists (
+                    select from pg_attribute
+                    where attrelid = attached.tgrelid and attname = 'previous' and attnum > 0 and not attisdropped)
+                    then 'the column previous has the name of the field that tells what was before: leave it out' end)
+            else (
+                select string_agg(nullif(webhook_delivery.key_problem(attached.tgrelid, column_name), ''), '; ')
+                from unnest(given[2:4]) as column_name
+                where column_name <> '')
+        end;
+        if problem is not null then
+            raise exception using errcode = 'invalid_parameter_value',
+                message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
+                hint = case attached.proname
+                    when 'note_move' then 'create trigger ... after insert or delete on ... for each row execute function webhook_delivery.note_move()'
+                    when 'row_event'
+                    then 'create trigger ... after insert or update on ... for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
+                    else 'create trigger ... after insert on ... for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
+        end if;
+        continue when attached.proname = 'note_move';
+        -- No error: the trigger that is missing may be created next, as pg_restore does.
+        if attached.relkind = 'p' and not exists (
+            select from pg_trigger as moved
+            where moved.tgrelid = attached.tgrelid and moved.tgfoid = 'webhook_delivery.note_move'::regproc)
+        then
+            raise warning using
+                message = format('a row of %s that moves to another partition may be reported as deleted and created', attached.tgrelid::regclass),
+                hint = format('create trigger webhook_delivery_moved after insert or delete on %s for each row execute function webhook_delivery.note_move()', attached.tgrelid::regclass);
+        end if;
+        -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
+        if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then
+            raise warning using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', given[1]),
+                hint = 'Make it known with webhook_delivery.register_event_type().';
+        end if;
+    end loop;
+end
+$$;
+
+comment on function webhook_delivery.check_attached_triggers_for(oid[]) is
+    'What check_attached_triggers() does for a statement of these roles';
+
+comment on function webhook_delivery.set_payload_function(text, regprocedure, regclass) is
+    'Lets a function of the application give the data of an event: f(uuid[]) or f(uuid[], json[]) returns table (id uuid, auction_id uuid, data json), called with the rights of the owner of the table. Set by who owns all tables whose changes make the event. Null takes it away again. for_table: the table whose rows the event is about, where it is not the built-in one';
+comment on function webhook_delivery.check_attached_triggers() is
+    'Event trigger: refuses any trigger of a role that is no operator on a table of the extension (42501), and row_event(), note_change() and note_move() on a table that the role does not own (42501), or with arguments that cannot be meant (22023)';
+comment on event trigger webhook_delivery_check_attached_triggers is
+    'Looks at triggers when they are created: those on tables of the extension, and those of row_event(), note_change() and note_move()';
+
 create or replace function webhook_delivery.install_triggers(
     schema text default 'public',
     out table_name name, out trigger_name name, out event_type text, out result text, out detail text
@@ -191,85 +425,7 @@ begin
 end
 $$;
 
-create or replace function webhook_delivery.check_attached_triggers() returns event_trigger
-    language plpgsql security definer
-    set search_path = pg_catalog, pg_temp
-    as $$
-declare
-    attached record;
-    given text[];
-    problem text;
-begin
-    for attached in
-        select made.tgfoid, made.tgtype, made.tgnargs, made.tgargs, made.tgrelid, class.relowner, class.relkind, proc.proname
-        from pg_event_trigger_ddl_commands() as command
-        join pg_trigger as made on made.oid = command.objid
-        join pg_class as class on class.oid = made.tgrelid
-        join pg_proc as proc on proc.oid = made.tgfoid
-        where command.classid = 'pg_trigger'::regclass
-            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc, 'webhook_delivery.note_move'::regproc)
-    loop
-        if not pg_has_role(webhook_delivery.caller(), attached.relowner, 'usage') then
-            raise exception using errcode = 'insufficient_privilege',
-                message = format('%s is not an owner of %s', webhook_delivery.caller(), attached.tgrelid::regclass),
-                hint = 'What is told of a table''s rows is the decision of its owner.';
-        end if;
-        given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
-        problem := case
-            -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
-            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER ... FOR EACH ROW'
-            when attached.proname = 'note_move' then null
-            when attached.tgnargs < 2 then case attached.proname
-                when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
-                else 'its arguments are an event type, a key column and up to five more' end
-            when attached.proname = 'row_event' then coalesce(
-                nullif(webhook_delivery.key_problem(attached.tgrelid, given[2]), ''),
-                (select 'no column ' || string_agg(left_out, ', ')
-                from unnest(given[3:]) as left_out
-                where not exists (
-                    select from pg_attribute
-                    where attrelid = attached.tgrelid and attname = left_out and attnum > 0 and not attisdropped)),
-                case when attached.tgtype & 16 <> 0 and 'previous' <> all (given[3:]) and exists (
-                    select from pg_attribute
-                    where attrelid = attached.tgrelid and attname = 'previous' and attnum > 0 and not attisdropped)
-                    then 'the column previous has the name of the field that tells what was before: leave it out' end)
-            else (
-                select string_agg(nullif(webhook_delivery.key_problem(attached.tgrelid, column_name), ''), '; ')
-                from unnest(given[2:4]) as column_name
-                where column_name <> '')
-        end;
-        if problem is not null then
-            raise exception using errcode = 'invalid_parameter_value',
-                message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
-                hint = case attached.proname
-                    when 'note_move' then 'create trigger ... after insert or delete on ... for each row execute function webhook_delivery.note_move()'
-                    when 'row_event'
-                    then 'create trigger ... after insert or update on ... for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
-                    else 'create trigger ... after insert on ... for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
-        end if;
-        continue when attached.proname = 'note_move';
-        -- No error: the trigger that is missing may be created next, as pg_restore does.
-        if attached.relkind = 'p' and not exists (
-            select from pg_trigger as moved
-            where moved.tgrelid = attached.tgrelid and moved.tgfoid = 'webhook_delivery.note_move'::regproc)
-        then
-            raise warning using
-                message = format('a row of %s that moves to another partition may be reported as deleted and created', attached.tgrelid::regclass),
-                hint = format('create trigger webhook_delivery_moved after insert or delete on %s for each row execute function webhook_delivery.note_move()', attached.tgrelid::regclass);
-        end if;
-        -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
-        if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then
-            raise warning using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', given[1]),
-                hint = 'Make it known with webhook_delivery.register_event_type().';
-        end if;
-    end loop;
-end
-$$;
 
-comment on function webhook_delivery.check_attached_triggers() is
-    'Event trigger: refuses row_event(), note_change() and note_move() on a table of somebody else''s (42501), or with arguments that cannot be meant (22023)';
-comment on event trigger webhook_delivery_check_attached_triggers is
-    'Looks at triggers of row_event(), note_change() and note_move() when they are created, and at nothing else';
 
 -- What PostgREST sends as it is, and not as JSON.
 create domain webhook_delivery."text/html" as text;
@@ -443,103 +599,6 @@ create or replace function webhook_delivery.returned_columns(function regprocedu
     where proc.oid = function
     $$;
 
-create or replace function webhook_delivery.set_payload_function(event_type text, function regprocedure, for_table regclass default null) returns void
-    language plpgsql volatile security definer
-    set search_path = pg_catalog, pg_temp
-    -- Names of types are compared.
-    set quote_all_identifiers = off
-    as $$
-declare
-    target constant regclass := coalesce(for_table, (
-        select to_regclass(format('%I.%I', known.schema_name, known.table_name))
-        from webhook_delivery.payload_functions as known
-        where known.event_type = set_payload_function.event_type and function is null), (
-        select to_regclass(format('public.%I', payload.source_table))
-        from webhook_delivery.payloads as payload
-        where payload.event_type = set_payload_function.event_type));
-    call_arguments text;
-    lacking text;
-    relation record;
-    others regclass;
-begin
-    if event_type is null or not exists (
-        select from public.webhook_event_types as known where known.event_type = set_payload_function.event_type)
-    then
-        raise exception using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', event_type),
-            hint = 'Make it known with webhook_delivery.register_event_type() first.';
-    elsif target is null then
-        raise exception using errcode = 'undefined_table',
-            message = format('it is not known which table %s is about', event_type),
-            hint = 'Name it: set_payload_function(event_type, function, for_table => ''schema.table'').';
-    end if;
-    select owner.rolname as owner, space.nspname as schema_name, class.relname as table_name, class.relowner into relation
-    from pg_class as class
-    join pg_roles as owner on owner.oid = class.relowner
-    join pg_namespace as space on space.oid = class.relnamespace
-    where class.oid = target;
-    select class.oid into others
-    from pg_class as class
-    where not pg_has_role(webhook_delivery.caller(), class.relowner, 'usage')
-        and class.oid in (
-            select target
-            union all
-            select to_regclass(format('%I.%I', known.schema_name, known.table_name))
-            from webhook_delivery.payload_functions as known
-            where known.event_type = set_payload_function.event_type
-            union all
-            select to_regclass(format('public.%I', payload.source_table))
-            from webhook_delivery.payloads as payload
-            where payload.event_type = set_payload_function.event_type
-            union all
-            select attached.tgrelid
-            from pg_trigger as attached
-            where attached.tgfoid = 'webhook_delivery.note_change'::regproc
-                and (webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs))[1] = set_payload_function.event_type)
-    order by class.oid <> target, class.oid
-    limit 1;
-    if others is not null then
-        raise exception using errcode = 'insufficient_privilege',
-            message = format('%s is not an owner of %s', webhook_delivery.caller(), others),
-            hint = 'A payload function speaks for all tables whose changes make the event: who sets it owns them all.';
-    end if;
-    if function is null then
-        delete from webhook_delivery.payload_functions as known where known.event_type = set_payload_function.event_type;
-        return;
-    end if;
-    select case oidvectortypes(proc.proargtypes) when 'uuid[]' then '$1' when 'uuid[], json[]' then '$1, $2' end into call_arguments
-    from pg_proc as proc
-    where proc.oid = function and proc.prokind = 'f';
-    select string_agg(needed, ', ') into lacking
-    from unnest('{id uuid,auction_id uuid,data json}'::text[]) as needed
-    where needed <> all (webhook_delivery.returned_columns(function));
-    if call_arguments is null then
-        raise exception using errcode = 'invalid_function_definition',
-            message = format('%s cannot be a payload function', function),
-            hint = 'It takes the keys of rows, uuid[], or these and the rows as they were before the transaction, uuid[] and json[].';
-    elsif lacking is not null then
-        raise exception using errcode = 'invalid_function_definition',
-            message = format('%s cannot be a payload function: it does not return %s', function, lacking),
-            hint = 'Declare it as: returns table (id uuid, auction_id uuid, data json).';
-    elsif not has_function_privilege(relation.relowner, function, 'execute') then
-        raise exception using errcode = 'insufficient_privilege',
-            message = format('%s, the owner of %s, may not execute %s', relation.owner, target, function),
-            hint = format('grant execute on function %s to %I', function, relation.owner);
-    elsif not pg_has_role((select proowner from pg_proc where oid = function), relation.relowner, 'usage') then
-        raise exception using errcode = 'insufficient_privilege',
-            message = format('the owner of %s has not the rights of %s, the owner of %s, with which it would run', function, relation.owner, target),
-            hint = format('Create the function as %I.', relation.owner);
-    end if;
-    insert into webhook_delivery.payload_functions as known (event_type, schema_name, table_name, function_name, arguments)
-    select set_payload_function.event_type, relation.schema_name, relation.table_name,
-        format('%I.%I', space.nspname, proc.proname), call_arguments
-    from pg_proc as proc
-    join pg_namespace as space on space.oid = proc.pronamespace
-    where proc.oid = function
-    on conflict on constraint an_event_has_one_payload_function do update
-        set schema_name = excluded.schema_name, table_name = excluded.table_name,
-            function_name = excluded.function_name, arguments = excluded.arguments;
-end
-$$;
 
 create or replace function webhook_delivery.trigger_arguments(arguments bytea, number integer) returns text[]
     language sql immutable

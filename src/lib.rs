@@ -98,7 +98,11 @@ extension_sql_file!(
     name = "install_triggers",
     requires = ["member", note_change, note_move]
 );
-extension_sql_file!("../sql/capture/own.sql", name = "own_events", requires = ["install_triggers", row_event]);
+extension_sql_file!(
+    "../sql/capture/own.sql",
+    name = "own_events",
+    requires = ["install_triggers", row_event, set_payload_function, check_attached_triggers]
+);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_events"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);

@@ -449,8 +449,9 @@ fn a_trigger_that_somebody_has_attached_to_the_endpoints_does_not_run_with_our_r
              set role attacker;
              create function steal() returns trigger language plpgsql as $$
              begin insert into public.stolen values (current_user); return null; end $$;
-             create trigger steal after update on public.webhook_endpoints for each row execute function steal();
-             reset role",
+             reset role;
+             -- The attacker itself is refused: see tests/attacks/triggers.rs.
+             create trigger steal after update on public.webhook_endpoints for each row execute function steal()",
         )
         .unwrap();
     endpoint.emit(&mut client, 1);

@@ -1,12 +1,19 @@
 -- How does an application bring events of its own, or read the data of ours in its own way?
 
-create function webhook_delivery.caller() returns name
+create function webhook_delivery.first_without(roles oid[], rights_of oid) returns name
     language sql stable
     set search_path = pg_catalog, pg_temp
-    as $$ select coalesce(nullif(current_setting('role'), 'none')::name, session_user) $$;
+    as $$
+    select role.rolname
+    from unnest(roles) with ordinality as given (role, place)
+    join pg_roles as role on role.oid = given.role
+    where not pg_has_role(given.role, rights_of, 'usage')
+    order by given.place
+    limit 1
+    $$;
 
-comment on function webhook_delivery.caller() is
-    'The role that the session has: who calls a function that runs with its owner''s rights';
+comment on function webhook_delivery.first_without(oid[], oid) is
+    'The first of these roles that has not the rights of that role; null where all have them';
 
 create function webhook_delivery.register_event_type(name text, description text, schema json, example json) returns void
     language plpgsql volatile security definer
@@ -66,8 +73,10 @@ create function webhook_delivery.returned_columns(function regprocedure) returns
 
 comment on function webhook_delivery.returned_columns(regprocedure) is 'Names and types of the columns of the rows that a function returns';
 
-create function webhook_delivery.set_payload_function(event_type text, function regprocedure, for_table regclass default null) returns void
-    language plpgsql volatile security definer
+-- What set_payload_function() does, run by it as the owner of the extension.
+create function webhook_delivery.set_payload_function_for(callers oid[], event_type text, function regprocedure, for_table regclass)
+    returns void
+    language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     -- Names of types are compared.
     set quote_all_identifiers = off
@@ -76,17 +85,17 @@ declare
     target constant regclass := coalesce(for_table, (
         select to_regclass(format('%I.%I', known.schema_name, known.table_name))
         from webhook_delivery.payload_functions as known
-        where known.event_type = set_payload_function.event_type and function is null), (
+        where known.event_type = set_payload_function_for.event_type and function is null), (
         select to_regclass(format('public.%I', payload.source_table))
         from webhook_delivery.payloads as payload
-        where payload.event_type = set_payload_function.event_type));
+        where payload.event_type = set_payload_function_for.event_type));
     call_arguments text;
     lacking text;
     relation record;
     others regclass;
 begin
     if event_type is null or not exists (
-        select from public.webhook_event_types as known where known.event_type = set_payload_function.event_type)
+        select from public.webhook_event_types as known where known.event_type = set_payload_function_for.event_type)
     then
         raise exception using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', event_type),
             hint = 'Make it known with webhook_delivery.register_event_type() first.';
@@ -102,31 +111,31 @@ begin
     where class.oid = target;
     select class.oid into others
     from pg_class as class
-    where not pg_has_role(webhook_delivery.caller(), class.relowner, 'usage')
+    where webhook_delivery.first_without(callers, class.relowner) is not null
         and class.oid in (
             select target
             union all
             select to_regclass(format('%I.%I', known.schema_name, known.table_name))
             from webhook_delivery.payload_functions as known
-            where known.event_type = set_payload_function.event_type
+            where known.event_type = set_payload_function_for.event_type
             union all
             select to_regclass(format('public.%I', payload.source_table))
             from webhook_delivery.payloads as payload
-            where payload.event_type = set_payload_function.event_type
+            where payload.event_type = set_payload_function_for.event_type
             union all
             select attached.tgrelid
             from pg_trigger as attached
             where attached.tgfoid = 'webhook_delivery.note_change'::regproc
-                and (webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs))[1] = set_payload_function.event_type)
+                and (webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs))[1] = set_payload_function_for.event_type)
     order by class.oid <> target, class.oid
     limit 1;
     if others is not null then
         raise exception using errcode = 'insufficient_privilege',
-            message = format('%s is not an owner of %s', webhook_delivery.caller(), others),
+            message = format('%s is not an owner of %s', webhook_delivery.first_without(callers, (select relowner from pg_class where oid = others)), others),
             hint = 'A payload function speaks for all tables whose changes make the event: who sets it owns them all.';
     end if;
     if function is null then
-        delete from webhook_delivery.payload_functions as known where known.event_type = set_payload_function.event_type;
+        delete from webhook_delivery.payload_functions as known where known.event_type = set_payload_function_for.event_type;
         return;
     end if;
     select case oidvectortypes(proc.proargtypes) when 'uuid[]' then '$1' when 'uuid[], json[]' then '$1, $2' end into call_arguments
@@ -153,7 +162,7 @@ begin
             hint = format('Create the function as %I.', relation.owner);
     end if;
     insert into webhook_delivery.payload_functions as known (event_type, schema_name, table_name, function_name, arguments)
-    select set_payload_function.event_type, relation.schema_name, relation.table_name,
+    select set_payload_function_for.event_type, relation.schema_name, relation.table_name,
         format('%I.%I', space.nspname, proc.proname), call_arguments
     from pg_proc as proc
     join pg_namespace as space on space.oid = proc.pronamespace
@@ -164,6 +173,8 @@ begin
 end
 $$;
 
+comment on function webhook_delivery.set_payload_function_for(oid[], text, regprocedure, regclass) is
+    'What set_payload_function() does for a call of these roles, each of which must own the tables';
 comment on function webhook_delivery.set_payload_function(text, regprocedure, regclass) is
     'Lets a function of the application give the data of an event: f(uuid[]) or f(uuid[], json[]) returns table (id uuid, auction_id uuid, data json), called with the rights of the owner of the table. Set by who owns all tables whose changes make the event. Null takes it away again. for_table: the table whose rows the event is about, where it is not the built-in one';
 
@@ -194,15 +205,40 @@ create function webhook_delivery.key_problem(target regclass, column_name text) 
 comment on function webhook_delivery.key_problem(regclass, text) is
     'Why a column cannot be a key or name an auction, in words; empty where it can';
 
-create function webhook_delivery.check_attached_triggers() returns event_trigger
-    language plpgsql security definer
+-- What check_attached_triggers() does, run by it as the owner of the extension.
+create function webhook_delivery.check_attached_triggers_for(callers oid[]) returns void
+    language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
 declare
     attached record;
     given text[];
     problem text;
+    own regclass;
 begin
+    -- Our functions write to our tables with the rights of our owner, and a trigger that another role had put there would run with them.
+    if exists (
+        select from pg_roles as caller, pg_namespace as private
+        where private.nspname = 'webhook_delivery' and caller.oid = any (callers)
+            and not (pg_has_role(caller.oid, private.nspowner, 'usage') or caller.rolbypassrls))
+    then
+        select made.tgrelid into own
+        from pg_event_trigger_ddl_commands() as command
+        join pg_trigger as made on made.oid = command.objid
+        join pg_class as class on class.oid = made.tgrelid
+        where command.classid = 'pg_trigger'::regclass
+            and (class.relnamespace = 'webhook_delivery'::regnamespace or exists (
+                select from pg_depend as member
+                where member.classid = 'pg_class'::regclass and member.objid = class.oid and member.deptype = 'e'
+                    and member.refclassid = 'pg_extension'::regclass
+                    and member.refobjid = (select oid from pg_extension where extname = 'webhook_delivery')))
+        limit 1;
+        if own is not null then
+            raise exception using errcode = 'insufficient_privilege',
+                message = format('triggers on %s are created only by operators', own),
+                hint = 'To act on what happens to endpoints, subscribe to webhook.* events, or have a trigger on a table of your own.';
+        end if;
+    end if;
     for attached in
         select made.tgfoid, made.tgtype, made.tgnargs, made.tgargs, made.tgrelid, class.relowner, class.relkind, proc.proname
         from pg_event_trigger_ddl_commands() as command
@@ -212,9 +248,9 @@ begin
         where command.classid = 'pg_trigger'::regclass
             and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc, 'webhook_delivery.note_move'::regproc)
     loop
-        if not pg_has_role(webhook_delivery.caller(), attached.relowner, 'usage') then
+        if webhook_delivery.first_without(callers, attached.relowner) is not null then
             raise exception using errcode = 'insufficient_privilege',
-                message = format('%s is not an owner of %s', webhook_delivery.caller(), attached.tgrelid::regclass),
+                message = format('%s is not an owner of %s', webhook_delivery.first_without(callers, attached.relowner), attached.tgrelid::regclass),
                 hint = 'What is told of a table''s rows is the decision of its owner.';
         end if;
         given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
@@ -269,11 +305,13 @@ begin
 end
 $$;
 
+comment on function webhook_delivery.check_attached_triggers_for(oid[]) is
+    'What check_attached_triggers() does for a statement of these roles';
 comment on function webhook_delivery.check_attached_triggers() is
-    'Event trigger: refuses row_event(), note_change() and note_move() on a table of somebody else''s (42501), or with arguments that cannot be meant (22023)';
+    'Event trigger: refuses any trigger of a role that is no operator on a table of the extension (42501), and row_event(), note_change() and note_move() on a table that the role does not own (42501), or with arguments that cannot be meant (22023)';
 
 create event trigger webhook_delivery_check_attached_triggers on ddl_command_end
     when tag in ('CREATE TRIGGER') execute function webhook_delivery.check_attached_triggers();
 
 comment on event trigger webhook_delivery_check_attached_triggers is
-    'Looks at triggers of row_event(), note_change() and note_move() when they are created, and at nothing else';
+    'Looks at triggers when they are created: those on tables of the extension, and those of row_event(), note_change() and note_move()';

@@ -10,6 +10,7 @@
 //! | which event that is | `subject.rs` |
 //! | what a transaction has noted, and a savepoint takes back | `changes.rs` |
 //! | code that emits an event has it kept as it is; events of rows that were there before | `emit.rs`, `emit_for.rs` |
+//! | who may attach triggers and set payload functions | `own.rs` |
 //! | who wants it, the session remembers | `subscriptions.rs` |
 //! | before the commit the data of all noted rows is read, and fanned out to the endpoints | `build.rs`, `payload.rs`, `fan_out.rs` |
 //! | what fails is kept, and can be captured again | `failures.rs`, `again.rs` |
@@ -41,6 +42,7 @@ mod firing;
 mod foreign_tables;
 mod image;
 mod moves;
+mod own;
 mod payload;
 mod row_event;
 mod subject;
