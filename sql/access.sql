@@ -63,6 +63,19 @@ create policy administrators_of_the_auction on webhook_delivery.attempts_ended f
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
 comment on policy administrators_of_the_auction on webhook_delivery.attempts_ended is 'webhook_deliveries reads with the rights of whoever asks';
 
+-- Without a policy nobody but the owner, and who bypasses row-level security, sees a row: also after a grant that was not meant.
+alter table webhook_delivery.endpoint_secrets enable row level security;
+alter table webhook_delivery.recent_tests enable row level security;
+alter table webhook_delivery.events enable row level security;
+alter table webhook_delivery.events_default enable row level security;
+alter table webhook_delivery.attempts_ended_default enable row level security;
+alter table webhook_delivery.attempts_retried enable row level security;
+alter table webhook_delivery.attempts_retried_default enable row level security;
+alter table webhook_delivery.capture_errors enable row level security;
+alter table webhook_delivery.slow_endpoints enable row level security;
+alter table webhook_delivery.homes enable row level security;
+alter table webhook_delivery.payload_functions enable row level security;
+
 alter table public.webhook_event_types enable row level security;
 create policy everybody_reads_the_catalogue on public.webhook_event_types for select using (true);
 comment on policy everybody_reads_the_catalogue on public.webhook_event_types is 'Reading only: the catalogue is the owner''s to change';

@@ -94,6 +94,10 @@ create table webhook_delivery.pauses (
     constraint a_pause_is_of_an_endpoint_or_of_an_auction check (num_nonnulls(endpoint_id, auction_id) = 1)
 );
 
+-- It has no key, because one of its columns is always null. Without an identity nothing could be deleted from it once there is a
+-- publication for all tables.
+alter table webhook_delivery.pauses replica identity full;
+
 comment on table webhook_delivery.pauses is 'Endpoints and auctions to which the operator has stopped sending, by pause()';
 comment on column webhook_delivery.pauses.endpoint_id is 'The endpoint';
 comment on column webhook_delivery.pauses.auction_id is 'Or the auction, with all its endpoints';

@@ -43,6 +43,8 @@ begin
         parent || '_default', key, lower_bound, upper_bound, partition);
     execute format('alter table webhook_delivery.%I attach partition webhook_delivery.%I for values from (%L) to (%L)',
         parent, partition, lower_bound, upper_bound);
+    -- Not copied with the default partition's other properties.
+    execute format('alter table webhook_delivery.%I enable row level security', partition);
     perform webhook_delivery.revoke_from_others(format('webhook_delivery.%I', partition)::regclass);
     return true;
 end

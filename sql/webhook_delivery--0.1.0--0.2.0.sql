@@ -481,6 +481,8 @@ create table webhook_delivery.pauses (
     constraint a_pause_is_of_an_endpoint_or_of_an_auction check (num_nonnulls(endpoint_id, auction_id) = 1)
 );
 
+alter table webhook_delivery.pauses replica identity full;
+
 comment on table webhook_delivery.pauses is 'Endpoints and auctions to which the operator has stopped sending, by pause()';
 
 comment on column webhook_delivery.pauses.endpoint_id is 'The endpoint';
@@ -824,6 +826,8 @@ begin
         parent || '_default', key, lower_bound, upper_bound, partition);
     execute format('alter table webhook_delivery.%I attach partition webhook_delivery.%I for values from (%L) to (%L)',
         parent, partition, lower_bound, upper_bound);
+    -- Not copied with the default partition's other properties.
+    execute format('alter table webhook_delivery.%I enable row level security', partition);
     perform webhook_delivery.revoke_from_others(format('webhook_delivery.%I', partition)::regclass);
     return true;
 end
@@ -1604,6 +1608,30 @@ create policy who_sees_the_endpoint on webhook_delivery.endpoint_health for sele
 
 comment on policy who_sees_the_endpoint on webhook_delivery.endpoint_health is 'webhook_endpoint_health reads with the rights of whoever asks';
 
+-- Without a policy nobody but the owner, and who bypasses row-level security, sees a row: also after a grant that was not meant.
+alter table webhook_delivery.endpoint_secrets enable row level security;
+alter table webhook_delivery.recent_tests enable row level security;
+alter table webhook_delivery.events enable row level security;
+alter table webhook_delivery.events_default enable row level security;
+alter table webhook_delivery.attempts_ended_default enable row level security;
+alter table webhook_delivery.attempts_retried enable row level security;
+alter table webhook_delivery.attempts_retried_default enable row level security;
+alter table webhook_delivery.capture_errors enable row level security;
+alter table webhook_delivery.slow_endpoints enable row level security;
+alter table webhook_delivery.homes enable row level security;
+alter table webhook_delivery.payload_functions enable row level security;
+-- Of the partitions that exist.
+do $$
+declare
+    existing record;
+begin
+    for existing in
+        select partition from unnest('{events, attempts_ended, attempts_retried}'::name[]) as parent, webhook_delivery.partitions(parent)
+    loop
+        execute format('alter table webhook_delivery.%I enable row level security', existing.partition);
+    end loop;
+end
+$$;
 alter table webhook_delivery.pauses enable row level security;
 
 create policy administrators_of_the_auction on webhook_delivery.pauses for select
