@@ -7,7 +7,7 @@
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use crate::server::rights::{OurSettings, Rights};
+use crate::server::rights::Rights;
 
 #[pg_schema]
 mod webhook_delivery {
@@ -39,10 +39,10 @@ fn callers() -> Vec<pg_sys::Oid> {
     unsafe { vec![pg_sys::GetUserId(), pg_sys::GetOuterUserId()] }
 }
 
-/// With the rights of the extension's owner.
+/// With the rights of the extension's owner, and the session's settings: its warnings are for the client. The functions that
+/// are called set their own search path.
 fn as_owner(call: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) {
     let called: SpiResult<()> = Spi::connect_mut(|client| {
-        let _settings = OurSettings::begin();
         let Some(_rights) = Rights::of_extension_owner() else { return Ok(()) };
         client.update(call, None, arguments).map(drop)
     });
