@@ -38,6 +38,8 @@ function useHash() {
   useEffect(() => {
     const changed = () => set(location.hash);
     addEventListener("hashchange", changed);
+    // It may have changed before this was heard.
+    changed();
     return () => removeEventListener("hashchange", changed);
   }, []);
   return hash.replace(/^#\/?/, "").split("/");
