@@ -63,7 +63,7 @@ create policy administrators_of_the_auction on webhook_delivery.attempts_ended f
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
 comment on policy administrators_of_the_auction on webhook_delivery.attempts_ended is 'webhook_deliveries reads with the rights of whoever asks';
 
--- Without a policy nobody but the owner, and who bypasses row-level security, sees a row: also after a grant that was not meant.
+-- Without a policy only the owner and roles that bypass row-level security see a row, also after a grant by mistake.
 alter table webhook_delivery.endpoint_secrets enable row level security;
 alter table webhook_delivery.recent_tests enable row level security;
 alter table webhook_delivery.events enable row level security;

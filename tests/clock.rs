@@ -1,4 +1,4 @@
-//! What goes on as before when the machine's clock was ahead and is set right?
+//! What goes on as before when the machine's clock was ahead and is set right.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};

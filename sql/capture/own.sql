@@ -220,7 +220,8 @@ begin
     if exists (
         select from pg_roles as caller, pg_namespace as private
         where private.nspname = 'webhook_delivery' and caller.oid = any (callers)
-            and not (pg_has_role(caller.oid, private.nspowner, 'usage') or caller.rolbypassrls))
+            -- To bypass row-level security is less than what the trigger would run with.
+            and not pg_has_role(caller.oid, private.nspowner, 'usage'))
     then
         select made.tgrelid into own
         from pg_event_trigger_ddl_commands() as command
@@ -235,7 +236,7 @@ begin
         limit 1;
         if own is not null then
             raise exception using errcode = 'insufficient_privilege',
-                message = format('triggers on %s are created only by operators', own),
+                message = format('triggers on %s are created only with the rights of the owner of the extension', own),
                 hint = 'To act on what happens to endpoints, subscribe to webhook.* events, or have a trigger on a table of your own.';
         end if;
     end if;
@@ -308,7 +309,7 @@ $$;
 comment on function webhook_delivery.check_attached_triggers_for(oid[]) is
     'What check_attached_triggers() does for a statement of these roles';
 comment on function webhook_delivery.check_attached_triggers() is
-    'Event trigger: refuses any trigger of a role that is no operator on a table of the extension (42501), and row_event(), note_change() and note_move() on a table that the role does not own (42501), or with arguments that cannot be meant (22023)';
+    'Event trigger: refuses any trigger on a table of the extension to roles without the rights of its owner (42501), and row_event(), note_change() and note_move() on a table that the role does not own (42501), or with arguments that cannot be meant (22023)';
 
 create event trigger webhook_delivery_check_attached_triggers on ddl_command_end
     when tag in ('CREATE TRIGGER') execute function webhook_delivery.check_attached_triggers();

@@ -17,7 +17,7 @@ use crate::server::warning::Warning;
 /// Rows of `capture_errors` that one transaction writes at most; what else fails joins the last of them.
 const CAUSES_AT_MOST: usize = 20;
 
-/// What is kept of the rows of one row of `capture_errors` has about so many bytes at most.
+/// Bytes of what one row of `capture_errors` keeps of its rows, at most; more for a single row that is larger.
 const PORTION_BYTES: usize = 16 << 20;
 
 /// Bytes of an error's message, detail, hint and context.

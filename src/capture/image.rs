@@ -105,7 +105,7 @@ impl Image {
 
 impl Keep<'_> {
     /// # Safety
-    /// `columns` has so many.
+    /// The place is less than the number of columns.
     unsafe fn keeps(&self, columns: pg_sys::TupleDesc, place: usize) -> bool {
         let number = place as i32 + 1;
         // SAFETY: as the caller promises; the type of a dropped column is 0.

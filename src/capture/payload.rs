@@ -69,7 +69,7 @@ pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<
     }))
 }
 
-/// The owner of the table has set the function. The present owner must not lend his rights to the function of another.
+/// The owner of the table has set the function. A later owner must not lend its rights to the function of another role.
 fn check_function(function: pg_sys::Oid, table: pg_sys::Oid) {
     let Some(owner) = owner_of_function(function) else {
         refuse(
