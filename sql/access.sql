@@ -65,7 +65,7 @@ comment on policy administrators_of_the_auction on webhook_delivery.attempts_end
 
 -- Without a policy only the owner and roles that bypass row-level security see a row, also after a grant by mistake.
 alter table webhook_delivery.endpoint_secrets enable row level security;
-alter table webhook_delivery.recent_tests enable row level security;
+alter table webhook_delivery.auction_usage enable row level security;
 alter table webhook_delivery.events enable row level security;
 alter table webhook_delivery.events_default enable row level security;
 alter table webhook_delivery.attempts_ended_default enable row level security;

@@ -14,6 +14,13 @@ create function webhook_delivery.check_endpoint_events(events text[]) returns vo
 declare
     unknown text[];
 begin
+    -- Before they are compared with the catalogue: a million entries would take seconds.
+    if cardinality(events) > 100 or array_ndims(events) > 1 then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('%s event types in %s dimensions are too many', cardinality(events), array_ndims(events)),
+            hint = 'Give a list of at most 100 names, or a family such as submission.*, or *.';
+    end if;
     -- Cut short, and not all: what was written is not to be answered by a message of any size.
     select (array_agg(coalesce(left(wanted, 100), 'NULL')))[:10] into unknown
     from unnest(events) as wanted
@@ -36,7 +43,6 @@ $$;
 comment on function webhook_delivery.check_endpoint_events(text[]) is
     'Refuses names that are not in the catalogue (22023, with the list of those that are)';
 
--- Of an auction whose first endpoints are made at the very same moment it may let one or two too many pass.
 create function webhook_delivery.check_number_of_endpoints(of_auction uuid) returns void
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
@@ -44,11 +50,9 @@ create function webhook_delivery.check_number_of_endpoints(of_auction uuid) retu
 declare
     at_most constant integer := current_setting('webhook_delivery.max_endpoints');
 begin
-    -- One after the other: two at once would both find room. The statement after it sees what the one before has written.
-    perform from public.webhook_endpoints as endpoint
-    where endpoint.auction_id = of_auction
-    order by endpoint.id limit 1
-    for no key update;
+    -- Two transactions at once would both find room: the second waits for this lock until the first has ended, and then counts
+    -- what the first has written.
+    perform webhook_delivery.count_usage(of_auction, 0, 0);
     if (select count(*) from public.webhook_endpoints as endpoint
         where endpoint.auction_id = of_auction) > at_most
     then
@@ -112,6 +116,33 @@ $$;
 comment on function webhook_delivery.endpoint_before_disabling() is
     'An endpoint that is active says no more why it was disabled; refuses (22023) to all but operators to say so of one';
 
+create function webhook_delivery.is_secret_hint(secret text) returns boolean
+    language sql immutable parallel safe
+    set search_path = pg_catalog, pg_temp
+    as $$ select coalesce(secret like '...____', false) $$;
+
+comment on function webhook_delivery.is_secret_hint(text) is 'Whether this is what secret_hint() gives, which is too short to be a secret';
+
+create function webhook_delivery.check_retry_schedule(waits interval[]) returns void
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    -- Months compare as 30 days and last longer: with units of different signs a wait could be of any length.
+    if cardinality(waits) <= 100 and exists (
+        select from unnest(waits) as given (wait)
+        where extract(year from given.wait) <> 0 or extract(month from given.wait) <> 0)
+    then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'waits of retry_schedule cannot have months',
+            hint = 'Use days, hours, minutes and seconds: {1 minute, 1 hour, 30 days}.';
+    end if;
+end
+$$;
+
+comment on function webhook_delivery.check_retry_schedule(interval[]) is 'Refuses (22023) waits in months. How many and how long they are, a constraint of the table says';
+
 create function webhook_delivery.endpoint_before_write() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -119,7 +150,16 @@ create function webhook_delivery.endpoint_before_write() returns trigger
 declare
     stored text;
 begin
-    if tg_op = 'UPDATE' then
+    if tg_op = 'INSERT' then
+        new.created_at := now();
+        begin
+            new.created_by := nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub';
+        exception when invalid_text_representation then
+            -- An application may have claims of another form.
+            new.created_by := null;
+        end;
+        perform webhook_delivery.move_in();
+    else
         if new.id is distinct from old.id or new.auction_id is distinct from old.auction_id then
             raise exception using
                 errcode = 'invalid_parameter_value',
@@ -127,39 +167,52 @@ begin
                 hint = 'Create a new endpoint instead.';
         end if;
         new.created_at := old.created_at;
-        new.updated_at := now();
+        new.created_by := old.created_by;
     end if;
+    new.updated_at := now();
     if new.url is not null and (tg_op = 'INSERT' or new.url is distinct from old.url) then
         new.url := webhook_delivery.normal_url(new.url);
-    end if;
-    if tg_op = 'INSERT' then
-        perform webhook_delivery.move_in();
     end if;
     if tg_op = 'INSERT' or new.events is distinct from old.events then
         perform webhook_delivery.check_endpoint_events(new.events);
     end if;
     if tg_op = 'INSERT' or new.headers is distinct from old.headers then
-        perform webhook_delivery.check_endpoint_headers(new.headers);
+        perform webhook_delivery.check_endpoint_headers(new.headers::text);
+    end if;
+    if tg_op = 'INSERT' or new.retry_schedule is distinct from old.retry_schedule then
+        perform webhook_delivery.check_retry_schedule(new.retry_schedule);
     end if;
 
+    select known.secret into stored from webhook_delivery.endpoint_secrets as known where known.endpoint_id = new.id;
     if webhook_delivery.rotation(new.id) is not null then
         new.secret := null;
-    elsif tg_op = 'UPDATE' then
-        -- An upsert comes here first as INSERT. What that left in the row is the sign that its secret is meant, unless it is
-        -- what the row had anyway: then only a secret that was given is.
-        if new.secret = webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id))
-            and (new.secret <> old.secret or not webhook_delivery.stashed_is_unknown(new.id))
-        then
-            return new;
+    elsif tg_op = 'INSERT' then
+        if new.secret = webhook_delivery.secret_hint(stored) then
+            -- An upsert of a row as it was read.
+            new.secret := null;
         end if;
-        perform webhook_delivery.take_stashed_secret(new.id);
-        select secret into stored from webhook_delivery.endpoint_secrets where endpoint_id = new.id;
-        if new.secret is null or new.secret = old.secret or new.secret = webhook_delivery.secret_hint(stored) then
+    elsif new.secret = webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id))
+        and not webhook_delivery.stashed_is_unknown(new.id)
+    then
+        -- An upsert comes here first as INSERT: the secret that it has given is meant.
+        return new;
+    else
+        -- One that INSERT has generated is not: none was given.
+        if new.secret = webhook_delivery.secret_hint(webhook_delivery.take_stashed_secret(new.id)) then
+            new.secret := null;
+        end if;
+        if new.secret is null or new.secret in (old.secret, webhook_delivery.secret_hint(stored)) then
             new.secret := coalesce(webhook_delivery.secret_hint(stored), old.secret);
             return new;
         end if;
     end if;
 
+    if webhook_delivery.is_secret_hint(new.secret) then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('%s is the hint of another secret', new.secret),
+            hint = 'Leave secret out: a new endpoint gets a generated secret, and one that is there keeps its own.';
+    end if;
     if new.secret is not null then
         perform webhook_delivery.check_secret(new.secret);
     end if;
@@ -171,7 +224,7 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_before_write() is
-    'Checks URL, event types and secret, and takes the secret out of the row';
+    'Checks what is written, sets what the server keeps (created_at, created_by, updated_at), and takes the secret out of the row';
 
 create function webhook_delivery.endpoint_after_write() returns trigger
     language plpgsql security definer
@@ -199,8 +252,11 @@ begin
                 hint = 'Insert with RETURNING generated_secret(webhook_endpoints), or set a secret of your own with UPDATE.';
         end if;
     end if;
-    if tg_op = 'UPDATE' and new.is_active <> old.is_active then
-        -- What waited for this endpoint lies behind the point that the worker has read to; or what it has read is not to be sent.
+    if tg_op = 'UPDATE'
+        and (new.is_active, new.ordered, new.max_per_second) is distinct from (old.is_active, old.ordered, old.max_per_second)
+    then
+        -- What waited for this endpoint lies behind the point that the worker has read to; or what it has read is not to be sent;
+        -- or it waits by the limit of before.
         perform webhook_delivery.wake('-infinity');
     end if;
     return null;
@@ -208,7 +264,7 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_after_write() is
-    'Puts the secret into the private schema, refuses one endpoint too many, and wakes the worker when one is enabled or disabled';
+    'Puts the secret into the private schema, refuses one endpoint too many, and wakes the worker when one is enabled, disabled or limited';
 
 create function webhook_delivery.endpoints_after_statement() returns trigger
     language plpgsql security definer
@@ -232,11 +288,9 @@ create function webhook_delivery.endpoints_after_delete() returns trigger
 begin
     if tg_op = 'TRUNCATE' then
         delete from webhook_delivery.endpoint_secrets;
-        delete from webhook_delivery.recent_tests;
         delete from webhook_delivery.pauses where endpoint_id is not null;
         return null;
     end if;
-    delete from webhook_delivery.recent_tests as made using gone where made.endpoint_id = gone.id;
     delete from webhook_delivery.pauses as pause using gone where pause.endpoint_id = gone.id;
     delete from webhook_delivery.endpoint_secrets as stored
     using gone
@@ -247,17 +301,19 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what is kept of deleted endpoints: secrets, pauses, and how often they were tested';
+comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what is kept of deleted endpoints: secrets and pauses';
 
--- A dump brings rows that were checked when they were first written, and whose secrets follow in a table of their own. Only
--- somebody with the rights of the extension's owner restores one: asked of whoever writes, not of whoever logged in.
+-- A dump brings rows that were checked when they were first written, and whose secrets follow in a table of their own. Every
+-- dump begins with check_function_bodies = off, which nothing else has, and only a role with the rights of the extension's owner
+-- restores one. A row that is copied in any other way, as a table editor's "duplicate" does, is checked like a new one.
 create trigger webhook_endpoint_a_naming before insert on public.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_naming();
 create trigger webhook_endpoint_a_disabling before insert or update on public.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_disabling();
 create trigger webhook_endpoint_before_insert before insert on public.webhook_endpoints
     for each row
-    when (not coalesce(new.secret like '...____' and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
+    when (not coalesce(new.secret like '...____' and not pg_catalog.current_setting('check_function_bodies')::boolean
+        and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
     execute function webhook_delivery.endpoint_before_write();
 create trigger webhook_endpoint_before_update before update on public.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_write();

@@ -17,16 +17,18 @@ create table public.webhook_endpoints (
     disabled_reason text,
     created_at timestamptz not null default pg_catalog.now(),
     updated_at timestamptz not null default pg_catalog.now(),
+    created_by text,
     constraint endpoint_ids_are_unique primary key (id),
     constraint url_is_at_most_2000_characters check (length(url) <= 2000),
     constraint description_is_at_most_1000_characters check (length(description) <= 1000),
-    constraint events_has_1_to_100_entries check (coalesce(array_length(events, 1), 0) between 1 and 100),
+    constraint created_by_is_at_most_255_characters check (length(created_by) <= 255),
+    constraint events_has_1_to_100_entries check (cardinality(events) between 1 and 100 and array_ndims(events) = 1),
     constraint only_a_disabled_endpoint_says_when_and_why check (
         (disabled_at is null) = (disabled_reason is null) and (disabled_at is null or not is_active)),
-    constraint max_per_second_is_between_a_hundredth_and_10000 check (max_per_second between 0.01 and 10000),
+    constraint max_per_second_is_between_a_hundredth_and_10000 check (max_per_second between 0.01::real and 10000),
     constraint headers_is_an_object check (jsonb_typeof(headers) = 'object'),
     constraint retry_schedule_has_at_most_100_waits_of_1_second_to_30_days check (
-        coalesce(array_length(retry_schedule, 1), 0) <= 100 and coalesce(array_ndims(retry_schedule), 1) = 1
+        cardinality(retry_schedule) <= 100 and coalesce(array_ndims(retry_schedule), 1) = 1
         and array_position(retry_schedule, null) is null
         and interval '1 second' <= all (retry_schedule) and interval '30 days' >= all (retry_schedule))
 );
@@ -45,15 +47,17 @@ comment on column public.webhook_endpoints.description is 'The customer''s own n
 comment on column public.webhook_endpoints.headers is
     'Headers sent beside ours, names and values as text: {"Authorization": "Bearer ..."}. At most 20, values of at most 1,000 characters of ASCII. Whoever sees the endpoint sees them';
 comment on column public.webhook_endpoints.retry_schedule is
-    'Waits after failed attempts, each 1 second to 30 days; {} for one attempt only. Null: those of webhook_delivery.retry_schedule';
+    'Waits after failed attempts, each 1 second to 30 days and without months; {} for one attempt only. Null: those of webhook_delivery.retry_schedule';
 comment on column public.webhook_endpoints.ordered is
     'Deliveries go out one at a time, in the order of the auction''s events: after a failure the others wait until it has succeeded or used up its attempts';
 comment on column public.webhook_endpoints.max_per_second is 'Requests per second at most, spread evenly: 0.01 to 10,000. Null: as many as there is room for. Tests do not count';
 comment on column public.webhook_endpoints.disabled_at is
     'When the server disabled it, because it failed for too long or answered 410. Events are queued for it nevertheless, and go out when is_active is set to true. Set to null by whoever wants none';
 comment on column public.webhook_endpoints.disabled_reason is 'Why it did';
-comment on column public.webhook_endpoints.created_at is 'When the endpoint was created';
+comment on column public.webhook_endpoints.created_at is 'When the endpoint was created. Set by the server, like the two that follow';
 comment on column public.webhook_endpoints.updated_at is 'When the endpoint was last changed';
+comment on column public.webhook_endpoints.created_by is
+    'The user who created the endpoint: the sub of request.jwt.claims, null where there was none. The endpoint belongs to the auction and goes on receiving when that user leaves it';
 
 create table webhook_delivery.endpoint_secrets (
     endpoint_id uuid not null,
@@ -73,17 +77,39 @@ comment on column webhook_delivery.endpoint_secrets.secret is 'The HMAC-SHA256 k
 comment on column webhook_delivery.endpoint_secrets.previous_secret is 'The one before, which signs as well while receivers are changed to the new one; null where none is kept';
 comment on column webhook_delivery.endpoint_secrets.previous_until is 'When it signs no more';
 
-create table webhook_delivery.recent_tests (
-    endpoint_id uuid not null,
-    since timestamptz not null,
-    tests integer not null,
-    constraint one_count_per_endpoint primary key (endpoint_id)
+create table webhook_delivery.auction_usage (
+    auction_id uuid not null,
+    since timestamptz not null default '-infinity',
+    tests bigint not null default 0,
+    resends bigint not null default 0,
+    constraint one_row_per_auction primary key (auction_id)
 );
 
-comment on table webhook_delivery.recent_tests is 'How often test_webhook() was called, so that nobody makes the database send without end';
-comment on column webhook_delivery.recent_tests.endpoint_id is 'The endpoint that was tested';
-comment on column webhook_delivery.recent_tests.since is 'When the minute began in which they are counted';
-comment on column webhook_delivery.recent_tests.tests is 'Tests in that minute';
+comment on table webhook_delivery.auction_usage is
+    'What an auction has used of what is limited by minute. Its row is also the lock under which the auction''s endpoints are counted. Kept when endpoints are deleted, so that deleting one and creating another gives no new allowance';
+comment on column webhook_delivery.auction_usage.auction_id is 'The auction';
+comment on column webhook_delivery.auction_usage.since is 'When the minute began in which the following are counted';
+comment on column webhook_delivery.auction_usage.tests is 'Tests sent in that minute';
+comment on column webhook_delivery.auction_usage.resends is 'Deliveries sent again in that minute';
+
+create function webhook_delivery.count_usage(of_auction uuid, more_tests bigint, more_resends bigint, out tests bigint, out resends bigint)
+    language sql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+    -- A minute that begins more than a minute ahead is from before the clock was set back: counting begins again.
+    insert into webhook_delivery.auction_usage as usage (auction_id, since, tests, resends)
+    values (of_auction, clock_timestamp(), more_tests, more_resends)
+    on conflict on constraint one_row_per_auction do update set
+        (since, tests, resends) = (
+            select case when minute.goes_on then usage.since else excluded.since end,
+                case when minute.goes_on then usage.tests else 0 end + excluded.tests,
+                case when minute.goes_on then usage.resends else 0 end + excluded.resends
+            from (select usage.since between excluded.since - interval '1 minute' and excluded.since + interval '1 minute') as minute (goes_on))
+    returning usage.tests, usage.resends
+    $$;
+
+comment on function webhook_delivery.count_usage(uuid, bigint, bigint) is
+    'Counts tests and deliveries sent again of an auction, and returns how many there were of each in the current minute. Locks the auction''s row until the transaction ends';
 
 create table webhook_delivery.pauses (
     endpoint_id uuid,

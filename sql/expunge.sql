@@ -10,7 +10,17 @@ create function public.expunge_webhook_data(
 declare
     expunged bigint;
 begin
-    if everything is not true and row_id is null and coalesce(containing, '') = '' then
+    if auction_id is null then
+        raise exception using
+            errcode = 'null_value_not_allowed',
+            message = 'auction_id cannot be null',
+            hint = 'select webhook_delivery.administered_auctions() shows the auctions that you administer.';
+    elsif length(containing) > 1000 then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'the text to look for has more than 1000 characters',
+            hint = 'Give a part of it that is found nowhere else: an id, an e-mail address.';
+    elsif everything is not true and row_id is null and coalesce(containing, '') = '' then
         raise exception using
             errcode = 'invalid_parameter_value',
             message = 'it is not said whose data is to be deleted',
@@ -33,4 +43,4 @@ end
 $$;
 
 comment on function public.expunge_webhook_data(uuid, uuid, text, boolean) is
-    'Deletes the data of an auction''s events, of those about one row, of those with a text in their data (as JSON has it), or everything: from the events and from what receivers have answered. That there were deliveries, when, and how they ended, stays; what waits ends as failed. Gives back how many events these were. An operator''s call deletes what could not be captured and is about the row, or has the text, as well. Nobody says whose data: 22023; not an auction of the caller''s: PT404';
+    'Deletes the data of an auction''s events, of those about one row, of those with a text in their data (as JSON has it), or everything: from the events and from what receivers have answered. That there were deliveries, when, and how they ended, stays; what waits ends as failed. Gives back how many events these were. An operator''s call deletes what could not be captured and is about the row, or has the text, as well. Nobody says whose data, or a text of more than 1,000 characters: 22023; auction_id is null: 22004; not an auction of the caller''s: PT404';

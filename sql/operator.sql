@@ -128,7 +128,15 @@ create view webhook_delivery.status as
         worker.last_failure,
         worker.last_failure_at,
         worker.problem,
-        worker.problem_since
+        worker.problem_since,
+        case when worker.locked_attempts > 0 then
+            format('%s attempts, most of them of auction %s, wait for %s, which has locked their rows of the queue.',
+                worker.locked_attempts, worker.locked_auction_id,
+                coalesce(
+                    (select format('the transaction of process %s', holder.pid) from pg_catalog.pg_locks as holder
+                        where holder.locktype = 'transactionid' and holder.granted and holder.transactionid::text::bigint = worker.locked_by limit 1),
+                    'a transaction'))
+        end as blocked
     from webhook_delivery.standing as here
     left join webhook_delivery.worker_report() as worker on true
     cross join lateral (
@@ -156,7 +164,7 @@ comment on column webhook_delivery.status.worker_pid is 'The worker''s process, 
 comment on column webhook_delivery.status.worker_started_at is 'Since when there is this worker';
 comment on column webhook_delivery.status.requests_in_flight is 'Requests under way';
 comment on column webhook_delivery.status.deliveries_in_memory is 'Deliveries taken from the queue that wait for a thread';
-comment on column webhook_delivery.status.attempts_to_record is 'Attempts that have ended and are not in the history yet. Many of them: somebody has locked their rows of the queue, or recording fails';
+comment on column webhook_delivery.status.attempts_to_record is 'Attempts that have ended and are not in the history yet. Many of them: see blocked, or recording fails';
 comment on column webhook_delivery.status.queued is 'Deliveries still to be made, those that wait for another attempt and those for a disabled or paused endpoint included; null where somebody has locked the queue';
 comment on column webhook_delivery.status.due is 'Of these, those whose time has come and whose endpoint receives';
 comment on column webhook_delivery.status.oldest_due_at is 'When the oldest of those was due: how far behind the worker is';
@@ -166,3 +174,4 @@ comment on column webhook_delivery.status.last_failure is 'What the last request
 comment on column webhook_delivery.status.last_failure_at is 'When it was made';
 comment on column webhook_delivery.status.problem is 'What of the worker''s work fails, and with which error';
 comment on column webhook_delivery.status.problem_since is 'Since when';
+comment on column webhook_delivery.status.blocked is 'Which finished attempts cannot be recorded, and whose transaction they wait for. Of an auction with many of them nothing more is sent until it ends; others are not affected';

@@ -15,10 +15,10 @@ create function public.check_webhook_url(url text) returns text
 declare
     normal constant text := webhook_delivery.normal_url(url);
 begin
-    if normal is null or length(normal) > 2000 then
+    if normal is null then
         raise exception using
-            errcode = 'invalid_parameter_value',
-            message = case when normal is null then 'there is no URL' else 'the URL has more than 2000 characters' end,
+            errcode = 'null_value_not_allowed',
+            message = 'there is no URL',
             hint = 'Give the https:// address that receives the webhooks.';
     end if;
     return normal;
@@ -26,7 +26,7 @@ end
 $$;
 
 comment on function public.check_webhook_url(text) is
-    'Whether an endpoint could have this URL: gives back its normal form, and refuses (22023) what webhook_endpoints would refuse. Its name is not looked up';
+    'Whether an endpoint could have this URL: gives back its normal form, and refuses (22023) what webhook_endpoints would refuse, null with 22004. Its name is not looked up';
 
 -- From the index of each endpoint, which has all that is asked for.
 create function public.webhook_activity(since timestamptz, bucket interval default '1 hour')
@@ -36,11 +36,14 @@ create function public.webhook_activity(since timestamptz, bucket interval defau
     as $$
 #variable_conflict use_column
 begin
-    if since is null or bucket is null or bucket < '1 minute' or (now() - since) / 1000 > bucket then
+    if since is null or bucket is null or bucket < '1 minute' or (now() - since) / 1000 > bucket
+        -- Months have no fixed length, and date_bin() refuses them.
+        or extract(year from bucket) <> 0 or extract(month from bucket) <> 0
+    then
         raise exception using
             errcode = 'invalid_parameter_value',
             message = 'since and bucket make no series of at most 1000 buckets of a minute or more',
-            hint = 'Give a time, and an interval such as 1 hour.';
+            hint = 'Give a time, and an interval without months such as 1 hour.';
     end if;
     return query
         select endpoint.id, counted.begins_at, counted.delivered, counted.failed

@@ -1,18 +1,11 @@
 -- Queues one attempt of the catalogue's example; gives back the delivery's id, no row where there is no such type or the
--- endpoint was tested too often within a minute. A start that lies more than a minute ahead is from before the
--- clock was set back: counting begins again.
+-- auction has used up its tests of this minute.
 -- $1 endpoint, $2 its auction, $3 event type, $4 id of the delivery, $5 now
-with counted as (
-    insert into webhook_delivery.recent_tests as recent (endpoint_id, since, tests)
-    values ($1, $5, 1)
-    on conflict (endpoint_id) do update set
-        since = case when recent.since between $5 - interval '1 minute' and $5 + interval '1 minute' then recent.since else $5 end,
-        tests = case when recent.since between $5 - interval '1 minute' and $5 + interval '1 minute' then recent.tests + 1 else 1 end
-    returning tests
-), event as (
+with event as (
     insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
     select webhook_delivery.uuid_v7(), $2, known.event_type, $5, known.example
-    from public.webhook_event_types as known, counted
+    from public.webhook_event_types as known
+    cross join webhook_delivery.count_usage($2, 1, 0) as counted
     where known.event_type = $3 and counted.tests <= current_setting('webhook_delivery.tests_per_minute')::integer
     returning id, event_type
 )

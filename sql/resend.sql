@@ -15,6 +15,40 @@ $$;
 comment on function webhook_delivery.refuse_unknown_delivery(uuid) is
     'Says (PT404) that the caller sees no such delivery';
 
+create function webhook_delivery.refuse_over_limit(resends bigint) returns void
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if resends is not null then
+        raise exception using
+            errcode = 'PT429',
+            message = format('at most %s deliveries of an auction are sent again within a minute, and with these it would be %s',
+                current_setting('webhook_delivery.resends_per_minute'), resends),
+            hint = 'Wait a minute and ask for fewer, by a shorter time; or have an operator send them, or raise webhook_delivery.resends_per_minute.';
+    end if;
+end
+$$;
+
+comment on function webhook_delivery.refuse_over_limit(bigint) is
+    'Refuses (PT429) so many deliveries of an auction within a minute; null passes';
+
+create function webhook_delivery.resend(delivery_ids uuid[]) returns bigint
+    language plpgsql volatile strict
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    done record;
+begin
+    select resent.sent, resent.over_limit into strict done from webhook_delivery.resend_visible(delivery_ids) as resent;
+    perform webhook_delivery.refuse_over_limit(done.over_limit);
+    return done.sent;
+end
+$$;
+
+comment on function webhook_delivery.resend(uuid[]) is
+    'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.resend(array_agg(id)) from webhook_deliveries where ... Gives back how many. Of each endpoint webhook_delivery.resend_per_second come due each second, oldest first. More than webhook_delivery.resends_per_minute of an auction within a minute: PT429. Operators have no limit';
+
 -- These run as the caller: what he sees is asked in his name.
 create function public.redeliver_webhook(delivery_id uuid, out status text, out follow text)
     language plpgsql volatile
@@ -64,7 +98,7 @@ declare
     number bigint;
     -- One more than a tenant may, so that it is told: of millions not all are gathered.
     at_most constant bigint := case when not webhook_delivery.is_operator() then
-        current_setting('webhook_delivery.max_resend')::bigint + 1 end;
+        current_setting('webhook_delivery.resends_per_minute')::bigint + 1 end;
 begin
     -- A dry run that is null would be none.
     if num_nulls(since, until, only_failed, dry_run) > 0 then
@@ -95,7 +129,7 @@ end
 $$;
 
 comment on function public.recover_webhooks(uuid, timestamptz, timestamptz, boolean, boolean) is
-    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.resend_per_second of it each second, so that new events do not wait behind it. Gives back how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.max_resend: 22023; a null: 22004';
+    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.resend_per_second of it each second, so that new events do not wait behind it. Gives back how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.resends_per_minute: PT429; a null: 22004';
 
 create function public.replay_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), events text[] default null
@@ -103,6 +137,8 @@ create function public.replay_webhooks(
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
+declare
+    done record;
 begin
     if num_nulls(since, until) > 0 then
         raise exception using
@@ -118,12 +154,15 @@ begin
         select endpoint.events into strict events
         from public.webhook_endpoints as endpoint where endpoint.id = replay_webhooks.endpoint_id;
     end if;
-    return coalesce(webhook_delivery.replay(endpoint_id, since, until, events), 0);
+    select replayed.queued, replayed.over_limit into done
+    from webhook_delivery.replay(endpoint_id, since, until, events) as replayed;
+    perform webhook_delivery.refuse_over_limit(done.over_limit);
+    return coalesce(done.queued, 0);
 end
 $$;
 
 comment on function public.replay_webhooks(uuid, timestamptz, timestamptz, text[]) is
-    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Gives back how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.max_resend: 22023; a null time: 22004';
+    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Gives back how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.resends_per_minute: PT429; a null time: 22004';
 
 create function public.cancel_webhook(delivery_id uuid) returns void
     language plpgsql volatile

@@ -8,11 +8,11 @@ create function public.rotate_webhook_secret(endpoint_id uuid, keep_old_for inte
 declare
     generated text;
 begin
-    if keep_old_for is null or keep_old_for not between interval '0' and interval '30 days' then
+    if keep_old_for is null then
         raise exception using
-            errcode = 'invalid_parameter_value',
-            message = 'an old secret is kept for 30 days at most',
-            hint = 'Give an interval from 0 to 30 days: keep_old_for => ''24 hours''.';
+            errcode = 'null_value_not_allowed',
+            message = 'keep_old_for cannot be null',
+            hint = 'Leave it out to have its default, or give an interval from 0 to 30 days: keep_old_for => ''24 hours''.';
     end if;
     perform webhook_delivery.begin_rotation(endpoint_id, extract(epoch from keep_old_for)::double precision);
     update public.webhook_endpoints as endpoint set updated_at = now()

@@ -37,7 +37,7 @@ begin
     if delivery_id is null and exists (select from public.webhook_event_types as known where known.event_type = test_webhook.event_type) then
         raise exception using
             errcode = 'PT429',
-            message = format('the endpoint was tested %s times within a minute, and no more is allowed',
+            message = format('the auction has sent %s tests within a minute, and no more are allowed',
                 current_setting('webhook_delivery.tests_per_minute')),
             hint = 'Wait a minute, or have an administrator raise webhook_delivery.tests_per_minute.';
     elsif delivery_id is null then

@@ -107,7 +107,7 @@ extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_event
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
 extension_sql_file!("../sql/rotate_secret.sql", name = "rotate_secret", requires = ["test_webhook"]);
-extension_sql_file!("../sql/resend.sql", name = "resend", requires = ["rotate_secret", resend, cancel, replay]);
+extension_sql_file!("../sql/resend.sql", name = "resend", requires = ["rotate_secret", resend_visible, cancel, replay]);
 extension_sql_file!("../sql/event.sql", name = "event", requires = ["resend", request_of]);
 extension_sql_file!("../sql/expunge.sql", name = "expunge_data", requires = ["event", expunge]);
 extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["expunge_data", worker_report]);

@@ -3,7 +3,7 @@
 use postgres::Client;
 use webhook_harness::application::endpoint;
 use webhook_harness::verify::assert_signed;
-use webhook_harness::{Application, DEADLINE, Receiver, Submission, sample, wait_until};
+use webhook_harness::{Application, DEADLINE, Receiver, Submission, inventory, sample, wait_until};
 
 /// Every row of what a dump must carry, as text.
 fn contents(client: &mut Client) -> Vec<(&'static str, Vec<String>)> {
@@ -156,4 +156,17 @@ fn a_dump_of_the_schema_alone_is_restored_with_the_applications_triggers() {
     let triggers = "select count(*) from pg_trigger where tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.row_event'::regproc)";
     assert_eq!(copy.query_one(triggers, &[]).unwrap().get::<_, i64>(0), application.count(triggers));
     assert_eq!(copy.query_one("select count(*) from webhook_event_types", &[]).unwrap().get::<_, i64>(0), 21);
+}
+
+#[test]
+fn restored_dump_has_the_same_objects_as_its_original() {
+    let receiver = Receiver::by_path();
+    let mut application = application_with_history(&receiver);
+    application.cluster.copy_database("copy", &[]);
+    let original = inventory(&mut application.client);
+    let copy = inventory(&mut application.cluster.connect_to("copy"));
+    let missing: Vec<_> = original.difference(&copy).collect();
+    let left_over: Vec<_> = copy.difference(&original).collect();
+    assert!(missing.is_empty() && left_over.is_empty(), "missing: {missing:#?}\nleft over: {left_over:#?}");
+    assert!(original.len() > 900, "{}", original.len());
 }

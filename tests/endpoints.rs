@@ -5,7 +5,7 @@ use std::time::Duration;
 use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::verify::assert_signed;
-use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, sample};
+use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, sample, tenant};
 
 fn cluster_with(settings: &[(&str, &str)]) -> (Cluster, Client) {
     let cluster = Cluster::start(settings);
@@ -62,8 +62,12 @@ fn only_https_addresses_that_give_nothing_away_are_accepted() {
         let error = refusal(&mut client, "update webhook_endpoints set url = $1", &[&url]);
         assert!(error.message().starts_with(message), "{url}: {error}");
     }
-    let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &too_long, &vec!["*"]]);
-    assert_eq!((error.code().code(), error.constraint()), ("23514", Some("url_is_at_most_2000_characters")));
+    // In its normal form it is longer: each character is three there.
+    let long_when_normal = format!("https://example.com/{}", "{".repeat(700));
+    for url in [too_long, long_when_normal] {
+        let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &url, &vec!["*"]]);
+        assert_eq!((error.code().code(), error.message()), ("22023", "the URL has more than 2000 characters"));
+    }
 }
 
 #[test]
@@ -112,10 +116,10 @@ fn event_types_are_those_of_the_catalogue_a_family_or_all() {
     }
     let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &url, &vec![None, Some("*")]]);
     assert_eq!(error.code().code(), "22023", "{error}");
-    for events in [Vec::new(), vec!["*"; 101]] {
-        let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &url, &events]);
-        assert_eq!((error.code().code(), error.constraint()), ("23514", Some("events_has_1_to_100_entries")));
-    }
+    let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &url, &Vec::<&str>::new()]);
+    assert_eq!((error.code().code(), error.constraint()), ("23514", Some("events_has_1_to_100_entries")));
+    let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &url, &vec!["*"; 101]]);
+    assert_eq!(error.code().code(), "22023", "{error}");
 }
 
 #[test]
@@ -330,4 +334,134 @@ fn what_the_transaction_queues_that_disables_the_endpoint_waits() {
     application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]).emit(&mut application.client, 1);
     application.wait_for_deliveries(101, "success");
     assert_eq!(receiver.count(), 101);
+}
+
+#[test]
+fn server_sets_times_and_creator_of_an_endpoint() {
+    let (cluster, mut client) = cluster_with(&[]);
+    tenant::create_roles(&mut client);
+    client.batch_execute("create function mine() returns setof uuid language sql as $$ select '11111111-1111-4111-8111-111111111111'::uuid $$").unwrap();
+    client.batch_execute("alter database postgres set webhook_delivery.access_function = 'public.mine'").unwrap();
+    let auction: Uuid = "11111111-1111-4111-8111-111111111111".parse().unwrap();
+    let insert = "insert into webhook_endpoints (auction_id, url, events, created_at, updated_at, created_by)
+        values ($1, 'https://example.com/', '{*}', 'infinity', 'infinity', 'someone else') returning id";
+    let set = "created_at = now() and updated_at = now()";
+    let mut dana = tenant::session_of(&cluster, "tenant", sample::DANA);
+    let mut transaction = dana.transaction().unwrap();
+    let id: Uuid = transaction.query_one(insert, &[&auction]).unwrap().get(0);
+    let read = format!("select {set}, created_by from webhook_endpoints where id = $1");
+    let row = transaction.query_one(&read, &[&id]).unwrap();
+    assert_eq!((row.get(0), row.get::<_, String>(1)), (true, sample::DANA.to_string()));
+    transaction.commit().unwrap();
+    // Another administrator changes it, and the first one leaves.
+    let mut kim = tenant::session_of(&cluster, "tenant", sample::KIM);
+    let change = "update webhook_endpoints set updated_at = 'infinity', created_at = '-infinity', created_by = 'kim', description = 'x'
+        where id = $1 returning updated_at = now(), created_at < now(), created_by";
+    let row = kim.query_one(change, &[&id]).unwrap();
+    assert_eq!((row.get(0), row.get(1), row.get(2)), (true, true, sample::DANA.to_string()));
+    // Of an upsert, too.
+    let upsert = "insert into webhook_endpoints (id, auction_id, url, events, created_at, created_by) values ($1, $2, 'https://example.com/', '{*}', 'infinity', 'x')
+        on conflict (id) do update set created_at = excluded.created_at, created_by = excluded.created_by
+        returning created_at < now(), created_by";
+    let row = kim.query_one(upsert, &[&id, &auction]).unwrap();
+    assert_eq!((row.get(0), row.get(1)), (true, sample::DANA.to_string()));
+    // The operator's own has no creator, and claims that are no JSON give none.
+    for claims in ["", "no JSON"] {
+        client.execute("select set_config('request.jwt.claims', $1, false)", &[&claims]).unwrap();
+        let mut transaction = client.transaction().unwrap();
+        let id: Uuid = transaction.query_one(insert, &[&auction]).unwrap().get(0);
+        let row = transaction.query_one(&read, &[&id]).unwrap();
+        assert_eq!((row.get(0), row.get(1)), (true, None::<String>));
+        transaction.commit().unwrap();
+    }
+}
+
+#[test]
+fn max_endpoints_holds_for_transactions_at_the_same_time() {
+    let (cluster, mut client) = cluster_with(&[("webhook_delivery.max_endpoints", "5")]);
+    // The first of an auction, and one more where there are some; in both isolation levels.
+    for (auction, there_are, isolation) in [
+        (Uuid::new_v4(), 0, "read committed"),
+        (Uuid::new_v4(), 2, "read committed"),
+        (Uuid::new_v4(), 0, "repeatable read"),
+    ] {
+        let insert = "insert into webhook_endpoints (auction_id, url, events) select $1, 'https://example.com/', '{*}' from generate_series(1, $2)";
+        client.execute(insert, &[&auction, &there_are]).unwrap();
+        let sessions: Vec<_> = (0..4)
+            .map(|_| {
+                let mut session = cluster.connect();
+                std::thread::spawn(move || {
+                    let mut made = 0;
+                    for _ in 0..5 {
+                        let mut transaction = session.transaction().unwrap();
+                        transaction.batch_execute(&format!("set transaction isolation level {isolation}")).unwrap();
+                        if transaction.execute(insert, &[&auction, &2]).is_ok() && transaction.commit().is_ok() {
+                            made += 2;
+                        }
+                    }
+                    made
+                })
+            })
+            .collect();
+        let made: i32 = sessions.into_iter().map(|session| session.join().unwrap()).sum();
+        let count: i64 = client
+            .query_one("select count(*) from webhook_endpoints where auction_id = $1", &[&auction])
+            .unwrap()
+            .get(0);
+        assert_eq!((count, i64::from(made + there_are)), (4, 4), "{isolation}, {there_are} before");
+    }
+}
+
+/// What a table editor does to "duplicate" a row, and an operator who copies one by hand.
+#[test]
+fn copy_of_a_row_is_checked_like_a_new_one() {
+    let (_cluster, mut client) = cluster_with(&[]);
+    let id: Uuid = client.query_one(INSERT, &[&sample::RIVERSIDE, &"https://example.com/", &vec!["*"]]).unwrap().get(0);
+    let copies = [
+        ("(auction_id, url, events, secret) select auction_id, url, events, secret", "is the hint of another secret"),
+        (
+            "(id, auction_id, url, events, secret) select gen_random_uuid(), auction_id, url, events, secret",
+            "is the hint of another secret",
+        ),
+        (
+            "(auction_id, url, events, secret) select auction_id, 'http://10.0.0.5/x', events, secret",
+            "address not allowed",
+        ),
+        ("(auction_id, url, events, secret) select auction_id, url, '{nonsense.type}', secret", "unknown event type"),
+    ];
+    for (copy, message) in copies {
+        let error = refusal(
+            &mut client,
+            &format!("insert into webhook_endpoints {copy} from webhook_endpoints where id = $1"),
+            &[&id],
+        );
+        assert!(error.message().contains(message), "{copy}: {error}");
+        assert_eq!(error.code().code(), "22023");
+        assert!(!error.hint().unwrap_or_default().is_empty());
+    }
+    // Without the secret it is a new endpoint, with one of its own.
+    let copy = "insert into webhook_endpoints (auction_id, url, events) select auction_id, url, events from webhook_endpoints where id = $1
+        returning generated_secret(webhook_endpoints)";
+    let secret: String = client.query_one(copy, &[&id]).unwrap().get(0);
+    assert!(secret.starts_with("whsec_"));
+    let secrets = "select count(*) from webhook_endpoints where id in (select endpoint_id from webhook_delivery.endpoint_secrets)";
+    assert_eq!(client.query_one(secrets, &[]).unwrap().get::<_, i64>(0), 2);
+}
+
+#[test]
+fn waits_of_a_schedule_are_counted_as_they_are_compared() {
+    let (_cluster, mut client) = cluster_with(&[]);
+    let insert = "insert into webhook_endpoints (auction_id, url, events, retry_schedule) values ($1, 'https://example.com/', '{*}', $2::text::interval[])";
+    let with = |client: &mut Client, schedule: &str| client.execute(insert, &[&sample::RIVERSIDE, &schedule]);
+    for schedule in ["{1 second,30 days}", "{2 days -47:59:59}", "{}"] {
+        with(&mut client, schedule).unwrap_or_else(|e| panic!("{schedule}: {e:?}"));
+    }
+    for schedule in ["{1 mon}", "{-1000000 mons 30000001 days}", "{1000 years -360000 days 1 sec}"] {
+        let error = refusal(&mut client, insert, &[&sample::RIVERSIDE, &schedule]);
+        assert_eq!(error.code().code(), "22023", "{schedule}: {error}");
+    }
+    for schedule in ["{-5 minutes}", "{1 day -23:59:59.5}", "{31 days}", "{30 days 1 second}"] {
+        let error = refusal(&mut client, insert, &[&sample::RIVERSIDE, &schedule]);
+        assert_eq!(error.code().code(), "23514", "{schedule}: {error}");
+    }
 }

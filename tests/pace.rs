@@ -89,3 +89,30 @@ fn a_number_that_is_none_is_refused() {
         );
     }
 }
+
+/// An endpoint that waits 100 seconds for its next delivery need not wait for the end of them.
+#[test]
+fn changed_limit_takes_effect_at_once() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (_cluster, mut client) = started();
+    for (limit, prompt) in [("null", true), ("1000", true), ("0.02", false)] {
+        let endpoint = limited(&mut client, &receiver.url(&format!("/{limit}")), 0.01);
+        endpoint.emit(&mut client, 3);
+        endpoint.wait_for(&mut client, 1, "success");
+        let began = Instant::now();
+        let change = format!("update webhook_endpoints set max_per_second = {limit} where id = $1");
+        client.execute(&change, &[&endpoint.id]).unwrap();
+        if prompt {
+            endpoint.wait_for(&mut client, 3, "success");
+            assert!(began.elapsed() < Duration::from_secs(5), "{limit}: {:?}", began.elapsed());
+        } else {
+            // Something else that the worker looks through everything for gives no delivery more.
+            let other = Endpoint::create(&mut client, &receiver.url("/other"));
+            client.execute("update webhook_endpoints set is_active = false where id = $1", &[&other.id]).unwrap();
+            client.execute("update webhook_endpoints set is_active = true where id = $1", &[&other.id]).unwrap();
+            other.emit(&mut client, 1);
+            other.wait_for(&mut client, 1, "success");
+            assert_eq!(receiver.requests_to(&format!("/{limit}")).len(), 1);
+        }
+    }
+}

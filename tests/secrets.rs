@@ -285,17 +285,58 @@ fn a_generated_secret_that_nobody_has_seen_is_a_notice() {
 }
 
 #[test]
-fn an_upsert_that_writes_the_hint_back_keeps_the_secret() {
+fn upsert_without_a_new_secret_keeps_the_stored_one() {
     let (mut application, _receiver) = application();
     let client = &mut application.client;
-    let id = Uuid::new_v4();
+    let given = Uuid::new_v4();
     let insert = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/', '{*}', $3)";
-    client.execute(insert, &[&id, &sample::RIVERSIDE, &FIRST]).unwrap();
-    let upsert =
-        "insert into webhook_endpoints (id, auction_id, url, events) values ($1, $2, 'https://example.com/2', '{*}')
-        on conflict (id) do update set url = excluded.url, secret = webhook_endpoints.secret";
-    client.execute(upsert, &[&id, &sample::RIVERSIDE]).unwrap();
-    assert_eq!(stored(client, id), FIRST);
+    client.execute(insert, &[&given, &sample::RIVERSIDE, &FIRST]).unwrap();
+    let generated = Endpoint::create(client, "https://example.com/");
+    for (id, auction_id, secret) in
+        [(given, sample::RIVERSIDE, FIRST), (generated.id, generated.auction_id, generated.secret.as_str())]
+    {
+        let hint = format!("...{}", &secret[secret.len() - 4..]);
+        for (proposed, change) in [
+            ("null", "secret = excluded.secret"),
+            ("$3", "secret = excluded.secret"),
+            ("null", "secret = null"),
+            ("null", "secret = webhook_endpoints.secret"),
+            ("null", "url = excluded.url"),
+            ("'another secret that is long'", "url = excluded.url"),
+        ] {
+            let upsert = format!(
+                "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/2', '{{*}}', {proposed})
+                 on conflict (id) do update set {change} returning secret, generated_secret(webhook_endpoints), $3::text"
+            );
+            let row =
+                client.query_one(&upsert, &[&id, &auction_id, &hint]).unwrap_or_else(|e| panic!("{upsert}: {e:?}"));
+            assert_eq!((row.get::<_, String>(0), row.get(1)), (hint.clone(), None::<String>), "{upsert}");
+            assert_eq!(stored(client, id), secret, "{upsert}");
+        }
+    }
+    // One that is given is meant.
+    let upsert = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/2', '{*}', $3)
+        on conflict (id) do update set secret = excluded.secret";
+    client.execute(upsert, &[&given, &sample::RIVERSIDE, &SECOND]).unwrap();
+    assert_eq!(stored(client, given), SECOND);
+    // The hint of another one is not.
+    let error = refusal(client, upsert, &[&generated.id, &generated.auction_id, &"...same"]);
+    assert_eq!((error.code().code(), error.message()), ("22023", "...same is the hint of another secret"));
+}
+
+/// As supabase-js sends several rows of which one has a secret: the others have null.
+#[test]
+fn upsert_of_several_rows_changes_the_secrets_that_are_given() {
+    let (mut application, _receiver) = application();
+    let client = &mut application.client;
+    let endpoints = [(); 3].map(|()| Endpoint::create(client, "https://example.com/"));
+    let upsert = "insert into webhook_endpoints (id, auction_id, url, events, secret)
+        select id, auction_id, 'https://example.com/2', events, case id when $1 then $2 when $3 then secret end from webhook_endpoints
+        on conflict (id) do update set url = excluded.url, events = excluded.events, secret = excluded.secret";
+    client.execute(upsert, &[&endpoints[1].id, &SECOND, &endpoints[2].id]).unwrap();
+    assert_eq!(stored(client, endpoints[0].id), endpoints[0].secret);
+    assert_eq!(stored(client, endpoints[1].id), SECOND);
+    assert_eq!(stored(client, endpoints[2].id), endpoints[2].secret);
 }
 
 #[test]

@@ -320,3 +320,21 @@ fn a_database_that_is_not_in_utf_8_refuses_the_extension_because_one_letter_coul
     assert_eq!(error.code().code(), "0A000");
     assert!(error.hint().unwrap().contains("UTF8"), "{error:?}");
 }
+
+/// After a new library was installed, and before `ALTER EXTENSION ... UPDATE`.
+#[test]
+fn worker_waits_while_the_extension_has_another_version_than_the_library() {
+    let cluster = in_database("postgres");
+    let mut client = cluster.connect();
+    let version: String = client
+        .query_one("select default_version from pg_available_extensions where name = 'webhook_delivery'", &[])
+        .unwrap()
+        .get(0);
+    let set =
+        |version: &str| format!("update pg_extension set extversion = '{version}' where extname = 'webhook_delivery'");
+    client.batch_execute(&format!("begin; {CREATE}; {}; commit", set("0.0.1"))).unwrap();
+    let state = "select from webhook_delivery.status where state = 'waiting' and hint ilike '%alter extension webhook_delivery update%'";
+    wait_until("the worker to wait for the update", DEADLINE, || client.query_opt(state, &[]).unwrap());
+    client.batch_execute(&set(&version)).unwrap();
+    assert_delivers(&cluster, "postgres");
+}

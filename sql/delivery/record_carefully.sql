@@ -1,12 +1,12 @@
 -- What record.sql does, past what is in its way: an attempt that is in the log already, because it was made twice, before and
 -- after a crash, is not logged again; and where somebody has locked a row of the queue nothing of it is recorded, because to
--- wait for him would stop all others. Gives back the deliveries of these.
+-- wait for him would stop all others. Gives back the deliveries of these, and the transaction that has locked each.
 -- The arguments are those of record.sql.
 with outcome as materialized (
     select given.*, waiting.place,
-        waiting.place is null and exists (
-            select from webhook_delivery.queue as held
-            where held.due_at = given.due_at and held.delivery_id = given.delivery_id) as is_locked
+        case when waiting.place is null then (
+            select held.xmax::text::bigint from webhook_delivery.queue as held
+            where held.due_at = given.due_at and held.delivery_id = given.delivery_id) end as locked_by
     from unnest($1::timestamptz[], $2::uuid[], $3::smallint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
         $9::smallint[], $10::integer[], $11::text[], $12::text[], $13::boolean[], $14::timestamptz[], $15::timestamptz[],
         $16::boolean[], $17::integer[], $18::integer[], $19::integer[], $20::integer[], $21::text[]::inet[])
@@ -41,7 +41,7 @@ with outcome as materialized (
         response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
         tls_ms, first_byte_ms, address, webhook_delivery.uuid_v7_time(delivery_id)
     from outcome
-    where not is_locked
+    where locked_by is null
     on conflict do nothing
 )
-select delivery_id from outcome where is_locked
+select delivery_id, locked_by from outcome where locked_by is not null

@@ -123,6 +123,13 @@ pub struct Target {
     pub destination: Option<Arc<Destination>>,
 }
 
+impl Target {
+    /// Whether anything but a test goes to it.
+    pub fn receives(&self) -> bool {
+        self.is_active && !self.is_paused
+    }
+}
+
 impl Due {
     pub fn from_row(row: &SpiHeapTupleData<'_>) -> SpiResult<Self> {
         let key = DeliveryKey {

@@ -56,6 +56,8 @@ pub struct Intake {
     last_served: Uuid,
     /// Endpoints whose rows wait until they are enabled; left out as well.
     disabled: HashSet<Uuid>,
+    /// Auctions whose deliveries stay where they are, because those that were made cannot be recorded.
+    held_auctions: HashSet<Uuid>,
     /// Deliveries taken in and not recorded yet. Their rows are still in the queue.
     under_way: HashSet<Uuid>,
     /// Rows to ask for in the next read.
@@ -97,6 +99,7 @@ impl Intake {
             opened: Vec::new(),
             last_served: Uuid::nil(),
             disabled: HashSet::new(),
+            held_auctions: HashSet::new(),
             under_way: HashSet::new(),
             batch: MAX_BATCH / 8,
             reading: Duration::ZERO,
@@ -209,11 +212,30 @@ impl Intake {
         self.position < Position::at(now)
     }
 
+    /// From now on nothing of these auctions is taken; gives back those of which that is new. Their endpoints fall behind, and are
+    /// caught up with when they are held no longer.
+    pub fn hold(&mut self, auction_ids: HashSet<Uuid>) -> HashSet<Uuid> {
+        let new = auction_ids.difference(&self.held_auctions).copied().collect();
+        self.held_auctions = auction_ids;
+        new
+    }
+
+    /// Endpoints that wait because of their limit.
+    pub fn limited(&self) -> HashSet<Uuid> {
+        self.resting.limited().copied().collect()
+    }
+
+    /// What an endpoint's limit is now: microseconds from one delivery to the next, 0 where it has none.
+    pub fn change_limit(&mut self, endpoint_id: &Uuid, spacing: i64) {
+        self.resting.change_limit(endpoint_id, spacing);
+    }
+
     /// Reads what is due as far as there is room beside what waits.
     pub fn find(&mut self, reading: &Reading<'_>, waiting: Waiting) -> SpiResult<Found> {
         let began = Instant::now();
         self.follow_clock(reading.now);
         let mut found = Found { jobs: Vec::new(), ended: Vec::new(), ids: HashSet::new(), waiting, more: false };
+        // Those of auctions that are held fall behind as well.
         for (endpoint_id, rest) in self.resting.rested(reading.now, |delivery| self.under_way.contains(delivery)) {
             self.fall_behind(endpoint_id, rest.auction_id, rest.position);
         }
@@ -250,6 +272,10 @@ impl Intake {
         for row in rows {
             let before = self.position;
             self.position = row.position;
+            if self.held_auctions.contains(&row.auction_id) {
+                self.fall_behind(row.endpoint_id, row.auction_id, before);
+                continue;
+            }
             let has_to_wait = self.behind.contains_key(&row.endpoint_id) || self.resting.contains(&row.endpoint_id);
             if has_to_wait && !row.passes_by || self.is_known(&row, found) {
                 continue;
@@ -280,6 +306,7 @@ impl Intake {
         let after_the_last = (Excluded(self.last_served), Unbounded);
         let in_turn = self.behind.range(after_the_last).chain(self.behind.range(..=self.last_served));
         let ready: Vec<(Uuid, Behind)> = in_turn
+            .filter(|(_, behind)| !self.held_auctions.contains(&behind.auction_id))
             .filter(|(endpoint_id, behind)| room::is_hungry(&found.waiting, &behind.auction_id, endpoint_id))
             .map(|(endpoint_id, behind)| (*endpoint_id, *behind))
             .take(CATCH_UPS)

@@ -15,3 +15,4 @@ mod telling;
 mod worker;
 
 pub use pulse::Totals;
+pub use record::Locked;

@@ -151,7 +151,7 @@ impl Statements {
             let (url, secrets) = (required(row.get(4)?), row.get::<Vec<String>>(5)?);
             let names: Vec<String> = row.get(6)?.unwrap_or_default();
             let values: Vec<String> = row.get(7)?.unwrap_or_default();
-            let waits = row.get::<Vec<i64>>(8)?.map(|waits| waits.into_iter().map(i64::unsigned_abs));
+            let waits = row.get::<Vec<i64>>(8)?.map(|waits| waits.into_iter().map(|wait| wait.max(0).unsigned_abs()));
             let headers = names.into_iter().zip(values).collect();
             let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.map(Duration::from_millis)));
             let ordered = required(row.get(9)?);
@@ -169,11 +169,9 @@ impl Statements {
         .collect()
     }
 
-    /// Those of these endpoints that are not to receive anything, each with its auction.
-    pub fn not_receiving(&self, endpoint_ids: HashSet<Uuid>) -> SpiResult<Vec<(Uuid, Uuid)>> {
-        let targets = Spi::connect(|client| self.targets(client, endpoint_ids))?;
-        let not_receiving = targets.iter().filter(|(_, target)| target.is_paused || !target.is_active);
-        Ok(not_receiving.map(|(id, target)| (target.auction_id, *id)).collect())
+    /// What is known now of these endpoints; those that are gone are not among them.
+    pub fn targets_now(&self, endpoint_ids: HashSet<Uuid>) -> SpiResult<HashMap<Uuid, Target>> {
+        Spi::connect(|client| self.targets(client, endpoint_ids))
     }
 
     /// When the first delivery that is not due yet will be, in Postgres microseconds.
@@ -227,8 +225,9 @@ impl Statements {
     }
 
     /// Records finished attempts: they leave the queue or get their next time, and enter the log. Where something is in the
-    /// way of one, `carefully` records the others, and gives back the deliveries whose rows somebody has locked.
-    pub fn record(&self, outcomes: &[Outcome], carefully: bool) -> SpiResult<HashSet<Uuid>> {
+    /// way of one, `carefully` records the others, and gives back the deliveries whose rows are locked, each with the transaction that
+    /// has locked it.
+    pub fn record(&self, outcomes: &[Outcome], carefully: bool) -> SpiResult<HashMap<Uuid, i64>> {
         Spi::connect_mut(|client| {
             let arguments = [
                 column(outcomes, |o| timestamp(o.key.due_at)).into(),
@@ -255,7 +254,7 @@ impl Statements {
             ];
             let statement = if carefully { &self.record_carefully } else { &self.record };
             let locked = client.update(statement, None, &arguments)?;
-            locked.map(|row| Ok(id(required(row.get(1)?)))).collect()
+            locked.map(|row| Ok((id(required(row.get(1)?)), required(row.get(2)?)))).collect()
         })
     }
 

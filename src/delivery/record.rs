@@ -1,6 +1,6 @@
 //! What became of a delivery by an attempt, and what of that is not written down yet?
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
@@ -21,6 +21,10 @@ const LOOK_AT_LOCKED: Duration = Duration::from_millis(500);
 /// Attempts that may wait to be recorded. With so many no further request is made: memory is bounded, and so is what
 /// would be sent again after a crash of the machine. With all that then waits for a thread they are fewer than the journal keeps.
 const UNRECORDED_AT_MOST: usize = 16_384;
+
+/// Attempts of an auction that may wait because a transaction has locked their rows of the queue. With so many no further request
+/// is made for it: whoever keeps a transaction open stops the deliveries of that auction and nobody else's.
+const LOCKED_AT_MOST: usize = 256;
 
 /// Why a delivery ended that nobody is to be told of: there is nobody any more.
 pub const ENDPOINT_DELETED: &str = "the endpoint was deleted";
@@ -126,9 +130,20 @@ pub struct Ledger {
     gathering_since: Option<Instant>,
     /// Outcomes of deliveries whose rows in the queue somebody else has locked.
     locked: Vec<Outcome>,
-    /// The last recording has found such.
-    has_locked: bool,
+    /// How many these are of each auction, and the transaction that has locked one of them.
+    locked_by_auction: HashMap<Uuid, (usize, i64)>,
     next_look_at_locked: Instant,
+}
+
+/// Attempts that cannot be recorded, because a transaction has locked their rows of the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Locked {
+    /// How many, of all auctions.
+    pub attempts: usize,
+    /// The auction with most of them.
+    pub auction_id: Uuid,
+    /// The transaction that has locked one of them.
+    pub by: i64,
 }
 
 impl Ledger {
@@ -137,7 +152,7 @@ impl Ledger {
             gathered: Vec::new(),
             gathering_since: None,
             locked: Vec::new(),
-            has_locked: false,
+            locked_by_auction: HashMap::new(),
             next_look_at_locked: Instant::now(),
         }
     }
@@ -165,14 +180,27 @@ impl Ledger {
         self.gathered.len() + self.locked.len()
     }
 
-    /// Whether so many are not recorded that no more should come.
+    /// Whether so many are not recorded that no more should come, whosever they are.
     pub fn is_full(&self) -> bool {
-        self.len() >= UNRECORDED_AT_MOST
+        self.gathered.len() >= UNRECORDED_AT_MOST
     }
 
-    /// Whether somebody had locked rows when it was last looked.
-    pub fn has_locked(&self) -> bool {
-        self.has_locked
+    /// Whether rows of what is to be recorded may be locked, as they or others of their auction were when it was last looked.
+    pub fn may_be_locked(&self) -> bool {
+        self.gathered.iter().any(|outcome| self.locked_by_auction.contains_key(&outcome.key.auction_id))
+    }
+
+    /// Auctions for which no further request should be made, because so many of theirs cannot be recorded.
+    pub fn held_auctions(&self) -> HashSet<Uuid> {
+        let held = self.locked_by_auction.iter().filter(|(_, (attempts, _))| *attempts >= LOCKED_AT_MOST);
+        held.map(|(auction_id, _)| *auction_id).collect()
+    }
+
+    /// What waits for a transaction to end.
+    pub fn locked(&self) -> Option<Locked> {
+        let (auction_id, (_, by)) = self.locked_by_auction.iter().max_by_key(|(_, (attempts, _))| *attempts)?;
+        let attempts = self.locked_by_auction.values().map(|(attempts, _)| attempts).sum();
+        Some(Locked { attempts, auction_id: *auction_id, by: *by })
     }
 
     /// Whatever is not recorded is to be recorded now.
@@ -207,17 +235,23 @@ impl Ledger {
         &self.gathered
     }
 
-    /// It is recorded, but for these deliveries, whose rows somebody has locked. Gives back what is.
-    pub fn recorded(&mut self, but: &HashSet<Uuid>) -> Vec<Outcome> {
+    /// It is recorded, but for these deliveries, whose rows a transaction has locked. Gives back what is.
+    pub fn recorded(&mut self, but: &HashMap<Uuid, i64>) -> Vec<Outcome> {
         self.gathering_since = None;
         let gathered = std::mem::take(&mut self.gathered);
         let (locked, recorded): (Vec<_>, Vec<_>) =
-            gathered.into_iter().partition(|outcome| but.contains(&outcome.key.delivery_id));
+            gathered.into_iter().partition(|outcome| but.contains_key(&outcome.key.delivery_id));
         if !locked.is_empty() {
             self.next_look_at_locked = Instant::now() + LOOK_AT_LOCKED;
         }
         self.locked.extend(locked);
-        self.has_locked = !self.locked.is_empty();
+        // Those of before that were not looked at now keep what is known of them.
+        let known = std::mem::take(&mut self.locked_by_auction);
+        for DeliveryKey { auction_id, delivery_id, .. } in self.locked.iter().map(|outcome| &outcome.key) {
+            let by = but.get(delivery_id).copied().or_else(|| known.get(auction_id).map(|(_, by)| *by));
+            let (attempts, last) = self.locked_by_auction.entry(*auction_id).or_default();
+            (*attempts, *last) = (*attempts + 1, by.unwrap_or_default());
+        }
         recorded
     }
 }

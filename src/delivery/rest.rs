@@ -25,6 +25,8 @@ pub struct Rest {
     retry_at: i64,
     /// When it has had no more than its number a second, or was left alone for long enough.
     paced_until: i64,
+    /// What a delivery takes of a second by the endpoint's limit, in microseconds; 0 where it is not limited.
+    spacing: i64,
 }
 
 #[derive(Default)]
@@ -58,6 +60,7 @@ impl Resting {
         }
         if row.terms.spacing > 0 {
             rest.paced_until = rest.paced_until.max(now) + row.terms.spacing;
+            rest.spacing = row.terms.spacing;
         }
     }
 
@@ -111,6 +114,19 @@ impl Resting {
         }
     }
 
+    /// Endpoints that wait because of their limit.
+    pub fn limited(&self) -> impl Iterator<Item = &Uuid> {
+        self.0.iter().filter(|(_, rest)| rest.spacing > 0).map(|(endpoint_id, _)| endpoint_id)
+    }
+
+    /// The endpoint's limit may be another now. What it waits for is counted by that.
+    pub fn change_limit(&mut self, endpoint_id: &Uuid, spacing: i64) {
+        if let Some(rest) = self.0.get_mut(endpoint_id) {
+            rest.paced_until = rest.paced_until.saturating_add(spacing - rest.spacing);
+            rest.spacing = spacing;
+        }
+    }
+
     /// The clock was set back, so the times kept here lie too far ahead. An endpoint may get a delivery early; when a failed
     /// one may be tried again is in its row.
     pub fn forget_times(&mut self) {
@@ -132,7 +148,7 @@ impl Resting {
 
 impl Rest {
     fn at(auction_id: Uuid, position: Position) -> Self {
-        Self { auction_id, position, delivery: None, retry_at: i64::MIN, paced_until: i64::MIN }
+        Self { auction_id, position, delivery: None, retry_at: i64::MIN, paced_until: i64::MIN, spacing: 0 }
     }
 
     /// `None` while its delivery is under way.

@@ -5,6 +5,7 @@
 //! transaction while a request is under way, and each step of a turn has one of its own (`step.rs`): nothing that can fail
 //! stands between sending and recording.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::bgworkers::BackgroundWorker;
@@ -273,9 +274,14 @@ impl Worker {
         let looks_through = self.look_through && Instant::now() >= self.next_look_through;
         if looks_through {
             self.intake.go_back_to(i64::MIN);
-            // So is it told that an endpoint is paused or disabled.
-            let not_receiving = statements.not_receiving(pool.waiting().endpoints().copied().collect())?;
-            pool.give_back_waiting_of(not_receiving.into_iter());
+            // An endpoint may have been paused, disabled or limited.
+            let waiting: HashSet<Uuid> = pool.waiting().endpoints().copied().chain(self.intake.limited()).collect();
+            let targets = statements.targets_now(waiting)?;
+            for (endpoint_id, target) in &targets {
+                self.intake.change_limit(endpoint_id, target.terms.spacing);
+            }
+            let not_receiving = targets.iter().filter(|(_, target)| !target.receives());
+            pool.give_back_waiting_of(not_receiving.map(|(id, target)| (target.auction_id, *id)));
             self.intake.take_back(pool.given_back());
             self.look_through = false;
             self.next_look_through = Instant::now() + LOOK_THROUGH_EVERY;
@@ -323,7 +329,7 @@ impl Worker {
                 statements.record(outcomes, carefully)
             })
         };
-        let recorded = if self.ledger.has_locked() { record(true) } else { record(false).or_else(|_| record(true)) };
+        let recorded = if self.ledger.may_be_locked() { record(true) } else { record(false).or_else(|_| record(true)) };
         if let Some(locked) = self.steps.recording.conclude(recorded) {
             for outcome in self.ledger.recorded(&locked) {
                 self.intake.recorded(&outcome);
@@ -332,6 +338,7 @@ impl Worker {
                 self.next_due.include(outcome.next_attempt_at);
             }
             pool.give_back_waiting_of(self.intake.opened().into_iter());
+            pool.give_back_waiting_of_auctions(&self.intake.hold(self.ledger.held_auctions()));
         }
     }
 
@@ -412,6 +419,7 @@ impl Worker {
             requests_in_flight: pool.map_or(0, Pool::in_flight),
             deliveries_in_memory: pool.map_or(0, Pool::waiting_total),
             attempts_to_record: self.ledger.len(),
+            locked: self.ledger.locked(),
             started_at: self.started_at,
             totals: self.pulse.totals(),
             last_minute: self.pulse.last_minute(),

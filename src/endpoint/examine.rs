@@ -89,10 +89,14 @@ fn examine(endpoint_id: pgrx::Uuid) -> SpiResult<Option<Seen>> {
     })
 }
 
-/// The addresses that a request to this URL would be sent to, or why it would not be sent.
+/// The addresses that a request to this URL would be sent to, or why it would not be sent. Tenants read it: of the operator's own
+/// networks it says no more than that they are allowed.
 fn reach(url: &str) -> Result<String, String> {
+    let rules = settings::rules();
     // The thread that asks must not take this one's signals.
-    let found = process::with_signals_blocked(|| look_up(url, settings::rules(), PATIENCE));
+    let found = process::with_signals_blocked(|| look_up(url, rules.clone(), PATIENCE));
     let addresses = found.map_err(|problem| problem.to_string())?;
-    Ok(addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    let (own, public): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| rules.networks.list(*address));
+    let own = (!own.is_empty()).then(|| "an address that webhook_delivery.allowed_networks opens".to_owned());
+    Ok(public.iter().map(ToString::to_string).chain(own).collect::<Vec<_>>().join(", "))
 }

@@ -8,36 +8,42 @@ use super::refuse;
 /// More headers than this are refused.
 const MAX_HEADERS: usize = 20;
 
+/// Bytes of all of them, as JSON.
+const MAX_BYTES: usize = 32_768;
+
 #[pg_schema]
 mod webhook_delivery {
-    use pgrx::JsonB;
     use pgrx::prelude::*;
 
-    /// Refuses (22023) headers that cannot be sent, that we set ourselves, or that matter for the connection; and more than 20.
+    /// Refuses (22023) headers, given as JSON, that cannot be sent, that we set ourselves, or that matter for the connection; and
+    /// more than 20, or more than 32 kB.
     #[pg_extern(immutable, strict)]
-    fn check_endpoint_headers(headers: JsonB) {
-        // What is no object, the table's constraint refuses.
-        if let serde_json::Value::Object(headers) = headers.0 {
-            super::check(headers);
-        }
+    fn check_endpoint_headers(headers: &str) {
+        super::check(headers);
     }
 }
 
-fn check(headers: Map<String, Value>) {
+fn check(headers: &str) {
+    const NOT_TEXT: &str = "Headers are an object of texts: {\"Authorization\": \"Bearer ...\"}.";
+    const TOO_MANY: &str = "Leave out what the receiver does not need.";
+    if headers.len() > MAX_BYTES {
+        refuse(format!("headers of {} bytes are more than {MAX_BYTES}", headers.len()), TOO_MANY);
+    }
+    let headers: Map<String, Value> = match serde_json::from_str(headers) {
+        Ok(Value::Object(headers)) => headers,
+        // The table's constraint refuses what is no object.
+        Ok(_) => return,
+        // The column is jsonb: what cannot be read is nested too deep.
+        Err(_) => return refuse("headers are nested too deep".into(), NOT_TEXT),
+    };
     if headers.len() > MAX_HEADERS {
-        refuse(
-            format!("{} headers are more than {MAX_HEADERS}", headers.len()),
-            "Leave out what the receiver does not need.",
-        );
+        refuse(format!("{} headers are more than {MAX_HEADERS}", headers.len()), TOO_MANY);
     }
     for (name, value) in &headers {
         // Not all of it: what was written is not to be answered by a message of any size.
         let shown: String = name.chars().take(100).collect();
         let Value::String(value) = value else {
-            refuse(
-                format!("the value of header {shown} is not text"),
-                "Headers are an object of texts: {\"Authorization\": \"Bearer ...\"}.",
-            );
+            refuse(format!("the value of header {shown} is not text"), NOT_TEXT);
             return;
         };
         if let Err(problem) = webhook_sender::check_header(name, value) {

@@ -27,6 +27,9 @@ thread_local! {
     static ROTATION: Cell<Option<Rotation>> = const { Cell::new(None) };
 }
 
+/// Seconds for which an old secret may go on signing.
+const KEEP_OLD_AT_MOST: f64 = 30.0 * 86_400.0;
+
 /// The next update of an endpoint gives it a generated secret.
 #[derive(Clone, Copy)]
 struct Rotation {
@@ -143,9 +146,15 @@ mod webhook_delivery {
     }
 
     /// Has the next update of this endpoint in this transaction generate a secret, and the old one sign as well for so many
-    /// seconds. Does nothing by itself: who may not update the endpoint gains nothing by it.
+    /// seconds, 0 to 30 days (22023). Does nothing by itself: who may not update the endpoint gains nothing by it.
     #[pg_extern(volatile, strict)]
     fn begin_rotation(endpoint_id: pgrx::Uuid, keep_old_for: f64) {
+        if !(0.0..=KEEP_OLD_AT_MOST).contains(&keep_old_for) {
+            refuse(
+                "an old secret is kept for 30 days at most".into(),
+                "Give an interval from 0 to 30 days: keep_old_for => '24 hours'.",
+            );
+        }
         let endpoint_id = *endpoint_id.as_bytes();
         ROTATION.set(Some(Rotation { endpoint_id, keep_old_for, subtransaction: subtransaction() }));
     }

@@ -3,6 +3,7 @@
 //! Each of these asks in the caller's name what he sees, and then changes that in ours.
 
 mod again;
+mod allowance;
 mod cancel;
 mod expunge;
 mod pace;

@@ -4,10 +4,10 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
+use super::allowance::{Allowance, OverLimit};
 use super::pace;
-use super::visible::check_number;
 use crate::access::visible_auction;
-use crate::ids::timestamp;
+use crate::ids::{id, timestamp};
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::wake;
 
@@ -16,17 +16,22 @@ mod webhook_delivery {
     use pgrx::datum::TimestampWithTimeZone;
     use pgrx::prelude::*;
 
-    /// Queues the events of this time for an endpoint that the caller sees, those that it has not had, of these types; gives back
-    /// how many. Null where he sees no such endpoint.
+    /// Queues the events of this time for an endpoint that the caller sees, those that it has not had, of these types; no row
+    /// where he sees no such endpoint. `over_limit` says that nothing is to be done, because the auction would have so many
+    /// deliveries sent again within a minute.
     #[pg_extern(volatile, strict)]
     fn replay(
         endpoint_id: pgrx::Uuid,
         since: TimestampWithTimeZone,
         until: TimestampWithTimeZone,
         events: Vec<Option<String>>,
-    ) -> Option<i64> {
-        super::replay(endpoint_id, since, until, events)
-            .unwrap_or_else(|problem| pgrx::error!("the events could not be queued: {problem}"))
+    ) -> TableIterator<'static, (name!(queued, i64), name!(over_limit, Option<i64>))> {
+        let replayed = super::replay(endpoint_id, since, until, events)
+            .unwrap_or_else(|problem| pgrx::error!("the events could not be queued: {problem}"));
+        TableIterator::new(replayed.map(|replayed| match replayed {
+            Ok(queued) => (queued, None),
+            Err(super::OverLimit(reached)) => (0, Some(reached)),
+        }))
     }
 }
 
@@ -35,11 +40,12 @@ fn replay(
     since: TimestampWithTimeZone,
     until: TimestampWithTimeZone,
     events: Vec<Option<String>>,
-) -> SpiResult<Option<i64>> {
+) -> SpiResult<Option<Result<i64, OverLimit>>> {
     Spi::connect_mut(|client| {
         let Some(auction_id) = visible_auction(client, endpoint_id)? else { return Ok(None) };
         // SAFETY: a clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        let allowance = Allowance::of_caller(client)?;
         let queued = {
             let _settings = OurSettings::begin();
             let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
@@ -52,13 +58,16 @@ fn replay(
                 timestamp(now).into(),
                 pace::spacing().into(),
             ];
-            client.update(include_str!("../../sql/history/replay.sql"), None, &arguments)?.len()
+            let queued = client.update(include_str!("../../sql/history/replay.sql"), None, &arguments)?.len();
+            // What is too much is undone with the transaction.
+            if let Some(over_limit) = allowance.take(client, std::iter::repeat_n(id(auction_id), queued))? {
+                return Ok(Some(Err(over_limit)));
+            }
+            queued
         };
-        // What is too much is undone with the transaction.
-        check_number(client, queued)?;
         if queued > 0 {
             wake::at_commit(now);
         }
-        Ok(Some(queued as i64))
+        Ok(Some(Ok(queued as i64)))
     })
 }

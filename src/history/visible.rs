@@ -1,12 +1,9 @@
 //! Which of some deliveries does the caller see?
 
-use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
 use crate::ids::{id, id_datum};
-use crate::server::refusal::refuse;
-use crate::server::settings;
 
 /// Deliveries that are looked up by one statement.
 const AT_ONCE: usize = 10_000;
@@ -14,6 +11,7 @@ const AT_ONCE: usize = 10_000;
 /// A delivery that the caller sees.
 pub struct Visible {
     pub id: Uuid,
+    pub auction_id: Uuid,
     pub endpoint_id: Uuid,
     /// Whether it waits for an attempt; otherwise it has ended.
     pub waits: bool,
@@ -34,26 +32,11 @@ pub fn look_up(client: &SpiClient<'_>, portion: &[Uuid]) -> SpiResult<Vec<Visibl
     let arguments = [ids.into(), id_datum(lowest).into(), id_datum(highest).into()];
     let rows = client.select(include_str!("../../sql/history/visible.sql"), None, &arguments)?;
     let visible = rows.map(|row| {
-        let (delivery_id, endpoint_id) = (row.get::<pgrx::Uuid>(1)?, row.get::<pgrx::Uuid>(2)?);
-        let waits = row.get(3)?.unwrap_or(false);
-        Ok(delivery_id.zip(endpoint_id).map(|(d, e)| Visible { id: id(d), endpoint_id: id(e), waits }))
+        let waits = row.get(4)?.unwrap_or(false);
+        let (Some(delivery), Some(endpoint), Some(auction)) = (row.get(1)?, row.get(2)?, row.get(3)?) else {
+            return Ok(None);
+        };
+        Ok(Some(Visible { id: id(delivery), endpoint_id: id(endpoint), auction_id: id(auction), waits }))
     });
     visible.filter_map(SpiResult::transpose).collect()
-}
-
-/// Refuses (22023) more than a tenant may have sent again with one call.
-pub fn check_number(client: &SpiClient<'_>, wanted: usize) -> SpiResult<()> {
-    let at_most = settings::max_resend();
-    if wanted <= at_most {
-        return Ok(());
-    }
-    let operator = client.select("select webhook_delivery.is_operator()", Some(1), &[])?.first().get_one::<bool>()?;
-    if operator == Some(true) {
-        return Ok(());
-    }
-    refuse(
-        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-        format!("one call sends {at_most} deliveries again at most, and these are more"),
-        "Call it for a shorter time, and again for the next; or have an administrator raise webhook_delivery.max_resend.",
-    )
 }

@@ -62,7 +62,7 @@ impl fmt::Display for NotAllowed {
 
 impl std::error::Error for NotAllowed {}
 
-/// Networks that may be reached though they are not the public internet. As text: `127.0.0.0/8, ::1, 10.1.0.0/16`.
+/// A list of networks. As text: `127.0.0.0/8, ::1, 10.1.0.0/16`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
@@ -75,6 +75,12 @@ impl Networks {
     /// Whether it is one of them.
     pub fn list(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether it, or the address of IPv4 that it leads to through a gateway, is one of them.
+    pub fn list_with_embedded(&self, address: IpAddr) -> bool {
+        let IpAddr::V6(v6) = address else { return self.list(address) };
+        self.list(address) || embedded(v6).is_some_and(|v4| self.list(v4.into()))
     }
 
     fn is_public(&self, address: IpAddr) -> bool {

@@ -41,7 +41,7 @@ impl Guard {
 
     /// Whether every one of these may be called.
     pub fn check(&self, addresses: &[IpAddr]) -> Result<(), NotAllowed> {
-        let all = |in_force: &InForce| addresses.iter().all(|address| in_force.rules.networks.allow(*address));
+        let all = |in_force: &InForce| addresses.iter().all(|address| in_force.rules.allow(*address));
         if self.look(all) { Ok(()) } else { Err(NotAllowed) }
     }
 

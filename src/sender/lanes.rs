@@ -126,6 +126,13 @@ impl Lanes {
         }
     }
 
+    /// Gives back what has not started of an auction.
+    pub fn give_back_waiting_of_auction(&mut self, auction_id: &Uuid) {
+        for endpoint_id in [self.prompt.endpoints_of(auction_id), self.slow.endpoints_of(auction_id)].concat() {
+            self.give_back_waiting_of(auction_id, &endpoint_id);
+        }
+    }
+
     /// Gives back everything that has not started.
     pub fn give_back_waiting(&mut self) {
         self.given_back.extend(self.rows.take_behind());
@@ -282,6 +289,21 @@ mod tests {
         lanes.ended(&first.key, class, false);
         lanes.push(job(1, 4));
         assert_eq!(started(&mut lanes).len(), 1);
+    }
+
+    #[test]
+    fn jobs_of_an_auction_are_given_back_and_those_of_others_stay() {
+        let mut lanes = Lanes::new(2, HashSet::from([id(3)]));
+        for (auction, endpoint, delivery) in [(1, 1, 1), (1, 2, 2), (2, 4, 4), (1, 3, 3), (1, 1, 5)] {
+            let mut job = job(endpoint, delivery);
+            job.key.auction_id = id(auction);
+            lanes.push(job);
+        }
+        lanes.take().unwrap();
+        lanes.give_back_waiting_of_auction(&id(1));
+        assert_eq!((lanes.given_back().len(), lanes.in_flight(), lanes.waiting_total()), (3, 1, 1));
+        lanes.give_back_waiting_of_auction(&id(9));
+        assert_eq!(lanes.waiting_total(), 1);
     }
 
     /// A job that tells of this row.

@@ -181,6 +181,12 @@ impl Pool {
         endpoints.for_each(|(auction_id, endpoint_id)| state.lanes.give_back_waiting_of(&auction_id, &endpoint_id));
     }
 
+    /// Gives back the jobs of these auctions that have not started.
+    pub fn give_back_waiting_of_auctions<'a>(&self, auction_ids: impl IntoIterator<Item = &'a Uuid>) {
+        let mut state = self.shared.lock();
+        auction_ids.into_iter().for_each(|auction_id| state.lanes.give_back_waiting_of_auction(auction_id));
+    }
+
     /// Gives back all jobs that have not started.
     pub fn give_back_waiting(&self) {
         self.shared.lock().lanes.give_back_waiting();

@@ -120,6 +120,11 @@ impl Share {
         self.forget_if_done(&key.auction_id, &key.endpoint_id);
     }
 
+    /// The auction's endpoints of which jobs wait or are under way.
+    pub fn endpoints_of(&self, auction_id: &Uuid) -> Vec<Uuid> {
+        self.auctions.get(auction_id).into_iter().flat_map(|auction| auction.lanes.keys()).copied().collect()
+    }
+
     /// Takes the jobs of an endpoint that have not started out, in their order.
     pub fn take_waiting_of(&mut self, auction_id: &Uuid, endpoint_id: &Uuid) -> VecDeque<Job> {
         let Some(auction) = self.auctions.get_mut(auction_id) else { return VecDeque::new() };

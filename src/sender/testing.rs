@@ -21,7 +21,7 @@ pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// Rules that let requests reach the tests' own servers.
 pub fn loopback() -> Rules {
     let (ports, networks) = ("1-65535".parse().unwrap(), "127.0.0.0/8, ::1".parse().unwrap());
-    Rules { allow_http: true, ports, networks }
+    Rules { allow_http: true, ports, networks, ..Rules::default() }
 }
 
 pub fn job(url: &str) -> Job {

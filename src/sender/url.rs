@@ -10,17 +10,25 @@ use url::{Host, Url};
 
 use crate::address::Networks;
 
+/// Characters of a URL.
+const MAX_CHARACTERS: usize = 2000;
+
 /// What a customer's URL may be and where it may lead, as the operator says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     pub allow_http: bool,
     pub ports: Ports,
+    /// Networks that may be reached though they are not the public internet.
     pub networks: Networks,
+    /// Networks that may not be reached, whatever else they are.
+    pub denied: Networks,
 }
 
 /// Why a URL cannot be an endpoint's. `Display` is what its author reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidUrl {
+    /// It has more than 2,000 characters, as it was written or in its normal form.
+    TooLong,
     /// It contains white space or control characters.
     WhiteSpace,
     /// It cannot be parsed; says why.
@@ -42,9 +50,18 @@ pub enum InvalidUrl {
 }
 
 impl Rules {
+    /// Whether a request may go to this address.
+    pub fn allow(&self, address: IpAddr) -> bool {
+        !self.denied.list_with_embedded(address) && self.networks.allow(address)
+    }
+
     /// The URL's normal form: what was checked and what is called must be the same to every parser. Checks everything that can
     /// be known without a look-up of the host's name.
     pub fn normal_url(&self, text: &str) -> Result<String, InvalidUrl> {
+        // Before anything else: what follows is answered with parts of the text.
+        if text.len() > MAX_CHARACTERS * 4 || text.chars().count() > MAX_CHARACTERS {
+            return Err(InvalidUrl::TooLong);
+        }
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(InvalidUrl::WhiteSpace);
         }
@@ -69,8 +86,12 @@ impl Rules {
             // RFC 6761: never anything but the machine itself.
             Some(Host::Domain(name)) => is_localhost(name).then_some(IpAddr::from([127, 0, 0, 1])),
         };
-        if stands_for.is_some_and(|address| !self.networks.allow(address)) {
+        if stands_for.is_some_and(|address| !self.allow(address)) {
             return Err(InvalidUrl::Address);
+        }
+        // Percent encoding lengthens it.
+        if url.as_str().len() > MAX_CHARACTERS {
+            return Err(InvalidUrl::TooLong);
         }
         if url.as_str().parse::<Uri>().is_ok_and(|uri| uri.host().is_some()) {
             Ok(url.into())
@@ -88,10 +109,11 @@ fn is_localhost(name: &str) -> bool {
 impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TooLong => write!(f, "the URL has more than {MAX_CHARACTERS} characters"),
             Self::WhiteSpace => write!(f, "the URL contains white space or control characters"),
             Self::NotAUrl(problem) => write!(f, "this is not a URL: {problem}"),
             Self::Http => write!(f, "the URL must begin with https://"),
-            Self::Scheme(scheme) => write!(f, "the URL must begin with https://, not {scheme}:"),
+            Self::Scheme(scheme) => write!(f, "the URL must begin with https://, not {scheme:.20}:"),
             Self::NoHost => write!(f, "the URL names no host"),
             Self::Credentials => write!(f, "the URL contains a user name or password"),
             Self::Port { port, .. } => write!(f, "port {port} is not allowed"),
@@ -116,11 +138,11 @@ impl InvalidUrl {
                 format!("Use one of {allowed}, or have the operator add it to webhook_delivery.allowed_ports.")
             }
             Self::Address => {
-                "Use an address of the public internet. The operator opens others with webhook_delivery.allowed_networks."
+                "Use an address of the public internet. The operator opens others with webhook_delivery.allowed_networks, and closes some with webhook_delivery.denied_networks."
                     .into()
             }
             Self::Uncallable => "Write them in percent encoding.".into(),
-            Self::WhiteSpace | Self::NotAUrl(_) | Self::Scheme(_) | Self::NoHost => {
+            Self::TooLong | Self::WhiteSpace | Self::NotAUrl(_) | Self::Scheme(_) | Self::NoHost => {
                 "Use an address such as https://example.com/webhooks.".into()
             }
         }

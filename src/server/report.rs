@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use super::wake::{MAX_DATABASES, MyBell, Place};
-use crate::delivery::Totals;
+use crate::delivery::{Locked, Totals};
 
 /// Bytes of a text; what is longer is cut.
 const TEXT_BYTES: usize = 1000;
@@ -43,6 +43,9 @@ struct Entry {
     requests_in_flight: i32,
     deliveries_in_memory: i32,
     attempts_to_record: i32,
+    locked_attempts: i32,
+    locked_auction: [u8; 16],
+    locked_by: i64,
     /// Postgres microseconds.
     started_at: i64,
     totals: Totals,
@@ -82,6 +85,8 @@ pub struct Report {
     /// Taken from the queue, not started yet.
     pub deliveries_in_memory: usize,
     pub attempts_to_record: usize,
+    /// Those of them whose rows a transaction has locked.
+    pub locked: Option<Locked>,
     /// When the worker began, in Postgres microseconds.
     pub started_at: i64,
     /// What it has recorded since then, and in the last minute.
@@ -105,6 +110,9 @@ impl Report {
         entry.requests_in_flight = count(self.requests_in_flight);
         entry.deliveries_in_memory = count(self.deliveries_in_memory);
         entry.attempts_to_record = count(self.attempts_to_record);
+        entry.locked_attempts = self.locked.map_or(0, |locked| count(locked.attempts));
+        entry.locked_auction = self.locked.map_or([0; 16], |locked| locked.auction_id.into_bytes());
+        entry.locked_by = self.locked.map_or(0, |locked| locked.by);
         (entry.started_at, entry.totals, entry.last_minute) = (self.started_at, self.totals, self.last_minute);
         let (at, failure) = self.last_failure.as_ref().map_or((0, ""), |(at, failure)| (*at, failure));
         entry.last_failure.set(failure);
@@ -152,6 +160,9 @@ mod webhook_delivery {
             name!(failed_attempts_in_last_minute, i64),
             name!(last_failure, Option<String>),
             name!(last_failure_at, Option<TimestampWithTimeZone>),
+            name!(locked_attempts, i32),
+            name!(locked_auction_id, Option<pgrx::Uuid>),
+            name!(locked_by, Option<i64>),
         ),
     > {
         TableIterator::new(super::of_this_database().map(|entry| {
@@ -176,6 +187,9 @@ mod webhook_delivery {
                 count(entry.last_minute.failed_attempts),
                 last_failure,
                 failed_at,
+                entry.locked_attempts,
+                (entry.locked_attempts > 0).then(|| pgrx::Uuid::from_bytes(entry.locked_auction)),
+                (entry.locked_attempts > 0).then_some(entry.locked_by),
             )
         }))
     }

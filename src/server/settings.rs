@@ -37,13 +37,14 @@ static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureErro
 static ACCESS_FUNCTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"webhook_delivery_worker"));
 static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
-static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10);
+static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(60);
 static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
-static MAX_RESEND: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static RESENDS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static RESEND_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
 static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static DENIED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static PAGE_EMBEDDERS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
@@ -174,7 +175,7 @@ pub fn define() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.tests_per_minute",
-        c"How often an endpoint may be tested within a minute.",
+        c"Tests that an auction may send within a minute, to all of its endpoints.",
         c"",
         &TESTS_PER_MINUTE,
         1,
@@ -193,10 +194,10 @@ pub fn define() {
         GucFlags::UNIT_S,
     );
     GucRegistry::define_int_guc(
-        c"webhook_delivery.max_resend",
-        c"Deliveries that one call of a tenant sends again at most.",
+        c"webhook_delivery.resends_per_minute",
+        c"Deliveries that the administrators of an auction may send again within a minute.",
         c"Operators are not bound by it.",
-        &MAX_RESEND,
+        &RESENDS_PER_MINUTE,
         1,
         i32::MAX,
         GucContext::Suset,
@@ -265,6 +266,18 @@ fn define_checked() {
             c"A list of addresses and networks such as '10.1.0.0/16, ::1'. For development: whoever writes an endpoint reaches \
               what the server reaches there.",
             &ALLOWED_NETWORKS,
+            GucContext::Sighup,
+            GucFlags::SUPERUSER_ONLY,
+            Some(check_networks),
+            None,
+            None,
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.denied_networks",
+            c"Networks of the public internet that no endpoint may lead to.",
+            c"A list such as '198.51.100.0/24, 2001:db8::/32': for machines of your own that have public addresses. Wins over \
+              webhook_delivery.allowed_networks.",
+            &DENIED_NETWORKS,
             GucContext::Sighup,
             GucFlags::SUPERUSER_ONLY,
             Some(check_networks),
@@ -387,9 +400,9 @@ pub fn retention() -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-/// Deliveries that one call of a tenant sends again at most.
-pub fn max_resend() -> usize {
-    MAX_RESEND.get().unsigned_abs() as usize
+/// Deliveries of an auction that tenants send again within a minute at most.
+pub fn resends_per_minute() -> i64 {
+    RESENDS_PER_MINUTE.get().into()
 }
 
 /// Of one endpoint; 0 for all at once.
@@ -426,6 +439,7 @@ pub fn rules() -> Rules {
         allow_http: ALLOW_HTTP.get(),
         ports: text(&ALLOWED_PORTS).parse().unwrap_or_default(),
         networks: text(&ALLOWED_NETWORKS).parse().unwrap_or_default(),
+        denied: text(&DENIED_NETWORKS).parse().unwrap_or_default(),
     }
 }
 

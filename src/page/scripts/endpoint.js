@@ -91,6 +91,8 @@ function Overview({ endpoint, health, catalogue, changed, setSecret, edit, isFir
       <div><dt>Response time</dt><dd>${times}</dd></div>
       <div><dt>Waiting</dt><dd>${words.number(health?.queued ?? 0)}</dd></div>
       <div><dt>Secret</dt><dd><code>${endpoint.secret}</code></dd></div>
+      <div><dt>Created</dt><dd><time datetime=${endpoint.created_at}>${words.at(endpoint.created_at)}</time>
+        ${endpoint.created_by && html` by user <code>${endpoint.created_by}</code>`}</dd></div>
     </dl>
     <${ProblemNote} problem=${problem} />
     <p class="row">

@@ -19,7 +19,7 @@ const THREADS: usize = 64;
 /// Requests per second.
 pub fn measure(stand: &Stand) -> f64 {
     let (ports, networks) = ("1-65535".parse().expect("ports"), "127.0.0.0/8".parse().expect("a network"));
-    let rules = Rules { allow_http: true, ports, networks };
+    let rules = Rules { allow_http: true, ports, networks, ..Rules::default() };
     let pool = Pool::start(PoolConfig { threads: THREADS, rules, ..PoolConfig::default() }).expect("a pool");
     let (endpoint_id, data) = (Uuid::new_v4(), data());
     let destination = Arc::new(Destination {

@@ -1,0 +1,51 @@
+//! The number of deliveries that an auction's administrators may send again within a minute.
+
+use std::collections::BTreeMap;
+
+use pgrx::spi::{SpiClient, SpiResult};
+use uuid::Uuid;
+
+use crate::ids::id_datum;
+use crate::server::settings;
+
+/// So many deliveries of an auction within a minute, which are too many. SQL raises the error: a SQLSTATE that PostgreSQL does not
+/// know, such as the PT429 that PostgREST answers with 429, does not pass through Rust.
+pub struct OverLimit(pub i64);
+
+/// What the caller may have sent again.
+pub struct Allowance {
+    is_unlimited: bool,
+}
+
+impl Allowance {
+    /// Ask before the rights are changed: operators have no limit.
+    pub fn of_caller(client: &SpiClient<'_>) -> SpiResult<Self> {
+        let operator =
+            client.select("select webhook_delivery.is_operator()", Some(1), &[])?.first().get_one::<bool>()?;
+        Ok(Self { is_unlimited: operator == Some(true) })
+    }
+
+    /// Counts one delivery for each of these auctions; gives what an auction has reached by it that has more than its limit. Then
+    /// the whole statement is to fail. Call it with the rights of the extension's owner.
+    pub fn take(
+        &self,
+        client: &mut SpiClient<'_>,
+        auction_ids: impl Iterator<Item = Uuid>,
+    ) -> SpiResult<Option<OverLimit>> {
+        if self.is_unlimited {
+            return Ok(None);
+        }
+        // In order: two that lock several auctions never wait for each other in a circle.
+        let mut numbers: BTreeMap<Uuid, i64> = BTreeMap::new();
+        auction_ids.for_each(|auction_id| *numbers.entry(auction_id).or_default() += 1);
+        for (auction_id, number) in numbers {
+            let arguments = [id_datum(&auction_id).into(), number.into()];
+            let count = "select counted.resends from webhook_delivery.count_usage($1, 0, $2) as counted";
+            let reached = client.update(count, Some(1), &arguments)?.first().get_one::<i64>()?;
+            if let Some(reached) = reached.filter(|reached| *reached > settings::resends_per_minute()) {
+                return Ok(Some(OverLimit(reached)));
+            }
+        }
+        Ok(None)
+    }
+}

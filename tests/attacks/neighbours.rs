@@ -1,0 +1,93 @@
+//! What does a tenant who means ill do to the deliveries of others?
+
+use std::time::Duration;
+
+use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, sample, tenant, wait_until};
+
+/// More than the attempts that may wait to be recorded in all, and far more than those of one auction.
+const MANY: i32 = 20_000;
+
+/// So soon a delivery of somebody else goes out and is recorded; alone it takes some milliseconds.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// Locks the rows of all that waits for his endpoint, keeps the transaction open, and has all of it sent.
+#[test]
+fn idle_transaction_of_a_tenant_stops_deliveries_of_its_own_auction_only() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    let mine = application.endpoint(sample::RIVERSIDE, &receiver.url("/mine"), &["*"]);
+    let neighbour = application.endpoint(sample::HILLTOP, &receiver.url("/neighbour"), &["*"]);
+    tenant::create_roles(&mut application.client);
+    let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    dana.batch_execute("update webhook_endpoints set is_active = false").unwrap();
+    // As many as were queued before it was disabled.
+    application
+        .client
+        .batch_execute("update webhook_endpoints set disabled_at = now(), disabled_reason = 'x' where not is_active")
+        .unwrap();
+    mine.emit(&mut application.client, MANY);
+    let mut idle = dana.transaction().unwrap();
+    let cancel = "select webhook_delivery.cancel(array_agg(delivery_id)) from webhook_delivery.queue";
+    assert_eq!(idle.query_one(cancel, &[]).unwrap().get::<_, i64>(0), i64::from(MANY));
+    let mut elsewhere = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    elsewhere.batch_execute("update webhook_endpoints set is_active = true").unwrap();
+
+    let client = &mut application.client;
+    let blocked = "select blocked from webhook_delivery.status where attempts_to_record >= 256";
+    let blocked = wait_until("what waits for the transaction", DEADLINE, || client.query_opt(blocked, &[]).unwrap());
+    let blocked: Option<String> = blocked.get(0);
+    let blocked = blocked.expect("it is said what waits");
+    let holder: i32 = idle.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+    assert!(blocked.contains(&sample::RIVERSIDE.to_string()), "{blocked}");
+    assert!(blocked.contains(&format!("process {holder}")), "{blocked}");
+    for n in 1..=10 {
+        neighbour.emit(client, 10);
+        wait_until("the neighbour's deliveries", PROMPT, || {
+            let sent = neighbour.deliveries(client).iter().filter(|delivery| delivery.status == "success").count();
+            (sent == n * 10).then_some(())
+        });
+    }
+    let of_mine = receiver.requests_to("/mine").len();
+    assert!((256..2_000).contains(&of_mine), "{of_mine} were sent though they cannot be recorded");
+
+    // Then it goes on where it was.
+    idle.rollback().unwrap();
+    let left = "select count(*) from webhook_delivery.queue";
+    wait_until("an empty queue", DEADLINE * 2, || {
+        (client.query_one(left, &[]).unwrap().get::<_, i64>(0) == 0).then_some(())
+    });
+    let mut ids: Vec<_> = receiver.requests_to("/mine").iter().map(|request| request.webhook_id()).collect();
+    let sent = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((ids.len(), sent), (MANY as usize, MANY as usize), "each was sent, and none twice");
+    let status = client.query_one("select state, blocked from webhook_delivery.status", &[]).unwrap();
+    assert_eq!((status.get::<_, String>(0), status.get(1)), ("sending".to_owned(), None::<String>));
+}
+
+/// Nor do transactions of several auctions at once, each with fewer rows.
+#[test]
+fn idle_transactions_of_many_tenants_stop_nobody_else() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    let client = &mut application.client;
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    let tenants: Vec<_> = (0..20).map(|n| Endpoint::create(client, &receiver.url(&format!("/{n}")))).collect();
+    tenants.iter().for_each(|endpoint| endpoint.emit(client, 400));
+    let mut locking = application.cluster.connect();
+    let mut locking = locking.transaction().unwrap();
+    locking.batch_execute("select from webhook_delivery.queue for update").unwrap();
+    client.batch_execute("select webhook_delivery.resume()").unwrap();
+    wait_until("all of them to be held", DEADLINE, || {
+        let locked = client.query_one("select attempts_to_record from webhook_delivery.status", &[]).unwrap();
+        (locked.get::<_, i32>(0) >= 20 * 256).then_some(())
+    });
+    let neighbour = Endpoint::create(client, &receiver.url("/neighbour"));
+    neighbour.emit(client, 100);
+    wait_until("the neighbour's deliveries", PROMPT, || {
+        neighbour.deliveries(client).iter().all(|delivery| delivery.status == "success").then_some(())
+    });
+    locking.rollback().unwrap();
+    tenants.iter().for_each(|endpoint| drop(endpoint.wait_for(client, 400, "success")));
+    assert_eq!(receiver.count(), 20 * 400 + 100);
+}
