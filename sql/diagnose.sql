@@ -138,10 +138,11 @@ begin
     return next;
 
     "check" := 'Does the database send?';
-    is_fine := seen.state = 'sending' and not seen.is_paused;
+    is_fine := seen.state in ('sending', 'standby') and not seen.is_paused;
     result := case
         when seen.is_paused then format('Not to this endpoint: paused by the operator since %s.', webhook_delivery.iso_time(health.paused_at))
         when seen.state = 'sending' then 'Yes.'
+        when seen.state = 'standby' then 'Not from this server, which is a standby: the primary sends.'
         when seen.state = 'no worker' then 'No: there is no worker.'
         else format('No: %s.', seen.state)
     end;

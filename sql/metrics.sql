@@ -16,13 +16,20 @@ create view webhook_delivery.metrics as
     select 'webhook_delivery_' || known.metric, known.type, known.help, '', '', known.value
     from status
     cross join lateral (values
-        ('up', 'gauge', '1 while the worker sends, 0 where it is paused, fails or is not there', (status.state = 'sending')::integer::double precision),
+        ('up', 'gauge', '1 while the worker sends, 0 where it is paused, fails or is not there; none on a standby',
+            (status.state = 'sending')::integer::double precision),
         ('queued', 'gauge', 'Deliveries still to be made', status.queued),
         ('due', 'gauge', 'Of these, those whose time has come and whose endpoint receives', status.due),
         ('lag_seconds', 'gauge', 'Since when the oldest of those is due',
             coalesce(extract(epoch from pg_catalog.now() - status.oldest_due_at), 0)),
         ('capture_errors', 'gauge', 'Events that could not be built', (select count(*) from webhook_delivery.capture_errors))
     ) as known (metric, type, help, value)
+    -- The primary's alert fires where the primary does not send, and each replica's would with it.
+    where known.metric <> 'up' or status.state <> 'standby'
+    union all
+    select 'webhook_delivery_auction_events_per_minute', 'gauge',
+        'Events in the last minute, of auctions with webhook_delivery.busy_events_per_minute and more', busy.auction_id::text, '', busy.events
+    from webhook_delivery.busy_auctions() as busy
     union all
     select 'webhook_delivery_endpoint_' || known.metric, 'gauge', known.help, endpoint.auction_id::text, endpoint.id::text, known.value
     from webhook_delivery.endpoint_targets as endpoint
@@ -51,7 +58,8 @@ begin
     execute format('grant usage on schema webhook_delivery to %s', grantee);
     execute format('grant select on webhook_delivery.status, webhook_delivery.metrics to %s', grantee);
     execute format('grant execute on function webhook_delivery.worker_report(), webhook_delivery.queue_depth(),
-        webhook_delivery.endpoint_backlog(), webhook_delivery.system_identifier(), webhook_delivery.database_oid() to %s', grantee);
+        webhook_delivery.endpoint_backlog(), webhook_delivery.busy_auctions(), webhook_delivery.launcher_state(),
+        webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id() to %s', grantee);
 end
 $$;
 

@@ -6,10 +6,12 @@ create function webhook_delivery.pause(reason text default null, endpoint_id uui
     set search_path = pg_catalog, pg_temp
     as $$
 begin
+    perform webhook_delivery.check_writable();
     if num_nonnulls(endpoint_id, auction_id) = 0 then
-        insert into webhook_delivery.homes (system_identifier, database_oid, paused_at, pause_reason)
-        values (webhook_delivery.system_identifier(), webhook_delivery.database_oid(), clock_timestamp(), pause.reason)
-        on conflict (system_identifier, database_oid) do update set
+        insert into webhook_delivery.homes (system_identifier, database_oid, restore_id, paused_at, pause_reason)
+        values (webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id(),
+            clock_timestamp(), pause.reason)
+        on conflict on constraint a_home_is_named_once do update set
             paused_at = coalesce(homes.paused_at, excluded.paused_at),
             pause_reason = coalesce(excluded.pause_reason, homes.pause_reason);
     else
@@ -35,12 +37,14 @@ create function webhook_delivery.resume(endpoint_id uuid default null, auction_i
     set search_path = pg_catalog, pg_temp
     as $$
 begin
+    perform webhook_delivery.check_writable();
     if num_nonnulls(endpoint_id, auction_id) = 0 then
-        insert into webhook_delivery.homes (system_identifier, database_oid)
-        values (webhook_delivery.system_identifier(), webhook_delivery.database_oid())
-        on conflict (system_identifier, database_oid) do update set paused_at = null, pause_reason = null;
-        delete from webhook_delivery.homes
-        where (system_identifier, database_oid) <> (webhook_delivery.system_identifier(), webhook_delivery.database_oid());
+        insert into webhook_delivery.homes (system_identifier, database_oid, restore_id)
+        values (webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id())
+        on conflict on constraint a_home_is_named_once do update set paused_at = null, pause_reason = null;
+        delete from webhook_delivery.homes as other
+        where (other.system_identifier, other.database_oid, other.restore_id)
+            <> (webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id());
     else
         delete from webhook_delivery.pauses as known
         where known.endpoint_id = resume.endpoint_id or known.auction_id = resume.auction_id;
@@ -91,6 +95,28 @@ $$;
 comment on function webhook_delivery.endpoint_backlog() is
     'How many deliveries to each endpoint are still to be made: no row for one that has none, and none at all where somebody has locked the queue';
 
+create function webhook_delivery.busy_auctions() returns table (auction_id uuid, events bigint)
+    language plpgsql stable security definer
+    set search_path = pg_catalog, pg_temp
+    set lock_timeout = '100ms'
+    as $$
+begin
+    return query
+        select event.auction_id, count(*)
+        from webhook_delivery.events as event
+        where event.id >= webhook_delivery.uuid_v7_floor(clock_timestamp() - interval '1 minute')
+        group by event.auction_id
+        having count(*) >= nullif(current_setting('webhook_delivery.busy_events_per_minute')::bigint, 0)
+        order by count(*) desc
+        limit 10;
+exception when lock_not_available then
+    null;
+end
+$$;
+
+comment on function webhook_delivery.busy_auctions() is
+    'The ten auctions with most events in the last minute, of those with webhook_delivery.busy_events_per_minute and more: a receiver that causes the next event with what it does makes a loop. Only events that some endpoint wants are counted';
+
 create view webhook_delivery.status as
     select
         now.state,
@@ -98,12 +124,19 @@ create view webhook_delivery.status as
             when 'paused' then here.paused_at
             when 'failing' then worker.problem_since
             when 'no worker' then null
+            when 'standby' then null
             else worker.started_at
         end as since,
         case now.state
-            when 'no worker' then
-                format('Add %s to webhook_delivery.databases and reload the configuration; where it is there, see the server''s log.',
-                    pg_catalog.current_database())
+            when 'standby' then 'The primary sends. The worker starts here when this server is promoted.'
+            when 'no worker' then case
+                when pg_catalog.current_database() <> all (
+                    pg_catalog.regexp_split_to_array(pg_catalog.btrim(pg_catalog.current_setting('webhook_delivery.databases')), ' *, *'))
+                    then format('Add %s to webhook_delivery.databases and reload the configuration.', pg_catalog.current_database())
+                when webhook_delivery.launcher_state() <> 'running'
+                    then 'No background worker slot is free. Raise max_worker_processes and restart the server.'
+                else 'It is being started. If it does not start within a minute, see the server''s log.'
+            end
             when 'paused: a copy' then
                 'These rows lived in another database, which may send them too. If this one takes its place: select webhook_delivery.resume().'
             when 'paused' then 'To send again: select webhook_delivery.resume().'
@@ -136,16 +169,19 @@ create view webhook_delivery.status as
                     (select format('the transaction of process %s', holder.pid) from pg_catalog.pg_locks as holder
                         where holder.locktype = 'transactionid' and holder.granted and holder.transactionid::text::bigint = worker.locked_by limit 1),
                     'a transaction'))
-        end as blocked
+        end as blocked,
+        (select pg_catalog.string_agg(format('auction %s had %s events', busy.auction_id, busy.events), ', ' order by busy.events desc)
+            from webhook_delivery.busy_auctions() as busy) as busy
     from webhook_delivery.standing as here
     left join webhook_delivery.worker_report() as worker on true
     cross join lateral (
         select case
+            when pg_catalog.pg_is_in_recovery() then 'standby'
             when worker.pid is null then 'no worker'
             when here.standing = 'copied' then 'paused: a copy'
             when here.standing = 'paused' then 'paused'
-            when worker.idle_because is not null then 'waiting'
             when worker.problem is not null then 'failing'
+            when worker.idle_because is not null then 'waiting'
             else 'sending'
         end as state
     ) as now
@@ -153,7 +189,7 @@ create view webhook_delivery.status as
 
 comment on view webhook_delivery.status is 'Does this database send, and if not, why? One row, for the operator';
 comment on column webhook_delivery.status.state is
-    'sending; waiting: see hint; failing: see problem; paused: by pause(); paused: a copy; no worker';
+    'sending; waiting: see hint; failing: see problem; paused: by pause(); paused: a copy; no worker; standby';
 comment on column webhook_delivery.status.since is 'Since when the state is that, or the worker is there';
 comment on column webhook_delivery.status.hint is 'What to do, null where nothing is to be done';
 comment on column webhook_delivery.status.paused_at is 'When pause() was called';
@@ -175,3 +211,4 @@ comment on column webhook_delivery.status.last_failure_at is 'When it was made';
 comment on column webhook_delivery.status.problem is 'What of the worker''s work fails, and with which error';
 comment on column webhook_delivery.status.problem_since is 'Since when';
 comment on column webhook_delivery.status.blocked is 'Which finished attempts cannot be recorded, and whose transaction they wait for. Of an auction with many of them nothing more is sent until it ends; others are not affected';
+comment on column webhook_delivery.status.busy is 'Auctions with webhook_delivery.busy_events_per_minute events and more in the last minute, the ten busiest: a receiver that causes the next event makes a loop';

@@ -194,23 +194,26 @@ create table webhook_delivery.homes (
     since timestamptz not null default pg_catalog.clock_timestamp(),
     paused_at timestamptz,
     pause_reason text,
-    constraint a_home_is_named_once primary key (system_identifier, database_oid)
+    restore_id text not null default '',
+    constraint a_home_is_named_once primary key (system_identifier, database_oid, restore_id)
 );
 
 comment on table webhook_delivery.homes is
-    'Where the rows of this extension have lived. A copy of the database, or what a dump brings, has the original''s home, and so nothing is sent from it until webhook_delivery.resume()';
+    'Where the rows of this extension have lived. A copy of the database, what a dump brings, or a restored backup of the server has the original''s home, and so nothing is sent from it until webhook_delivery.resume()';
 comment on column webhook_delivery.homes.system_identifier is 'The server''s, as pg_control_system() gives it';
 comment on column webhook_delivery.homes.database_oid is 'The database''s, as pg_database has it';
 comment on column webhook_delivery.homes.since is 'When the first endpoint was created there, or resume() was called';
 comment on column webhook_delivery.homes.paused_at is 'When webhook_delivery.pause() was called; null while it sends';
 comment on column webhook_delivery.homes.pause_reason is 'Why, as whoever called it said';
+comment on column webhook_delivery.homes.restore_id is 'The last restore of the server''s files from a backup, as restore_id() gives it; empty where there was none';
 
 create view webhook_delivery.standing as
     select
         case
             when exists (
                 select from webhook_delivery.homes as other
-                where (other.system_identifier, other.database_oid) <> (here.system_identifier, here.database_oid))
+                where (other.system_identifier, other.database_oid, other.restore_id)
+                    <> (here.system_identifier, here.database_oid, here.restore_id))
                 then 'copied'
             when home.paused_at is not null then 'paused'
             when home.since is not null then 'sending'
@@ -220,8 +223,9 @@ create view webhook_delivery.standing as
         end as standing,
         home.paused_at,
         home.pause_reason
-    from (select webhook_delivery.system_identifier(), webhook_delivery.database_oid()) as here (system_identifier, database_oid)
-    left join webhook_delivery.homes as home using (system_identifier, database_oid);
+    from (select webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id())
+        as here (system_identifier, database_oid, restore_id)
+    left join webhook_delivery.homes as home using (system_identifier, database_oid, restore_id);
 
 comment on view webhook_delivery.standing is 'May anything be sent from here? One row; the worker asks before each reading';
 comment on column webhook_delivery.standing.standing is
@@ -233,8 +237,8 @@ create function webhook_delivery.move_in() returns void
     language sql volatile
     set search_path = pg_catalog, pg_temp
     as $$
-    insert into webhook_delivery.homes (system_identifier, database_oid)
-    select webhook_delivery.system_identifier(), webhook_delivery.database_oid()
+    insert into webhook_delivery.homes (system_identifier, database_oid, restore_id)
+    select webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id()
     from webhook_delivery.standing
     where standing = 'unused' and not exists (select from webhook_delivery.queue)
     on conflict do nothing

@@ -21,7 +21,7 @@ begin
         webhook_delivery.tell_failed(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]),
         webhook_delivery.note_health(uuid[], boolean[], timestamptz[], integer[], boolean[], text[], integer, interval) to %s', grantee);
     execute format('grant execute on function webhook_delivery.uuid_v7_time(uuid), webhook_delivery.create_partitions(integer), webhook_delivery.drop_expired(),
-        webhook_delivery.system_identifier(), webhook_delivery.database_oid() to %s', grantee);
+        webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id() to %s', grantee);
 end
 $$;
 

@@ -43,12 +43,14 @@ pub extern "C-unwind" fn _PG_init() {
     if !preloading {
         refuse_to_load_late();
     }
+    server::here::detect_restore();
     server::settings::define();
     server::wake::init();
     server::report::init();
     server::news::init();
     capture::init();
     endpoint::secret::init();
+    server::launcher::init();
     server::launcher::register();
 }
 
@@ -82,7 +84,7 @@ extension_sql_file!("../sql/endpoint_writes.sql", name = "endpoint_writes", requ
 extension_sql_file!(
     "../sql/storage.sql",
     name = "storage",
-    requires = ["endpoint_writes", system_identifier, database_oid]
+    requires = ["endpoint_writes", system_identifier, database_oid, restore_id]
 );
 extension_sql_file!("../sql/partitions.sql", name = "partitions", requires = ["storage"]);
 extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["partitions"]);
@@ -110,7 +112,11 @@ extension_sql_file!("../sql/rotate_secret.sql", name = "rotate_secret", requires
 extension_sql_file!("../sql/resend.sql", name = "resend", requires = ["rotate_secret", resend_visible, cancel, replay]);
 extension_sql_file!("../sql/event.sql", name = "event", requires = ["resend", request_of]);
 extension_sql_file!("../sql/expunge.sql", name = "expunge_data", requires = ["event", expunge]);
-extension_sql_file!("../sql/operator.sql", name = "operator", requires = ["expunge_data", worker_report]);
+extension_sql_file!(
+    "../sql/operator.sql",
+    name = "operator",
+    requires = ["expunge_data", worker_report, launcher_state]
+);
 extension_sql_file!("../sql/health.sql", name = "health", requires = ["operator", wake]);
 extension_sql_file!("../sql/diagnose.sql", name = "diagnose", requires = ["health", examine]);
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["diagnose"]);

@@ -66,7 +66,9 @@ fn of_an_endpoint_that_receives_everything_is_fine() {
     for (check, finding) in &findings {
         assert_eq!((finding.is_fine, &finding.what_to_do), (Some(true), &None), "{check}: {}", finding.result);
     }
-    assert!(findings[ADDRESS].result.contains("127.0.0.1"), "{}", findings[ADDRESS].result);
+    // Which address of a network of the operator's own a name stands for, a tenant does not learn.
+    let address = &findings[ADDRESS].result;
+    assert!(address.ends_with("leads to an address that webhook_delivery.allowed_networks opens."), "{address}");
     assert!(findings[SIGNATURE].result.contains("whsec_"));
     assert!(!findings[SIGNATURE].result.contains("Until"), "no secret was replaced: {}", findings[SIGNATURE].result);
     assert!(findings[REQUESTS].result.contains("The last 1 have succeeded"));

@@ -109,6 +109,84 @@ fn each_part_of_a_dump_alone_is_enough_to_keep_the_worker_from_sending() {
     new.wait_for(&mut copy, 1, "success");
 }
 
+/// The original goes on meanwhile, and after that it sends the same.
+#[test]
+fn restored_base_backup_sends_nothing_until_it_is_resumed() {
+    for recovers_to_a_point_in_time in [false, true] {
+        let receiver = Receiver::start(|_| Reply::ok());
+        let (cluster, mut client) = started();
+        let endpoint = with_queued(&mut client, &receiver, 20);
+        // What has been said of the original has nothing to do with it.
+        let copy = cluster.base_backup(&[]);
+        if recovers_to_a_point_in_time {
+            std::fs::write(copy.data_dir().join("recovery.signal"), "").unwrap();
+            let settings = "restore_command = 'false'\nrecovery_target_timeline = 'current'\n";
+            let conf = copy.data_dir().join("postgresql.auto.conf");
+            let before = std::fs::read_to_string(&conf).unwrap();
+            std::fs::write(conf, before + settings).unwrap();
+        }
+        copy.start_again();
+        let mut session = copy.connect();
+        wait_for_state(&mut session, "paused: a copy");
+        // Nor after another start, when nothing of the backup is to be seen any more.
+        drop(session);
+        copy.restart(StopMode::Fast);
+        copy.restart(StopMode::Immediate);
+        let mut session = copy.connect();
+        wait_for_state(&mut session, "paused: a copy");
+        assert_eq!((receiver.count(), queued(&mut session)), (0, 20));
+        client.batch_execute("select webhook_delivery.resume()").unwrap();
+        endpoint.wait_for(&mut client, 20, "success");
+        assert_eq!((receiver.count(), queued(&mut session)), (20, 20));
+
+        session.batch_execute("select webhook_delivery.resume()").unwrap();
+        endpoint.wait_for(&mut session, 20, "success");
+        assert_eq!(receiver.count(), 40);
+        // It is a home now, of which a standby goes on sending when it is promoted.
+        let standby = copy.standby();
+        copy.stop(StopMode::Immediate);
+        standby.promote();
+        let mut session = standby.connect();
+        wait_for_state(&mut session, "sending");
+        endpoint.emit(&mut session, 1);
+        endpoint.wait_for(&mut session, 21, "success");
+    }
+}
+
+/// Rows come into a fenced copy by logical replication, which fails where the partition that the publisher has is missing.
+#[test]
+fn fenced_or_paused_database_makes_its_partitions() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (cluster, mut client) = started();
+    let endpoint = with_queued(&mut client, &receiver, 3);
+    let partitions = "select count(*) from pg_inherits
+        where inhparent in ('webhook_delivery.events'::regclass, 'webhook_delivery.attempts_ended'::regclass, 'webhook_delivery.attempts_retried'::regclass)";
+    let all = |client: &mut Client| {
+        let count: i64 = client.query_one(partitions, &[]).unwrap().get(0);
+        (count == 3 + 3 * 4).then_some(())
+    };
+    let drop_partitions = "do $$ declare made text; begin
+        for made in select inhrelid::regclass from pg_inherits where inhrelid::regclass::text ~ '^webhook_delivery.*_[0-9]{8}$' loop
+            execute 'drop table ' || made;
+        end loop; end $$";
+    client.batch_execute(drop_partitions).unwrap();
+    cluster.reload();
+    wait_until("the partitions of the paused database", DEADLINE, || all(&mut client));
+    wait_for_state(&mut client, "paused");
+
+    client.batch_execute(drop_partitions).unwrap();
+    cluster.execute("create database copy template template0");
+    let dump = cluster.client_command("pg_dump").output().unwrap();
+    let path = cluster.socket_dir().join("dump");
+    std::fs::write(&path, dump.stdout).unwrap();
+    run(cluster.client_command("psql").args(["--quiet", "--dbname=copy", "--file"]).arg(&path));
+    let mut copy = cluster.connect_to("copy");
+    wait_for_state(&mut copy, "paused: a copy");
+    wait_until("the partitions of the copy", DEADLINE, || all(&mut copy));
+    wait_for_state(&mut copy, "paused: a copy");
+    assert_eq!((receiver.count(), endpoint.deliveries(&mut copy).len()), (0, 3));
+}
+
 #[test]
 fn a_database_made_from_a_template_sends_nothing_until_it_is_resumed_and_the_original_goes_on() {
     let receiver = Receiver::start(|_| Reply::ok());

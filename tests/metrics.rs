@@ -63,7 +63,8 @@ impl Drop for Exporter {
 #[test]
 fn the_exporter_of_the_readme_tells_how_the_worker_and_each_endpoint_do() {
     let receiver = Receiver::by_path();
-    let cluster = Cluster::start(&[("webhook_delivery.retry_schedule", "")]);
+    let settings = [("webhook_delivery.retry_schedule", ""), ("webhook_delivery.busy_events_per_minute", "5")];
+    let cluster = Cluster::start(&settings);
     let mut client = cluster.connect();
     client.batch_execute("create extension webhook_delivery; create role monitor login").unwrap();
     client.batch_execute("select webhook_delivery.grant_monitor('monitor')").unwrap();
@@ -99,6 +100,7 @@ fn the_exporter_of_the_readme_tells_how_the_worker_and_each_endpoint_do() {
         ("webhook_delivery_delivered_total".into(), 5.0),
         ("webhook_delivery_failed_total".into(), 3.0),
         ("webhook_delivery_failed_attempts_total".into(), 3.0),
+        (format!("webhook_delivery_auction_events_per_minute{{auction_id=\"{}\"}}", good.auction_id), 7.0),
         (of("receives", &good), 0.0),
         (of("receives", &failing), 1.0),
         (of("queued", &good), 2.0),
@@ -108,6 +110,11 @@ fn the_exporter_of_the_readme_tells_how_the_worker_and_each_endpoint_do() {
         assert_eq!(metrics.get(&name), Some(&value), "{name} in {metrics:#?}");
     }
     assert!(metrics[&of("failing_seconds", &failing)] > 0.0);
+    // The auction of the failing one has fewer events than are shown.
+    let busy = metrics.keys().filter(|name| name.starts_with("webhook_delivery_auction_events_per_minute")).count();
+    assert_eq!(busy, 1, "{metrics:#?}");
+    let busy: String = client.query_one("select busy from webhook_delivery.status", &[]).unwrap().get(0);
+    assert_eq!(busy, format!("auction {} had 7 events", good.auction_id));
     // Every metric that there is, is in the README's configuration.
     let known = client.query("select distinct metric from webhook_delivery.metrics", &[]).unwrap();
     for metric in known.iter().map(|row| row.get::<_, String>(0)) {

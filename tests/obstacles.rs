@@ -330,3 +330,34 @@ fn a_worker_told_to_go_while_it_makes_partitions_records_what_it_has_sent() {
     endpoint.wait_for(&mut client, 5, "success");
     assert_eq!(receiver.count(), 5);
 }
+
+/// Whether it still is paused, the worker cannot know then.
+#[test]
+fn worker_that_cannot_read_is_failing_and_not_paused() {
+    let (_cluster, mut client) = started();
+    Endpoint::create(&mut client, "https://example.com/");
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    wait_for_status(&mut client, "paused", None);
+    client.batch_execute("drop owned by webhook_delivery_worker; select webhook_delivery.resume()").unwrap();
+    let failing = "select hint from webhook_delivery.status where state = 'failing' and problem like 'reading the queue fails: permission denied%'";
+    let row = wait_until("the state failing", DEADLINE, || client.query_opt(failing, &[]).unwrap());
+    assert!(!row.get::<_, &str>(0).contains("paused"));
+    client.batch_execute("select webhook_delivery.grant_worker('webhook_delivery_worker')").unwrap();
+    wait_for_status(&mut client, "sending", None);
+}
+
+#[test]
+fn hint_of_no_worker_names_its_cause() {
+    for (settings, named) in [
+        ([("webhook_delivery.databases", "other, another")].as_slice(), "Add postgres to webhook_delivery.databases"),
+        (&[("max_worker_processes", "1"), ("max_logical_replication_workers", "0")], "max_worker_processes"),
+        (&[("max_worker_processes", "0")], "max_worker_processes"),
+    ] {
+        let cluster = Cluster::start(settings);
+        let mut client = cluster.connect();
+        client.batch_execute("create extension webhook_delivery").unwrap();
+        let hint = "select hint from webhook_delivery.status where state = 'no worker' and hint not like 'It is being started%'";
+        let row = wait_until("the hint", DEADLINE, || client.query_opt(hint, &[]).unwrap());
+        assert!(row.get::<_, &str>(0).contains(named), "{settings:?}: {}", row.get::<_, &str>(0));
+    }
+}

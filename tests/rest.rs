@@ -116,7 +116,7 @@ fn what_is_wrong_with_an_endpoint_is_the_clients_fault_and_is_said() {
         (url("http://example.com/"), "https"),
         (url("https://example.com/a\nHost: evil"), "control characters"),
         (url("https://example.com/\u{0}"), ""),
-        (url(&far), "url_is_at_most_2000_characters"),
+        (url(&far), "more than 2000 characters"),
         (url("https://[example.com/"), ""),
         (json!({ "events": ["submission.deleted"] }), "submission.deleted"),
         (json!({ "events": [] }), "events_has_1_to_100_entries"),

@@ -5,6 +5,7 @@ select endpoint.url,
     (select stored.previous_until from webhook_delivery.endpoint_secrets as stored
         where stored.endpoint_id = endpoint.id and stored.previous_until > now()),
     case
+        when pg_is_in_recovery() then 'standby'
         when worker.pid is null then 'no worker'
         when here.standing = 'sending' and worker.idle_because is null and worker.problem is null then 'sending'
         when here.standing = 'sending' then 'failing'

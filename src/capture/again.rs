@@ -23,7 +23,7 @@ use super::changes::Row;
 use super::image::Kept;
 use super::subject::{Event, RowTable};
 use crate::ids::id;
-use crate::server::refusal::refuse;
+use crate::server::refusal::{check_writable, refuse};
 use crate::server::rights::{OurSettings, Rights};
 
 /// A row of `capture_errors`.
@@ -40,6 +40,7 @@ struct DeadRow {
 }
 
 fn capture_again(error_id: i64) -> i64 {
+    check_writable();
     let letter = match take(error_id) {
         Ok(Some(letter)) => letter,
         Ok(None) => {

@@ -18,7 +18,7 @@ use super::subscriptions;
 use crate::ids;
 use crate::server::news::{LatestSnapshot, Topic};
 use crate::server::planned::Planned;
-use crate::server::refusal::refuse;
+use crate::server::refusal::{check_writable, refuse};
 use crate::server::rights::{self, OurSettings, Rights};
 
 /// So many events, or so many bytes of data, are kept; more are written at once.
@@ -102,8 +102,7 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
             "Use '{}' for an event without data.",
         );
     };
-    // SAFETY: looks at a flag of the transaction, and raises an error.
-    unsafe { pg_sys::PreventCommandIfReadOnly(c"emit()".as_ptr()) };
+    check_writable();
     check_type(event_type)?;
     let auction_id = Uuid::from_bytes(*auction_id.as_bytes());
     let endpoint_ids = match subscriptions::remembered(&auction_id, event_type) {

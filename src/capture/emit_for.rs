@@ -9,7 +9,7 @@ use super::emit::check_type;
 use super::fan_out::now;
 use super::subject::Event;
 use crate::ids::id;
-use crate::server::refusal::refuse;
+use crate::server::refusal::{check_writable, refuse};
 
 #[pg_schema]
 mod webhook_delivery {
@@ -24,8 +24,7 @@ mod webhook_delivery {
 }
 
 fn emit_for(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
-    // SAFETY: looks at a flag of the transaction, and raises an error.
-    unsafe { pg_sys::PreventCommandIfReadOnly(c"emit_for()".as_ptr()) };
+    check_writable();
     if let Err(problem) = check_type(event_type) {
         pgrx::error!("the catalogue of events cannot be read: {problem}");
     }

@@ -7,6 +7,7 @@
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
+use crate::server::refusal::check_writable;
 use crate::server::rights::Rights;
 
 #[pg_schema]
@@ -19,6 +20,7 @@ mod webhook_delivery {
             returns void language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
     ")]
     fn set_payload_function(event_type: Option<&str>, function: Option<pg_sys::Oid>, for_table: Option<pg_sys::Oid>) {
+        super::check_writable();
         let arguments = [super::callers().into(), event_type.into(), function.into(), for_table.into()];
         super::as_owner("select webhook_delivery.set_payload_function_for($1, $2, $3, $4)", &arguments);
     }

@@ -90,6 +90,8 @@ struct Worker {
     started_at: i64,
     /// Why nothing is sent at the moment, for whoever looks.
     idle_because: Option<&'static str>,
+    /// What may be done beside reading, as the last reading has found it.
+    duty: Duty,
     /// The earliest delivery that commits have announced and no reading has looked for yet.
     announced: Option<i64>,
     /// It is to look through everything that is due, once the time has come again.
@@ -101,6 +103,15 @@ struct Worker {
     next_expiry: Instant,
     next_database_check: Instant,
     telling: Telling,
+}
+
+/// What a worker does beside reading and recording.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    Nothing,
+    /// It sends nothing, and makes partitions all the same: rows come in, by the application or by logical replication.
+    Partitions,
+    Everything,
 }
 
 /// What the reading step ends with.
@@ -126,6 +137,7 @@ impl Worker {
             pulse: Pulse::new(),
             started_at: postgres_micros(SystemTime::now()),
             idle_because: None,
+            duty: Duty::Nothing,
             announced: None,
             look_through: false,
             next_look_through: now,
@@ -195,16 +207,20 @@ impl Worker {
                 Some(Looked::Rest(time)) => wait = wait.min(time),
                 Some(Looked::Leave) => return None,
                 // What was read and not taken is found again from the start.
-                None => self.intake.go_back_to(i64::MIN),
+                None => {
+                    self.intake.go_back_to(i64::MIN);
+                    if self.steps.reading.is_broken() {
+                        // Whether it still is so, is not known.
+                        self.idle_because = None;
+                    }
+                }
             }
         }
         self.gather();
         if self.ledger.is_due() && self.steps.recording.may_run() {
             self.record();
         }
-        if self.idle_because.is_none() {
-            self.look_after();
-        }
+        self.look_after();
         wait = wait.min(self.time_to_next_step());
         Some(took.map_or(wait, |took| wait.min(self.time_to_next_reading(took))))
     }
@@ -226,6 +242,7 @@ impl Worker {
         }
         match process::extension() {
             process::Extension::Absent => {
+                self.duty = Duty::Nothing;
                 self.forget_everything();
                 self.idle_because = Some("waiting for CREATE EXTENSION webhook_delivery");
                 return Ok(Looked::Rest(settings::poll_interval()));
@@ -253,6 +270,12 @@ impl Worker {
             Standing::Paused => Some("paused, by webhook_delivery.pause()"),
             Standing::Copied => Some("paused, because this is a copy of another database"),
             Standing::Unused => Some("waiting for the first endpoint"),
+        };
+        self.duty = match standing {
+            _ if process::is_read_only() => Duty::Nothing,
+            Standing::Sending => Duty::Everything,
+            Standing::Paused | Standing::Copied => Duty::Partitions,
+            Standing::Unused => Duty::Nothing,
         };
         self.telling.note_standing(standing);
         if self.idle_because.is_some() || self.steps.recording.is_broken() {
@@ -345,10 +368,14 @@ impl Worker {
     /// How long until a step other than the reading has something to do, or one that failed is tried again.
     fn time_to_next_step(&self) -> Duration {
         let Steps { reading, recording, remembering, noting, maintenance, expiry } = &self.steps;
-        let of_working = self.idle_because.is_none().then_some([remembering, noting, maintenance, expiry]);
-        let tries = [reading, recording].into_iter().chain(of_working.into_iter().flatten());
+        let of_duty: &[&Step] = match self.duty {
+            Duty::Nothing => &[],
+            Duty::Partitions => &[maintenance],
+            Duty::Everything => &[remembering, noting, maintenance, expiry],
+        };
+        let tries = [reading, recording].into_iter().chain(of_duty.iter().copied());
         let to_record = if recording.may_run() { self.ledger.time_to_due() } else { None };
-        let to_note = if self.idle_because.is_none() && noting.may_run() { self.health.time_to_due() } else { None };
+        let to_note = if self.duty == Duty::Everything && noting.may_run() { self.health.time_to_due() } else { None };
         tries.filter_map(Step::time_to_next_try).chain(to_record).chain(to_note).min().unwrap_or(Duration::MAX)
     }
 

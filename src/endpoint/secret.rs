@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use pgrx::prelude::*;
 
 use super::refuse;
+use crate::server::refusal::check_writable;
 
 /// A secret on its way from the row's BEFORE trigger to its AFTER trigger, which alone knows that the row was written.
 struct Stashed {
@@ -149,6 +150,7 @@ mod webhook_delivery {
     /// seconds, 0 to 30 days (22023). Does nothing by itself: who may not update the endpoint gains nothing by it.
     #[pg_extern(volatile, strict)]
     fn begin_rotation(endpoint_id: pgrx::Uuid, keep_old_for: f64) {
+        check_writable();
         if !(0.0..=KEEP_OLD_AT_MOST).contains(&keep_old_for) {
             refuse(
                 "an old secret is kept for 30 days at most".into(),

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use crate::access::visible_auction;
 use crate::ids::{self, timestamp};
+use crate::server::refusal::check_writable;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::wake;
 
@@ -22,6 +23,7 @@ mod webhook_delivery {
 }
 
 fn queue_test(endpoint_id: pgrx::Uuid, event_type: &str) -> pgrx::spi::SpiResult<Option<pgrx::Uuid>> {
+    check_writable();
     Spi::connect_mut(|client| {
         let Some(auction_id) = visible_auction(client, endpoint_id)? else { return Ok(None) };
         let _settings = OurSettings::begin();

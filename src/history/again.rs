@@ -7,6 +7,7 @@ use super::allowance::{Allowance, OverLimit};
 use super::pace::Pace;
 use super::visible::{Visible, look_up, portions};
 use crate::ids::{id_datum, timestamp};
+use crate::server::refusal::check_writable;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::wake;
 
@@ -29,6 +30,7 @@ mod webhook_delivery {
 }
 
 fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<Result<i64, OverLimit>> {
+    check_writable();
     let portions = portions(delivery_ids);
     // SAFETY: a clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };

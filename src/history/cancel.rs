@@ -5,6 +5,7 @@ use pgrx::spi::SpiResult;
 
 use super::visible::{look_up, portions};
 use crate::ids::id_datum;
+use crate::server::refusal::check_writable;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::wake;
 
@@ -22,6 +23,7 @@ mod webhook_delivery {
 }
 
 fn cancel(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
+    check_writable();
     let mut cancelled = 0;
     Spi::connect_mut(|client| {
         for portion in portions(delivery_ids) {

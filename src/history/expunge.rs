@@ -4,6 +4,7 @@ use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
+use crate::server::refusal::check_writable;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::wake;
 
@@ -24,6 +25,7 @@ const RIGHTS: &str = "select webhook_delivery.is_operator(), exists (
     select from webhook_delivery.administered_auctions() as mine where mine operator(pg_catalog.=) $1)";
 
 fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Option<&str>) -> SpiResult<Option<i64>> {
+    check_writable();
     Spi::connect_mut(|client| {
         // As the caller.
         let rights = client.select(RIGHTS, Some(1), &[auction_id.into()])?.first();

@@ -8,6 +8,7 @@ use super::allowance::{Allowance, OverLimit};
 use super::pace;
 use crate::access::visible_auction;
 use crate::ids::{id, timestamp};
+use crate::server::refusal::check_writable;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::wake;
 
@@ -41,6 +42,7 @@ fn replay(
     until: TimestampWithTimeZone,
     events: Vec<Option<String>>,
 ) -> SpiResult<Option<Result<i64, OverLimit>>> {
+    check_writable();
     Spi::connect_mut(|client| {
         let Some(auction_id) = visible_auction(client, endpoint_id)? else { return Ok(None) };
         // SAFETY: a clock.

@@ -1,6 +1,64 @@
 //! Where are we? A copy of a database knows by this that it is one.
+//!
+//! A copy in another server or another database has another system identifier or oid. A copy of the server's files has both of
+//! the original, so a server that starts from a backup gives itself a third identifier, which it keeps in a file.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use pgrx::prelude::*;
+
+/// In the data directory, which is where the process works: backups and standbys have it, too.
+const RESTORE_ID_FILE: &str = "webhook_delivery.restored";
+
+/// Set in the postmaster, from which all other processes are forked.
+static RESTORE_ID: OnceLock<String> = OnceLock::new();
+
+/// Looks whether the server starts from a backup; called while the server loads the library, before recovery begins.
+pub fn detect_restore() {
+    let restore_id = if starts_from_backup() { new_restore_id() } else { known_restore_id() };
+    match restore_id {
+        Ok(restore_id) => _ = RESTORE_ID.set(restore_id),
+        Err(problem) => {
+            // Without it the copy could send what its original sends.
+            pg_sys::panic::ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_IO_ERROR,
+                format!(
+                    "webhook_delivery: could not access the file \"{RESTORE_ID_FILE}\" in the data directory: {problem}"
+                ),
+                pgrx::function_name!(),
+            )
+            .report(PgLogLevel::FATAL);
+        }
+    }
+}
+
+/// A base backup has a label until its recovery has begun, and point-in-time recovery a signal until it has ended. A standby has them
+/// as well; it takes its primary's place and is no copy.
+fn starts_from_backup() -> bool {
+    let is_there = |name| Path::new(name).exists();
+    (is_there("backup_label") || is_there("recovery.signal")) && !is_there("standby.signal")
+}
+
+fn known_restore_id() -> io::Result<String> {
+    match fs::read_to_string(RESTORE_ID_FILE) {
+        Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        known => known.map(|text| text.trim().to_owned()),
+    }
+}
+
+fn new_restore_id() -> io::Result<String> {
+    let restore_id = webhook_sender::uuid_v7().to_string();
+    let temporary = format!("{RESTORE_ID_FILE}.tmp");
+    let mut file = File::create(&temporary)?;
+    writeln!(file, "{restore_id}")?;
+    file.sync_all()?;
+    fs::rename(&temporary, RESTORE_ID_FILE)?;
+    File::open(".")?.sync_all()?;
+    Ok(restore_id)
+}
 
 #[pg_schema]
 mod webhook_delivery {
@@ -18,5 +76,11 @@ mod webhook_delivery {
     fn database_oid() -> pg_sys::Oid {
         // SAFETY: set when the session began.
         unsafe { pg_sys::MyDatabaseId }
+    }
+
+    /// The identifier of the last restore of this server's files from a backup; empty where there was none.
+    #[pg_extern(stable, strict, parallel_safe)]
+    fn restore_id() -> String {
+        super::RESTORE_ID.get().cloned().unwrap_or_default()
     }
 }

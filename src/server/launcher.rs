@@ -5,16 +5,57 @@
 //! with a FATAL every second for a database that is not there yet.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker};
 use pgrx::prelude::*;
+use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 
 use super::wake::Place;
 use super::{process, settings};
 
 /// How often databases that appeared meanwhile are looked for; the end of a worker is signalled and needs no looking.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How the launcher does, for whoever asks why there is no worker.
+#[derive(Default)]
+struct State(AtomicU32);
+
+const ABSENT: u32 = 0;
+const RUNNING: u32 = 1;
+/// A worker could not be started, because all places for background workers are taken.
+const NO_SLOT: u32 = 2;
+
+// SAFETY: an atomic, no pointer.
+unsafe impl PGRXSharedMemory for State {}
+
+// SAFETY: the name is this library's own.
+static STATE: PgAtomic<State> = unsafe { PgAtomic::new(c"webhook_delivery launcher") };
+
+fn set_state(state: u32) {
+    STATE.get().0.store(state, Ordering::Relaxed);
+}
+
+/// Asks for the shared memory; called while the server loads the library.
+pub fn init() {
+    pg_shmem_init!(STATE);
+}
+
+#[pg_schema]
+mod webhook_delivery {
+    use super::*;
+
+    /// How the launcher does, which starts a worker in each database: running, no slot, absent.
+    #[pg_extern(volatile, strict)]
+    fn launcher_state() -> &'static str {
+        match STATE.get().0.load(Ordering::Relaxed) {
+            RUNNING => "running",
+            NO_SLOT => "no slot",
+            _ => "absent",
+        }
+    }
+}
 
 /// Registers the launcher with the postmaster; called while the server loads the library.
 pub fn register() {
@@ -40,6 +81,7 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
 
     let mut started: HashMap<Place, DynamicBackgroundWorker> = HashMap::new();
     let mut complained = false;
+    set_state(RUNNING);
     while !process::was_told_to_go() {
         process::reload_settings_if_asked();
         started.retain(|_, worker| matches!(worker.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)));
@@ -51,9 +93,11 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
                 Some(worker) => {
                     started.insert(place, worker);
                     complained = false;
+                    set_state(RUNNING);
                 }
                 None if !complained => {
                     complained = true;
+                    set_state(NO_SLOT);
                     pg_sys::panic::ErrorReport::new(
                         PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
                         "webhook_delivery: no background worker slot is free, webhooks wait",
@@ -67,6 +111,7 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
         }
         process::wait(None, LOOK_INTERVAL);
     }
+    set_state(ABSENT);
     // Anything but 0: after pg_terminate_backend the postmaster shall start another.
     // SAFETY: ends the process, as Postgres has it.
     unsafe { pg_sys::proc_exit(1) };

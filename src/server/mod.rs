@@ -2,7 +2,7 @@
 //! works inside a user's session: with whose rights, how long, and without ending his transaction.
 
 pub mod attempt;
-mod here;
+pub mod here;
 pub mod launcher;
 pub mod news;
 pub mod origin;

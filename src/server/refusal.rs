@@ -10,3 +10,27 @@ pub fn refuse(code: PgSqlErrorCode, message: impl Into<Cow<'static, str>>, hint:
     ErrorReport::new(code, message, pgrx::function_name!()).set_hint(hint).report(PgLogLevel::ERROR);
     unreachable!("an ERROR does not return")
 }
+
+/// Refuses (25006) what writes on a standby and in a read-only transaction. SPI takes a transaction id before it looks at the
+/// statement, and that fails on a standby with words about transaction ids.
+pub fn check_writable() {
+    // SAFETY: two flags of this process, inside a transaction.
+    let (is_standby, is_read_only) = unsafe { (pg_sys::RecoveryInProgress(), pg_sys::XactReadOnly) };
+    let (place, hint) = match (is_standby, is_read_only) {
+        (true, _) => ("on a standby", "Connect to the primary."),
+        (false, true) => ("in a read-only transaction", "Use a transaction that is READ WRITE; over HTTP, POST."),
+        (false, false) => return,
+    };
+    refuse(PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION, format!("cannot write webhooks {place}"), hint);
+}
+
+#[pg_schema]
+mod webhook_delivery {
+    use pgrx::prelude::*;
+
+    /// Refuses (25006) on a standby and in a read-only transaction.
+    #[pg_extern(volatile, strict)]
+    fn check_writable() {
+        super::check_writable();
+    }
+}

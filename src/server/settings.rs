@@ -40,6 +40,7 @@ static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
 static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(60);
 static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
 static RESENDS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static BUSY_EVENTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static RESEND_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
 static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
@@ -210,6 +211,16 @@ pub fn define() {
         &RESEND_PER_SECOND,
         0,
         100_000,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"webhook_delivery.busy_events_per_minute",
+        c"Events within a minute with which an auction is shown in status and metrics.",
+        c"A receiver that causes the next event with what it does makes a loop. 0: none is shown.",
+        &BUSY_EVENTS_PER_MINUTE,
+        0,
+        i32::MAX,
         GucContext::Suset,
         GucFlags::default(),
     );

@@ -86,19 +86,26 @@ impl Cluster {
 
     /// A standby of this server, streaming from it.
     pub fn standby(&self) -> Cluster {
-        let standby = Cluster::reserve();
-        run(installation()
-            .command("pg_basebackup")
-            .args(["--no-sync", "--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream"])
-            .args(["--username=postgres", "--host", &self.socket_dir.to_string_lossy()])
-            .arg("--pgdata")
-            .arg(standby.data_dir()));
-        let conf = standby.data_dir().join(settings::FILE);
-        let of_primary = fs::read_to_string(&conf).expect("the copy of the primary's settings");
-        let own_socket = format!("{of_primary}unix_socket_directories = '{}'\n", standby.socket_dir.display());
-        fs::write(&conf, own_socket).expect("the settings can be written");
+        let standby = self.base_backup(&["--write-recovery-conf"]);
         standby.start_again();
         standby
+    }
+
+    /// A copy of this server's files, as `pg_basebackup` makes one. It is not started.
+    pub fn base_backup(&self, arguments: &[&str]) -> Cluster {
+        let copy = Cluster::reserve();
+        run(installation()
+            .command("pg_basebackup")
+            .args(["--no-sync", "--checkpoint=fast", "--wal-method=stream"])
+            .args(arguments)
+            .args(["--username=postgres", "--host", &self.socket_dir.to_string_lossy()])
+            .arg("--pgdata")
+            .arg(copy.data_dir()));
+        let conf = copy.data_dir().join(settings::FILE);
+        let of_primary = fs::read_to_string(&conf).expect("the copy of the primary's settings");
+        let own_socket = format!("{of_primary}unix_socket_directories = '{}'\n", copy.socket_dir.display());
+        fs::write(&conf, own_socket).expect("the settings can be written");
+        copy
     }
 
     /// Makes a standby a server that can be written to.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Worker, hold_extension, oldest_event};
+use super::{Duty, Worker, hold_extension, oldest_event};
 use crate::delivery::equipment::Equipment;
 use crate::delivery::queue::Expired;
 use crate::delivery::step::attempt;
@@ -18,14 +18,17 @@ const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
 impl Worker {
     /// Each of these that it is time for, in a transaction of its own.
     pub(super) fn look_after(&mut self) {
+        if self.duty != Duty::Nothing && Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
+            self.maintain();
+        }
+        if self.duty != Duty::Everything {
+            return;
+        }
         if self.steps.remembering.may_run() {
             self.remember_slow();
         }
         if self.health.time_to_due() == Some(Duration::ZERO) && self.steps.noting.may_run() {
             self.note_health();
-        }
-        if Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
-            self.maintain();
         }
         if Instant::now() >= self.next_expiry && self.steps.expiry.may_run() {
             self.expire();
