@@ -15,6 +15,62 @@ create function webhook_delivery.is_operator() returns boolean
 comment on function webhook_delivery.is_operator() is
     'Whether the current role, and the one that the session has, have the rights of the extension''s owner or bypass row-level security, and so see every auction';
 
+create function webhook_delivery.speaks_for_every_auction(role oid) returns boolean
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select pg_has_role(role, known.datdba, 'usage') or has_schema_privilege(role, 'webhook_delivery', 'create')
+        or has_function_privilege(role, 'webhook_delivery.note_change()', 'execute')
+    from pg_database as known where known.datname = current_database()
+    $$;
+
+comment on function webhook_delivery.speaks_for_every_auction(oid) is
+    'Whether a role has the rights of the database''s owner or of the extension''s, or grant_application(): its tables say who administers an auction';
+
+create function webhook_delivery.access_problem() returns text
+    language plpgsql stable security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    named constant text := current_setting('webhook_delivery.access_function');
+    access_function constant regprocedure := to_regprocedure(nullif(named, '') || '()');
+    members constant regclass := to_regclass('public.auction_members');
+    owner_of_members constant regrole := (select relowner from pg_class where oid = members);
+    unbound record;
+begin
+    if named = '' and members is null then
+        return 'There is no table public.auction_members and webhook_delivery.access_function is empty: only operators see endpoints.';
+    elsif named = '' and not webhook_delivery.speaks_for_every_auction(owner_of_members) then
+        return format('public.auction_members belongs to %1$s, which may not say who administers an auction: only operators see endpoints. '
+            'If it is the application''s owner: select webhook_delivery.grant_application(%2$L).', owner_of_members, owner_of_members::text);
+    elsif named <> '' and access_function is null then
+        return format('webhook_delivery.access_function is %s, and there is no such function: nobody but operators sees endpoints.', named);
+    end if;
+    -- A function asked as the caller may rely on policies, which do not hold for the owner of the table.
+    select reader.rolname, read.oid::regclass as table_name into unbound
+    from pg_proc as known
+    join pg_class as read on read.relrowsecurity and not read.relforcerowsecurity and position(read.relname in known.prosrc) > 0
+        and read.relnamespace not in ('pg_catalog'::regnamespace, 'webhook_delivery'::regnamespace)
+    join pg_roles as reader on reader.oid = read.relowner
+    where known.oid = access_function and not known.prosecdef
+        and not reader.rolbypassrls and not has_schema_privilege(reader.oid, 'webhook_delivery', 'create')
+        and has_table_privilege(reader.oid, 'public.webhook_endpoints', 'select')
+        -- Whose own webhooks are not the extension's.
+        and read.oid <> 'public.webhook_endpoints'::regclass
+    order by read.oid
+    limit 1;
+    if found then
+        return format('webhook_delivery.access_function reads %1$s, whose policies do not hold for its owner %2$I: a session that acts for a tenant as %2$I '
+            'sees every auction. Let it act as another role (set role), or: alter table %1$s force row level security.',
+            unbound.table_name, unbound.rolname);
+    end if;
+    return null;
+end
+$$;
+
+comment on function webhook_delivery.access_problem() is
+    'Why nobody but operators sees endpoints, or who sees too many, as far as that can be known; null where nothing is wrong. In status, and among what install_triggers() reports';
+
 create function webhook_delivery.administered_auctions() returns setof uuid
     language plpgsql stable
     set search_path = pg_catalog, pg_temp

@@ -42,6 +42,7 @@ begin
             "webhook_delivery.schema_of(json, boolean)",
             "webhook_delivery.set_payload_function(text, regprocedure, regclass)",
             "webhook_delivery.row_event()",
+            "webhook_delivery.access_problem()",
             "webhook_delivery.note_change()",
             "webhook_delivery.note_move()",
             "webhook_delivery.install_triggers(text)",

@@ -58,7 +58,7 @@ begin
     execute format('grant usage on schema webhook_delivery to %s', grantee);
     execute format('grant select on webhook_delivery.status, webhook_delivery.metrics to %s', grantee);
     execute format('grant execute on function webhook_delivery.worker_report(), webhook_delivery.queue_depth(),
-        webhook_delivery.endpoint_backlog(), webhook_delivery.busy_auctions(), webhook_delivery.launcher_state(),
+        webhook_delivery.endpoint_backlog(), webhook_delivery.busy_auctions(), webhook_delivery.launcher_state(), webhook_delivery.access_problem(),
         webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id() to %s', grantee);
 end
 $$;

@@ -343,7 +343,7 @@ fn test_webhook_in_a_transaction_that_is_read_only_queues_nothing(world: World) 
 fn the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has(world: World) {
     let mut scene = Scene::new(world, &[]);
     let members = "create role app login; grant create, usage on schema public to app;
-        alter table public.auction_members owner to app;
+        alter table public.auction_members owner to app; select webhook_delivery.grant_application('app');
         set role app;
         create function public.grab() returns text language plpgsql as $$
         begin

@@ -87,6 +87,7 @@ const TENANT_FUNCTIONS: &[&str] = &[
     "webhook_delivery.resend(uuid[])",
     "webhook_delivery.resend_visible(uuid[])",
     "webhook_delivery.show_generated_secret(uuid)",
+    "webhook_delivery.speaks_for_every_auction(oid)",
     "webhook_delivery.uuid_v7()",
     "webhook_delivery.uuid_v7_time(uuid)",
     "webhook_delivery.visible_auction(uuid)",
@@ -98,6 +99,7 @@ const TENANT_FUNCTIONS: &[&str] = &[
 const APPLICATION_RELATIONS: &[&str] =
     &["webhook_delivery.needed_tables", "webhook_delivery.payloads", "webhook_delivery.watched_changes"];
 const APPLICATION_FUNCTIONS: &[&str] = &[
+    "webhook_delivery.access_problem()",
     "webhook_delivery.emit(text,uuid,json)",
     "webhook_delivery.emit_for(text,uuid[],text)",
     "webhook_delivery.install_triggers(text)",

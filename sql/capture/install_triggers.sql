@@ -145,11 +145,19 @@ begin
             result := null;
         end loop;
     end loop;
+    detail := webhook_delivery.access_problem();
+    if detail is not null then
+        table_name := case when current_setting('webhook_delivery.access_function') = '' then 'auction_members' end;
+        trigger_name := null;
+        event_type := null;
+        result := 'access';
+        return next;
+    end if;
 end
 $$;
 
 comment on function webhook_delivery.install_triggers(text) is
-    'Attaches the capture triggers to those tables of the application that exist in the schema, and reports for each change what it did, and for each table what is missing, unsuitable or unreadable. Run again it changes nothing';
+    'Attaches the capture triggers to those tables of the application that exist in the schema, and reports for each change what it did, and for each table what is missing, unsuitable or unreadable; with the result access, what is wrong with who sees endpoints. Run again it changes nothing';
 
 create function webhook_delivery.remove_triggers(out table_name regclass, out trigger_name name) returns setof record
     language plpgsql

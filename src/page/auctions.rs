@@ -3,7 +3,8 @@
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use crate::server::rights::{OurSettings, Rights, relation, set_locally};
+use crate::access::table_of_application;
+use crate::server::rights::{OurSettings, Rights, set_locally};
 
 #[pg_schema]
 mod webhook_delivery {
@@ -29,14 +30,15 @@ const NAMES: &str = "select known.auction_id, auction.name::text
     left join public.auctions as auction on auction.id = known.auction_id";
 
 fn named_auctions() -> SpiResult<Vec<(pgrx::Uuid, Option<String>)>> {
-    let ids: Vec<pgrx::Uuid> = Spi::connect(|client| {
+    let (ids, table): (Vec<pgrx::Uuid>, _) = Spi::connect(|client| {
         // As the caller.
-        client.select(ADMINISTERED, None, &[])?.filter_map(|row| row.get(1).transpose()).collect::<SpiResult<_>>()
+        let ids = client.select(ADMINISTERED, None, &[])?.filter_map(|row| row.get(1).transpose());
+        Ok::<_, pgrx::spi::SpiError>((ids.collect::<SpiResult<_>>()?, table_of_application(client, c"auctions")?))
     })?;
     let _settings = OurSettings::begin();
     // What a policy hides even from the table's owner has no name here: the page can do without.
     set_locally(c"row_security", c"on");
-    let Some(_rights) = table_of_names().and_then(Rights::of_owner_of) else {
+    let Some(_rights) = table.filter(has_names).and_then(Rights::of_owner_of) else {
         return Ok(ids.into_iter().map(|id| (id, None)).collect());
     };
     Spi::connect(|client| {
@@ -45,13 +47,11 @@ fn named_auctions() -> SpiResult<Vec<(pgrx::Uuid, Option<String>)>> {
     })
 }
 
-/// `None` where the application has no table of auctions with the columns that it takes.
-fn table_of_names() -> Option<pg_sys::Oid> {
-    let table = relation(c"public", c"auctions")?;
+/// Whether the table has the columns that are read.
+fn has_names(table: &pg_sys::Oid) -> bool {
     // SAFETY: look-ups by NUL-terminated names and by number, inside a transaction; 0 where there is no such column.
     unsafe {
-        let number = |column: &std::ffi::CStr| pg_sys::get_attnum(table, column.as_ptr());
-        let is_uuid = pg_sys::get_atttype(table, number(c"id")) == pg_sys::UUIDOID;
-        (is_uuid && number(c"name") > 0).then_some(table)
+        let number = |column: &std::ffi::CStr| pg_sys::get_attnum(*table, column.as_ptr());
+        pg_sys::get_atttype(*table, number(c"id")) == pg_sys::UUIDOID && number(c"name") > 0
     }
 }

@@ -150,8 +150,8 @@ pub fn define() {
     GucRegistry::define_string_guc(
         c"webhook_delivery.access_function",
         c"Function () returns setof uuid that gives the auctions which the caller administers.",
-        c"With its schema. Empty: webhook_delivery.auctions_of_member, which asks public.auction_members for the sub of \
-          request.jwt.claims.",
+        c"With its schema. Asked as the caller: the policies that it relies on do not hold for the owner of a table. Empty: \
+          webhook_delivery.auctions_of_member, which asks public.auction_members for the sub of request.jwt.claims.",
         &ACCESS_FUNCTION,
         GucContext::Suset,
         GucFlags::default(),
