@@ -160,8 +160,11 @@ create table webhook_delivery.capture_errors (
     constraint capture_error_ids_are_unique primary key (id)
 );
 
+-- What the worker captures again by itself.
+create index capture_errors_for_a_lock on webhook_delivery.capture_errors (id) where error_code = '55P03';
+
 comment on table webhook_delivery.capture_errors is
-    'Events that could not be built. The transaction that caused them was committed without them (webhook_delivery.on_capture_error = warn). webhook_delivery.capture_again(id) sends them after all';
+    'Events that could not be built. The transaction that caused them was committed without them (webhook_delivery.on_capture_error = warn). webhook_delivery.capture_again(id) sends them after all; those that a lock was in the way of (55P03) the worker captures again by itself';
 comment on column webhook_delivery.capture_errors.id is 'Counts up; what capture_again() takes';
 comment on column webhook_delivery.capture_errors.occurred_at is 'When it happened; "timestamp" in the body when the event is captured again';
 comment on column webhook_delivery.capture_errors.event_type is 'The event that was not sent';
@@ -169,8 +172,8 @@ comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows w
 comment on column webhook_delivery.capture_errors.schema_name is 'The schema of the table whose rows they are';
 comment on column webhook_delivery.capture_errors.previous_rows is 'The rows as they were before the transaction, where the event carries that; JSON null where there was none, null where it could not be kept';
 comment on column webhook_delivery.capture_errors.table_name is 'Of row_event(): the table';
-comment on column webhook_delivery.capture_errors.auction_ids is 'Of row_event(): the auction of each event; null for other events, whose rows are read again';
-comment on column webhook_delivery.capture_errors.data is 'Of row_event(): the data of each event; null where it could not be kept';
+comment on column webhook_delivery.capture_errors.auction_ids is 'Of row_event() and emit(): the auction of each event, null where the trigger did not find its column; null for other events, whose rows are read again';
+comment on column webhook_delivery.capture_errors.data is 'Of row_event() and emit(): the data of each event; null where it could not be kept';
 comment on column webhook_delivery.capture_errors.error_code is 'SQLSTATE';
 comment on column webhook_delivery.capture_errors.error_message is 'Message of the error. Where a transaction has very many different ones, further rows join the last';
 comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';

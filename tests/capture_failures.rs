@@ -293,3 +293,36 @@ fn a_user_cannot_keep_his_own_changes_from_being_captured() {
     let id = Submission::of_riverside().insert(&mut clerk);
     assert_eq!(arrived(&mut application, &receiver), [id]);
 }
+
+/// One that cannot be captured ends neither the statement nor what the others have.
+#[test]
+fn each_dead_letter_is_captured_again_for_itself() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+    let client = &mut application.client;
+    let rename = |from: &str, to: &str| format!("alter table public.users rename {from} to {to}");
+    client.batch_execute(&rename("full_name", "fullname")).unwrap();
+    let ids = [(); 3].map(|()| Submission::of_riverside().insert(client));
+    client.batch_execute(&rename("fullname", "full_name")).unwrap();
+    // The first does not say which rows it is about, the second is of a table that cannot be read.
+    client
+        .batch_execute(
+            "update webhook_delivery.capture_errors set row_ids = '{}' where id = 1;
+             update webhook_delivery.capture_errors set event_type = 'member.joined' where id = 2;
+             alter table public.auction_members rename user_id to person_id;
+             set webhook_delivery.on_capture_error = error",
+        )
+        .unwrap();
+    let again = "select id, webhook_delivery.capture_again(id) from webhook_delivery.capture_errors order by id";
+    let rows = client.query(again, &[]).unwrap();
+    let written: Vec<(i64, Option<i64>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(written, [(1, None), (2, Some(0)), (3, Some(1))]);
+    assert_eq!(receiver.wait_for(1, DEADLINE)[0].json()["data"]["id"], ids[2].to_string());
+    // What fails stays, with its number and its present reason.
+    let left = client.query("select id, error_message from webhook_delivery.capture_errors order by id", &[]).unwrap();
+    let left: Vec<(i64, String)> = left.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left[0].0 == 1 && left[0].1.contains("full_name"), "{left:?}");
+    assert!(left[1].0 == 2 && left[1].1.contains("user_id"), "{left:?}");
+}

@@ -199,8 +199,9 @@ const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.worker_report()",
 ];
 
-/// And what of all that the worker's role reads and calls. Secrets it reads only beside the addresses that they are for.
+/// And what of all that the worker's role reads and calls. Secrets it reads only beside the addresses that they are for, and of dead letters ids and codes.
 const WORKER_RELATIONS: &[&str] = &[
+    "webhook_delivery.capture_errors",
     "webhook_delivery.endpoint_health",
     "webhook_delivery.endpoint_targets",
     "webhook_delivery.events",
@@ -209,6 +210,7 @@ const WORKER_RELATIONS: &[&str] = &[
     "webhook_delivery.standing",
 ];
 const WORKER_FUNCTIONS: &[&str] = &[
+    "webhook_delivery.capture_again(bigint)",
     "webhook_delivery.create_partitions(integer)",
     "webhook_delivery.database_oid()",
     "webhook_delivery.drop_expired()",

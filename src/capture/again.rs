@@ -6,25 +6,27 @@ use pgrx::prelude::*;
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// Sends the events of a row of `capture_errors`, with the data that their rows have now, and removes it. What fails
-    /// again is a new row. Gives back how many events were written: none for rows that are gone or that nobody wants.
-    /// Unknown id: 02000; a row whose keys are not known: 55000.
+    /// Sends the events of a row of `capture_errors`, with the data that their rows have now, and removes it. What fails again
+    /// stays, with its present reason. Gives back how many events were written: 0 for rows that are gone or that no endpoint
+    /// wants; null, with a WARNING, where the row does not exist or does not say what its events are.
     #[pg_extern(volatile, strict)]
-    fn capture_again(error_id: i64) -> i64 {
+    fn capture_again(error_id: i64) -> Option<i64> {
         super::capture_again(error_id)
     }
 }
 
 use pgrx::datum::TimestampWithTimeZone;
+use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 
 use super::build::Capture;
 use super::changes::Row;
-use super::image::Kept;
+use super::image::{Kept, RowOfTrigger};
 use super::subject::{Event, RowTable};
 use crate::ids::id;
-use crate::server::refusal::{check_writable, refuse};
+use crate::server::refusal::check_writable;
 use crate::server::rights::{OurSettings, Rights};
+use crate::server::warning::Warning;
 
 /// A row of `capture_errors`.
 struct DeadLetter {
@@ -39,27 +41,43 @@ struct DeadRow {
     kept: Option<Kept>,
 }
 
-fn capture_again(error_id: i64) -> i64 {
+/// Why a dead letter cannot be built, and what to do. One of many must not end the statement that captures them all again.
+struct Unusable {
+    problem: &'static str,
+    hint: &'static str,
+}
+
+const ABSENT: Unusable = Unusable {
+    problem: "does not exist",
+    hint: "select id from webhook_delivery.capture_errors shows those that exist.",
+};
+
+const WITHOUT_ROWS: Unusable = Unusable {
+    problem: "does not say which rows its events are about",
+    hint: "Send the events with webhook_delivery.emit(), and delete the row from webhook_delivery.capture_errors.",
+};
+
+const WITHOUT_DATA: Unusable = Unusable { problem: "has not kept the data of its events", ..WITHOUT_ROWS };
+
+const WITHOUT_AUCTION: Unusable = Unusable {
+    problem: "does not say whose its events are",
+    hint: "Attach webhook_delivery.row_event() with the present name of the column that has the auction. Where it has none any more, \
+           send the events with webhook_delivery.emit().",
+};
+
+fn capture_again(error_id: i64) -> Option<i64> {
     check_writable();
     let letter = match take(error_id) {
-        Ok(Some(letter)) => letter,
-        Ok(None) => {
-            refuse(
-                PgSqlErrorCode::ERRCODE_NO_DATA,
-                format!("capture error {error_id} does not exist"),
-                "select id from webhook_delivery.capture_errors shows those that exist.",
-            );
+        Ok(Ok(letter)) => letter,
+        Ok(Err(Unusable { problem, hint })) => {
+            let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+            let message = format!("capture error {error_id} {problem}");
+            Warning { code, message, detail: None, hint: Some(hint.to_owned()) }.send();
+            return None;
         }
         Err(problem) => pgrx::error!("webhook_delivery.capture_errors cannot be read: {problem}"),
     };
-    if letter.rows.is_empty() {
-        refuse(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("the rows of capture error {error_id} are not known"),
-            "Send the event with webhook_delivery.emit(), and delete the row from webhook_delivery.capture_errors.",
-        );
-    }
-    let mut capture = Capture::new(letter.occurred_at);
+    let mut capture = Capture::of_dead_letter(letter.occurred_at, error_id);
     let rows = letter.rows.iter().map(|row| Row {
         key: row.key.unwrap_or_default(),
         about: row.key,
@@ -67,45 +85,63 @@ fn capture_again(error_id: i64) -> i64 {
         kept: row.kept.as_ref(),
     });
     capture.build(&letter.event, rows);
-    capture.finish()
+    Some(capture.finish())
 }
 
-fn take(error_id: i64) -> pgrx::spi::SpiResult<Option<DeadLetter>> {
+/// Removes the row, if its events can be built: those that fail again are written anew.
+fn take(error_id: i64) -> SpiResult<Result<DeadLetter, Unusable>> {
     let _settings = OurSettings::begin();
-    let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
+    let Some(_rights) = Rights::of_extension_owner() else { return Ok(Err(ABSENT)) };
     Spi::connect_mut(|client| {
-        let taken = client.update(include_str!("../../sql/capture/take_error.sql"), Some(1), &[error_id.into()])?;
-        let Some(row) = taken.into_iter().next() else { return Ok(None) };
-        let schema = row.get::<pg_sys::Oid>(4)?.unwrap_or(pg_sys::InvalidOid);
-        let is_of_row = row.get::<bool>(5)? == Some(true);
-        // Events that are data already need neither the table nor the rights of its owner.
-        let oid = row.get::<pg_sys::Oid>(6)?.unwrap_or(pg_sys::InvalidOid);
-        let table = RowTable { oid, owner: pg_sys::InvalidOid };
-        let keys = row.get::<Vec<Option<pgrx::Uuid>>>(3)?.unwrap_or_default();
-        let auction_ids = row.get::<Vec<Option<pgrx::Uuid>>>(7)?.unwrap_or_default();
-        // Without this array no row had anything to keep.
-        let texts = row.get::<Vec<Option<String>>>(8)?.unwrap_or_else(|| vec![Some("null".to_owned()); keys.len()]);
-        if texts.iter().any(Option::is_none) {
-            refuse(
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("the data of capture error {error_id} could not be kept"),
-                "Send the events with webhook_delivery.emit(), and delete the row from webhook_delivery.capture_errors.",
-            );
+        let read = client.update(include_str!("../../sql/capture/read_error.sql"), Some(1), &[error_id.into()])?;
+        let Some(row) = read.into_iter().next() else { return Ok(Err(ABSENT)) };
+        let letter = letter(&row)?;
+        if letter.is_ok() {
+            let delete = "delete from webhook_delivery.capture_errors where id operator(pg_catalog.=) $1";
+            client.update(delete, None, &[error_id.into()])?;
         }
-        let auction_ids = auction_ids.into_iter().chain(std::iter::repeat(None));
-        let rows = keys.into_iter().zip(auction_ids).zip(texts).map(|((key, auction_id), text)| DeadRow {
-            key: key.map(id),
-            auction_id: auction_id.map(id),
-            kept: match text.as_deref() {
-                None | Some("null") => None,
-                Some(text) if is_of_row => Some(Kept::Data(text.to_owned())),
-                Some(text) => Some(Kept::PreviousText(text.to_owned())),
-            },
-        });
-        Ok(row.get(1)?.zip(row.get(2)?).map(|(occurred_at, event_type)| DeadLetter {
-            occurred_at,
-            event: Event { event_type, schema, row_table: is_of_row.then_some(table) },
-            rows: rows.collect(),
-        }))
+        Ok(letter)
     })
+}
+
+fn letter(row: &SpiHeapTupleData<'_>) -> SpiResult<Result<DeadLetter, Unusable>> {
+    let schema = row.get::<pg_sys::Oid>(4)?.unwrap_or(pg_sys::InvalidOid);
+    let has_data = row.get::<bool>(5)? == Some(true);
+    // Events that are data already need neither the table nor the rights of its owner.
+    let oid = row.get::<pg_sys::Oid>(6)?.unwrap_or(pg_sys::InvalidOid);
+    let table = RowTable { oid, owner: pg_sys::InvalidOid };
+    let keys = row.get::<Vec<Option<pgrx::Uuid>>>(3)?.unwrap_or_default();
+    if keys.is_empty() {
+        return Ok(Err(WITHOUT_ROWS));
+    }
+    let auction_ids = row.get::<Vec<Option<pgrx::Uuid>>>(7)?.unwrap_or_default();
+    // Without this array no row had anything to keep.
+    let texts = row.get::<Vec<Option<String>>>(8)?.unwrap_or_else(|| vec![Some("null".to_owned()); keys.len()]);
+    if texts.iter().any(Option::is_none) {
+        return Ok(Err(WITHOUT_DATA));
+    }
+    let trigger = row.get::<Vec<String>>(9)?;
+    let mut rows = Vec::with_capacity(keys.len());
+    let auction_ids = auction_ids.into_iter().chain(std::iter::repeat(None));
+    for ((key, auction_id), text) in keys.into_iter().zip(auction_ids).zip(texts) {
+        let (key, mut auction_id) = (key.map(id), auction_id.map(id));
+        let kept = match text.as_deref() {
+            None | Some("null") => None,
+            Some(text) if has_data && auction_id.is_none() => {
+                let Some(found) = trigger.as_deref().and_then(|arguments| RowOfTrigger::read(text, arguments)) else {
+                    return Ok(Err(WITHOUT_AUCTION));
+                };
+                // A row that belongs to no auction is no event.
+                let Some(of) = found.auction_id else { continue };
+                auction_id = Some(of);
+                Some(Kept::Data(found.data))
+            }
+            Some(text) if has_data => Some(Kept::Data(text.to_owned())),
+            Some(text) => Some(Kept::PreviousText(text.to_owned())),
+        };
+        rows.push(DeadRow { key, auction_id, kept });
+    }
+    let Some((occurred_at, event_type)) = row.get(1)?.zip(row.get(2)?) else { return Ok(Err(WITHOUT_ROWS)) };
+    let event = Event { event_type, schema, row_table: has_data.then_some(table) };
+    Ok(Ok(DeadLetter { occurred_at, event, rows }))
 }

@@ -12,7 +12,7 @@ use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 use webhook_sender::uuid_v7;
 
-use super::changes::Row;
+use super::changes::{Row, WholeRow};
 use super::failures::{Failures, Lost};
 use super::fan_out::{Events, Wanted, fan_out};
 use super::image::Kept;
@@ -48,6 +48,8 @@ pub struct Capture {
     /// Events, so far.
     written: i64,
     failures: Failures,
+    /// A lock was waited for too long. It is not waited for again: the whole transaction waits for it once.
+    locked: Option<Failure>,
 }
 
 /// What was read of rows: arrays of equal length.
@@ -75,7 +77,13 @@ impl Capture {
             halvings: HALVINGS,
             written: 0,
             failures: Failures::default(),
+            locked: None,
         }
+    }
+
+    /// One that captures a dead letter again: what fails stays, with its reason of now.
+    pub fn of_dead_letter(occurred_at: TimestampWithTimeZone, error_id: i64) -> Self {
+        Self { on_error: OnCaptureError::Warn, failures: Failures::of_dead_letter(error_id), ..Self::new(occurred_at) }
     }
 
     /// One whose failures end the transaction.
@@ -112,6 +120,44 @@ impl Capture {
         }
     }
 
+    /// What was emitted cannot be written: each event with its data and its auction.
+    pub fn fail_emitted(&mut self, emitted: impl Iterator<Item = (Event, WholeRow, Uuid)>, failure: Failure) {
+        for (event, WholeRow { about, kept }, auction_id) in emitted {
+            let row = Row { key: Uuid::nil(), about, auction_id: Some(auction_id), kept: Some(&kept) };
+            self.fail(&event, &[row], failure.clone());
+        }
+    }
+
+    /// The trigger of these rows does not fit its table any more.
+    pub fn fail_unreadable(&mut self, event: &Event, problem: &str, rows: &[WholeRow]) {
+        let hint = if event.row_table.is_some() {
+            format!(
+                "Drop the trigger and attach it again with the present name of the column: create trigger ... execute function \
+                 webhook_delivery.row_event('{}', '<column>'). Then webhook_delivery.capture_again(id) sends the events.",
+                event.event_type
+            )
+        } else {
+            "select * from webhook_delivery.install_triggers() says what the application's tables lack; a trigger of your own is attached \
+             again with the present name of the column."
+                .to_owned()
+        };
+        let failure = Failure {
+            code: "42804".to_owned(),
+            message: format!("the trigger does not find a column of the changed row: {problem}"),
+            detail: None,
+            hint: Some(hint),
+            context: None,
+        };
+        let rows = rows.iter().map(|WholeRow { about, kept }| Row {
+            key: Uuid::nil(),
+            about: *about,
+            auction_id: None,
+            kept: Some(kept),
+        });
+        let rows: Vec<Row<'_>> = rows.collect();
+        self.fail(event, &rows, failure);
+    }
+
     /// Records and reports what has failed; gives back how many events were written.
     pub fn finish(self) -> i64 {
         self.failures.report(self.occurred_at);
@@ -119,12 +165,19 @@ impl Capture {
     }
 
     fn build_portion(&mut self, event: &Event, rows: &[Row<'_>]) {
+        if let Some(failure) = &self.locked {
+            return self.fail(event, rows, failure.clone());
+        }
         match self.read_and_write(event, rows) {
             Ok(bytes) => {
                 let fitting = (rows.len() * PORTION_BYTES).checked_div(bytes).unwrap_or(LARGEST_PORTION);
                 self.portion = fitting.clamp(1, LARGEST_PORTION).min(self.portion * 2);
             }
             Err(failure) if self.on_error == OnCaptureError::Error => failure.raise(),
+            Err(failure) if failure.is_lock_timeout() => {
+                self.locked = Some(failure.clone());
+                self.fail(event, rows, failure);
+            }
             Err(_) if rows.len() > 1 && self.halvings > 0 => {
                 self.halvings -= 1;
                 let (first, second) = rows.split_at(rows.len() / 2);

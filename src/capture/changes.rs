@@ -39,11 +39,19 @@ struct Move {
     subtransaction: u32,
 }
 
-/// Rows of a trigger that cannot be noted.
+/// Rows of a trigger that does not fit its table any more.
 pub struct Unreadable {
     pub subject: Subject,
     pub problem: String,
+    /// The row, where the trigger keeps whole rows; otherwise it is not known which rows these are.
+    pub row: Option<WholeRow>,
     subtransaction: u32,
+}
+
+pub struct WholeRow {
+    /// Which row of its table it is, where that has a primary key.
+    pub about: Option<Uuid>,
+    pub kept: Kept,
 }
 
 /// What a transaction owes. Two keys and three numbers a row, as a rule, so that a million rows of one statement fit into
@@ -157,10 +165,12 @@ impl Changes {
         self.note(subject, change, subtransaction, Some(row));
     }
 
-    /// Once for each problem, however many rows have it.
-    pub fn note_unreadable(&mut self, subject: Subject, problem: String, subtransaction: u32) {
-        if !self.unreadable.iter().any(|known| known.subject == subject && known.problem == problem) {
-            self.unreadable.push(Unreadable { subject, problem, subtransaction });
+    /// Each row that is kept; otherwise once for each problem, however many rows have it.
+    pub fn note_unreadable(&mut self, subject: Subject, problem: String, subtransaction: u32, row: Option<WholeRow>) {
+        let is_known = |known: &Unreadable| known.subject == subject && known.problem == problem;
+        if row.is_some() || !self.unreadable.iter().any(is_known) {
+            self.copied += row.as_ref().map_or(0, |row| row.kept.copied());
+            self.unreadable.push(Unreadable { subject, problem, row, subtransaction });
         }
     }
 
@@ -177,7 +187,9 @@ impl Changes {
             self.copied -= undone.and_then(|(_, note)| note.kept).map_or(0, |kept| kept.copied());
         }
         self.emitted.forget_since(subtransaction);
-        while self.unreadable.pop_if(|last| last.subtransaction >= subtransaction).is_some() {}
+        while let Some(undone) = self.unreadable.pop_if(|last| last.subtransaction >= subtransaction) {
+            self.copied -= undone.row.map_or(0, |row| row.kept.copied());
+        }
     }
 
     /// Whether it is the first time in the transaction that somebody may not switch the capture off: once is enough to hear it.

@@ -12,11 +12,15 @@ use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
-use super::CHANGES;
+use super::build::Capture;
+use super::changes::WholeRow;
 use super::fan_out::{Events, Wanted, fan_out, now};
-use super::subscriptions;
+use super::subject::{Event, Subject};
+use super::{CHANGES, image, subscriptions};
 use crate::ids;
+use crate::server::attempt::{Failure, attempt};
 use crate::server::news::{LatestSnapshot, Topic};
+use crate::server::patience::LockWait;
 use crate::server::planned::Planned;
 use crate::server::refusal::{check_writable, refuse};
 use crate::server::rights::{self, OurSettings, Rights};
@@ -33,6 +37,14 @@ pub struct Emitted {
     data: String,
     /// Where it was emitted: rolling back to a savepoint takes back what was emitted since.
     subtransaction: u32,
+}
+
+impl Emitted {
+    /// The event, as a row whose data is known.
+    fn into_row(self) -> (Event, WholeRow, Uuid) {
+        let kept = image::Kept::Data(self.data);
+        (Event::emitted(self.event_type), WholeRow { about: None, kept }, self.wanted.auction_id)
+    }
 }
 
 /// What a transaction has emitted and not written yet.
@@ -105,19 +117,27 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
     check_writable();
     check_type(event_type)?;
     let auction_id = Uuid::from_bytes(*auction_id.as_bytes());
-    let endpoint_ids = match subscriptions::remembered(&auction_id, event_type) {
-        Some(endpoint_ids) => endpoint_ids,
-        None => with_rights(|client| subscriptions::wanting(client, event_type, std::iter::once(auction_id)))?
-            .remove(&auction_id)
-            .unwrap_or_default(),
+    // SAFETY: a number of this session's.
+    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let wanting = match subscriptions::remembered(&auction_id, event_type) {
+        Some(endpoint_ids) => Ok(endpoint_ids),
+        None => attempt(|| wanting(event_type, auction_id)),
+    };
+    let endpoint_ids = match wanting {
+        Ok(endpoint_ids) => endpoint_ids,
+        Err(failure) if failure.is_lock_timeout() => {
+            // Who wants it is asked again at the commit.
+            let (subject, data) = (Subject::of_emitted(event_type), image::Kept::Data(data.to_owned()));
+            CHANGES.with_borrow_mut(|changes| changes.note_whole_row(subject, auction_id, None, subtransaction, data));
+            return Ok(None);
+        }
+        Err(failure) => failure.raise(),
     };
     if endpoint_ids.is_empty() {
         return Ok(None);
     }
     let event_id = ids::webhook_delivery::uuid_v7();
     let wanted = Wanted { event_id: Uuid::from_bytes(*event_id.as_bytes()), auction_id, endpoint_ids };
-    // SAFETY: a number of this session's.
-    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let emitted = Emitted { event_type: event_type.to_owned(), wanted, data: data.to_owned(), subtransaction };
     let many = CHANGES.with_borrow_mut(|changes| {
         changes.emitted.push(emitted);
@@ -127,8 +147,47 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
     Ok(Some(event_id))
 }
 
+/// The endpoints of the auction that want the event. A lock is waited for for a moment only.
+fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Uuid> {
+    let _lock_wait = LockWait::bounded();
+    with_rights(|client| subscriptions::wanting(client, event_type, std::iter::once(auction_id)))
+        .unwrap_or_else(|problem| pgrx::error!("webhook endpoints could not be read: {problem}"))
+        .remove(&auction_id)
+        .unwrap_or_default()
+}
+
+/// Writes events at the commit. Where a lock is in the way they are dead letters; any other failure ends the transaction.
+pub fn write_or_keep(emitted: Vec<Emitted>, capture: &mut Capture) {
+    if emitted.is_empty() {
+        return;
+    }
+    if let Err(failure) = lock_tables() {
+        return capture.fail_emitted(emitted.into_iter().map(Emitted::into_row), failure);
+    }
+    // From here on a failure ends the transaction: so nothing is to fail that passes by itself.
+    let _lock_wait = LockWait::unbounded();
+    if let Err(problem) = write(emitted) {
+        pgrx::error!("events could not be written: {problem}");
+    }
+}
+
+/// Takes the locks of what is written to. Without a subtransaction where nobody else has them.
+fn lock_tables() -> Result<(), Failure> {
+    for name in [c"events", c"queue"] {
+        let Some(table) = rights::relation(c"webhook_delivery", name) else { continue };
+        let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        // SAFETY: an oid and a mode, inside a transaction; an error is one of a subtransaction.
+        unsafe {
+            if !pg_sys::ConditionalLockRelationOid(table, mode) {
+                attempt(|| pg_sys::LockRelationOid(table, mode))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Writes events, in their order.
-pub fn write(emitted: Vec<Emitted>) -> SpiResult<()> {
+fn write(emitted: Vec<Emitted>) -> SpiResult<()> {
     let mut emitted = emitted.into_iter().peekable();
     while let Some(first) = emitted.next() {
         let event_type = first.event_type.clone();

@@ -11,6 +11,7 @@ use super::payload::{payload_of, rights_of_row_table};
 use super::subject::Event;
 use crate::ids::id_datum;
 use crate::server::attempt::{Failure, attempt, attempt_and_roll_back};
+use crate::server::process;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::warning::Warning;
 
@@ -28,7 +29,11 @@ const NAMED_AT_MOST: usize = 10;
 
 /// By event and cause, so that a million rows that fail alike are one row of `capture_errors`.
 #[derive(Default)]
-pub struct Failures(IndexMap<Cause, Failed>);
+pub struct Failures {
+    causes: IndexMap<Cause, Failed>,
+    /// The dead letter that is captured again: what fails of it first keeps its id.
+    error_id: Option<i64>,
+}
 
 #[derive(PartialEq, Eq, Hash)]
 struct Cause {
@@ -124,27 +129,33 @@ impl Lost {
 }
 
 impl Failures {
+    pub fn of_dead_letter(error_id: i64) -> Self {
+        Self { error_id: Some(error_id), ..Self::default() }
+    }
+
     /// `rows`: those that the event was to tell of; none where they are not known.
     pub fn add(&mut self, event: &Event, rows: Vec<Lost>, failure: Failure) {
         let failure = bounded(failure);
         let cause = Cause { event: event.clone(), code: failure.code.clone(), message: failure.message.clone() };
-        let is_full = self.0.len() >= CAUSES_AT_MOST;
+        let is_full = self.causes.len() >= CAUSES_AT_MOST;
         let same_event = |known: &Cause| known.event == *event;
-        let place = match self.0.get_index_of(&cause) {
+        let place = match self.causes.get_index_of(&cause) {
             Some(place) => place,
             // Of another event its rows would be captured again as something that they are not.
-            None if is_full && let Some(place) = self.0.keys().rposition(same_event) => place,
-            None => self.0.insert_full(cause, Failed { failure, rows: Vec::new() }).0,
+            None if is_full && let Some(place) = self.causes.keys().rposition(same_event) => place,
+            None => self.causes.insert_full(cause, Failed { failure, rows: Vec::new() }).0,
         };
-        if let Some((_, failed)) = self.0.get_index_mut(place) {
+        if let Some((_, failed)) = self.causes.get_index_mut(place) {
             failed.rows.extend(rows);
         }
     }
 
     /// Writes them to `capture_errors` and warns the user, once. Neither can fail: an error here is a second warning.
     pub fn report(self, occurred_at: TimestampWithTimeZone) {
-        let Some((cause, failed)) = self.0.first() else { return };
-        let rows: usize = self.0.values().map(|failed| failed.rows.len().max(1)).sum();
+        let Some((cause, failed)) = self.causes.first() else { return };
+        let is_locked = failed.failure.is_lock_timeout();
+        let mut error_id = self.error_id;
+        let rows: usize = self.causes.values().map(|failed| failed.rows.len().max(1)).sum();
         let message = if rows == 1 {
             format!("webhook event {} was not sent: {}", cause.event.event_type, cause.message)
         } else {
@@ -157,11 +168,20 @@ impl Failures {
         let detail = (!named.is_empty()).then(|| format!("Rows: {}{others}.", named.join(", ")));
         let code = failed.failure.known_code();
         let mut problem = None;
-        for (cause, failed) in &self.0 {
+        for (cause, failed) in &self.causes {
             // Each for itself: one that cannot be written costs the others nothing.
-            problem = attempt(|| cause.record(failed, occurred_at)).err().or(problem);
+            problem = attempt(|| cause.record(failed, occurred_at, error_id)).err().or(problem);
+            error_id = None;
+        }
+        if is_locked && problem.is_none() && process::is_background() {
+            // The worker tries it every second, and nobody is to read of that.
+            return;
         }
         let hint = match problem {
+            None if is_locked => {
+                "Your change is saved. The worker captures the events again when the lock is released; \
+                 see webhook_delivery.capture_errors."
+            }
             None => {
                 "Your change is saved. See webhook_delivery.capture_errors; once the cause is gone, \
                  webhook_delivery.capture_again(id) sends the events."
@@ -179,11 +199,13 @@ impl Failures {
 }
 
 impl Cause {
-    fn record(&self, Failed { failure, rows }: &Failed, occurred_at: TimestampWithTimeZone) {
+    /// `error_id`: the id of the first row that is written; `None` for a new one.
+    fn record(&self, Failed { failure, rows }: &Failed, occurred_at: TimestampWithTimeZone, error_id: Option<i64>) {
         let _settings = OurSettings::begin();
         let Some(_rights) = Rights::of_extension_owner() else { return };
         let written = Spi::connect_mut(|client| {
-            for rows in portions(rows) {
+            let error_ids = std::iter::once(error_id).chain(std::iter::repeat(None));
+            for (rows, error_id) in portions(rows).into_iter().zip(error_ids) {
                 let ids = |id: fn(&Lost) -> Option<Uuid>| -> Vec<Option<pgrx::Uuid>> {
                     rows.iter().map(|row| id(row).as_ref().map(id_datum)).collect()
                 };
@@ -204,6 +226,7 @@ impl Cause {
                     self.event.row_table.map(|table| table.oid).into(),
                     is_of_row.then(|| ids(|row| row.auction_id)).into(),
                     is_of_row.then(kept).into(),
+                    error_id.into(),
                 ];
                 client.update(include_str!("../../sql/capture/record_error.sql"), None, &arguments)?;
             }

@@ -8,6 +8,7 @@ use std::ffi::CStr;
 use indexmap::IndexMap;
 use pgrx::prelude::*;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::server::attempt::attempt_and_roll_back;
 
@@ -273,6 +274,41 @@ impl Kept {
     }
 }
 
+/// What a row trigger makes of a row that `capture_errors` has kept because the trigger did not fit the table any more.
+pub struct RowOfTrigger {
+    /// `None` for a row that belongs to none.
+    pub auction_id: Option<Uuid>,
+    pub data: String,
+}
+
+impl RowOfTrigger {
+    /// By the trigger's present arguments: the column of the auction, and columns to leave out. `None` where the row has no such
+    /// column with an auction.
+    pub fn read(data: &str, arguments: &[String]) -> Option<Self> {
+        let (auction_column, left_out) = arguments.split_first()?;
+        let fields = fields_of(data);
+        let auction_id: Option<String> = serde_json::from_str(fields.get(auction_column)?.get()).ok()?;
+        let auction_id = auction_id.map(|text| Uuid::parse_str(&text)).transpose().ok()?;
+        let kept = |data: &str| {
+            let fields = fields_of(data);
+            object(
+                fields.iter().filter(|(name, _)| !left_out.contains(name)).map(|(name, value)| (name.as_str(), *value)),
+            )
+        };
+        let data = match fields.get("previous").filter(|before| before.get().starts_with('{')) {
+            // What was before has the same columns.
+            Some(before) if !left_out.iter().any(|name| name == "previous") => {
+                let before = RawValue::from_string(kept(before.get())).ok()?;
+                let others = fields.iter().filter(|(name, _)| !left_out.contains(name) && *name != "previous");
+                let others = others.map(|(name, value)| (name.as_str(), *value));
+                object(others.chain(std::iter::once(("previous", &*before))))
+            }
+            _ => kept(data),
+        };
+        Some(Self { auction_id, data })
+    }
+}
+
 /// The fields of a JSON object that the server has written, in their order.
 fn fields_of(object: &str) -> IndexMap<String, &RawValue> {
     serde_json::from_str(object).expect("row_to_json() gives an object")
@@ -283,11 +319,15 @@ fn object<'a>(fields: impl Iterator<Item = (&'a str, &'a RawValue)>) -> String {
     serde_json::to_string(&fields).expect("raw JSON is JSON")
 }
 
-/// The numbers of the columns with these names.
+/// The numbers of the columns with these names, or which of them there is not.
 ///
 /// # Safety
 /// `columns` is a description of columns.
-pub unsafe fn numbers_of<'a>(columns: pg_sys::TupleDesc, names: impl Iterator<Item = &'a CStr>) -> Vec<i32> {
-    // SAFETY: as the caller promises; a number that is not positive is no column's.
-    names.map(|name| unsafe { pg_sys::SPI_fnumber(columns, name.as_ptr()) }).filter(|number| *number > 0).collect()
+pub unsafe fn numbers_of(columns: pg_sys::TupleDesc, names: &[&CStr]) -> Result<Vec<i32>, String> {
+    let number = |name: &&CStr| {
+        // SAFETY: as the caller promises; a number that is not positive is no column's.
+        let number = unsafe { pg_sys::SPI_fnumber(columns, name.as_ptr()) };
+        if number > 0 { Ok(number) } else { Err(format!("there is no column {}", name.to_string_lossy())) }
+    };
+    names.iter().map(number).collect()
 }

@@ -25,7 +25,6 @@ use std::ffi::c_void;
 use pgrx::prelude::*;
 
 use crate::ids::timestamp;
-use crate::server::attempt::Failure;
 use crate::server::patience::Patience;
 use crate::server::rights;
 use build::Capture;
@@ -108,19 +107,16 @@ fn tell(mut changes: Changes) {
     let _patience = Patience::have();
     let _no_foreign_tables = foreign_tables::Refused::begin();
     able_to_write(|| {
-        if let Err(problem) = emit::write(std::mem::take(&mut changes.emitted).into_events()) {
-            pgrx::error!("events could not be written: {problem}");
-        }
         let mut capture = Capture::new(occurred_at);
-        for unreadable in changes.take_unreadable() {
-            let failure = Failure {
-                code: "42804".to_owned(),
-                message: format!("the trigger does not find the key of the changed row: {}", unreadable.problem),
-                detail: None,
-                hint: Some("select * from webhook_delivery.install_triggers() says what the tables lack.".to_owned()),
-                context: None,
-            };
-            capture.fail(&unreadable.subject.event(), &[], failure);
+        emit::write_or_keep(std::mem::take(&mut changes.emitted).into_events(), &mut capture);
+        let mut unreadable = changes.take_unreadable().into_iter().peekable();
+        while let Some(first) = unreadable.next() {
+            let (subject, problem) = (first.subject, first.problem.clone());
+            let mut rows: Vec<_> = first.row.into_iter().collect();
+            while let Some(next) = unreadable.next_if(|next| next.subject == subject && next.problem == problem) {
+                rows.extend(next.row);
+            }
+            capture.fail_unreadable(&subject.event(), &problem, &rows);
         }
         for (subject, places) in changes.in_order() {
             capture.build(&subject.event(), changes.rows(&places));

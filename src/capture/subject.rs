@@ -21,6 +21,11 @@ pub struct RowTable {
     pub owner: pg_sys::Oid,
 }
 
+impl RowTable {
+    /// Of events whose data comes from no table.
+    pub const NONE: Self = Self { oid: pg_sys::InvalidOid, owner: pg_sys::InvalidOid };
+}
+
 struct Name {
     /// The table whose rows are the events, where a row trigger makes them.
     row_table: Option<RowTable>,
@@ -39,6 +44,12 @@ pub struct Event {
     pub schema: pg_sys::Oid,
     /// The table whose rows are the events, where a row trigger makes them: the data is the row itself.
     pub row_table: Option<RowTable>,
+}
+
+impl Event {
+    pub fn emitted(event_type: String) -> Self {
+        Self { event_type, schema: pg_sys::InvalidOid, row_table: Some(RowTable::NONE) }
+    }
 }
 
 /// A session that has met more names forgets them at the end of the transaction: triggers can be created without end.
@@ -71,6 +82,13 @@ impl Subject {
     /// The event of this type that is made of the rows of this table.
     pub fn of_row(event_type: &CStr, table: RowTable, schema: pg_sys::Oid) -> Self {
         NAMES.with_borrow_mut(|names| Self::known_or_new(names, event_type, None, schema, Some(table)))
+    }
+
+    /// An event of `emit()`: no table has its rows, and its data is known.
+    pub fn of_emitted(event_type: &str) -> Self {
+        // A name with a zero byte is in no catalogue.
+        let event_type = CString::new(event_type).unwrap_or_default();
+        Self::of_row(&event_type, RowTable::NONE, pg_sys::InvalidOid)
     }
 
     fn known_or_new(

@@ -134,7 +134,7 @@ impl Noting<'_> {
             // A row that belongs to none: an entry without a submission.
             Ok(None) => {}
             Err(problem) => {
-                CHANGES.with_borrow_mut(|changes| changes.note_unreadable(subject, problem, self.subtransaction));
+                CHANGES.with_borrow_mut(|changes| changes.note_unreadable(subject, problem, self.subtransaction, None));
             }
         }
     }

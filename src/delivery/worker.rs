@@ -101,6 +101,9 @@ struct Worker {
     next_due: NextDue,
     next_maintenance: Instant,
     next_expiry: Instant,
+    next_recapture: Instant,
+    /// The last dead letter that was looked at: the next one has a larger id.
+    recaptured: i64,
     next_database_check: Instant,
     telling: Telling,
 }
@@ -109,8 +112,9 @@ struct Worker {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Duty {
     Nothing,
-    /// It sends nothing, and makes partitions all the same: rows come in, by the application or by logical replication.
-    Partitions,
+    /// It sends nothing, and makes partitions and captures again all the same: rows come in, by the application or by logical
+    /// replication.
+    House,
     Everything,
 }
 
@@ -144,6 +148,8 @@ impl Worker {
             next_due: NextDue::Unknown,
             next_maintenance: now,
             next_expiry: now,
+            next_recapture: now,
+            recaptured: 0,
             next_database_check: now,
             telling: Telling::begin(bell),
         }
@@ -274,7 +280,7 @@ impl Worker {
         self.duty = match standing {
             _ if process::is_read_only() => Duty::Nothing,
             Standing::Sending => Duty::Everything,
-            Standing::Paused | Standing::Copied => Duty::Partitions,
+            Standing::Paused | Standing::Copied => Duty::House,
             Standing::Unused => Duty::Nothing,
         };
         self.telling.note_standing(standing);
@@ -367,11 +373,11 @@ impl Worker {
 
     /// How long until a step other than the reading has something to do, or one that failed is tried again.
     fn time_to_next_step(&self) -> Duration {
-        let Steps { reading, recording, remembering, noting, maintenance, expiry } = &self.steps;
+        let Steps { reading, recording, remembering, noting, maintenance, expiry, recapture } = &self.steps;
         let of_duty: &[&Step] = match self.duty {
             Duty::Nothing => &[],
-            Duty::Partitions => &[maintenance],
-            Duty::Everything => &[remembering, noting, maintenance, expiry],
+            Duty::House => &[maintenance, recapture],
+            Duty::Everything => &[remembering, noting, maintenance, expiry, recapture],
         };
         let tries = [reading, recording].into_iter().chain(of_duty.iter().copied());
         let to_record = if recording.may_run() { self.ledger.time_to_due() } else { None };

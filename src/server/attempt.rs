@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 
 /// An SQL error, as a value: what a user would have read of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// SQLSTATE, also one of the application's own that no list knows.
     pub code: String,
@@ -26,6 +26,11 @@ impl Failure {
             .zip(self.code.bytes())
             .map(|(place, digit)| i32::from(digit.wrapping_sub(b'0') & 0x3f) << (6 * place));
         PgSqlErrorCode::from(packed.sum::<i32>())
+    }
+
+    /// Whether a lock was waited for too long.
+    pub fn is_lock_timeout(&self) -> bool {
+        self.known_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
     }
 
     /// Ends the transaction with it.

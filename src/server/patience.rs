@@ -1,5 +1,8 @@
 //! Whose time limits hold while we do our part of a user's commit?
 
+use std::ffi::CStr;
+use std::time::Duration;
+
 use pgrx::prelude::*;
 
 use super::rights::{SettingsLevel, set_locally};
@@ -13,17 +16,73 @@ unsafe extern "C-unwind" {
 }
 
 /// `STATEMENT_TIMEOUT`, and from PostgreSQL 17 on `TRANSACTION_TIMEOUT`: places in the enumeration `TimeoutId`.
+const STATEMENT: u32 = 3;
 #[cfg(any(feature = "pg15", feature = "pg16"))]
-const LIMITS: &[u32] = &[3];
+const LIMITS: &[u32] = &[STATEMENT];
 #[cfg(any(feature = "pg17", feature = "pg18"))]
-const LIMITS: &[u32] = &[3, 8];
+const LIMITS: &[u32] = &[STATEMENT, 8];
 
-/// While it lives, the user's `statement_timeout`, `transaction_timeout` and `lock_timeout` do not hold: they are meant for
-/// what he does, and would end his transaction, or lose the event, for what somebody else does to our tables. He can still
-/// cancel.
+/// While it lives, what runs is cancelled after a time: `statement_timeout` does not hold in background processes.
+pub struct StatementLimit;
+
+impl StatementLimit {
+    pub fn begin(at_most: Duration) -> Self {
+        // SAFETY: a timer of this process, which the server has registered when the process connected.
+        unsafe { enable_timeout_at(STATEMENT, pg_sys::GetCurrentTimestamp() + at_most.as_micros() as i64) };
+        Self
+    }
+}
+
+impl Drop for StatementLimit {
+    fn drop(&mut self) {
+        // SAFETY: as above. After an error it may be disarmed already.
+        unsafe { disable_timeout(STATEMENT, false) };
+    }
+}
+
+/// A transaction waits so long for a lock that capture needs, whatever the user's own `lock_timeout` is. What cannot be captured by then
+/// is a dead letter, and is captured again when the lock is gone.
+const LOCK_TIMEOUT: &CStr = c"1s";
+
+/// While it lives, `lock_timeout` is ours.
+pub struct LockWait(SettingsLevel);
+
+impl LockWait {
+    pub fn bounded() -> Self {
+        Self::of(LOCK_TIMEOUT)
+    }
+
+    /// Where a lock that is not had would end the user's transaction.
+    pub fn unbounded() -> Self {
+        Self::of(c"0")
+    }
+
+    /// Where others wait for this process.
+    pub fn brief() -> Self {
+        Self::of(c"10ms")
+    }
+
+    fn of(timeout: &CStr) -> Self {
+        let level = SettingsLevel::begin();
+        set_locally(c"lock_timeout", timeout);
+        Self(level)
+    }
+}
+
+impl Drop for LockWait {
+    fn drop(&mut self) {
+        // An error that ends the transaction takes its settings back.
+        if !std::thread::panicking() {
+            self.0.end();
+        }
+    }
+}
+
+/// While it lives, the user's `statement_timeout` and `transaction_timeout` do not hold, and `lock_timeout` is ours: they are meant for
+/// what the user does, and would end the transaction, or lose the event, for what somebody else does to our tables. The user can
+/// still cancel.
 pub struct Patience {
-    /// Where he has a `lock_timeout`: ours is none.
-    lock_timeout: Option<SettingsLevel>,
+    _lock_wait: LockWait,
     /// Limits that were running, and when each would have been reached.
     running: Vec<(u32, pg_sys::TimestampTz)>,
 }
@@ -42,13 +101,7 @@ impl Patience {
                 })
                 .collect()
         };
-        // SAFETY: a plain integer of this session.
-        let lock_timeout = (unsafe { pg_sys::LockTimeout } > 0).then(|| {
-            let level = SettingsLevel::begin();
-            set_locally(c"lock_timeout", c"0");
-            level
-        });
-        Self { lock_timeout, running }
+        Self { _lock_wait: LockWait::bounded(), running }
     }
 }
 
@@ -57,9 +110,6 @@ impl Drop for Patience {
         if std::thread::panicking() {
             // The transaction is ended by an error, and that disarms all timers.
             return;
-        }
-        if let Some(level) = &self.lock_timeout {
-            level.end();
         }
         // SAFETY: arms timers that were armed. One whose time has passed meanwhile would end a transaction that is complete.
         unsafe {

@@ -234,6 +234,12 @@ pub fn is_read_only() -> bool {
     unsafe { pg_sys::XactReadOnly }
 }
 
+/// Whether this is a background process, and no session of a user.
+pub fn is_background() -> bool {
+    // SAFETY: set when the process started.
+    !unsafe { pg_sys::MyBgworkerEntry }.is_null()
+}
+
 /// The name in `pg_stat_activity.application_name`.
 pub fn set_application_name(name: &CStr) {
     // SAFETY: copies the text.

@@ -1,8 +1,8 @@
 //! What does a tenant who means ill do to the deliveries of others?
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, sample, tenant, wait_until};
+use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, Submission, sample, tenant, wait_until};
 
 /// More than the attempts that may wait to be recorded in all, and far more than those of one auction.
 const MANY: i32 = 20_000;
@@ -90,4 +90,82 @@ fn idle_transactions_of_many_tenants_stop_nobody_else() {
     locking.rollback().unwrap();
     tenants.iter().for_each(|endpoint| drop(endpoint.wait_for(client, 400, "success")));
     assert_eq!(receiver.count(), 20 * 400 + 100);
+}
+
+/// A tenant may lock the table of endpoints, because UPDATE and DELETE are granted: whoever commits an event waits, but not for long.
+#[test]
+fn locked_table_of_endpoints_delays_a_commit_for_a_moment_and_loses_no_event() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    application.endpoint(sample::HILLTOP, &receiver.url("/neighbour"), &["*"]);
+    tenant::create_roles(&mut application.client);
+    let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let mut locking = dana.transaction().unwrap();
+    // From PostgreSQL 16 on the strongest of modes is the owner's; what is locked by one is locked for all.
+    let mut owner = application.cluster.connect();
+    let mut owner = owner.transaction().unwrap();
+    let lock = "lock table webhook_endpoints in access exclusive mode";
+    if locking.batch_execute(lock).is_err() {
+        owner.batch_execute(lock).unwrap();
+    }
+
+    // A session that has asked before and one that has not; with limits of its own, and without.
+    for settings in ["", "set lock_timeout = '50ms'; set statement_timeout = '10s'", "set lock_timeout = '1h'"] {
+        let mut neighbour = application.cluster.connect();
+        neighbour.batch_execute(settings).unwrap();
+        let began = Instant::now();
+        let mut transaction = neighbour.transaction().unwrap();
+        Submission::of_hilltop().insert(&mut transaction);
+        Submission::of_hilltop().insert(&mut transaction);
+        let emitted: Option<uuid::Uuid> = transaction
+            .query_one("select webhook_delivery.emit('message.created', $1, '{\"n\" : 1}')", &[&sample::HILLTOP])
+            .unwrap()
+            .get(0);
+        assert_eq!(emitted, None);
+        transaction.commit().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(4), "{settings}: {:?}", began.elapsed());
+    }
+    let dead = "select count(*) from webhook_delivery.capture_errors where error_code = '55P03' and hint is null";
+    assert!(application.count(dead) >= 3);
+    assert_eq!(receiver.count(), 0);
+
+    // Nobody has to do anything.
+    locking.rollback().unwrap();
+    owner.rollback().unwrap();
+    let requests = receiver.wait_for_distinct(9, DEADLINE);
+    let of = |event: &str| requests.iter().filter(|request| request.event() == Some(event)).count();
+    assert_eq!((of("submission.created"), of("message.created")), (6, 3));
+    let emitted = requests.iter().find(|request| request.event() == Some("message.created")).unwrap();
+    assert!(emitted.text().ends_with("\"data\":{\"n\" : 1}}"), "{}", emitted.text());
+    assert_eq!(application.count("select count(*) from webhook_delivery.capture_errors"), 0);
+}
+
+/// The application's own code runs when events are captured again, in the worker.
+#[test]
+fn event_whose_data_takes_for_ever_does_not_keep_the_worker_from_sending() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    let neighbour = application.endpoint(sample::HILLTOP, &receiver.url("/neighbour"), &["message.created"]);
+    application.endpoint(sample::RIVERSIDE, &receiver.url("/slow"), &["submission.created"]);
+    let client = &mut application.client;
+    client
+        .batch_execute(
+            "create function slow(uuid[]) returns table (id uuid, auction_id uuid, data json) language sql volatile
+                 as $$ select submission.id, submission.auction_id, '{}'::json from public.submissions as submission, pg_sleep(3600) $$",
+        )
+        .unwrap();
+    let id = Submission::of_riverside().insert(client);
+    receiver.wait_for(1, DEADLINE);
+    client.batch_execute("select webhook_delivery.set_payload_function('submission.created', 'slow(uuid[])')").unwrap();
+    let letter =
+        "insert into webhook_delivery.capture_errors (event_type, schema_name, row_ids, error_code, error_message)
+        values ('submission.created', 'public', array[$1]::uuid[], '55P03', 'canceling statement due to lock timeout')";
+    client.execute(letter, &[&id]).unwrap();
+    let given_up = "select error_message from webhook_delivery.capture_errors where error_code = '57014'";
+    let row = wait_until("the worker to give up", DEADLINE, || client.query_opt(given_up, &[]).unwrap());
+    assert!(row.get::<_, &str>(0).contains("canceling statement"), "{:?}", row.get::<_, &str>(0));
+    client.execute("select webhook_delivery.emit('message.created', $1, '{}')", &[&sample::HILLTOP]).unwrap();
+    neighbour.wait_for(client, 1, "success");
+    let state: String = client.query_one("select state from webhook_delivery.status", &[]).unwrap().get(0);
+    assert_eq!(state, "sending");
 }
