@@ -134,7 +134,7 @@ begin
         else 'No: is_active is false. New events are not queued for it.'
     end;
     what_to_do := case when not endpoint.is_active then
-        'Mend what is wrong below, then: update webhook_endpoints set is_active = true. What waits for it is sent then.' end;
+        'Mend what is wrong below, then: ' || format('update webhook_endpoints set is_active = true where id = %L. What waits for it is sent then.', endpoint.id) end;
     return next;
 
     "check" := 'Does the database send?';
@@ -164,11 +164,27 @@ begin
         'Select the types of what you expect: select event_type, description from webhook_event_types. What happened before the endpoint was there: replay_webhooks(). To try it: test_webhook().' end;
     return next;
 
-    if cardinality(seen.without_trigger) > 0 then
+    if cardinality(seen.without_trigger || seen.with_disabled_trigger) > 0 then
         "check" := 'Do the application''s tables make these events?';
-        is_fine := null;
-        result := format('No trigger makes %s.', array_to_string(seen.without_trigger, ', '));
-        what_to_do := 'The owner of the tables attaches them: select * from webhook_delivery.install_triggers(). Where the application calls emit() for them, nothing is to be done.';
+        is_fine := case when cardinality(seen.with_disabled_trigger) > 0 then false end;
+        result := concat_ws(' ',
+            case when cardinality(seen.with_disabled_trigger) > 0 then
+                format('A trigger of %s is disabled.', array_to_string(seen.with_disabled_trigger, ', ')) end,
+            case when cardinality(seen.without_trigger) > 0 then
+                format('No trigger makes %s.', array_to_string(seen.without_trigger, ', ')) end);
+        what_to_do := concat_ws(' ',
+            case when cardinality(seen.with_disabled_trigger) > 0 then
+                'The owner of the tables enables it: alter table ... enable trigger ...' end,
+            case when cardinality(seen.without_trigger) > 0 then
+                'The owner of the tables attaches what is missing: select * from webhook_delivery.install_triggers(), or webhook_delivery.row_event() for a table of its own. Where the application calls emit() for them, nothing is to be done.' end);
+        return next;
+    end if;
+
+    if cardinality(seen.not_built) > 0 then
+        "check" := 'Could its events be built?';
+        is_fine := false;
+        result := format('Some could not: %s. Where the event does not say whose it was, it may have been another auction''s.', array_to_string(seen.not_built, ', '));
+        what_to_do := 'The operator sees why in webhook_delivery.capture_errors, and sends them with webhook_delivery.capture_again(id) once the cause is gone.';
         return next;
     end if;
 
@@ -221,7 +237,7 @@ begin
     end || coalesce(' Until ' || webhook_delivery.iso_time(seen.previous_secret_until)
         || ' webhook-signature carries the signature of the previous secret as well; X-Webhook-Signature does not.', '');
     what_to_do := case
-        when seen.secret_form is null then 'Set one: update webhook_endpoints set secret = ...'
+        when seen.secret_form is null then format('Set one: select rotate_webhook_secret(%L)', endpoint.id)
         when not is_fine then 'The body is to be verified as it came, to the byte, before it is parsed. webhook_event() shows body, headers and signature of a delivery.'
     end;
     return next;

@@ -38,6 +38,8 @@ begin
         from unnest('{
             "webhook_delivery.emit(text, uuid, json)",
             "webhook_delivery.emit_for(text, uuid[], text)",
+            "webhook_delivery.emit_for_rows(text, uuid[], text)",
+            "webhook_delivery.emit_statement(text)",
             "webhook_delivery.register_event_type(text, text, json, json)",
             "webhook_delivery.schema_of(json, boolean)",
             "webhook_delivery.set_payload_function(text, regprocedure, regclass)",
@@ -100,9 +102,9 @@ comment on function webhook_delivery.queue_test(uuid, text) is 'Queues the catal
 comment on function webhook_delivery.resend_visible(uuid[]) is 'What resend() does: how many deliveries are sent again. over_limit says that nothing is to be done, because an auction would have so many within a minute';
 comment on function webhook_delivery.cancel(uuid[]) is 'Ends those of these deliveries that the caller sees and that wait for an attempt, as failed with the error "cancelled"; gives back how many. A request that is under way is let end, and may still succeed';
 comment on function webhook_delivery.replay(uuid, timestamptz, timestamptz, text[]) is 'What replay_webhooks() does: queues events from this time until before that one, of these types, for an endpoint that has not had them, and gives back how many; no row where the caller sees no such endpoint. over_limit says that nothing is to be done, because the auction would have so many deliveries sent again within a minute';
-comment on function webhook_delivery.emit_for(text, uuid[], text) is 'Sends this event of the catalogue for each of these rows (keys of the table whose changes make it) of the schema''s tables, with the data that they have now: for what was there before the endpoint or the triggers. Gives back how many events were written: none for rows that are not there or that nobody wants. Unknown type: 22023; no such schema: 3F000; what cannot be built ends the statement. Grant EXECUTE to the roles that may speak for every auction';
+comment on function webhook_delivery.emit_for_rows(text, uuid[], text) is 'What emit_for() does';
 comment on function webhook_delivery.request_of(uuid) is 'URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet: no row where he sees none; null what is gone. See webhook_event()';
-comment on function webhook_delivery.examine(uuid) is 'What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself: addresses of its URL or the problem with them (the name is looked up, which takes two seconds at most), the form of its secret (whsec or own), until when the previous one signs as well, the state of the worker, whether it is paused, the built-in events that it wants and no trigger makes. No row where he sees none';
+comment on function webhook_delivery.examine(uuid) is 'What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself: addresses of its URL or the problem with them (the name is looked up, which takes two seconds at most), the form of its secret (whsec or own), until when the previous one signs as well, the state of the worker, whether it is paused, the events that it wants and no trigger makes, those with a trigger that is disabled, and those that could not be built. No row where he sees none';
 comment on function webhook_delivery.expunge(uuid, uuid, text) is 'What expunge_webhook_data() does: deletes the data of the auction''s events, of those about this row (or null) and with this text in it (or null). Gives back how many, null where the caller does not administer the auction';
 comment on function public.webhook_admin(text) is 'The administrator''s page: endpoints, tests, history and what is wrong with them, for whoever signs in. PostgREST serves it as rpc/webhook_admin, as a browser asks for it; the argument is the gateway''s key, where the address has to carry one';
 comment on function webhook_delivery.admin_page(text) is 'The same page for a web server of your own; the argument is the address that PostgREST is called at: https://HOST/rest/v1. What cannot be one: 22023';

@@ -103,7 +103,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/capture/own.sql",
     name = "own_events",
-    requires = ["install_triggers", row_event, set_payload_function, check_attached_triggers]
+    requires = ["install_triggers", row_event, set_payload_function, check_attached_triggers, emit_for_rows]
 );
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_events"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
@@ -122,4 +122,4 @@ extension_sql_file!("../sql/diagnose.sql", name = "diagnose", requires = ["healt
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["diagnose"]);
 extension_sql_file!("../sql/page.sql", name = "page", requires = ["metrics", named_auctions, webhook_admin]);
 extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["page"]);
-extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit, emit_for], finalize);
+extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit], finalize);

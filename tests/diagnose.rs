@@ -248,3 +248,92 @@ fn nobody_sees_the_health_of_anothers_endpoint_or_has_it_diagnosed() {
         assert_eq!(refusal(&mut admin, write, &[]).code().code(), "42501", "{write}");
     }
 }
+
+const BUILT: &str = "Could its events be built?";
+
+/// As an administrator of the auction and as a superuser.
+#[test]
+fn events_of_ones_own_without_a_trigger_or_that_cannot_be_built_are_named() {
+    let receiver = Receiver::by_path();
+    let (mut application, mut admin) = started(&[]);
+    let client = &mut application.client;
+    client
+        .batch_execute(
+            "create table sales (id bigint primary key, auction_id uuid, price integer);
+             select webhook_delivery.register_event_type('sale.closed', 'A sale is closed', 'true', '{}');
+             create trigger closed after insert on sales for each row execute function webhook_delivery.row_event('sale.closed', 'auction_id')",
+        )
+        .unwrap();
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["sale.closed"]);
+    let other = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["submission.created"]);
+    let client = &mut application.client;
+    client.execute("insert into sales values (1, $1, 1)", &[&sample::RIVERSIDE]).unwrap();
+    endpoint.wait_for(client, 1, "success");
+    let findings = |client: &mut Client, admin: &mut Client, id: Uuid| [diagnose(admin, id), diagnose(client, id)];
+    for findings in findings(client, &mut admin, endpoint.id) {
+        assert!(!findings.contains_key(TRIGGERS) && !findings.contains_key(BUILT), "{:?}", findings.keys());
+    }
+    for disabled in ["disable trigger closed", "enable replica trigger closed"] {
+        client.batch_execute(&format!("alter table sales {disabled}")).unwrap();
+        for findings in findings(client, &mut admin, endpoint.id) {
+            assert_wrong(&findings, TRIGGERS, "A trigger of sale.closed is disabled.", "enable trigger");
+            assert_eq!(findings[TRIGGERS].is_fine, Some(false));
+        }
+    }
+    client.batch_execute("drop trigger closed on sales").unwrap();
+    for findings in findings(client, &mut admin, endpoint.id) {
+        assert_wrong(&findings, TRIGGERS, "No trigger makes sale.closed.", "row_event()");
+        assert_eq!(findings[TRIGGERS].is_fine, None, "emit() may make them");
+    }
+    // Of this auction, of another, and of one that is not known.
+    for (auctions, is_told) in [
+        (format!("array['{}']::uuid[]", sample::RIVERSIDE), true),
+        (format!("array['{}']::uuid[]", sample::HILLTOP), false),
+        ("array[null]::uuid[]".to_owned(), true),
+        ("null".to_owned(), true),
+    ] {
+        let letter = format!(
+            "delete from webhook_delivery.capture_errors;
+             insert into webhook_delivery.capture_errors (event_type, row_ids, auction_ids, error_code, error_message)
+             values ('sale.closed', '{{}}', {auctions}, '42703', 'a column that nobody has heard of')"
+        );
+        client.batch_execute(&letter).unwrap();
+        for findings in findings(client, &mut admin, endpoint.id) {
+            assert_eq!(findings.contains_key(BUILT), is_told, "{auctions}");
+            if is_told {
+                assert_wrong(&findings, BUILT, "sale.closed", "capture_errors");
+                assert!(!findings[BUILT].result.contains("nobody has heard of"));
+            }
+        }
+        assert!(!diagnose(&mut admin, other.id).contains_key(BUILT));
+    }
+}
+
+#[test]
+fn advice_to_update_names_the_endpoint() {
+    let receiver = Receiver::by_path();
+    let (mut application, mut admin) = started(&[]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+    application
+        .client
+        .batch_execute("update webhook_endpoints set is_active = false; delete from webhook_delivery.endpoint_secrets")
+        .unwrap();
+    let findings = diagnose(&mut admin, endpoint.id);
+    let mut changing = 0;
+    for finding in findings.values() {
+        let advice = finding.what_to_do.as_deref().unwrap_or_default();
+        if advice.contains("update ") || advice.contains("rotate_webhook_secret(") {
+            assert!(advice.contains(&endpoint.id.to_string()), "{advice}");
+            changing += 1;
+        }
+    }
+    assert_eq!(changing, 2);
+    // What is advised to be said can be said.
+    for (check, begins, ends) in [(ENABLED, "update ", ". What"), (SIGNATURE, "select ", "")] {
+        let advice = findings[check].what_to_do.clone().unwrap();
+        let statement = &advice[advice.find(begins).unwrap()..];
+        let statement = if ends.is_empty() { statement } else { &statement[..statement.find(ends).unwrap()] };
+        admin.batch_execute(statement).unwrap_or_else(|e| panic!("{statement}: {:?}", e.as_db_error()));
+    }
+    assert!(diagnose(&mut admin, endpoint.id)[ENABLED].is_fine.unwrap());
+}

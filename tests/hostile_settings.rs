@@ -252,7 +252,11 @@ fn retention_drops_partitions_under_hostile_server_settings() {
         (value::<i64>(&mut client, names, &[]) == 0).then_some(())
     });
     assert_eq!(value::<i64>(&mut client, old, &[]), 0);
-    assert!(!cluster.log().contains("ERROR:"), "{}", cluster.log());
+    // A parallel worker may come while the statements above hold their locks: then the partitions are made or dropped later.
+    let log = cluster.log();
+    let is_wrong = |line: &&str| line.contains("ERROR:") && !line.contains("canceling statement due to lock timeout");
+    let wrong: Vec<_> = log.lines().filter(is_wrong).collect();
+    assert!(wrong.is_empty(), "{wrong:?}\n{log}");
 }
 
 #[test]

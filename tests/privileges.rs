@@ -102,6 +102,8 @@ const APPLICATION_FUNCTIONS: &[&str] = &[
     "webhook_delivery.access_problem()",
     "webhook_delivery.emit(text,uuid,json)",
     "webhook_delivery.emit_for(text,uuid[],text)",
+    "webhook_delivery.emit_for_rows(text,uuid[],text)",
+    "webhook_delivery.emit_statement(text)",
     "webhook_delivery.install_triggers(text)",
     "webhook_delivery.note_change()",
     "webhook_delivery.note_move()",

@@ -316,3 +316,48 @@ create event trigger webhook_delivery_check_attached_triggers on ddl_command_end
 
 comment on event trigger webhook_delivery_check_attached_triggers is
     'Looks at triggers when they are created: those on tables of the extension, and those of row_event(), note_change() and note_move()';
+
+create function webhook_delivery.emit_statement(event_type text) returns text
+    language sql stable security definer
+    set search_path = pg_catalog, pg_temp
+    set quote_all_identifiers = off
+    as $$
+    select format('select webhook_delivery.emit(%L, source.%I, (select row_to_json(told) from (select %s) as told)) from %I.%I as source where ...;',
+        emit_statement.event_type, given.arguments[2], told.columns, space.nspname, class.relname)
+    from pg_trigger as made
+    join pg_class as class on class.oid = made.tgrelid and not class.relispartition
+    join pg_namespace as space on space.oid = class.relnamespace
+    cross join webhook_delivery.trigger_arguments(made.tgargs, made.tgnargs) as given (arguments)
+    cross join lateral (
+        select string_agg(format('source.%I', attribute.attname), ', ' order by attribute.attnum) as columns
+        from pg_attribute as attribute
+        where attribute.attrelid = made.tgrelid and attribute.attnum > 0 and not attribute.attisdropped
+            and attribute.attname <> all (given.arguments[3:])
+    ) as told
+    where made.tgfoid = 'webhook_delivery.row_event'::regproc and given.arguments[1] = emit_statement.event_type
+    order by made.oid
+    limit 1
+    $$;
+
+comment on function webhook_delivery.emit_statement(text) is
+    'The statement that emits an event of row_event() for rows that are there, to be completed with which ones; null for other events';
+
+create function webhook_delivery.emit_for(event_type text, row_ids uuid[], schema text default 'public') returns bigint
+    language plpgsql volatile strict
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    statement constant text := webhook_delivery.emit_statement(event_type);
+begin
+    if statement is not null then
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = format('the rows of %s are events by webhook_delivery.row_event(), which emit_for() does not read', event_type),
+            hint = format('Emit them yourself: %s', statement);
+    end if;
+    return webhook_delivery.emit_for_rows(event_type, row_ids, schema);
+end
+$$;
+
+comment on function webhook_delivery.emit_for(text, uuid[], text) is
+    'Sends this event of the catalogue for each of these rows (keys of the table whose changes make it) of the schema''s tables, with the data that they have now: for what was there before the endpoint or the triggers. Gives back how many events were written: none for rows that are not there or that no endpoint wants. Unknown type: 22023; no such schema: 3F000; an event of row_event(): 0A000, with the statement of emit_statement() as HINT; what cannot be built ends the statement. Grant EXECUTE to the roles that may speak for every auction';

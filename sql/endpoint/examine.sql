@@ -1,5 +1,16 @@
 -- What of an endpoint do only we see?
 -- $1 endpoint
+with wanted as (
+    select known.event_type
+    from public.webhook_event_types as known
+    join public.webhook_endpoints as wanting on wanting.id = $1
+    where known.family <> 'webhook' and wanting.events && array[known.event_type, known.family || '.*', '*']
+), attached as (
+    select (webhook_delivery.trigger_arguments(made.tgargs, made.tgnargs))[1] as event_type, bool_or(made.tgenabled in ('D', 'R')) as is_disabled
+    from pg_trigger as made
+    where made.tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.row_event'::regproc)
+    group by 1
+)
 select endpoint.url,
     case when starts_with(endpoint.secrets[1], 'whsec_') then 'whsec' when endpoint.secrets[1] is not null then 'own' end,
     (select stored.previous_until from webhook_delivery.endpoint_secrets as stored
@@ -12,19 +23,14 @@ select endpoint.url,
         else 'paused'
     end,
     endpoint.is_paused,
-    -- Of the built-in events that it wants, those that no trigger makes.
-    array(
-        select known.event_type
-        from public.webhook_event_types as known
-        join public.webhook_endpoints as wanting on wanting.id = endpoint.id
-        where known.is_builtin and known.family <> 'webhook'
-            and wanting.events && array[known.event_type, known.family || '.*', '*']
-            and not exists (
-                select from pg_trigger as attached
-                where attached.tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.row_event'::regproc)
-                    and attached.tgenabled <> 'D'
-                    and (webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs))[1] = known.event_type)
-        order by known.event_type)
+    -- Of the events that it wants: those that no trigger makes, those with a trigger that is disabled, and those that could not be built,
+    -- of its auction or of one that is not known, among the latest.
+    array(select wanted.event_type from wanted where wanted.event_type not in (
+        select attached.event_type from attached where attached.event_type is not null) order by wanted.event_type),
+    array(select wanted.event_type from wanted join attached using (event_type) where attached.is_disabled order by wanted.event_type),
+    array(select distinct dead.event_type from webhook_delivery.capture_errors as dead join wanted using (event_type)
+        where dead.auction_ids is null or endpoint.auction_id = any (dead.auction_ids) or array_position(dead.auction_ids, null) is not null
+        order by dead.event_type)
 from webhook_delivery.endpoint_targets as endpoint
 cross join webhook_delivery.standing as here
 left join webhook_delivery.worker_report() as worker on true

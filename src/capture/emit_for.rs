@@ -16,14 +16,14 @@ mod webhook_delivery {
     use pgrx::prelude::*;
 
     /// Sends an event of the catalogue for each of these rows, with the data that they have now, as its triggers would. Gives
-    /// back how many events were written: none for rows that are not there or that nobody wants.
+    /// back how many events were written: none for rows that are not there or that no endpoint wants.
     #[pg_extern(volatile, strict)]
-    fn emit_for(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: default!(&str, "'public'")) -> i64 {
-        super::emit_for(event_type, row_ids, schema)
+    fn emit_for_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
+        super::emit_for_rows(event_type, row_ids, schema)
     }
 }
 
-fn emit_for(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
+fn emit_for_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
     check_writable();
     if let Err(problem) = check_type(event_type) {
         pgrx::error!("the catalogue of events cannot be read: {problem}");

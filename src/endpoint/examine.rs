@@ -35,6 +35,8 @@ mod webhook_delivery {
             name!(state, Option<String>),
             name!(is_paused, Option<bool>),
             name!(without_trigger, Option<Vec<String>>),
+            name!(with_disabled_trigger, Option<Vec<String>>),
+            name!(not_built, Option<Vec<String>>),
         ),
     > {
         let seen = super::examine(endpoint_id)
@@ -52,6 +54,8 @@ mod webhook_delivery {
                 seen.state,
                 seen.is_paused,
                 seen.without_trigger,
+                seen.with_disabled_trigger,
+                seen.not_built,
             )
         }))
     }
@@ -64,6 +68,8 @@ struct Seen {
     state: Option<String>,
     is_paused: Option<bool>,
     without_trigger: Option<Vec<String>>,
+    with_disabled_trigger: Option<Vec<String>>,
+    not_built: Option<Vec<String>>,
 }
 
 fn examine(endpoint_id: pgrx::Uuid) -> SpiResult<Option<Seen>> {
@@ -85,6 +91,8 @@ fn examine(endpoint_id: pgrx::Uuid) -> SpiResult<Option<Seen>> {
             state: found.get(4)?,
             is_paused: found.get(5)?,
             without_trigger: found.get(6)?,
+            with_disabled_trigger: found.get(7)?,
+            not_built: found.get(8)?,
         }))
     })
 }

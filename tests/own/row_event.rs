@@ -261,6 +261,25 @@ fn rows_of_a_trigger_that_does_not_fit_its_table_are_kept_and_captured_again() {
 }
 
 #[test]
+fn emit_for_gives_the_statement_that_emits_rows_of_such_a_table() {
+    let mut listener = with_orders();
+    listener.run("update webhook_endpoints set is_active = false");
+    listener.run(&(place("A1", "1") + &place("A2", "2")));
+    listener.run("update webhook_endpoints set is_active = true");
+    let client = &mut listener.application.client;
+    let error = refusal(client, "select webhook_delivery.emit_for('order.created', '{}')", &[]);
+    assert_eq!(error.code().code(), "0A000", "{error:?}");
+    let hint = error.hint().unwrap_or_default();
+    let statement: String =
+        client.query_one("select webhook_delivery.emit_statement('order.created')", &[]).unwrap().get(0);
+    assert_eq!(hint.strip_prefix("Emit them yourself: "), Some(statement.as_str()));
+    client.batch_execute(&statement.replace("where ...;", "where source.id = 2")).unwrap();
+    listener.assert_told(&[("order.created", order(2, "A2", json!(2)))]);
+    let others = "select count(webhook_delivery.emit_statement(event_type)) from webhook_event_types where is_builtin";
+    assert_eq!(listener.application.count(others), 0);
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_when_the_trigger_is_created() {
     let mut listener = with_orders();
     let client = &mut listener.application.client;
