@@ -15,34 +15,18 @@ $$;
 comment on function webhook_delivery.refuse_unknown_delivery(uuid) is
     'Says (PT404) that the caller sees no such delivery';
 
-create function webhook_delivery.refuse_over_limit(resends bigint) returns void
-    language plpgsql stable
-    set search_path = pg_catalog, pg_temp
-    as $$
-begin
-    if resends is not null then
-        raise exception using
-            errcode = 'PT429',
-            message = format('at most %s deliveries of an auction are sent again within a minute, and with these it would be %s',
-                current_setting('webhook_delivery.resends_per_minute'), resends),
-            hint = 'Wait a minute and ask for fewer, by a shorter time; or have an operator send them, or raise webhook_delivery.resends_per_minute.';
-    end if;
-end
-$$;
-
-comment on function webhook_delivery.refuse_over_limit(bigint) is
-    'Refuses (PT429) so many deliveries of an auction within a minute; null passes';
-
 create function webhook_delivery.resend(delivery_ids uuid[]) returns bigint
     language plpgsql volatile strict
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    done record;
+    said text;
+    advice text;
 begin
-    select resent.sent, resent.over_limit into strict done from webhook_delivery.resend_visible(delivery_ids) as resent;
-    perform webhook_delivery.refuse_over_limit(done.over_limit);
-    return done.sent;
+    return webhook_delivery.resend_visible(delivery_ids);
+exception when configuration_limit_exceeded then
+    get stacked diagnostics said = message_text, advice = pg_exception_hint;
+    raise exception using errcode = 'PT429', message = said, hint = advice;
 end
 $$;
 
@@ -138,7 +122,8 @@ create function public.replay_webhooks(
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    done record;
+    said text;
+    advice text;
 begin
     if num_nulls(since, until) > 0 then
         raise exception using
@@ -154,10 +139,10 @@ begin
         select endpoint.events into strict events
         from public.webhook_endpoints as endpoint where endpoint.id = replay_webhooks.endpoint_id;
     end if;
-    select replayed.queued, replayed.over_limit into done
-    from webhook_delivery.replay(endpoint_id, since, until, events) as replayed;
-    perform webhook_delivery.refuse_over_limit(done.over_limit);
-    return coalesce(done.queued, 0);
+    return coalesce(webhook_delivery.replay(endpoint_id, since, until, events), 0);
+exception when configuration_limit_exceeded then
+    get stacked diagnostics said = message_text, advice = pg_exception_hint;
+    raise exception using errcode = 'PT429', message = said, hint = advice;
 end
 $$;
 

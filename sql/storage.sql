@@ -299,7 +299,7 @@ create function webhook_delivery.tenant_routines() returns oid[]
     where pronamespace = 'webhook_delivery'::regnamespace and proname in (
             'administered_auctions', 'advice', 'auctions_of_member', 'begin_rotation', 'cancel', 'check_endpoint_events', 'examine', 'expunge',
             'is_operator', 'iso_time', 'named_auctions', 'normal_url', 'queue_test',
-            'refuse_over_limit', 'refuse_unknown_delivery', 'refuse_unknown_endpoint', 'replay', 'request_of', 'resend', 'resend_visible',
+            'refuse_unknown_delivery', 'refuse_unknown_endpoint', 'replay', 'request_of', 'resend', 'resend_visible',
             'show_generated_secret', 'speaks_for_every_auction', 'uuid_v7',
             'uuid_v7_time', 'visible_auction')
         or pronamespace = 'public'::regnamespace

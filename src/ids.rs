@@ -29,7 +29,7 @@ pub mod webhook_delivery {
     /// The lowest version 7 uuid of a moment: the bound of a partition that begins there.
     #[pg_extern(immutable, strict, parallel_safe)]
     pub fn uuid_v7_floor(moment: TimestampWithTimeZone) -> pgrx::Uuid {
-        super::id_datum(&super::floor_of(i64::from(moment) + super::POSTGRES_EPOCH_MICROS))
+        super::id_datum(&super::floor_of(i64::from(moment).saturating_add(super::POSTGRES_EPOCH_MICROS)))
     }
 }
 
@@ -67,7 +67,8 @@ pub fn uuid_floor(moment: SystemTime) -> Uuid {
 }
 
 fn floor_of(micros_since_1970: i64) -> Uuid {
-    let milliseconds = micros_since_1970.div_euclid(1_000).max(0);
+    // The field of the time has 48 bits: infinity is its end.
+    let milliseconds = micros_since_1970.div_euclid(1_000).clamp(0, (1 << 48) - 1);
     let mut bytes = [0_u8; 16];
     bytes[..6].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
     Uuid::from_bytes(bytes)

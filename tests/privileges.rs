@@ -79,7 +79,6 @@ const TENANT_FUNCTIONS: &[&str] = &[
     "webhook_delivery.named_auctions()",
     "webhook_delivery.normal_url(text)",
     "webhook_delivery.queue_test(uuid,text)",
-    "webhook_delivery.refuse_over_limit(bigint)",
     "webhook_delivery.refuse_unknown_delivery(uuid)",
     "webhook_delivery.refuse_unknown_endpoint(uuid)",
     "webhook_delivery.replay(uuid,timestamp with time zone,timestamp with time zone,text[])",

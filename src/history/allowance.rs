@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
 use crate::ids::id_datum;
+use crate::server::refusal::refuse;
 use crate::server::settings;
-
-/// So many deliveries of an auction within a minute, which are too many. SQL raises the error: a SQLSTATE that PostgreSQL does not
-/// know, such as the PT429 that PostgREST answers with 429, does not pass through Rust.
-pub struct OverLimit(pub i64);
 
 /// What the caller may have sent again.
 pub struct Allowance {
@@ -25,27 +23,33 @@ impl Allowance {
         Ok(Self { is_unlimited: operator == Some(true) })
     }
 
-    /// Counts one delivery for each of these auctions; gives what an auction has reached by it that has more than its limit. Then
-    /// the whole statement is to fail. Call it with the rights of the extension's owner.
-    pub fn take(
-        &self,
-        client: &mut SpiClient<'_>,
-        auction_ids: impl Iterator<Item = Uuid>,
-    ) -> SpiResult<Option<OverLimit>> {
+    /// Counts one delivery for each of these auctions, and ends the statement where one has more than its limit. Call it with the
+    /// rights of the extension's owner.
+    pub fn take(&self, client: &mut SpiClient<'_>, auction_ids: impl Iterator<Item = Uuid>) -> SpiResult<()> {
         if self.is_unlimited {
-            return Ok(None);
+            return Ok(());
         }
         // In order: two that lock several auctions never wait for each other in a circle.
         let mut numbers: BTreeMap<Uuid, i64> = BTreeMap::new();
         auction_ids.for_each(|auction_id| *numbers.entry(auction_id).or_default() += 1);
+        let at_most = settings::resends_per_minute();
         for (auction_id, number) in numbers {
             let arguments = [id_datum(&auction_id).into(), number.into()];
             let count = "select counted.resends from webhook_delivery.count_usage($1, 0, $2) as counted";
             let reached = client.update(count, Some(1), &arguments)?.first().get_one::<i64>()?;
-            if let Some(reached) = reached.filter(|reached| *reached > settings::resends_per_minute()) {
-                return Ok(Some(OverLimit(reached)));
+            if let Some(reached) = reached.filter(|reached| *reached > at_most) {
+                // SQL makes PT429 of it: a SQLSTATE that PostgreSQL does not know does not pass through Rust.
+                refuse(
+                    PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+                    format!(
+                        "at most {at_most} deliveries of an auction are sent again within a minute, and with these it would be \
+                         {reached}"
+                    ),
+                    "Wait a minute and ask for fewer, by a shorter time; or have an operator send them, or raise \
+                     webhook_delivery.resends_per_minute.",
+                );
             }
         }
-        Ok(None)
+        Ok(())
     }
 }

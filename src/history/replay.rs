@@ -4,7 +4,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use super::allowance::{Allowance, OverLimit};
+use super::allowance::Allowance;
 use super::pace;
 use crate::access::visible_auction;
 use crate::ids::{id, timestamp};
@@ -17,22 +17,17 @@ mod webhook_delivery {
     use pgrx::datum::TimestampWithTimeZone;
     use pgrx::prelude::*;
 
-    /// Queues the events of this time for an endpoint that the caller sees, those that it has not had, of these types; no row
-    /// where he sees no such endpoint. `over_limit` says that nothing is to be done, because the auction would have so many
-    /// deliveries sent again within a minute.
+    /// Queues the events of this time for an endpoint that the caller sees, those that it has not had, of these types; gives back
+    /// how many. Null where the caller sees no such endpoint; more than an auction's limit: 53400.
     #[pg_extern(volatile, strict)]
     fn replay(
         endpoint_id: pgrx::Uuid,
         since: TimestampWithTimeZone,
         until: TimestampWithTimeZone,
         events: Vec<Option<String>>,
-    ) -> TableIterator<'static, (name!(queued, i64), name!(over_limit, Option<i64>))> {
-        let replayed = super::replay(endpoint_id, since, until, events)
-            .unwrap_or_else(|problem| pgrx::error!("the events could not be queued: {problem}"));
-        TableIterator::new(replayed.map(|replayed| match replayed {
-            Ok(queued) => (queued, None),
-            Err(super::OverLimit(reached)) => (0, Some(reached)),
-        }))
+    ) -> Option<i64> {
+        super::replay(endpoint_id, since, until, events)
+            .unwrap_or_else(|problem| pgrx::error!("the events could not be queued: {problem}"))
     }
 }
 
@@ -41,7 +36,7 @@ fn replay(
     since: TimestampWithTimeZone,
     until: TimestampWithTimeZone,
     events: Vec<Option<String>>,
-) -> SpiResult<Option<Result<i64, OverLimit>>> {
+) -> SpiResult<Option<i64>> {
     check_writable();
     Spi::connect_mut(|client| {
         let Some(auction_id) = visible_auction(client, endpoint_id)? else { return Ok(None) };
@@ -62,14 +57,12 @@ fn replay(
             ];
             let queued = client.update(include_str!("../../sql/history/replay.sql"), None, &arguments)?.len();
             // What is too much is undone with the transaction.
-            if let Some(over_limit) = allowance.take(client, std::iter::repeat_n(id(auction_id), queued))? {
-                return Ok(Some(Err(over_limit)));
-            }
+            allowance.take(client, std::iter::repeat_n(id(auction_id), queued))?;
             queued
         };
         if queued > 0 {
             wake::at_commit(now);
         }
-        Ok(Some(Ok(queued as i64)))
+        Ok(Some(queued as i64))
     })
 }
