@@ -242,10 +242,6 @@ begin
             secret = excluded.secret,
             previous_secret = case when keep_old_for > interval '0' then stored.secret end,
             previous_until = case when keep_old_for > interval '0' then now() + keep_old_for end;
-        if tg_op = 'INSERT' then
-            -- Here, where row-level security has had its say: nobody is to learn how many another auction has.
-            perform webhook_delivery.check_number_of_endpoints(new.auction_id);
-        end if;
         if is_unknown then
             raise notice using
                 message = format('endpoint %s has a generated secret that nobody has seen', new.id),
@@ -264,22 +260,43 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_after_write() is
-    'Puts the secret into the private schema, refuses one endpoint too many, and wakes the worker when one is enabled, disabled or limited';
+    'Puts the secret into the private schema, and wakes the worker when one is enabled, disabled or limited';
 
-create function webhook_delivery.endpoints_after_statement() returns trigger
+-- After it row-level security has had its say: nobody is to learn how many another auction has.
+create function webhook_delivery.endpoint_after_insert() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if not exists (select from webhook_delivery.endpoint_secrets as stored where stored.endpoint_id = new.id) then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = format('endpoint %s would have no secret', new.id),
+            hint = 'Insert endpoints with a statement of its own.';
+    end if;
+    perform webhook_delivery.check_number_of_endpoints(new.auction_id);
+    return null;
+end
+$$;
+
+comment on function webhook_delivery.endpoint_after_insert() is 'Refuses an endpoint without a secret (55000), and one too many of an auction (23514)';
+
+create function webhook_delivery.endpoints_around_statement() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     as $$
 begin
     -- A secret proposed by a statement that then wrote nothing (ON CONFLICT DO NOTHING) must not be taken for a later one's.
-    if pg_trigger_depth() = 1 then
-        perform webhook_delivery.forget_stashed_secrets();
+    if tg_when = 'BEFORE' then
+        perform webhook_delivery.begin_stashing();
+    else
+        perform webhook_delivery.end_stashing();
     end if;
     return null;
 end
 $$;
 
-comment on function webhook_delivery.endpoints_after_statement() is 'Forgets the secrets that a statement proposed and did not write';
+comment on function webhook_delivery.endpoints_around_statement() is 'Forgets the secrets that a statement has proposed and not written';
 
 create function webhook_delivery.endpoints_after_delete() returns trigger
     language plpgsql security definer
@@ -324,8 +341,16 @@ create trigger webhook_endpoints_after_delete after delete on public.webhook_end
     for each statement execute function webhook_delivery.endpoints_after_delete();
 create trigger webhook_endpoints_after_truncate after truncate on public.webhook_endpoints
     for each statement execute function webhook_delivery.endpoints_after_delete();
+-- By its name it comes after the one that puts the secret away.
+create trigger webhook_endpoint_inserted after insert on public.webhook_endpoints
+    for each row
+    when (not coalesce(not pg_catalog.current_setting('check_function_bodies')::boolean
+        and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
+    execute function webhook_delivery.endpoint_after_insert();
+create trigger webhook_endpoints_before_statement before insert or update on public.webhook_endpoints
+    for each statement execute function webhook_delivery.endpoints_around_statement();
 create trigger webhook_endpoints_after_statement after insert or update on public.webhook_endpoints
-    for each statement execute function webhook_delivery.endpoints_after_statement();
+    for each statement execute function webhook_delivery.endpoints_around_statement();
 
 create trigger webhook_endpoints_are_remembered after insert or update or delete or truncate on public.webhook_endpoints
     for each statement execute function webhook_delivery.announce_change();

@@ -94,7 +94,8 @@ comment on function webhook_delivery.stashed_secret(uuid) is 'The stashed secret
 comment on function webhook_delivery.stashed_is_unknown(uuid) is 'Whether the stashed secret of an endpoint was generated and nobody has seen it, or null';
 comment on function webhook_delivery.show_generated_secret(uuid) is 'The secret that the running statement has generated for an endpoint, or null; always null in a trigger';
 comment on function webhook_delivery.take_stashed_secret(uuid) is 'Takes the stashed secret of an endpoint out, or null';
-comment on function webhook_delivery.forget_stashed_secrets() is 'Forgets all stashed secrets of this session';
+comment on function webhook_delivery.begin_stashing() is 'A statement that writes endpoints begins';
+comment on function webhook_delivery.end_stashing() is 'It ends, and what it has stashed is forgotten';
 comment on function webhook_delivery.begin_rotation(uuid, double precision) is 'Has the next update of this endpoint in this transaction generate a secret, and the old one sign as well for so many seconds, 0 to 30 days (22023). Does nothing by itself';
 comment on function webhook_delivery.rotation(uuid) is 'For how many seconds the old secret of this endpoint goes on signing when it is replaced; null where it does not';
 comment on function webhook_delivery.auctions_of_member() is 'The auctions of which auction_members names the sub of request.jwt.claims as owner or admin, where webhook_delivery.access_function names no other function. Read with the rights of that table''s owner';

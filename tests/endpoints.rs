@@ -412,6 +412,35 @@ fn max_endpoints_holds_for_transactions_at_the_same_time() {
     }
 }
 
+/// A function in RETURNING runs a statement on the same table while the first one is not through.
+#[test]
+fn statement_within_a_statement_neither_passes_the_limit_nor_loses_a_secret() {
+    let (_cluster, mut client) = cluster_with(&[("webhook_delivery.max_endpoints", "3")]);
+    let own: Uuid =
+        client.query_one(INSERT, &[&sample::RIVERSIDE, &"https://example.com/", &vec!["*"]]).unwrap().get(0);
+    let nested = "insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}')
+        returning id, generated_secret(webhook_endpoints), rotate_webhook_secret($2)";
+    for _ in 0..2 {
+        let row = client.query_one(nested, &[&sample::RIVERSIDE, &own]).unwrap();
+        let (id, secret): (Uuid, String) = (row.get(0), row.get(1));
+        let stored = "select secret from webhook_delivery.endpoint_secrets where endpoint_id = $1";
+        assert_eq!(client.query_one(stored, &[&id]).unwrap().get::<_, String>(0), secret);
+        let rotated: String = row.get(2);
+        assert_eq!(client.query_one(stored, &[&own]).unwrap().get::<_, String>(0), rotated);
+    }
+    let error = refusal(&mut client, nested, &[&sample::RIVERSIDE, &own]);
+    assert_eq!(error.code().code(), "23514", "{error:?}");
+    // One that was broken off leaves nothing behind.
+    let broken = "do $$ begin
+        insert into webhook_endpoints (auction_id, url, events) select gen_random_uuid(), 'https://example.com/', '{*}' from generate_series(1, 3) as n where n < 3 or 1 / (n - 3) > 0;
+    exception when division_by_zero then
+        insert into webhook_endpoints (auction_id, url, events) values (gen_random_uuid(), 'https://example.com/', '{*}');
+    end $$";
+    client.batch_execute(broken).unwrap();
+    let without = "select count(*) from webhook_endpoints where id not in (select endpoint_id from webhook_delivery.endpoint_secrets)";
+    assert_eq!(client.query_one(without, &[]).unwrap().get::<_, i64>(0), 0);
+}
+
 /// What a table editor does to "duplicate" a row, and an operator who copies one by hand.
 #[test]
 fn copy_of_a_row_is_checked_like_a_new_one() {

@@ -1,6 +1,6 @@
 -- Queues events of the past for an endpoint that has not had them.
 -- $1 endpoint, $2 its auction, $3 since when and $4 until when, $5 types as an endpoint names them, $6 when the first is due,
--- $7 microseconds between two of them
+-- $7 microseconds between two of them, $8 at most so many, null for all
 with wanted as materialized (
     select event.id, event.event_type, row_number() over (order by event.id) - 1 as place
     from webhook_delivery.events as event
@@ -19,6 +19,8 @@ with wanted as materialized (
             select from webhook_delivery.queue as waiting where waiting.event_id = event.id and waiting.endpoint_id = $1)
         and not exists (
             select from webhook_delivery.attempts_ended as ended where ended.event_id = event.id and ended.endpoint_id = $1)
+    order by event.id
+    limit $8
 )
 insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
 select $6 + wanted.place * $7 * interval '1 microsecond', webhook_delivery.uuid_v7(), $2, $1, wanted.id, wanted.event_type

@@ -147,6 +147,7 @@ impl Capture {
             detail: None,
             hint: Some(hint),
             context: None,
+            is_lock_timeout: false,
         };
         let rows = rows.iter().map(|WholeRow { about, kept }| Row {
             key: Uuid::nil(),
@@ -174,7 +175,7 @@ impl Capture {
                 self.portion = fitting.clamp(1, LARGEST_PORTION).min(self.portion * 2);
             }
             Err(failure) if self.on_error == OnCaptureError::Error => failure.raise(),
-            Err(failure) if failure.is_lock_timeout() => {
+            Err(failure) if failure.is_lock_timeout => {
                 self.locked = Some(failure.clone());
                 self.fail(event, rows, failure);
             }

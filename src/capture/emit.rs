@@ -125,7 +125,7 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
     };
     let endpoint_ids = match wanting {
         Ok(endpoint_ids) => endpoint_ids,
-        Err(failure) if failure.is_lock_timeout() => {
+        Err(failure) if failure.is_lock_timeout => {
             // Who wants it is asked again at the commit.
             let (subject, data) = (Subject::of_emitted(event_type), image::Kept::Data(data.to_owned()));
             CHANGES.with_borrow_mut(|changes| changes.note_whole_row(subject, auction_id, None, subtransaction, data));

@@ -153,7 +153,7 @@ impl Failures {
     /// Writes them to `capture_errors` and warns the user, once. Neither can fail: an error here is a second warning.
     pub fn report(self, occurred_at: TimestampWithTimeZone) {
         let Some((cause, failed)) = self.causes.first() else { return };
-        let is_locked = failed.failure.is_lock_timeout();
+        let is_locked = failed.failure.is_lock_timeout;
         let mut error_id = self.error_id;
         let rows: usize = self.causes.values().map(|failed| failed.rows.len().max(1)).sum();
         let message = if rows == 1 {
@@ -174,12 +174,12 @@ impl Failures {
             error_id = None;
         }
         if is_locked && problem.is_none() && process::is_background() {
-            // The worker tries it every second, and nobody is to read of that.
+            // It is tried every second, which is not to fill the log.
             return;
         }
         let hint = match problem {
             None if is_locked => {
-                "Your change is saved. The worker captures the events again when the lock is released; \
+                "Your change is saved. The events are captured again when the lock is released; \
                  see webhook_delivery.capture_errors."
             }
             None => {
@@ -227,6 +227,7 @@ impl Cause {
                     is_of_row.then(|| ids(|row| row.auction_id)).into(),
                     is_of_row.then(kept).into(),
                     error_id.into(),
+                    failure.is_lock_timeout.into(),
                 ];
                 client.update(include_str!("../../sql/capture/record_error.sql"), None, &arguments)?;
             }
@@ -272,6 +273,7 @@ fn bounded(failure: Failure) -> Failure {
         message: text(failure.message),
         detail: failure.detail.map(text),
         hint: failure.hint.map(text),
-        context: failure.context.map(text),
+        context: failure.context.map(|context| text(context.into()).into()),
+        is_lock_timeout: failure.is_lock_timeout,
     }
 }

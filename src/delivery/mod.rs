@@ -7,6 +7,7 @@ mod intake;
 mod next_due;
 mod pulse;
 mod queue;
+mod recapture;
 mod record;
 mod rest;
 mod room;

@@ -14,7 +14,6 @@ use super::due::{BATCH_BYTES, Batch, Bounds, Due, Position, Target, Terms, requi
 use super::health::{Failed, Note, Told};
 use super::record::{Outcome, milliseconds};
 use crate::ids::{id, id_datum, timestamp};
-use crate::server::attempt::Failure;
 use crate::server::settings::DisablePolicy;
 
 /// The worker's statements, planned once.
@@ -34,9 +33,7 @@ pub struct Statements {
     create_partitions: OwnedPreparedStatement,
     drop_expired: OwnedPreparedStatement,
     expire: OwnedPreparedStatement,
-    next_locked_error: OwnedPreparedStatement,
-    capture_again: OwnedPreparedStatement,
-    note_failed_recapture: OwnedPreparedStatement,
+    has_locked_errors: OwnedPreparedStatement,
 }
 
 impl Statements {
@@ -83,12 +80,7 @@ impl Statements {
                 create_partitions: writing("select webhook_delivery.create_partitions()", &[])?,
                 drop_expired: writing("select dropped::text, is_locked from webhook_delivery.drop_expired()", &[])?,
                 expire: writing(include_str!("../../sql/delivery/expire.sql"), &[UUIDOID])?,
-                next_locked_error: reading(include_str!("../../sql/delivery/next_locked_error.sql"), &[INT8OID])?,
-                capture_again: writing("select webhook_delivery.capture_again($1)", &[INT8OID])?,
-                note_failed_recapture: writing(
-                    include_str!("../../sql/delivery/note_failed_recapture.sql"),
-                    &[INT8OID, TEXTOID, TEXTOID],
-                )?,
+                has_locked_errors: reading(include_str!("../../sql/delivery/has_locked_errors.sql"), &[])?,
             })
         })
     }
@@ -268,23 +260,11 @@ impl Statements {
         })
     }
 
-    /// The first dead letter after this one that a lock has kept from being captured.
-    pub fn next_locked_error(&self, after: i64) -> SpiResult<Option<i64>> {
-        Spi::connect(|client| {
-            let mut found = client.select(&self.next_locked_error, Some(1), &[after.into()])?;
-            found.next().map_or(Ok(None), |row| row.get(1))
-        })
-    }
-
-    /// Captures a dead letter again. What fails in that stays a dead letter.
-    pub fn capture_again(&self, error_id: i64) -> SpiResult<()> {
-        Spi::connect_mut(|client| client.update(&self.capture_again, None, &[error_id.into()]).map(drop))
-    }
-
-    /// The dead letter is not tried again by itself.
-    pub fn note_failed_recapture(&self, error_id: i64, failure: &Failure) -> SpiResult<()> {
-        let arguments = [error_id.into(), failure.code.as_str().into(), failure.message.as_str().into()];
-        Spi::connect_mut(|client| client.update(&self.note_failed_recapture, None, &arguments).map(drop))
+    /// Whether a dead letter waits for a lock.
+    pub fn has_locked_errors(&self) -> SpiResult<bool> {
+        Spi::connect(
+            |client| Ok(client.select(&self.has_locked_errors, Some(1), &[])?.first().get_one()? == Some(true)),
+        )
     }
 
     /// The endpoints that were slow when that was last remembered.

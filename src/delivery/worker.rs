@@ -21,6 +21,7 @@ use super::intake::{Intake, Reading};
 use super::next_due::NextDue;
 use super::pulse::Pulse;
 use super::queue::Standing;
+use super::recapture::Recapture;
 use super::record::{GATHER, Ledger};
 use super::step::{Step, Steps, attempt};
 use super::telling::Telling;
@@ -102,8 +103,7 @@ struct Worker {
     next_maintenance: Instant,
     next_expiry: Instant,
     next_recapture: Instant,
-    /// The last dead letter that was looked at: the next one has a larger id.
-    recaptured: i64,
+    recapture: Recapture,
     next_database_check: Instant,
     telling: Telling,
 }
@@ -149,7 +149,7 @@ impl Worker {
             next_maintenance: now,
             next_expiry: now,
             next_recapture: now,
-            recaptured: 0,
+            recapture: Recapture::default(),
             next_database_check: now,
             telling: Telling::begin(bell),
         }
@@ -253,7 +253,10 @@ impl Worker {
                 self.idle_because = Some("waiting for CREATE EXTENSION webhook_delivery");
                 return Ok(Looked::Rest(settings::poll_interval()));
             }
-            process::Extension::BeingChanged => return Ok(Looked::Rest(LOCKED_OUT)),
+            process::Extension::BeingChanged => {
+                self.recapture.end();
+                return Ok(Looked::Rest(LOCKED_OUT));
+            }
             process::Extension::Present => {}
         }
         if self.equipment.is_none() && !process::extension_is_current()? {
@@ -418,6 +421,7 @@ impl Worker {
 
     /// Lets requests under way end for a moment and records them: whatever is not recorded is sent again after the restart.
     fn leave(mut self) {
+        self.recapture.end();
         let deadline = Instant::now() + GRACE;
         if let Some(Equipment { pool, .. }) = &self.equipment {
             pool.give_back_waiting();
@@ -471,7 +475,7 @@ fn oldest_event() -> Uuid {
 
 /// Takes the extension's lock until the transaction ends, and acts as the worker's role as long as what it gives lives. Whoever is
 /// just dropping the extension must not be waited for: he waits for us.
-fn hold_extension() -> Rights {
+pub fn hold_extension() -> Rights {
     if process::extension() != process::Extension::Present {
         ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "somebody is dropping or altering the extension");
     }

@@ -19,11 +19,17 @@ struct Stashed {
     /// Nobody knows it yet: whoever writes the row may see it this once.
     is_generated: bool,
     was_shown: bool,
+    /// How many statements that write endpoints were running, each within the one before.
+    depth: usize,
 }
 
 thread_local! {
     /// By endpoint. What a statement that wrote nothing (ON CONFLICT DO NOTHING) leaves here goes when the statement ends.
     static STASH: RefCell<HashMap<[u8; 16], Stashed>> = RefCell::default();
+
+    /// The statements that write endpoints and are running: the subtransaction of each. A function in the RETURNING of one may
+    /// run another.
+    static STATEMENTS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 
     static ROTATION: Cell<Option<Rotation>> = const { Cell::new(None) };
 }
@@ -49,7 +55,26 @@ fn subtransaction() -> u32 {
 /// Hooks into the end of transactions; called while the server loads the library.
 pub fn init() {
     // SAFETY: the callback lives as long as the library, and the library is never unloaded.
-    unsafe { pg_sys::RegisterXactCallback(Some(at_end_of_transaction), std::ptr::null_mut()) };
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_end_of_transaction), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_end_of_subtransaction), std::ptr::null_mut());
+    }
+}
+
+/// The statements that it has broken off do not end.
+unsafe extern "C-unwind" fn at_end_of_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut std::ffi::c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        STATEMENTS.with(|statements| {
+            if let Ok(mut statements) = statements.try_borrow_mut() {
+                statements.retain(|begun_in| *begun_in < subtransaction);
+            }
+        });
+    }
 }
 
 /// Nothing of a secret outlives its transaction. Runs after the commit, so it must not fail: dropping allocates nothing.
@@ -59,6 +84,11 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
         STASH.with(|stash| {
             if let Ok(mut stash) = stash.try_borrow_mut() {
                 stash.clear();
+            }
+        });
+        STATEMENTS.with(|statements| {
+            if let Ok(mut statements) = statements.try_borrow_mut() {
+                statements.clear();
             }
         });
         ROTATION.set(None);
@@ -100,8 +130,9 @@ mod webhook_delivery {
     /// Keeps a secret until it is known that the row is written.
     #[pg_extern(volatile, strict)]
     fn stash_secret(endpoint_id: pgrx::Uuid, secret: String, is_generated: bool) {
+        let depth = STATEMENTS.with_borrow(Vec::len);
         STASH.with_borrow_mut(|stash| {
-            stash.insert(*endpoint_id.as_bytes(), Stashed { secret, is_generated, was_shown: false })
+            stash.insert(*endpoint_id.as_bytes(), Stashed { secret, is_generated, was_shown: false, depth })
         });
     }
 
@@ -139,10 +170,21 @@ mod webhook_delivery {
         STASH.with_borrow_mut(|stash| stash.remove(endpoint_id.as_bytes()).map(|stashed| stashed.secret))
     }
 
-    /// Forgets all stashed secrets of this session.
+    /// A statement that writes endpoints begins.
     #[pg_extern(volatile)]
-    fn forget_stashed_secrets() {
-        STASH.with_borrow_mut(HashMap::clear);
+    fn begin_stashing() {
+        STATEMENTS.with_borrow_mut(|statements| statements.push(subtransaction()));
+    }
+
+    /// It ends: what it has stashed and not written is forgotten, and what the statement around it has stashed is not.
+    #[pg_extern(volatile)]
+    fn end_stashing() {
+        let depth = STATEMENTS.with_borrow_mut(|statements| {
+            let depth = statements.len();
+            statements.pop();
+            depth
+        });
+        STASH.with_borrow_mut(|stash| stash.retain(|_, stashed| stashed.depth < depth));
         ROTATION.set(None);
     }
 

@@ -23,6 +23,11 @@ impl Allowance {
         Ok(Self { is_unlimited: operator == Some(true) })
     }
 
+    /// One more than an auction may have: of millions not all need be written to find that out. `None` without a limit.
+    pub fn one_too_many(&self) -> Option<i64> {
+        (!self.is_unlimited).then(|| settings::resends_per_minute() + 1)
+    }
+
     /// Counts one delivery for each of these auctions, and ends the statement where one has more than its limit. Call it with the
     /// rights of the extension's owner.
     pub fn take(&self, client: &mut SpiClient<'_>, auction_ids: impl Iterator<Item = Uuid>) -> SpiResult<()> {

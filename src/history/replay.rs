@@ -54,6 +54,7 @@ fn replay(
                 events.into(),
                 timestamp(now).into(),
                 pace::spacing().into(),
+                allowance.one_too_many().into(),
             ];
             let queued = client.update(include_str!("../../sql/history/replay.sql"), None, &arguments)?.len();
             // What is too much is undone with the transaction.

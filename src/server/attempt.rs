@@ -16,7 +16,9 @@ pub struct Failure {
     pub detail: Option<String>,
     pub hint: Option<String>,
     /// In which functions it happened.
-    pub context: Option<String>,
+    pub context: Option<Box<str>>,
+    /// The server gave up waiting for a lock. The same code raised by a function of the application says nothing of a lock.
+    pub is_lock_timeout: bool,
 }
 
 impl Failure {
@@ -26,11 +28,6 @@ impl Failure {
             .zip(self.code.bytes())
             .map(|(place, digit)| i32::from(digit.wrapping_sub(b'0') & 0x3f) << (6 * place));
         PgSqlErrorCode::from(packed.sum::<i32>())
-    }
-
-    /// Whether a lock was waited for too long.
-    pub fn is_lock_timeout(&self) -> bool {
-        self.known_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
     }
 
     /// Ends the transaction with it.
@@ -109,6 +106,7 @@ struct Witness {
     code: Option<String>,
     context: Option<String>,
     was_cancelled: bool,
+    is_lock_timeout: bool,
 }
 
 impl Witness {
@@ -132,7 +130,12 @@ impl Witness {
             CaughtError::PostgresError(_) if self.was_cancelled => error.rethrow(),
             CaughtError::PostgresError(_) => {
                 let failure = Failure::from(error);
-                Failure { code: self.code.unwrap_or(failure.code), context: self.context, ..failure }
+                Failure {
+                    code: self.code.unwrap_or(failure.code),
+                    context: self.context.map(String::into_boxed_str),
+                    is_lock_timeout: self.is_lock_timeout,
+                    ..failure
+                }
             }
             // Raised by ourselves: what the witness saw was an earlier error, which somebody has caught.
             CaughtError::ErrorReport(_) | CaughtError::RustPanic { .. } => error.into(),
@@ -152,6 +155,7 @@ impl From<CaughtError> for Failure {
             detail: report.detail().map(str::to_owned),
             hint: report.hint().map(str::to_owned),
             context: None,
+            is_lock_timeout: false,
         }
     }
 }
@@ -176,8 +180,10 @@ unsafe extern "C-unwind" fn witness_error(witness: *mut c_void) {
             witness.code = Some(sqlstate((*error).sqlerrcode));
             witness.context = text((*error).context);
             // The same code raised by a function of the application is a failure like any other.
-            witness.was_cancelled = (*error).sqlerrcode == PgSqlErrorCode::ERRCODE_QUERY_CANCELED as i32
-                && text((*error).funcname).as_deref() == Some("ProcessInterrupts");
+            let is_raised_by_server = text((*error).funcname).as_deref() == Some("ProcessInterrupts");
+            let is = |code: PgSqlErrorCode| is_raised_by_server && (*error).sqlerrcode == code as i32;
+            witness.was_cancelled = is(PgSqlErrorCode::ERRCODE_QUERY_CANCELED);
+            witness.is_lock_timeout = is(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE);
         }
         FreeErrorData(error);
         pg_sys::CurrentMemoryContext = error_context;

@@ -1,7 +1,6 @@
 //! Whose time limits hold while we do our part of a user's commit?
 
 use std::ffi::CStr;
-use std::time::Duration;
 
 use pgrx::prelude::*;
 
@@ -16,29 +15,10 @@ unsafe extern "C-unwind" {
 }
 
 /// `STATEMENT_TIMEOUT`, and from PostgreSQL 17 on `TRANSACTION_TIMEOUT`: places in the enumeration `TimeoutId`.
-const STATEMENT: u32 = 3;
 #[cfg(any(feature = "pg15", feature = "pg16"))]
-const LIMITS: &[u32] = &[STATEMENT];
+const LIMITS: &[u32] = &[3];
 #[cfg(any(feature = "pg17", feature = "pg18"))]
-const LIMITS: &[u32] = &[STATEMENT, 8];
-
-/// While it lives, what runs is cancelled after a time: `statement_timeout` does not hold in background processes.
-pub struct StatementLimit;
-
-impl StatementLimit {
-    pub fn begin(at_most: Duration) -> Self {
-        // SAFETY: a timer of this process, which the server has registered when the process connected.
-        unsafe { enable_timeout_at(STATEMENT, pg_sys::GetCurrentTimestamp() + at_most.as_micros() as i64) };
-        Self
-    }
-}
-
-impl Drop for StatementLimit {
-    fn drop(&mut self) {
-        // SAFETY: as above. After an error it may be disarmed already.
-        unsafe { disable_timeout(STATEMENT, false) };
-    }
-}
+const LIMITS: &[u32] = &[3, 8];
 
 /// A transaction waits so long for a lock that capture needs, whatever the user's own `lock_timeout` is. What cannot be captured by then
 /// is a dead letter, and is captured again when the lock is gone.
@@ -55,11 +35,6 @@ impl LockWait {
     /// Where a lock that is not had would end the user's transaction.
     pub fn unbounded() -> Self {
         Self::of(c"0")
-    }
-
-    /// Where others wait for this process.
-    pub fn brief() -> Self {
-        Self::of(c"10ms")
     }
 
     fn of(timeout: &CStr) -> Self {

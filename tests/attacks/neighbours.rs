@@ -125,7 +125,7 @@ fn locked_table_of_endpoints_delays_a_commit_for_a_moment_and_loses_no_event() {
         transaction.commit().unwrap();
         assert!(began.elapsed() < Duration::from_secs(4), "{settings}: {:?}", began.elapsed());
     }
-    let dead = "select count(*) from webhook_delivery.capture_errors where error_code = '55P03' and hint is null";
+    let dead = "select count(*) from webhook_delivery.capture_errors where error_code = '55P03' and waits_for_lock";
     assert!(application.count(dead) >= 3);
     assert_eq!(receiver.count(), 0);
 
@@ -140,32 +140,64 @@ fn locked_table_of_endpoints_delays_a_commit_for_a_moment_and_loses_no_event() {
     assert_eq!(application.count("select count(*) from webhook_delivery.capture_errors"), 0);
 }
 
-/// The application's own code runs when events are captured again, in the worker.
+/// The application's own code runs when events are captured again: in a process of its own, which is ended in the end.
 #[test]
-fn event_whose_data_takes_for_ever_does_not_keep_the_worker_from_sending() {
+fn event_whose_data_takes_for_ever_keeps_no_delivery_waiting() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     let neighbour = application.endpoint(sample::HILLTOP, &receiver.url("/neighbour"), &["message.created"]);
     application.endpoint(sample::RIVERSIDE, &receiver.url("/slow"), &["submission.created"]);
     let client = &mut application.client;
+    // Not even to be cancelled ends it.
     client
         .batch_execute(
-            "create function slow(uuid[]) returns table (id uuid, auction_id uuid, data json) language sql volatile
-                 as $$ select submission.id, submission.auction_id, '{}'::json from public.submissions as submission, pg_sleep(3600) $$",
+            "create function slow(uuid[]) returns table (id uuid, auction_id uuid, data json) language plpgsql volatile as $$ begin
+                 loop begin perform pg_sleep(3600); exception when query_canceled then null; end; end loop; end $$",
         )
         .unwrap();
     let id = Submission::of_riverside().insert(client);
     receiver.wait_for(1, DEADLINE);
     client.batch_execute("select webhook_delivery.set_payload_function('submission.created', 'slow(uuid[])')").unwrap();
-    let letter =
-        "insert into webhook_delivery.capture_errors (event_type, schema_name, row_ids, error_code, error_message)
-        values ('submission.created', 'public', array[$1]::uuid[], '55P03', 'canceling statement due to lock timeout')";
+    let letter = "insert into webhook_delivery.capture_errors (event_type, schema_name, row_ids, error_code, error_message, waits_for_lock)
+        values ('submission.created', 'public', array[$1]::uuid[], '55P03', 'canceling statement due to lock timeout', true)";
     client.execute(letter, &[&id]).unwrap();
-    let given_up = "select error_message from webhook_delivery.capture_errors where error_code = '57014'";
-    let row = wait_until("the worker to give up", DEADLINE, || client.query_opt(given_up, &[]).unwrap());
-    assert!(row.get::<_, &str>(0).contains("canceling statement"), "{:?}", row.get::<_, &str>(0));
-    client.execute("select webhook_delivery.emit('message.created', $1, '{}')", &[&sample::HILLTOP]).unwrap();
-    neighbour.wait_for(client, 1, "success");
-    let state: String = client.query_one("select state from webhook_delivery.status", &[]).unwrap().get(0);
-    assert_eq!(state, "sending");
+    let process = "select count(*) from pg_stat_activity where backend_type = 'webhook_delivery recapture' and wait_event = 'PgSleep'";
+    let is_there = |client: &mut postgres::Client| client.query_one(process, &[]).unwrap().get::<_, i64>(0) == 1;
+    wait_until("the process that captures again", DEADLINE, || is_there(client).then_some(()));
+    for n in 1..=3 {
+        client.execute("select webhook_delivery.emit('message.created', $1, '{}')", &[&sample::HILLTOP]).unwrap();
+        wait_until("the neighbour's delivery", PROMPT, || {
+            let sent = neighbour.deliveries(client).iter().filter(|delivery| delivery.status == "success").count();
+            (sent == n).then_some(())
+        });
+    }
+    // It is ended, and the letter stays and is not tried again by itself.
+    wait_until("the process to be ended", DEADLINE * 2, || (!is_there(client)).then_some(()));
+    let stays = "select count(*) from webhook_delivery.capture_errors where not waits_for_lock";
+    assert_eq!(client.query_one(stays, &[]).unwrap().get::<_, i64>(0), 1);
+    // Nor does it stand in the way of who drops the extension.
+    client.batch_execute("update webhook_delivery.capture_errors set waits_for_lock = true").unwrap();
+    wait_until("the process that captures again", DEADLINE, || is_there(client).then_some(()));
+    client.batch_execute("drop extension webhook_delivery cascade").unwrap();
+    wait_until("the process to be gone", DEADLINE, || (!is_there(client)).then_some(()));
+}
+
+/// A function may raise any SQLSTATE.
+#[test]
+fn lock_error_that_the_application_raises_is_not_taken_for_a_lock() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["submission.created"]);
+    let client = &mut application.client;
+    client
+        .batch_execute(
+            "create function locked(uuid[]) returns table (id uuid, auction_id uuid, data json) language plpgsql volatile as $$ begin
+                 raise exception 'canceling statement due to lock timeout' using errcode = '55P03'; end $$;
+             select webhook_delivery.set_payload_function('submission.created', 'locked(uuid[])')",
+        )
+        .unwrap();
+    Submission::of_riverside().insert(client);
+    let letters = "select count(*) filter (where waits_for_lock), count(*) from webhook_delivery.capture_errors";
+    let row = client.query_one(letters, &[]).unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 1));
 }

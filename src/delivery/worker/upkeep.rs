@@ -7,17 +7,13 @@ use super::{Duty, Worker, hold_extension, oldest_event};
 use crate::delivery::equipment::Equipment;
 use crate::delivery::queue::Expired;
 use crate::delivery::step::attempt;
-use crate::server::patience::{LockWait, StatementLimit};
-use crate::server::{process, settings};
+use crate::server::settings;
 
 /// How often partitions are made ahead, and forgotten what is remembered of endpoints that are no more.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How soon that is tried again where a backup or a long transaction was in the way.
 const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
-
-/// Events are captured again for so long at most: nothing is sent meanwhile.
-const RECAPTURE_AT_MOST: Duration = Duration::from_secs(2);
 
 impl Worker {
     /// Each of these that it is time for, in a transaction of its own.
@@ -85,45 +81,19 @@ impl Worker {
         }
     }
 
-    /// Builds one event after the other that a lock has kept from being captured. Code of the application runs here: it has a time
-    /// limit, and what fails for another reason than a lock is not tried again.
+    /// Has events captured again that a lock has kept from being captured, every now and then until the lock is released.
     fn recapture(&mut self) {
         let Some(Equipment { statements, .. }) = &self.equipment else { return };
-        let recaptured = attempt(|| {
-            let _rights = hold_extension();
-            let Some(error_id) = statements.next_locked_error(self.recaptured)? else { return Ok(None) };
-            Ok(Some(error_id))
-        });
-        let Some(next) = self.steps.recapture.conclude(recaptured) else { return };
-        let Some(error_id) = next else {
-            (self.recaptured, self.next_recapture) = (0, Instant::now() + settings::poll_interval());
-            return;
-        };
-        self.recaptured = error_id;
-        let recaptured = attempt(|| {
-            let _rights = hold_extension();
-            let (_limit, _lock_wait) = (StatementLimit::begin(RECAPTURE_AT_MOST), LockWait::brief());
-            statements.capture_again(error_id)?;
-            // Where the lock is still in the way it is there again.
-            Ok(statements.next_locked_error(error_id - 1)? == Some(error_id))
-        });
-        let failure = match recaptured {
-            Ok(is_still_locked) => {
-                if is_still_locked {
-                    self.next_recapture = Instant::now() + settings::poll_interval();
-                }
-                return;
-            }
-            Err(failure) => failure,
-        };
-        if process::was_told_to_go() {
+        self.next_recapture = Instant::now() + settings::poll_interval();
+        if self.recapture.is_running() {
             return;
         }
-        let noted = attempt(|| {
+        let found = attempt(|| {
             let _rights = hold_extension();
-            statements.note_failed_recapture(error_id, &failure)
+            statements.has_locked_errors()
         });
-        self.steps.recapture.conclude(noted);
+        let started = found.and_then(|found| if found { self.recapture.start(self.bell.database()) } else { Ok(()) });
+        self.steps.recapture.conclude(started);
     }
 
     /// Drops one partition at a time, in a transaction of its own: nobody is to wait for the next.

@@ -1,0 +1,108 @@
+//! Recapture: events that a lock has kept from being captured are captured again, by a process of its own.
+//!
+//! Code of the application runs in it (views, casts, payload functions), which may take as long as it likes. In the worker it would
+//! keep everybody's deliveries waiting.
+
+use std::time::{Duration, Instant};
+
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BackgroundWorkerStatus, DynamicBackgroundWorker};
+use pgrx::memcxt::PgMemoryContexts;
+use pgrx::prelude::*;
+
+use super::worker::hold_extension;
+use crate::server::attempt::Failure;
+use crate::server::{pins, process};
+
+/// A process that has not ended by then is terminated.
+const AT_MOST: Duration = Duration::from_secs(30);
+
+/// The process of this database, where one was started.
+#[derive(Default)]
+pub struct Recapture {
+    running: Option<(DynamicBackgroundWorker, Instant)>,
+}
+
+impl Recapture {
+    /// Whether it is at work. Terminates one that has been for too long.
+    pub fn is_running(&mut self) -> bool {
+        let Some((process, began)) = &self.running else { return false };
+        if !matches!(process.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)) {
+            self.running = None;
+        } else if began.elapsed() >= AT_MOST {
+            self.end();
+        }
+        self.running.is_some()
+    }
+
+    /// Starts it, outside of a transaction; an error where no slot for a background worker is free.
+    pub fn start(&mut self, database: pg_sys::Oid) -> Result<(), Failure> {
+        let start = || {
+            BackgroundWorkerBuilder::new("webhook_delivery recapture")
+                .set_type("webhook_delivery recapture")
+                .set_library("webhook_delivery")
+                .set_function("webhook_delivery_recapture")
+                .enable_spi_access()
+                .set_restart_time(None)
+                .set_argument(pg_sys::Datum::from(database.to_u32()).into())
+                .load_dynamic()
+        };
+        // SAFETY: what is allocated, the server's handle of the process, outlives every transaction.
+        match unsafe { PgMemoryContexts::TopMemoryContext.switch_to(|_| start()) } {
+            Ok(process) => {
+                self.running = Some((process, Instant::now()));
+                Ok(())
+            }
+            Err(_) => Err(Failure {
+                code: "53000".to_owned(),
+                message: "no background worker slot is free".to_owned(),
+                detail: None,
+                hint: Some("Raise max_worker_processes and restart the server.".to_owned()),
+                context: None,
+                is_lock_timeout: false,
+            }),
+        }
+    }
+
+    /// Whoever drops the extension or the database is not to wait for it.
+    pub fn end(&mut self) {
+        if let Some((process, _)) = self.running.take() {
+            process.terminate();
+        }
+    }
+}
+
+/// The process; the argument is the oid of its database. SIGTERM ends whatever runs in it, as it does in every session.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn webhook_delivery_recapture(database: pg_sys::Datum) {
+    // SAFETY: the handlers are the server's own.
+    unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
+    BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database.value() as u32)), None);
+    process::set_application_name(c"webhook_delivery recapture");
+    process::report_busy();
+    pins::pin_settings();
+    let mut last = 0_i64;
+    while let Some(error_id) = process::transaction(|| take(last)) {
+        last = error_id;
+        // What cannot even be tried stays as it is, and is tried no more.
+        _ = process::try_transaction(|| {
+            let _rights = hold_extension();
+            Spi::connect_mut(|client| {
+                client.update("select webhook_delivery.capture_again($1)", None, &[error_id.into()]).map(drop)
+            })
+            .unwrap_or_else(|problem| pgrx::error!("{problem}"));
+        });
+    }
+    // SAFETY: ends the process, as Postgres has it.
+    unsafe { pg_sys::proc_exit(0) };
+}
+
+/// The next dead letter that waits for a lock.
+fn take(after: i64) -> Option<i64> {
+    let _rights = hold_extension();
+    let taken = Spi::connect_mut(|client| {
+        let taken = client.update(include_str!("../../sql/delivery/take_locked_error.sql"), None, &[after.into()])?;
+        taken.into_iter().next().map_or(Ok(None), |row| row.get(1))
+    });
+    taken.unwrap_or_else(|problem: pgrx::spi::SpiError| pgrx::error!("{problem}"))
+}
