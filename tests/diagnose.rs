@@ -285,6 +285,10 @@ fn events_of_ones_own_without_a_trigger_or_that_cannot_be_built_are_named() {
         assert_wrong(&findings, TRIGGERS, "No trigger makes sale.closed.", "row_event()");
         assert_eq!(findings[TRIGGERS].is_fine, None, "emit() may make them");
     }
+    // Who wants everything has not named it.
+    let all = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+    assert!(!diagnose(&mut admin, all.id).contains_key(TRIGGERS));
+    let client = &mut application.client;
     // Of this auction, of another, and of one that is not known.
     for (auctions, is_told) in [
         (format!("array['{}']::uuid[]", sample::RIVERSIDE), true),
