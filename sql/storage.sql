@@ -157,15 +157,15 @@ create table webhook_delivery.capture_errors (
     detail text,
     hint text,
     context text,
-    waits_for_lock boolean not null default false,
+    recaptures_left smallint not null default 0,
     constraint capture_error_ids_are_unique primary key (id)
 );
 
 -- What is captured again by itself.
-create index capture_errors_for_a_lock on webhook_delivery.capture_errors (id) where waits_for_lock;
+create index capture_errors_for_a_lock on webhook_delivery.capture_errors (id) where recaptures_left > 0;
 
 comment on table webhook_delivery.capture_errors is
-    'Events that could not be built. The transaction that caused them was committed without them (webhook_delivery.on_capture_error = warn). webhook_delivery.capture_again(id) sends them after all; those with waits_for_lock are captured again by themselves';
+    'Events that could not be built. The transaction that caused them was committed without them (webhook_delivery.on_capture_error = warn). webhook_delivery.capture_again(id) sends them after all; those with recaptures_left are captured again by themselves';
 comment on column webhook_delivery.capture_errors.id is 'Counts up; what capture_again() takes';
 comment on column webhook_delivery.capture_errors.occurred_at is 'When it happened; "timestamp" in the body when the event is captured again';
 comment on column webhook_delivery.capture_errors.event_type is 'The event that was not sent';
@@ -180,7 +180,7 @@ comment on column webhook_delivery.capture_errors.error_message is 'Message of t
 comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';
 comment on column webhook_delivery.capture_errors.hint is 'Its HINT';
 comment on column webhook_delivery.capture_errors.context is 'In which functions and statements it happened';
-comment on column webhook_delivery.capture_errors.waits_for_lock is 'A lock was in the way: the events are captured again by themselves when it is released';
+comment on column webhook_delivery.capture_errors.recaptures_left is 'How often the events are still captured again by themselves, because a lock was in the way: 3 times, and 3 more each time the lock still is. 0: that is for capture_again() to do';
 
 create table webhook_delivery.slow_endpoints (
     endpoint_id uuid not null,

@@ -17,7 +17,7 @@ begin
     execute format('grant select, insert, delete on webhook_delivery.slow_endpoints to %s', grantee);
     execute format('grant select on webhook_delivery.events, webhook_delivery.endpoint_targets, webhook_delivery.standing to %s', grantee);
     execute format('grant select on webhook_delivery.endpoint_health to %s', grantee);
-    execute format('grant select (id, waits_for_lock), update (waits_for_lock) on webhook_delivery.capture_errors to %s', grantee);
+    execute format('grant select (id, recaptures_left), update (recaptures_left) on webhook_delivery.capture_errors to %s', grantee);
     execute format('grant execute on function
         webhook_delivery.tell_failed(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]),
         webhook_delivery.note_health(uuid[], boolean[], timestamptz[], integer[], boolean[], text[], integer, interval) to %s', grantee);

@@ -1,2 +1,2 @@
--- Does a dead letter wait for a lock?
-select exists (select from webhook_delivery.capture_errors where waits_for_lock)
+-- Is there a dead letter that a lock was in the way of?
+select exists (select from webhook_delivery.capture_errors where recaptures_left > 0)

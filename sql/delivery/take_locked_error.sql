@@ -1,6 +1,6 @@
--- The next dead letter that waits for a lock. From now on it does not wait any more: where the process that captures it again is
--- ended, it is not tried another time.
+-- The next dead letter that a lock was in the way of. A try is counted before it is made: what ends the process each time is not
+-- tried for ever, and what a shutdown has ended is tried again.
 -- $1 id of the one before
-update webhook_delivery.capture_errors set waits_for_lock = false
-where id = (select id from webhook_delivery.capture_errors where waits_for_lock and id > $1 order by id limit 1)
+update webhook_delivery.capture_errors set recaptures_left = recaptures_left - 1
+where id = (select id from webhook_delivery.capture_errors where recaptures_left > 0 and id > $1 order by id limit 1)
 returning id

@@ -260,7 +260,7 @@ impl Statements {
         })
     }
 
-    /// Whether a dead letter waits for a lock.
+    /// Whether there is a dead letter that a lock was in the way of.
     pub fn has_locked_errors(&self) -> SpiResult<bool> {
         Spi::connect(
             |client| Ok(client.select(&self.has_locked_errors, Some(1), &[])?.first().get_one()? == Some(true)),

@@ -16,6 +16,9 @@ use crate::server::{pins, process};
 /// A process that has not ended by then is terminated.
 const AT_MOST: Duration = Duration::from_secs(30);
 
+/// It begins no dead letter after this time: another process goes on, and what is terminated is one that hangs.
+const WORKS_FOR: Duration = Duration::from_secs(10);
+
 /// The process of this database, where one was started.
 #[derive(Default)]
 pub struct Recapture {
@@ -71,20 +74,22 @@ impl Recapture {
     }
 }
 
-/// The process; the argument is the oid of its database. SIGTERM ends whatever runs in it, as it does in every session.
+/// The process; the argument is the oid of its database.
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub extern "C-unwind" fn webhook_delivery_recapture(database: pg_sys::Datum) {
-    // SAFETY: the handlers are the server's own.
-    unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
+    process::die_of_sigterm();
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database.value() as u32)), None);
     process::set_application_name(c"webhook_delivery recapture");
     process::report_busy();
     pins::pin_settings();
+    let began = Instant::now();
     let mut last = 0_i64;
-    while let Some(error_id) = process::transaction(|| take(last)) {
+    while began.elapsed() < WORKS_FOR
+        && let Some(error_id) = process::transaction(|| take(last))
+    {
         last = error_id;
-        // What cannot even be tried stays as it is, and is tried no more.
+        // Where not even that can be done, it has been tried once.
         _ = process::try_transaction(|| {
             let _rights = hold_extension();
             Spi::connect_mut(|client| {

@@ -19,6 +19,17 @@ unsafe extern "C-unwind" {
     // Declared here because pgrx's wrappers of them jump buffers that a signal handler must leave alone.
     fn SetLatch(latch: *mut pg_sys::Latch);
     fn SignalHandlerForConfigReload(signal: i32);
+    fn die(signal: i32);
+}
+
+/// SIGTERM ends the process as it ends a session: at the next place where that is safe, whatever runs, and no code can catch it. The
+/// default of background workers ends it at once, also where that brings the whole server down.
+pub fn die_of_sigterm() {
+    // SAFETY: Postgres' own handler.
+    unsafe {
+        set_handler(pg_sys::SIGTERM, die);
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
 }
 
 /// Lets SIGTERM and SIGHUP in. Start threads before, or with signals blocked: one that takes the main thread's signals

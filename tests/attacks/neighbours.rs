@@ -125,7 +125,8 @@ fn locked_table_of_endpoints_delays_a_commit_for_a_moment_and_loses_no_event() {
         transaction.commit().unwrap();
         assert!(began.elapsed() < Duration::from_secs(4), "{settings}: {:?}", began.elapsed());
     }
-    let dead = "select count(*) from webhook_delivery.capture_errors where error_code = '55P03' and waits_for_lock";
+    let dead =
+        "select count(*) from webhook_delivery.capture_errors where error_code = '55P03' and recaptures_left = 3";
     assert!(application.count(dead) >= 3);
     assert_eq!(receiver.count(), 0);
 
@@ -158,8 +159,8 @@ fn event_whose_data_takes_for_ever_keeps_no_delivery_waiting() {
     let id = Submission::of_riverside().insert(client);
     receiver.wait_for(1, DEADLINE);
     client.batch_execute("select webhook_delivery.set_payload_function('submission.created', 'slow(uuid[])')").unwrap();
-    let letter = "insert into webhook_delivery.capture_errors (event_type, schema_name, row_ids, error_code, error_message, waits_for_lock)
-        values ('submission.created', 'public', array[$1]::uuid[], '55P03', 'canceling statement due to lock timeout', true)";
+    let letter = "insert into webhook_delivery.capture_errors (event_type, schema_name, row_ids, error_code, error_message, recaptures_left)
+        values ('submission.created', 'public', array[$1]::uuid[], '55P03', 'canceling statement due to lock timeout', 1)";
     client.execute(letter, &[&id]).unwrap();
     let process = "select count(*) from pg_stat_activity where backend_type = 'webhook_delivery recapture' and wait_event = 'PgSleep'";
     let is_there = |client: &mut postgres::Client| client.query_one(process, &[]).unwrap().get::<_, i64>(0) == 1;
@@ -173,10 +174,10 @@ fn event_whose_data_takes_for_ever_keeps_no_delivery_waiting() {
     }
     // It is ended, and the letter stays and is not tried again by itself.
     wait_until("the process to be ended", DEADLINE * 2, || (!is_there(client)).then_some(()));
-    let stays = "select count(*) from webhook_delivery.capture_errors where not waits_for_lock";
+    let stays = "select count(*) from webhook_delivery.capture_errors where recaptures_left = 0";
     assert_eq!(client.query_one(stays, &[]).unwrap().get::<_, i64>(0), 1);
     // Nor does it stand in the way of who drops the extension.
-    client.batch_execute("update webhook_delivery.capture_errors set waits_for_lock = true").unwrap();
+    client.batch_execute("update webhook_delivery.capture_errors set recaptures_left = 1").unwrap();
     wait_until("the process that captures again", DEADLINE, || is_there(client).then_some(()));
     client.batch_execute("drop extension webhook_delivery cascade").unwrap();
     wait_until("the process to be gone", DEADLINE, || (!is_there(client)).then_some(()));
@@ -197,7 +198,7 @@ fn lock_error_that_the_application_raises_is_not_taken_for_a_lock() {
         )
         .unwrap();
     Submission::of_riverside().insert(client);
-    let letters = "select count(*) filter (where waits_for_lock), count(*) from webhook_delivery.capture_errors";
+    let letters = "select count(*) filter (where recaptures_left > 0), count(*) from webhook_delivery.capture_errors";
     let row = client.query_one(letters, &[]).unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 1));
 }
