@@ -85,3 +85,23 @@ fn only_a_superuser_reads_which_networks_are_open() {
     let error = refusal(&mut client, "show webhook_delivery.allowed_networks", &[]);
     assert_eq!(error.code().code(), "42501");
 }
+
+/// Of machines of one's own with public addresses; when it is written, and when it was there before.
+#[test]
+fn endpoint_in_a_denied_network_is_neither_accepted_nor_called() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (cluster, mut client) = started(&[]);
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    cluster.set("webhook_delivery.denied_networks", "127.0.0.0/8, 203.0.113.0/24");
+    let insert = "insert into webhook_endpoints (auction_id, url, events) values (gen_random_uuid(), $1, '{*}')";
+    let url = receiver.url("/other");
+    wait_until("the setting", DEADLINE, || client.execute(insert, &[&url]).err());
+    let error = refusal(&mut client, insert, &[&url]);
+    assert_eq!((error.code().code(), error.message()), ("22023", "address not allowed"));
+    assert!(error.hint().unwrap().contains("denied_networks"));
+    endpoint.emit(&mut client, 1);
+    wait_until("the refusal", DEADLINE, || endpoint.attempts(&mut client).pop());
+    let attempt = endpoint.attempts(&mut client).pop().unwrap();
+    assert_eq!(attempt.error_message.as_deref(), Some("address not allowed"));
+    assert_eq!(receiver.count(), 0);
+}

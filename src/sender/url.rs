@@ -252,6 +252,18 @@ mod tests {
     }
 
     #[test]
+    fn denied_network_wins_over_all_others() {
+        let denied = "8.8.8.0/24, 2606:4700::/32, 127.0.0.1".parse().unwrap();
+        let rules = Rules { networks: "127.0.0.0/8, 64:ff9b::/96".parse().unwrap(), denied, ..Rules::default() };
+        let allows = |host: &str| rules.normal_url(&format!("https://{host}/")).is_ok();
+        assert!(["8.8.9.1", "127.0.0.2", "[2001:4860::1]", "[64:ff9b::8.8.9.1]"].into_iter().all(allows));
+        // Also where a gateway of IPv6 leads there.
+        for host in ["8.8.8.8", "127.0.0.1", "localhost", "[2606:4700::1111]", "[64:ff9b::8.8.8.8]"] {
+            assert!(!allows(host), "{host}");
+        }
+    }
+
+    #[test]
     fn only_the_ports_of_http_are_called_unless_others_are_allowed() {
         for port in [0, 22, 5432, 8443] {
             let refused = normal(&format!("https://example.com:{port}/")).unwrap_err();
