@@ -330,6 +330,8 @@ fn endpoint_written_back_over_rest_keeps_its_secret() {
         let body = changed(&one, secret.clone());
         let answer = scene.rest.call_with("POST", "/webhook_endpoints", dana, Some(body), merge);
         assert!([200, 201].contains(&answer.status), "{answer:?}");
+        let answer = scene.rest.call("PUT", &of_one, dana, Some(changed(&one, secret.clone())));
+        assert!([200, 201, 204].contains(&answer.status), "{answer:?}");
         let body = json!([changed(&one, secret.clone()), changed(&other, json!("the new secret of the other"))]);
         let answer = scene.rest.call_with("POST", "/webhook_endpoints", dana, Some(body), merge);
         assert!([200, 201].contains(&answer.status), "{answer:?}");
