@@ -37,6 +37,8 @@ module.exports = async (stage) => {
   await page.getByRole("button", { name: "Copied" }).waitFor();
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), secret);
   assert.equal(stage.sql("select array_to_string(events, ' ') from webhook_endpoints"), "submission.created inspection.*");
+  // Whose it is, every administrator of the auction sees.
+  await page.getByText(`by user ${stage.sql("select id from users where email = 'dana@example.com'")}`).waitFor();
 
   // The test, and its answer.
   await page.getByRole("heading", { name: "Now test it" }).waitFor();
