@@ -44,7 +44,7 @@ begin
         return format('public.auction_members belongs to %1$s, which may not say who administers an auction: only operators see endpoints. '
             'If it is the application''s owner: select webhook_delivery.grant_application(%2$L).', owner_of_members, owner_of_members::text);
     elsif named <> '' and access_function is null then
-        return format('webhook_delivery.access_function is %s, and there is no such function: nobody but operators sees endpoints.', named);
+        return format('webhook_delivery.access_function is %s, and there is no such function: only operators see endpoints.', named);
     end if;
     -- A function asked as the caller may rely on policies, which do not hold for the owner of the table.
     select reader.rolname, read.oid::regclass as table_name into unbound
@@ -69,7 +69,7 @@ end
 $$;
 
 comment on function webhook_delivery.access_problem() is
-    'Why nobody but operators sees endpoints, or who sees too many, as far as that can be known; null where nothing is wrong. In status, and among what install_triggers() reports';
+    'Why only operators see endpoints, or which role sees too many, as far as that can be known; null where nothing is wrong. In status, and among what install_triggers() reports';
 
 create function webhook_delivery.administered_auctions() returns setof uuid
     language plpgsql stable

@@ -262,7 +262,7 @@ $$;
 comment on function webhook_delivery.endpoint_after_write() is
     'Puts the secret into the private schema, and wakes the worker when one is enabled, disabled or limited';
 
--- After it row-level security has had its say: nobody is to learn how many another auction has.
+-- Row-level security has been checked by then: a tenant must not learn how many endpoints another auction has.
 create function webhook_delivery.endpoint_after_insert() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp

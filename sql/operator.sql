@@ -213,4 +213,4 @@ comment on column webhook_delivery.status.problem is 'What of the worker''s work
 comment on column webhook_delivery.status.problem_since is 'Since when';
 comment on column webhook_delivery.status.blocked is 'Which finished attempts cannot be recorded, and whose transaction they wait for. Of an auction with many of them nothing more is sent until it ends; others are not affected';
 comment on column webhook_delivery.status.busy is 'Auctions with webhook_delivery.busy_events_per_minute events and more in the last minute, the ten busiest: a receiver that causes the next event makes a loop';
-comment on column webhook_delivery.status.access_problem is 'Why only operators see endpoints, or who sees too many; null where nothing is known to be wrong';
+comment on column webhook_delivery.status.access_problem is 'Why only operators see endpoints, or which role sees too many; null where nothing is known to be wrong';

@@ -1,6 +1,6 @@
 -- Queues events of the past for an endpoint that has not had them.
 -- $1 endpoint, $2 its auction, $3 since when and $4 until when, $5 types as an endpoint names them, $6 when the first is due,
--- $7 microseconds between two of them, $8 at most so many, null for all
+-- $7 microseconds between two of them, $8 the most to queue, null for all
 with wanted as materialized (
     select event.id, event.event_type, row_number() over (order by event.id) - 1 as place
     from webhook_delivery.events as event
