@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use postgres::Client;
 use tempfile::TempDir;
-use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, checkout, installation, wait_until};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -20,13 +20,13 @@ struct Clock(TempDir);
 impl Clock {
     /// One that is right.
     fn new() -> Clock {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+        let folder = tempfile::tempdir_in(installation().target_dir()).expect("a temporary folder");
         // The server runs as another user.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("the folder is ours");
         let clock = Clock(folder);
         fs::write(clock.file(), [0; 8]).expect("the clock can be set");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/clock.c");
-        let compiled = Command::new("cc").args(["-shared", "-fPIC", source, "-o"]).arg(clock.library()).status();
+        let source = checkout().join("tests/clock.c");
+        let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(clock.library()).arg(source).status();
         assert!(compiled.expect("cc is installed: make setup").success());
         clock
     }

@@ -1,7 +1,6 @@
 //! Does the administrator's page do what it promises, in a browser, through a REST server?
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -9,7 +8,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use serde_json::{Value, json};
 use webhook_harness::rest::{expired_token_of, token, token_of};
 use webhook_harness::{
-    Cluster, DEADLINE, Receiver, Reply, Request, Rest, Supabase, by_path, installation, refusal, sample, wait_until,
+    Cluster, DEADLINE, Receiver, Reply, Request, Rest, Supabase, by_path, checkout, installation, refusal, sample,
+    wait_until,
 };
 
 /// Answers `/switch` with a status that `POST /become/503` sets, and every other path as it asks for.
@@ -57,9 +57,8 @@ fn play(scenario: &str, settings: &[(&str, &str)]) {
         "folder": pictures,
         "embedder": embedder,
     });
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let done = Command::new("node")
-        .arg(folder.join("page/run.cjs"))
+        .arg(checkout().join("tests/page/run.cjs"))
         .arg(scenario)
         .env("STAGE", stage.to_string())
         .env("NODE_PATH", installation().target_dir().join("node/node_modules"))

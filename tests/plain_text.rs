@@ -2,10 +2,10 @@
 //! backslash: it means the same whatever `standard_conforming_strings` is.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use postgres::{Client, SimpleQueryMessage};
-use webhook_harness::{Application, DEADLINE, Receiver, Submission, installation, sample};
+use webhook_harness::{Application, DEADLINE, Receiver, Submission, checkout, installation, sample};
 
 /// What belongs to the extension, with the policies, constraints and triggers of its tables and the partitions of these.
 const OBJECTS: &str = "create temporary view object as
@@ -97,7 +97,7 @@ fn around_the_first_character(text: &str) -> String {
 
 /// What is read by the compiler, the server and the browser; not what others have written.
 fn sources() -> Vec<PathBuf> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let top = checkout();
     let mut folders = vec![top.join("sql"), top.join("src")];
     let mut files = vec![top.join("webhook_delivery.control"), top.join("META.json")];
     while let Some(folder) = folders.pop() {

@@ -1,12 +1,11 @@
 //! Do the calls of the product's documentation work, through a REST server and on a database such as Supabase's?
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 use webhook_harness::rest::{Answer, token, token_of};
-use webhook_harness::{DEADLINE, Receiver, Reply, Rest, Supabase, sample, wait_until};
+use webhook_harness::{DEADLINE, Receiver, Reply, Rest, Supabase, checkout, installation, sample, wait_until};
 
 struct Scene {
     rest: Rest,
@@ -385,11 +384,10 @@ fn endpoints_and_tests_of_an_auction_are_bounded() {
 #[test]
 fn what_an_applications_pages_do_with_supabase_js_works() {
     let scene = Scene::new(&[]);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let done = Command::new("node")
-        .arg(folder.join("node/client.cjs"))
+        .arg(checkout().join("tests/node/client.cjs"))
         .args([scene.rest.url(), scene.dana.clone(), sample::RIVERSIDE.to_string(), scene.receiver.url("/hook")])
-        .env("NODE_PATH", folder.join("../target/node/node_modules"))
+        .env("NODE_PATH", installation().target_dir().join("node/node_modules"))
         .output()
         .expect("node runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

@@ -370,7 +370,10 @@ impl Worker {
                 self.next_due.include(outcome.next_attempt_at);
             }
             pool.give_back_waiting_of(self.intake.opened().into_iter());
-            pool.give_back_waiting_of_auctions(&self.intake.hold(self.ledger.held_auctions()));
+            let held = self.intake.hold(self.ledger.held_auctions());
+            if !held.is_empty() {
+                pool.give_back_waiting_of_auctions(&held);
+            }
         }
     }
 

@@ -31,6 +31,19 @@ enum RunAs {
     OtherPassingThrough(User),
 }
 
+/// The checkout that the working directory lies in. A program that was copied works in the copy, not where it was compiled.
+///
+/// # Panics
+/// Outside a checkout.
+pub fn checkout() -> PathBuf {
+    let here = std::env::current_dir().expect("the working directory exists");
+    let is_checkout = |folder: &&Path| folder.join("webhook_delivery.control").exists();
+    here.ancestors()
+        .find(is_checkout)
+        .unwrap_or_else(|| panic!("{} is not in a checkout of webhook_delivery", here.display()))
+        .to_owned()
+}
+
 /// The installation, looked up once per process.
 ///
 /// # Panics
@@ -42,10 +55,7 @@ pub fn installation() -> &'static Installation {
 
 impl Installation {
     fn find() -> Installation {
-        let target_dir = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("the tests' folder lies in the checkout")
-            .join("target");
+        let target_dir = checkout().join("target");
         let pg_config =
             std::env::var_os(OVERRIDE).map_or_else(|| target_dir.join("server/bin/pg_config"), PathBuf::from);
         let bin_dir = PathBuf::from(pg_config_answer(&pg_config, "--bindir"));
