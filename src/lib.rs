@@ -48,6 +48,7 @@ pub extern "C-unwind" fn _PG_init() {
     server::wake::init();
     server::report::init();
     server::news::init();
+    server::planner::init();
     capture::init();
     endpoint::secret::init();
     server::launcher::init();

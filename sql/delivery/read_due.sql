@@ -10,7 +10,7 @@ with due as materialized (
         is_test, not_before
     from webhook_delivery.queue
     where (due_at, delivery_id) > ($1, $2) and due_at <= $3
-        and (endpoint_id = $5 or $5 is null and (is_test or due_at = '-infinity' or endpoint_id not in (select unnest($4))))
+        and (endpoint_id = $5 or $5 is null and (is_test or due_at = '-infinity' or endpoint_id not in (select unnest($4::uuid[]))))
     order by due_at, delivery_id
     limit $6
 )

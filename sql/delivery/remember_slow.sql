@@ -6,5 +6,5 @@ with forgotten as (
         or not exists (select from webhook_delivery.endpoint_targets as endpoint where endpoint.id = slow.endpoint_id)
 )
 insert into webhook_delivery.slow_endpoints (endpoint_id)
-select unnest($1)
+select unnest($1::uuid[])
 on conflict do nothing

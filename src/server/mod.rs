@@ -9,6 +9,7 @@ pub mod origin;
 pub mod patience;
 pub mod pins;
 pub mod planned;
+pub mod planner;
 pub mod process;
 pub mod refusal;
 pub mod report;

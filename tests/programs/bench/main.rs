@@ -3,6 +3,7 @@
 //! Everything is measured in one run on one machine, and compared within it: absolute numbers of a shared machine say little
 //! tomorrow, ratios do. Prints lines for a person and writes `target/bench.json` for comparison over time.
 
+mod burst;
 mod ceiling;
 mod dead;
 mod emit_cost;
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
     let worker = stand.worker_pid();
     report.worker_memory = Memory { resident: process::peak_rss_mb(worker), own: process::peak_own_mb(worker) };
 
+    println!("  a burst after a quiet time …");
+    report.burst_after_quiet = burst::measure(&stand);
     println!("  latency, one event every 50 ms …");
     report.latency_idle = latency::measure(&stand);
     println!("  latency again, beside 5,000 events a second …");

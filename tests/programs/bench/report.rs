@@ -67,6 +67,8 @@ pub struct Memory {
 #[derive(Default)]
 pub struct Report {
     pub rounds: Rounds,
+    /// Deliveries/s of a burst after a quiet time, as a share of those at other times.
+    pub burst_after_quiet: f64,
     pub worker_memory: Memory,
     pub history_ms: History,
     pub large_insert: LargeInsert,
@@ -96,6 +98,7 @@ impl Report {
         row("WAL of a delivery, from commit to history", &format!("{wal:.0} bytes"), "", "");
         let cpu = rounds.median(|round| round.worker_cpu_us_per_delivery);
         row("worker: CPU per delivery", &format!("{cpu:.1} µs"), "", "");
+        row("a burst after a quiet time, of another's speed", &format!("{:.2}", self.burst_after_quiet), "0.90", "1");
         row("worker: memory of its own at most", &format!("{:.0} MiB", self.worker_memory.own), "100 MiB", "");
         row("worker: with shared buffers", &format!("{:.0} MiB", self.worker_memory.resident), "", "");
         row("requests made twice by a kill of the worker", &format!("{:.0}", self.duplicates_per_kill), "150", "0");
@@ -147,6 +150,7 @@ impl Report {
             "ceiling_per_s": rounded(rounds.median(|round| round.ceiling_per_s)),
             "deliveries_per_s": rounded(rounds.median(|round| round.deliveries_per_s)),
             "ratio": rounded(rounds.median(Round::ratio)),
+            "burst_after_quiet": rounded(self.burst_after_quiet),
             "history_ms": self.history_ms,
             "latency_ms": { "p50": p50, "p95": p95, "p99": p99, "idle": self.latency_idle, "loaded": self.latency_loaded },
             "latency_beside_hanging_ms": self.latency_beside_hanging_ms,

@@ -99,10 +99,15 @@ impl Stand {
 
     /// Another process delivers from now on, and the requests under way are forgotten.
     pub fn replace_worker(&self) {
+        self.restart_worker();
+        self.cluster.execute("truncate webhook_delivery.queue");
+    }
+
+    /// Another process delivers from now on, which has planned no statement yet.
+    pub fn restart_worker(&self) {
         let worker = self.worker_pid();
         self.cluster.execute(&format!("select pg_terminate_backend({worker})"));
         self.cluster.wait_for_worker("postgres", Some(worker));
-        self.cluster.execute("truncate webhook_delivery.queue");
     }
 
     /// The process that delivers.

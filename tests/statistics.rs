@@ -1,0 +1,394 @@
+//! The cost of a statement does not depend on what VACUUM and ANALYZE have last seen in a table.
+//!
+//! The same rows are read and written while the catalogue says something else of them each time. What is compared is the number of
+//! blocks and rows that a statement touches, and not milliseconds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use postgres::Client;
+use serde_json::Value;
+use webhook_harness::{Application, checkout, sample, tenant};
+
+/// Deliveries that wait, events of theirs, and deliveries that have ended.
+const ROWS: i32 = 13_000;
+
+/// Endpoints, four to an auction.
+const ENDPOINTS: i32 = 2_000;
+
+/// Deliveries of a deep queue. They are due tomorrow.
+const DEEP: i32 = 1_000_000;
+
+/// What the catalogue says of the tables: nothing yet, one row in many pages as VACUUM finds them when all has been delivered, and
+/// what is true.
+const STATES: [(&str, &str); 4] = [
+    ("never looked at", "select"),
+    (
+        "with one row in many pages",
+        "update pg_class set reltuples = 1, relpages = pg_relation_size(oid) / 8192 where oid = any ($1)",
+    ),
+    (TRUE, "vacuum analyze"),
+    (DEEP_QUEUE, "vacuum analyze webhook_delivery.queue"),
+];
+const TRUE: &str = "as they are";
+const DEEP_QUEUE: &str = "with a deep queue";
+
+/// The ordinary tables of the extension.
+const TABLES: &str = "select array_agg(oid) from pg_class where relkind = 'r'
+    and (relnamespace = 'webhook_delivery'::regnamespace or oid = 'public.webhook_endpoints'::regclass)";
+
+/// Riverside's endpoints have a part of everything, as those of every other auction.
+fn fill(application: &mut Application) {
+    let rows = format!(
+        "create table endpoint as
+             select n, ('00000000-0000-4000-9000-' || lpad(n::text, 12, '0'))::uuid as id,
+                 case when n <= 4 then '{riverside}' else '00000000-0000-4000-a000-' || lpad((n / 4)::text, 12, '0') end::uuid as auction_id
+             from generate_series(1, {ENDPOINTS}) as n;
+         insert into webhook_endpoints (id, auction_id, url, events)
+         select id, auction_id, 'https://127.0.0.1/' || n, '{{*}}' from endpoint;
+         select webhook_delivery.pause(), webhook_delivery.create_partitions();
+         create table made as
+             select row.n, endpoint.id as endpoint_id, endpoint.auction_id, webhook_delivery.uuid_v7() as event_id,
+                 webhook_delivery.uuid_v7() as waiting_id, webhook_delivery.uuid_v7() as ended_id
+             from generate_series(1, {ROWS}) as row (n) join endpoint on endpoint.n = row.n % {ENDPOINTS} + 1;
+         insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
+         select event_id, auction_id, 'submission.created', now(), '{{\"a\": 1}}' from made;
+         insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+         select now() - n * interval '1 ms', waiting_id, auction_id, endpoint_id, event_id, 'submission.created' from made;
+         insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
+             response_status_code, response_time_ms, error_message, attempted_at, created_at)
+         select ended_id, 1, auction_id, endpoint_id, event_id, 'submission.created',
+             case when n % 10 = 0 then 'failed' else 'success' end, 200, 5, case when n % 10 = 0 then 'status 500' end, now(), now()
+         from made;
+         insert into webhook_delivery.endpoint_health (endpoint_id, failing_since, failed_deliveries)
+         select id, now(), 1 from endpoint where n % 2 = 0;",
+        riverside = sample::RIVERSIDE,
+    );
+    application.client.batch_execute(&rows).unwrap_or_else(|e| panic!("no rows: {:?}", e.as_db_error()));
+}
+
+/// Undoes `fill`.
+const EMPTY: &str = "drop table endpoint, made; delete from webhook_endpoints;
+    truncate webhook_delivery.queue, webhook_delivery.events, webhook_delivery.attempts, webhook_delivery.endpoint_health";
+
+/// Deliveries that wait until tomorrow, of the endpoints of all auctions.
+fn deepen(application: &mut Application) {
+    let rows = format!(
+        "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, attempts)
+         select now() + interval '1 day', webhook_delivery.uuid_v7(), auction_id, endpoint_id, event_id, 'submission.created', 1
+         from made, generate_series(1, {DEEP} / {ROWS})"
+    );
+    application.client.batch_execute(&rows).unwrap_or_else(|e| panic!("no rows: {:?}", e.as_db_error()));
+}
+
+/// The settings that the worker pins.
+fn worker_settings() -> String {
+    let pins = std::fs::read_to_string(checkout().join("src/server/pins.rs")).expect("the worker's settings");
+    let (_, list) = pins.split_once("const SETTINGS").expect("their list");
+    let (list, _) = list.split_once("];").expect("its end");
+    let settings = list.lines().filter_map(|line| line.trim().strip_prefix("(c\"")?.strip_suffix("\"),"));
+    let planning = settings.filter_map(|setting| setting.split_once("\", c\"")).filter(|(name, _)| {
+        ["enable_", "jit", "max_parallel", "plan_cache_mode"].iter().any(|start| name.starts_with(start))
+    });
+    planning.map(|(name, value)| format!("set {name} = {value};")).collect()
+}
+
+/// What a statement costs, in a transaction that is rolled back: blocks touched, those of the functions that it calls included, and
+/// rows looked at by itself.
+#[track_caller]
+fn cost(session: &mut Client, name: &str, statement: &str) -> f64 {
+    let mut transaction = session.transaction().unwrap();
+    let explain = format!("explain (analyze, buffers, timing off, format json) {statement}");
+    let plan: Value =
+        transaction.query_one(&explain, &[]).unwrap_or_else(|e| panic!("{name}: {:?}", e.as_db_error())).get(0);
+    transaction.rollback().unwrap();
+    let plan = &plan[0]["Plan"];
+    sum(plan, &["Shared Hit Blocks", "Shared Read Blocks"]) + rows(plan)
+}
+
+fn sum(node: &Value, figures: &[&str]) -> f64 {
+    figures.iter().filter_map(|figure| node[figure].as_f64()).sum()
+}
+
+fn rows(node: &Value) -> f64 {
+    let of_a_loop =
+        ["Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter", "Rows Removed by Index Recheck"];
+    let children = node["Plans"].as_array().into_iter().flatten();
+    sum(node, &of_a_loop) * sum(node, &["Actual Loops"]) + children.map(rows).sum::<f64>()
+}
+
+/// A value as the literal of a statement.
+#[track_caller]
+fn literal(client: &mut Client, query: &str) -> String {
+    let text: String = client
+        .query_one(&format!("select quote_literal(({query})::text)"), &[])
+        .unwrap_or_else(|e| panic!("{query}: {:?}", e.as_db_error()))
+        .get(0);
+    text
+}
+
+/// A statement of the worker.
+struct Statement {
+    file: &'static str,
+    case: &'static str,
+    arguments: Vec<String>,
+}
+
+impl Statement {
+    fn name(&self) -> String {
+        format!("the worker's {}{}", self.file, self.case)
+    }
+
+    fn prepare(&self, worker: &mut Client, number: usize) {
+        let sql = std::fs::read_to_string(folder().join(self.file).with_extension("sql")).expect("a file");
+        let prepare = format!("prepare of_worker_{number} as {sql}");
+        worker.batch_execute(&prepare).unwrap_or_else(|e| panic!("{}: {:?}", self.name(), e.as_db_error()));
+    }
+
+    fn cost(&self, worker: &mut Client, number: usize) -> f64 {
+        let arguments =
+            if self.arguments.is_empty() { String::new() } else { format!("({})", self.arguments.join(", ")) };
+        cost(worker, &self.name(), &format!("execute of_worker_{number}{arguments}"))
+    }
+
+    /// Nothing for each argument: it is planned, and does nothing.
+    fn of_nothing(&self) -> Statement {
+        Statement { arguments: vec!["null".to_owned(); self.arguments.len()], ..*self }
+    }
+}
+
+fn folder() -> PathBuf {
+    checkout().join("sql/delivery")
+}
+
+/// The worker's statements, each with arguments for 250 deliveries.
+fn of_the_worker(client: &mut Client) -> Vec<Statement> {
+    let mut column = |sql: &str| {
+        literal(
+            client,
+            &format!(
+                "select array_agg({sql} order by n) from made join webhook_delivery.queue on delivery_id = waiting_id where n <= 250"
+            ),
+        )
+    };
+    let endpoints = column("made.endpoint_id");
+    let (due_at, ids) = (column("due_at"), column("delivery_id"));
+    let first_attempt = column("1");
+    let outcomes = vec![
+        due_at.clone(),
+        ids.clone(),
+        first_attempt.clone(),
+        column("made.auction_id"),
+        endpoints.clone(),
+        column("made.event_id"),
+        column("event_type"),
+        column("case when n % 10 = 0 then 'retrying' else 'success' end"),
+        column("200"),
+        column("5"),
+        column("case when n % 10 = 0 then 'status 500' end"),
+        column("null::text"),
+        column("false"),
+        column("now()"),
+        column("case when n % 10 = 0 then now() + interval '1 minute' end"),
+        column("false"),
+        column("1"),
+        column("1"),
+        column("1"),
+        column("1"),
+        column("'127.0.0.1'::text"),
+    ];
+    let failed = vec![
+        ids.clone(),
+        column("made.auction_id"),
+        endpoints.clone(),
+        column("event_type"),
+        first_attempt.clone(),
+        column("500"),
+        column("'status 500'::text"),
+        column("now()"),
+    ];
+    let health = vec![
+        endpoints.clone(),
+        column("n % 2 = 0"),
+        column("now()"),
+        column("1"),
+        column("false"),
+        column("'status 500'::text"),
+        "10".into(),
+        "1000".into(),
+    ];
+    let text = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+    let from_start = |leave_out: &str, only: &str| {
+        text(&["'-infinity'", "'00000000-0000-0000-0000-000000000000'", "now()", leave_out, only, "250", "1000000"])
+    };
+    let file = |file, case, arguments| Statement { file, case, arguments };
+    vec![
+        file("standing", "", vec![]),
+        file("read_due", "", from_start("'{}'", "null")),
+        file("read_due", ", all but many endpoints", from_start(&endpoints, "null")),
+        file("read_due", ", of one endpoint", from_start("'{}'", "'00000000-0000-4000-9000-000000000001'")),
+        file("targets", "", vec![endpoints.clone()]),
+        file("next_due", "", text(&["now()"])),
+        file("unrecorded", "", vec![due_at, ids, first_attempt]),
+        file("record", "", outcomes.clone()),
+        file("record_carefully", "", outcomes),
+        file("slow_endpoints", "", vec![]),
+        file("remember_slow", "", vec![endpoints.clone(), endpoints]),
+        file("failing_endpoints", "", vec![]),
+        file("note_health", "", health),
+        file("tell_failed", "", failed),
+        file("expire", "", text(&["webhook_delivery.uuid_v7_floor(now() - interval '30 days')"])),
+        file("has_locked_errors", "", vec![]),
+        file("take_locked_error", "", text(&["0"])),
+    ]
+}
+
+/// What a tenant's programs ask for and call.
+fn of_a_tenant(client: &mut Client) -> Vec<(String, String)> {
+    let endpoint = "'00000000-0000-4000-9000-000000000002'";
+    let mut id = |column: &str| {
+        literal(client, &format!("select {column} from made where endpoint_id = {endpoint} order by n limit 1"))
+    };
+    let (waiting, ended) = (id("waiting_id"), id("ended_id"));
+    let hour = "now() - interval '1 hour'";
+    [
+        "select * from webhook_deliveries order by created_at desc limit 50".to_owned(),
+        format!("select * from webhook_deliveries where endpoint_id = {endpoint} order by created_at desc limit 50"),
+        "select * from webhook_deliveries where status = 'failed' order by created_at desc limit 50".to_owned(),
+        format!("select status, count(*) from webhook_deliveries where endpoint_id = {endpoint} group by status"),
+        format!("select * from webhook_deliveries where id = {waiting}"),
+        format!("select * from webhook_deliveries where id = {ended}"),
+        format!("select * from webhook_delivery_attempts where delivery_id = {ended}"),
+        "select * from webhook_endpoints left join lateral (
+            select * from webhook_deliveries(webhook_endpoints) order by created_at desc limit 10) as delivery on true"
+            .to_owned(),
+        "select count(*) from webhook_endpoint_health".to_owned(),
+        format!("select * from webhook_diagnose({endpoint})"),
+        format!("select * from webhook_event({ended})"),
+        format!("select redeliver_webhook({waiting})"),
+        format!("select redeliver_webhook({ended})"),
+        format!("select cancel_webhook({waiting})"),
+        format!("select recover_webhooks({endpoint}, {hour}, dry_run => true)"),
+        format!("select recover_webhooks({endpoint}, {hour}, only_failed => false)"),
+        format!("select replay_webhooks({endpoint}, {hour})"),
+        format!("select test_webhook({endpoint}, 'submission.created')"),
+        "select * from webhook_auctions()".to_owned(),
+        format!("select * from webhook_activity({hour})"),
+        format!("select expunge_webhook_data('{}', containing => 'nothing')", sample::RIVERSIDE),
+        format!("update webhook_endpoints set description = 'x' where id = {endpoint}"),
+        format!("delete from webhook_endpoints where id = {endpoint}"),
+        format!(
+            "insert into webhook_endpoints (auction_id, url, events) values ('{}', 'https://127.0.0.1/', '{{*}}')",
+            sample::RIVERSIDE
+        ),
+    ]
+    .map(|call| (format!("a tenant's {call}"), call))
+    .into()
+}
+
+/// What the operator asks for and calls.
+fn of_the_operator() -> Vec<(String, String)> {
+    [
+        "select * from webhook_delivery.status",
+        "select * from webhook_delivery.metrics",
+        "select count(*) from webhook_endpoint_health",
+        "select * from webhook_deliveries order by created_at desc limit 50",
+        "select count(*) from webhook_deliveries",
+        "select webhook_delivery.resend(array(select ended_id from made where n <= 250))",
+        "select webhook_delivery.resend(array(select waiting_id from made where n <= 250))",
+        "select webhook_delivery.cancel(array(select waiting_id from made where n <= 250))",
+        "select webhook_delivery.emit('submission.created', auction_id, '{}') from made where n <= 250",
+    ]
+    .map(|call| (format!("the operator's {call}"), call.to_owned()))
+    .into()
+}
+
+/// A session that plans as the worker does.
+fn worker_session(application: &Application) -> Client {
+    let mut worker = application.cluster.connect();
+    worker.batch_execute(&worker_settings()).unwrap();
+    worker
+}
+
+/// What each statement costs, in sessions that have planned nothing yet.
+fn measure(application: &mut Application) -> BTreeMap<String, f64> {
+    let mut measured = BTreeMap::new();
+    let mut worker = worker_session(application);
+    for (number, statement) in of_the_worker(&mut application.client).into_iter().enumerate() {
+        statement.prepare(&mut worker, number);
+        measured.insert(statement.name(), statement.cost(&mut worker, number));
+    }
+    for (name, call) in of_a_tenant(&mut application.client) {
+        let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+        measured.insert(name.clone(), cost(&mut dana, &name, &call));
+    }
+    for (name, call) in of_the_operator() {
+        measured.insert(name.clone(), cost(&mut application.cluster.connect(), &name, &call));
+    }
+    measured
+}
+
+/// Of the worker's statements, in a session that has planned them while all tables were empty.
+fn measure_planned_early(application: &mut Application, worker: &mut Client) -> BTreeMap<String, f64> {
+    let statements = of_the_worker(&mut application.client).into_iter().enumerate();
+    statements.map(|(number, statement)| (statement.name(), statement.cost(worker, number))).collect()
+}
+
+#[test]
+fn statements_cost_the_same_whatever_the_statistics_say() {
+    let mut application = Application::start(&[("autovacuum", "off"), ("webhook_delivery.max_endpoints", "1000")]);
+    tenant::create_roles(&mut application.client);
+    fill(&mut application);
+    let statements = of_the_worker(&mut application.client);
+    for file in std::fs::read_dir(folder()).unwrap() {
+        let path = file.unwrap().path();
+        assert!(
+            statements.iter().any(|known| path.file_stem() == Some(known.file.as_ref())),
+            "{path:?} is not measured"
+        );
+    }
+
+    application.client.batch_execute(EMPTY).unwrap();
+    let mut early = worker_session(&application);
+    for (number, statement) in statements.iter().enumerate() {
+        statement.prepare(&mut early, number);
+        statement.of_nothing().cost(&mut early, number);
+    }
+    fill(&mut application);
+    let mut measured = vec![("empty when they were planned", measure_planned_early(&mut application, &mut early))];
+    for (says, statement) in STATES {
+        if says == DEEP_QUEUE {
+            deepen(&mut application);
+        }
+        if statement.contains("$1") {
+            let tables: Vec<u32> = application.client.query_one(TABLES, &[]).unwrap().get(0);
+            application.client.execute(statement, &[&tables]).unwrap();
+        } else {
+            application.client.batch_execute(statement).unwrap();
+        }
+        measured.push((says, measure(&mut application)));
+    }
+
+    let (_, expected) = measured.iter().find(|(says, _)| *says == TRUE).expect("one of the states");
+    let queue = "select pg_relation_size('webhook_delivery.queue') / 8192";
+    let (queue_rows, queue_pages) = (f64::from(DEEP), application.count(queue) as f64);
+    let mut worse = Vec::new();
+    for (says, measured) in &measured {
+        for (name, cost) in measured {
+            let mut at_most = 2.0 * expected[name] + 500.0;
+            if *says == DEEP_QUEUE && (!name.starts_with("the worker's") || name.ends_with("expire")) {
+                // What waits has no index but by its time: whoever looks for something else walks through it, and not more often than
+                // in these.
+                at_most += 6.0 * (queue_rows + queue_pages);
+            }
+            println!("{says}: {cost}, at most {at_most}: {name}");
+            if *cost > at_most {
+                worse.push(format!(
+                    "{name}\n  costs {cost} with tables {says}, and {} with these {TRUE}",
+                    expected[name]
+                ));
+            }
+        }
+    }
+    assert!(worse.is_empty(), "{}", worse.join("\n"));
+}
