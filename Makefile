@@ -21,8 +21,8 @@ build: setup ## compile the extension and install it into a private server under
 	@tests/build.sh
 
 demo: build ## show the whole path at work: row change, signed request, history
-	@cargo build --quiet --release -p $(TESTS) --bins
-	@cargo run --quiet --release -p $(TESTS) --bin demo
+	@cargo build --quiet -p $(TESTS) --bins
+	@cargo run --quiet -p $(TESTS) --bin demo
 
 # With a PostgREST of one's own: make test POSTGREST=/path/to/postgrest. Without it a server is built that speaks its protocol.
 # Only some: make test ONLY="capture worker".

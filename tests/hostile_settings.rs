@@ -39,6 +39,8 @@ const HOSTILE: &[(&str, &str)] = &[
     ("enable_nestloop", "off"),
     ("enable_hashjoin", "off"),
     ("plan_cache_mode", "force_custom_plan"),
+    // What is switched off counts as so dear that the server would compile every statement, which takes minutes.
+    ("jit", "off"),
     ("webhook_delivery.retry_schedule", "1s"),
 ];
 
