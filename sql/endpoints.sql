@@ -93,9 +93,11 @@ comment on column webhook_delivery.auction_usage.tests is 'Tests sent in that mi
 comment on column webhook_delivery.auction_usage.resends is 'Deliveries sent again in that minute';
 
 create function webhook_delivery.count_usage(of_auction uuid, more_tests bigint, more_resends bigint, out tests bigint, out resends bigint)
-    language sql volatile
+    language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
+#variable_conflict use_column
+begin
     -- A minute that begins more than a minute ahead is from before the clock was set back: counting begins again.
     insert into webhook_delivery.auction_usage as usage (auction_id, since, tests, resends)
     values (of_auction, clock_timestamp(), more_tests, more_resends)
@@ -105,8 +107,9 @@ create function webhook_delivery.count_usage(of_auction uuid, more_tests bigint,
                 case when minute.goes_on then usage.tests else 0 end + excluded.tests,
                 case when minute.goes_on then usage.resends else 0 end + excluded.resends
             from (select usage.since between excluded.since - interval '1 minute' and excluded.since + interval '1 minute') as minute (goes_on))
-    returning usage.tests, usage.resends
-    $$;
+    returning usage.tests, usage.resends into tests, resends;
+end
+$$;
 
 comment on function webhook_delivery.count_usage(uuid, bigint, bigint) is
     'Counts tests and deliveries sent again of an auction, and returns how many there were of each in the current minute. Locks the auction''s row until the transaction ends';

@@ -21,9 +21,7 @@ pub mod webhook_delivery {
     /// The time, in milliseconds, at which a version 7 uuid was made.
     #[pg_extern(immutable, strict, parallel_safe)]
     pub fn uuid_v7_time(id: pgrx::Uuid) -> TimestampWithTimeZone {
-        let bytes = id.as_bytes();
-        let milliseconds = bytes[..6].iter().fold(0_i64, |sum, byte| sum << 8 | i64::from(*byte));
-        super::timestamp(milliseconds * 1_000 - super::POSTGRES_EPOCH_MICROS)
+        super::timestamp(super::id_micros(&super::id(id)))
     }
 
     /// The lowest version 7 uuid of a moment: the bound of a partition that begins there.
@@ -59,6 +57,12 @@ pub fn system_time(postgres_micros: i64) -> SystemTime {
     } else {
         SystemTime::UNIX_EPOCH - Duration::from_micros(micros.unsigned_abs())
     }
+}
+
+/// The time at which a version 7 uuid was made, in Postgres microseconds.
+pub fn id_micros(id: &Uuid) -> i64 {
+    let milliseconds = id.as_bytes()[..6].iter().fold(0_i64, |sum, byte| sum << 8 | i64::from(*byte));
+    milliseconds * 1_000 - POSTGRES_EPOCH_MICROS
 }
 
 /// The lowest version 7 uuid of a moment.

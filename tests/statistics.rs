@@ -173,30 +173,14 @@ fn of_the_worker(client: &mut Client) -> Vec<Statement> {
     };
     let endpoints = column("made.endpoint_id");
     let (due_at, ids) = (column("due_at"), column("delivery_id"));
+    let events = column("made.event_id");
     let first_attempt = column("1");
-    let outcomes = vec![
-        due_at.clone(),
-        ids.clone(),
-        first_attempt.clone(),
-        column("made.auction_id"),
-        endpoints.clone(),
-        column("made.event_id"),
-        column("event_type"),
-        column("case when n % 10 = 0 then 'retrying' else 'success' end"),
-        column("200"),
-        column("5"),
-        column("case when n % 10 = 0 then 'status 500' end"),
-        column("null::text"),
-        column("false"),
-        column("now()"),
-        column("case when n % 10 = 0 then now() + interval '1 minute' end"),
-        column("false"),
-        column("1"),
-        column("1"),
-        column("1"),
-        column("1"),
-        column("'127.0.0.1'::text"),
-    ];
+    let outcomes = vec![column(
+        "row(due_at, delivery_id, 1, made.auction_id, made.endpoint_id, made.event_id, event_type,
+             case when n % 10 = 0 then 'retrying' else 'success' end, 200, 5, case when n % 10 = 0 then 'status 500' end, null, false,
+             now(), case when n % 10 = 0 then now() + interval '1 minute' end, false, 1, 1, 1, 1, '127.0.0.1',
+             webhook_delivery.uuid_v7_time(delivery_id))::webhook_delivery.outcome",
+    )];
     let failed = vec![
         ids.clone(),
         column("made.auction_id"),
@@ -217,9 +201,11 @@ fn of_the_worker(client: &mut Client) -> Vec<Statement> {
         "10".into(),
         "1000".into(),
     ];
+    let [first_event, last_event] = ["min", "max"]
+        .map(|which| literal(client, &format!("select {which}(event_id::text) from made where n <= 250")));
     let text = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
     let from_start = |leave_out: &str, only: &str| {
-        text(&["'-infinity'", "'00000000-0000-0000-0000-000000000000'", "now()", leave_out, only, "250", "1000000"])
+        text(&["'-infinity'", "'00000000-0000-0000-0000-000000000000'", "now()", leave_out, only, "250"])
     };
     let file = |file, case, arguments| Statement { file, case, arguments };
     vec![
@@ -227,6 +213,7 @@ fn of_the_worker(client: &mut Client) -> Vec<Statement> {
         file("read_due", "", from_start("'{}'", "null")),
         file("read_due", ", all but many endpoints", from_start(&endpoints, "null")),
         file("read_due", ", of one endpoint", from_start("'{}'", "'00000000-0000-4000-9000-000000000001'")),
+        file("read_events", "", vec![events, first_event, last_event, "1000000".into()]),
         file("targets", "", vec![endpoints.clone()]),
         file("next_due", "", text(&["now()"])),
         file("unrecorded", "", vec![due_at, ids, first_attempt]),

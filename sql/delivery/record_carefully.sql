@@ -1,18 +1,13 @@
 -- What record.sql does, past what is in its way: an attempt that is in the log already, because it was made twice, before and
 -- after a crash, is not logged again; and where somebody has locked a row of the queue nothing of it is recorded, because to
 -- wait for him would stop all others. Gives back the deliveries of these, and the transaction that has locked each.
--- The arguments are those of record.sql.
+-- $1 the attempts
 with outcome as materialized (
     select given.*, waiting.place,
         case when waiting.place is null then (
             select held.xmax::text::bigint from webhook_delivery.queue as held
             where held.due_at = given.due_at and held.delivery_id = given.delivery_id) end as locked_by
-    from unnest($1::timestamptz[], $2::uuid[], $3::smallint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
-        $9::smallint[], $10::integer[], $11::text[], $12::text[], $13::boolean[], $14::timestamptz[], $15::timestamptz[],
-        $16::boolean[], $17::integer[], $18::integer[], $19::integer[], $20::integer[], $21::text[]::inet[])
-        as given (due_at, delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
-            response_status_code, response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at,
-            keeps_place, lookup_ms, connect_ms, tls_ms, first_byte_ms, address)
+    from unnest($1::webhook_delivery.outcome[]) as given
     left join lateral (
         select ctid as place
         from webhook_delivery.queue
@@ -39,7 +34,7 @@ with outcome as materialized (
         tls_ms, first_byte_ms, address, created_at)
     select delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
         response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
-        tls_ms, first_byte_ms, address, webhook_delivery.uuid_v7_time(delivery_id)
+        tls_ms, first_byte_ms, address, created_at
     from outcome
     where locked_by is null
     on conflict do nothing

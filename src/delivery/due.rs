@@ -100,15 +100,40 @@ pub struct Bounds {
     pub oldest: Uuid,
 }
 
+/// An event, as far as it was read.
+pub struct Event<'conn> {
+    occurred_at: SystemTime,
+    row_id: Option<Uuid>,
+    bytes: i32,
+    /// Its data is still in the table where it is large.
+    row: SpiHeapTupleData<'conn>,
+}
+
+impl<'conn> Event<'conn> {
+    pub fn from_row(row: SpiHeapTupleData<'conn>) -> SpiResult<Self> {
+        Ok(Self {
+            occurred_at: system_time(required(row.get::<TimestampWithTimeZone>(2)?).into()),
+            row_id: row.get(3)?.map(id),
+            bytes: required(row.get(4)?),
+            row,
+        })
+    }
+
+    /// Of its data.
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(0)
+    }
+}
+
 /// A row of the queue with its event.
 pub struct Due {
     pub key: DeliveryKey,
     event_type: String,
     /// `None` where the event is gone.
     occurred_at: Option<SystemTime>,
-    /// Not read yet, none, or too much.
-    pub data: Option<String>,
-    pub bytes: i32,
+    /// Of an event that is gone, none; or too much.
+    data: Option<String>,
+    bytes: i32,
     not_before: Option<i64>,
 }
 
@@ -138,19 +163,28 @@ impl Due {
             auction_id: id(required(row.get(3)?)),
             endpoint_id: id(required(row.get(4)?)),
             event_id: id(required(row.get(5)?)),
-            attempt: required(row.get::<i16>(6)?).unsigned_abs() + 1,
-            earlier_attempts: required(row.get::<i16>(14)?).unsigned_abs(),
-            is_test: required(row.get(7)?),
-            row_id: row.get(12)?.map(id),
+            attempt: required(row.get::<i16>(7)?).unsigned_abs() + 1,
+            earlier_attempts: required(row.get::<i16>(8)?).unsigned_abs(),
+            is_test: required(row.get(9)?),
+            row_id: None,
         };
         Ok(Self {
             key,
-            event_type: required(row.get(8)?),
-            occurred_at: row.get::<TimestampWithTimeZone>(9)?.map(|moment| system_time(moment.into())),
+            event_type: required(row.get(6)?),
+            occurred_at: None,
             data: None,
-            bytes: row.get(11)?.unwrap_or(0),
-            not_before: row.get::<TimestampWithTimeZone>(13)?.map(Into::into),
+            bytes: 0,
+            not_before: row.get::<TimestampWithTimeZone>(10)?.map(Into::into),
         })
+    }
+
+    /// What it delivers.
+    pub fn carry(&mut self, event: &Event<'_>) -> SpiResult<()> {
+        self.key.row_id = event.row_id;
+        self.occurred_at = Some(event.occurred_at);
+        self.bytes = event.bytes;
+        self.data = event.row.get(5)?;
+        Ok(())
     }
 
     pub fn with_target(self, targets: &HashMap<Uuid, Target>, bounds: Bounds) -> DueRow {

@@ -5,6 +5,7 @@ mod equipment;
 mod health;
 mod intake;
 mod next_due;
+mod outcome_rows;
 mod pulse;
 mod queue;
 mod recapture;

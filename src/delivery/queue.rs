@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData, SpiResult};
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, Destination, RetrySchedule, Success};
 
-use super::due::{BATCH_BYTES, Batch, Bounds, Due, Position, Target, Terms, required};
+use super::due::{BATCH_BYTES, Batch, Bounds, Due, Event, Position, Target, Terms, required};
 use super::health::{Failed, Note, Told};
-use super::record::{Outcome, milliseconds};
+use super::outcome_rows::OutcomeType;
+use super::record::Outcome;
+use crate::endpoint::headers_in;
 use crate::ids::{id, id_datum, timestamp};
 use crate::server::settings::DisablePolicy;
 
@@ -20,9 +22,11 @@ use crate::server::settings::DisablePolicy;
 pub struct Statements {
     standing: OwnedPreparedStatement,
     read_due: OwnedPreparedStatement,
+    read_events: OwnedPreparedStatement,
     targets: OwnedPreparedStatement,
     next_due: OwnedPreparedStatement,
     unrecorded: OwnedPreparedStatement,
+    outcome_type: OutcomeType,
     record: OwnedPreparedStatement,
     record_carefully: OwnedPreparedStatement,
     slow_endpoints: OwnedPreparedStatement,
@@ -40,12 +44,7 @@ impl Statements {
     /// Prepares all statements; call it inside a transaction, with the extension there.
     pub fn prepare() -> SpiResult<Self> {
         use pg_sys::BuiltinOid::*;
-        #[rustfmt::skip]
-        let outcomes = [
-            TIMESTAMPTZARRAYOID, UUIDARRAYOID, INT2ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-            INT2ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-            BOOLARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
-        ];
+        let outcome_type = OutcomeType::find();
         #[rustfmt::skip]
         let notes = [
             UUIDARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TEXTARRAYOID, INT4OID, INT8OID,
@@ -54,21 +53,26 @@ impl Statements {
         let failed = [
             UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT2ARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
         ];
-        let due = [TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID, INT4OID, INT4OID];
+        let due = [TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID, INT4OID];
+        let events = [UUIDARRAYOID, UUIDOID, UUIDOID, INT4OID];
         let noted = [TIMESTAMPTZARRAYOID, UUIDARRAYOID, INT2ARRAYOID];
         Spi::connect(|client| {
             let oids = |types: &[pg_sys::BuiltinOid]| types.iter().map(|oid| (*oid).into()).collect::<Vec<PgOid>>();
             type Prepared = SpiResult<OwnedPreparedStatement>;
             let reading = |sql, types: &[_]| -> Prepared { Ok(client.prepare(sql, &oids(types))?.keep()) };
             let writing = |sql, types: &[_]| -> Prepared { Ok(client.prepare_mut(sql, &oids(types))?.keep()) };
+            let recording =
+                |sql| -> Prepared { Ok(client.prepare_mut(sql, &[PgOid::from(outcome_type.array)])?.keep()) };
             Ok(Self {
                 standing: reading(include_str!("../../sql/delivery/standing.sql"), &[])?,
                 read_due: reading(include_str!("../../sql/delivery/read_due.sql"), &due)?,
+                read_events: reading(include_str!("../../sql/delivery/read_events.sql"), &events)?,
                 targets: reading(include_str!("../../sql/delivery/targets.sql"), &[UUIDARRAYOID])?,
                 next_due: reading(include_str!("../../sql/delivery/next_due.sql"), &[TIMESTAMPTZOID])?,
                 unrecorded: reading(include_str!("../../sql/delivery/unrecorded.sql"), &noted)?,
-                record: writing(include_str!("../../sql/delivery/record.sql"), &outcomes)?,
-                record_carefully: writing(include_str!("../../sql/delivery/record_carefully.sql"), &outcomes)?,
+                outcome_type,
+                record: recording(include_str!("../../sql/delivery/record.sql"))?,
+                record_carefully: recording(include_str!("../../sql/delivery/record_carefully.sql"))?,
                 slow_endpoints: reading(include_str!("../../sql/delivery/slow_endpoints.sql"), &[])?,
                 remember_slow: writing(
                     include_str!("../../sql/delivery/remember_slow.sql"),
@@ -98,7 +102,8 @@ impl Statements {
         })
     }
 
-    /// Rows due after `from`, in order, at most `limit` and no more than `BATCH_BYTES` of data: of the endpoint that is given, or else of all but those to `leave_out`.
+    /// Rows due after `from`, in order, at most `limit` and no more than `BATCH_BYTES` of data: of the endpoint that is given, or
+    /// else of all but those to `leave_out`.
     pub fn read_due(
         &self,
         from: Position,
@@ -117,28 +122,45 @@ impl Statements {
                 leave_out.into(),
                 only.as_ref().map(id_datum).into(),
                 i32::try_from(limit).unwrap_or(i32::MAX).into(),
-                bounds.payload.into(),
             ];
-            let mut rows: Vec<(Due, SpiHeapTupleData)> = client
-                .select(&self.read_due, None, &arguments)?
-                .map(|row| Ok((Due::from_row(&row)?, row)))
-                .collect::<SpiResult<_>>()?;
-            rows.sort_unstable_by_key(|(due, _)| (due.key.due_at, due.key.delivery_id));
-            let found = rows.len();
+            let rows = client.select(&self.read_due, None, &arguments)?;
+            let due: Vec<Due> = rows.map(|row| Due::from_row(&row)).collect::<SpiResult<_>>()?;
+            let events = self.events(client, &due, bounds)?;
+            let found = due.len();
             let (mut taken, mut bytes) = (Vec::with_capacity(found), 0);
-            for (mut due, row) in rows {
-                bytes += usize::try_from(due.bytes).unwrap_or(0);
-                if bytes > BATCH_BYTES && !taken.is_empty() {
-                    break;
+            for mut due in due {
+                if let Some(event) = events.get(&due.key.event_id) {
+                    bytes += event.bytes();
+                    if bytes > BATCH_BYTES && !taken.is_empty() {
+                        break;
+                    }
+                    due.carry(event)?;
                 }
-                // Only now what is large comes out of its table.
-                due.data = row.get(10)?;
                 taken.push(due);
             }
             let more = found == limit || taken.len() < found;
             let targets = self.targets(client, taken.iter().map(|due: &Due| due.key.endpoint_id).collect())?;
             Ok(Batch { rows: taken.into_iter().map(|due| due.with_target(&targets, bounds)).collect(), more })
         })
+    }
+
+    /// The events of these deliveries that are still there.
+    fn events<'conn>(
+        &self,
+        client: &SpiClient<'conn>,
+        due: &[Due],
+        bounds: Bounds,
+    ) -> SpiResult<HashMap<Uuid, Event<'conn>>> {
+        let ids: HashSet<Uuid> = due.iter().map(|due| due.key.event_id).collect();
+        let Some((lowest, highest)) = ids.iter().min().zip(ids.iter().max()) else { return Ok(HashMap::new()) };
+        let arguments = [
+            ids.iter().map(id_datum).collect::<Vec<_>>().into(),
+            id_datum(lowest).into(),
+            id_datum(highest).into(),
+            bounds.payload.into(),
+        ];
+        let rows = client.select(&self.read_events, None, &arguments)?;
+        rows.map(|row| Ok((id(required(row.get(1)?)), Event::from_row(row)?))).collect()
     }
 
     /// In the snapshot in which the rows were read: what a commit has queued and what it has done to the endpoint are seen
@@ -151,18 +173,16 @@ impl Statements {
         let rows = client.select(&self.targets, None, &[ids.into()])?;
         rows.map(|row| {
             let (url, secrets) = (required(row.get(4)?), row.get::<Vec<String>>(5)?);
-            let names: Vec<String> = row.get(6)?.unwrap_or_default();
-            let values: Vec<String> = row.get(7)?.unwrap_or_default();
-            let waits = row.get::<Vec<i64>>(8)?.map(|waits| waits.into_iter().map(|wait| wait.max(0).unsigned_abs()));
-            let headers = names.into_iter().zip(values).collect();
-            let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.map(Duration::from_millis)));
-            let ordered = required(row.get(9)?);
-            let spacing = row.get::<f32>(10)?.map_or(0, |per_second| (1_000_000.0 / per_second) as i64);
+            let headers = headers_in(row.get(6)?);
+            let waits = row.get::<Vec<Interval>>(7)?;
+            let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.iter().map(duration)));
+            let ordered = required(row.get(8)?);
+            let spacing = row.get::<f32>(9)?.map_or(0, |per_second| (1_000_000.0 / per_second) as i64);
             let destination = |secrets| Arc::new(Destination { url, secrets, headers, retry_schedule, ordered });
             let target = Target {
                 auction_id: id(required(row.get(2)?)),
                 is_active: required(row.get(3)?),
-                is_paused: required(row.get(11)?),
+                is_paused: required(row.get(10)?),
                 terms: Terms { ordered, spacing },
                 destination: secrets.map(destination),
             };
@@ -231,29 +251,7 @@ impl Statements {
     /// has locked it.
     pub fn record(&self, outcomes: &[Outcome], carefully: bool) -> SpiResult<HashMap<Uuid, i64>> {
         Spi::connect_mut(|client| {
-            let arguments = [
-                column(outcomes, |o| timestamp(o.key.due_at)).into(),
-                column(outcomes, |o| id_datum(&o.key.delivery_id)).into(),
-                column(outcomes, |o| o.key.attempt as i16).into(),
-                column(outcomes, |o| id_datum(&o.key.auction_id)).into(),
-                column(outcomes, |o| id_datum(&o.key.endpoint_id)).into(),
-                column(outcomes, |o| id_datum(&o.key.event_id)).into(),
-                column(outcomes, |o| o.event_type.as_str()).into(),
-                column(outcomes, |o| o.delivery_status).into(),
-                column(outcomes, |o| o.response_status_code).into(),
-                column(outcomes, |o| o.response_time_ms).into(),
-                column(outcomes, |o| o.error_message.as_deref()).into(),
-                column(outcomes, |o| o.response_excerpt.as_deref()).into(),
-                column(outcomes, |o| o.key.is_test).into(),
-                column(outcomes, |o| timestamp(o.attempted_at)).into(),
-                column(outcomes, |o| o.next_attempt_at.map(timestamp)).into(),
-                column(outcomes, |o| o.keeps_place).into(),
-                column(outcomes, |o| o.course.look_up.map(milliseconds)).into(),
-                column(outcomes, |o| o.course.connect.map(milliseconds)).into(),
-                column(outcomes, |o| o.course.tls.map(milliseconds)).into(),
-                column(outcomes, |o| o.course.first_byte.map(milliseconds)).into(),
-                column(outcomes, |o| o.course.address.map(|address| address.to_string())).into(),
-            ];
+            let arguments = [self.outcome_type.array_of(outcomes)];
             let statement = if carefully { &self.record_carefully } else { &self.record };
             let locked = client.update(statement, None, &arguments)?;
             locked.map(|row| Ok((id(required(row.get(1)?)), required(row.get(2)?)))).collect()
@@ -384,6 +382,11 @@ pub enum Standing {
     Copied,
     /// Nobody has created an endpoint here.
     Unused,
+}
+
+/// The length of a wait, which is not negative.
+fn duration(wait: &Interval) -> Duration {
+    Duration::from_micros(u64::try_from(wait.as_micros()).unwrap_or(0))
 }
 
 /// One of several arrays of equal length.

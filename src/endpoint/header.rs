@@ -59,3 +59,14 @@ fn check(headers: &str) {
         refuse(format!("header {} is given twice", twice[0]), "Upper and lower case do not distinguish headers.");
     }
 }
+
+/// The headers in `webhook_endpoints.headers`, by name; none where there are none.
+pub fn headers_in(json: Option<&str>) -> Vec<(String, String)> {
+    // What the column's checks let in can be read.
+    let headers: Map<String, Value> = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    let text = |value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    headers.into_iter().map(|(name, value)| (name, text(value))).collect()
+}

@@ -10,6 +10,8 @@ pub mod secret;
 mod test_delivery;
 mod url;
 
+pub use header::headers_in;
+
 fn refuse(message: String, hint: impl Into<String>) {
     refusal::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
 }

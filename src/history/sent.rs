@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 use webhook_sender::{DeliveryKey, Destination, Job, body, headers};
 
+use crate::endpoint::headers_in;
 use crate::ids::{id, system_time};
 use crate::server::rights::{OurSettings, Rights};
 
@@ -60,11 +61,10 @@ fn request_of(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
         let url: Option<String> = found.get(3)?;
         let event = found.get::<TimestampWithTimeZone>(1)?.zip(found.get::<String>(2)?);
         let Some((occurred_at, data)) = event else { return Ok(Some(Sent { url, headers: None, body: None })) };
-        let (names, values): (Option<Vec<String>>, Option<Vec<String>>) = (found.get(5)?, found.get(6)?);
         let destination = Destination {
             url: url.clone().unwrap_or_default(),
             secrets: found.get(4)?.unwrap_or_default(),
-            headers: names.unwrap_or_default().into_iter().zip(values.unwrap_or_default()).collect(),
+            headers: headers_in(found.get(5)?),
             ..Destination::default()
         };
         let key = DeliveryKey {
