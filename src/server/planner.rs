@@ -1,21 +1,24 @@
 //! The planner takes no table of the extension for a small one, whatever VACUUM and ANALYZE have last seen in it.
 //!
-//! The queue is empty one moment and holds millions of rows the next, and a day's partition begins empty. A plan that is right for
-//! one row compares every row with every other; it stays in use, in the worker and in whatever session has prepared it, when the
-//! rows come. So the choice between an index and a scan of everything does not depend on what was counted last: not in our own
-//! statements, and not in those that users write against the views.
+//! The queue is empty one moment and holds millions of rows the next. A plan that is right for one row compares every row with every
+//! other; it stays in use, in the worker and in whatever session has prepared it, when the rows come. So the choice between an index
+//! and a scan of everything does not depend on what was counted last: not in our own statements, and not in those that users write
+//! against the views.
 
 use pgrx::prelude::*;
 
 /// A table counts as having at least so many rows: with these, reading by index is the better plan for every key that is looked up.
-const ROWS_AT_LEAST: f64 = 100_000.0;
+const ROWS_AT_LEAST: f64 = 20_000.0;
 
-/// And so many pages. With more of them the planner would start other processes for a scan, which takes longer than to read a
-/// queue that is nearly empty (`min_parallel_table_scan_size`).
-const PAGES_AT_LEAST: u32 = 1_000;
+/// And so many pages. With many more of them the planner would start other processes for a scan, which takes longer than to read a
+/// queue that is nearly empty.
+const PAGES_AT_LEAST: u32 = 600;
 
 /// Pages of an index with so many rows.
-const INDEX_PAGES_AT_LEAST: u32 = 400;
+const INDEX_PAGES_AT_LEAST: u32 = 100;
+
+/// So many rows are in each page that a table has, whatever VACUUM has found in it: it may have come when nearly all were deleted.
+const ROWS_OF_A_PAGE: f64 = 20.0;
 
 static mut NEXT_HOOK: pg_sys::get_relation_info_hook_type = None;
 
@@ -45,15 +48,20 @@ unsafe extern "C-unwind" fn take_no_table_of_ours_for_small(
             return;
         }
         let info = &mut *info;
-        info.tuples = info.tuples.max(ROWS_AT_LEAST);
-        info.pages = info.pages.max(PAGES_AT_LEAST);
+        // Of partitions there are many, most of them small: all taken for large would be read by several processes. Nothing is
+        // deleted from one but by sending again, so that their pages are a measure of what is in them.
+        let is_partition = pg_sys::get_rel_relispartition(relation);
+        let (rows, pages, index_pages) =
+            if is_partition { (0.0, 0, 0) } else { (ROWS_AT_LEAST, PAGES_AT_LEAST, INDEX_PAGES_AT_LEAST) };
+        info.tuples = info.tuples.max(rows).max(f64::from(info.pages) * ROWS_OF_A_PAGE);
+        info.pages = info.pages.max(pages);
         let indexes = info.indexlist.as_ref();
         for cell in indexes.map_or(&[][..], |list| std::slice::from_raw_parts(list.elements, list.length as usize)) {
             let index = &mut *cell.ptr_value.cast::<pg_sys::IndexOptInfo>();
             // What is in a partial one is no matter of the table's size.
             if index.indpred.is_null() {
                 index.tuples = index.tuples.max(info.tuples);
-                index.pages = index.pages.max(INDEX_PAGES_AT_LEAST);
+                index.pages = index.pages.max(index_pages);
             }
         }
     }
