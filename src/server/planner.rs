@@ -1,4 +1,4 @@
-//! The planner takes no table of the extension for a small one, whatever VACUUM and ANALYZE have last seen in it.
+//! The planner does not take the extension's tables for smaller than they may be, whatever VACUUM and ANALYZE have last seen in them.
 //!
 //! The queue is empty one moment and holds millions of rows the next. A plan that is right for one row compares every row with every
 //! other; it stays in use, in the worker and in whatever session has prepared it, when the rows come. So the choice between an index
@@ -7,18 +7,18 @@
 
 use pgrx::prelude::*;
 
-/// A table counts as having at least so many rows: with these, reading by index is the better plan for every key that is looked up.
-const ROWS_AT_LEAST: f64 = 20_000.0;
-
-/// And so many pages. With many more of them the planner would start other processes for a scan, which takes longer than to read a
-/// queue that is nearly empty.
-const PAGES_AT_LEAST: u32 = 600;
-
-/// Pages of an index with so many rows.
-const INDEX_PAGES_AT_LEAST: u32 = 100;
-
-/// So many rows are in each page that a table has, whatever VACUUM has found in it: it may have come when nearly all were deleted.
+/// So many rows are in each page that a table has: VACUUM may have come when nearly all of them were deleted.
 const ROWS_OF_A_PAGE: f64 = 20.0;
+
+/// The queue counts as having at least so many rows: with these, reading by index is the better plan for every key that is looked up,
+/// and a scan is still too cheap for the planner to start other processes or to compile the statement.
+const QUEUE_ROWS_AT_LEAST: f64 = 20_000.0;
+
+/// And so many pages.
+const QUEUE_PAGES_AT_LEAST: u32 = 600;
+
+/// Pages of its index.
+const QUEUE_INDEX_PAGES_AT_LEAST: u32 = 100;
 
 static mut NEXT_HOOK: pg_sys::get_relation_info_hook_type = None;
 
@@ -27,12 +27,12 @@ pub fn init() {
     // SAFETY: the server loads libraries in one thread, before anything is planned.
     unsafe {
         NEXT_HOOK = pg_sys::get_relation_info_hook;
-        pg_sys::get_relation_info_hook = Some(take_no_table_of_ours_for_small);
+        pg_sys::get_relation_info_hook = Some(correct_size);
     }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn take_no_table_of_ours_for_small(
+unsafe extern "C-unwind" fn correct_size(
     root: *mut pg_sys::PlannerInfo,
     relation: pg_sys::Oid,
     is_parent: bool,
@@ -44,15 +44,15 @@ unsafe extern "C-unwind" fn take_no_table_of_ours_for_small(
             next(root, relation, is_parent, info);
         }
         // Of a partitioned table each partition counts for itself.
-        if is_parent || !is_ours(relation) {
+        if is_parent {
             return;
         }
+        let (rows, pages, index_pages) = match table(relation) {
+            Table::Queue => (QUEUE_ROWS_AT_LEAST, QUEUE_PAGES_AT_LEAST, QUEUE_INDEX_PAGES_AT_LEAST),
+            Table::Ours => (0.0, 0, 0),
+            Table::Others => return,
+        };
         let info = &mut *info;
-        // Of partitions there are many, most of them small: all taken for large would be read by several processes. Nothing is
-        // deleted from one but by sending again, so that their pages are a measure of what is in them.
-        let is_partition = pg_sys::get_rel_relispartition(relation);
-        let (rows, pages, index_pages) =
-            if is_partition { (0.0, 0, 0) } else { (ROWS_AT_LEAST, PAGES_AT_LEAST, INDEX_PAGES_AT_LEAST) };
         info.tuples = info.tuples.max(rows).max(f64::from(info.pages) * ROWS_OF_A_PAGE);
         info.pages = info.pages.max(pages);
         let indexes = info.indexlist.as_ref();
@@ -67,20 +67,34 @@ unsafe extern "C-unwind" fn take_no_table_of_ours_for_small(
     }
 }
 
-/// Whether a relation is one of the extension's tables. Looked up in the server's own caches, every time: what is remembered could be
-/// of an extension that was dropped.
-fn is_ours(relation: pg_sys::Oid) -> bool {
+/// Whose a table is.
+enum Table {
+    Queue,
+    /// Another one of the extension's.
+    Ours,
+    Others,
+}
+
+/// Looked up in the server's own caches, every time: what is remembered could be of an extension that was dropped.
+fn table(relation: pg_sys::Oid) -> Table {
     if relation.to_u32() < pg_sys::FirstNormalObjectId {
-        return false;
+        return Table::Others;
     }
-    // SAFETY: look-ups by an oid and by NUL-terminated names, inside a transaction; what is not there gives the invalid oid.
+    // SAFETY: look-ups by oids and by NUL-terminated names, inside a transaction; what is not there gives the invalid oid.
     unsafe {
         let ours = pg_sys::get_namespace_oid(c"webhook_delivery".as_ptr(), true);
         if ours == pg_sys::InvalidOid {
-            return false;
+            return Table::Others;
         }
         let endpoints_in = |schema| pg_sys::get_relname_relid(c"webhook_endpoints".as_ptr(), schema);
-        pg_sys::get_rel_namespace(relation) == ours
+        if relation == pg_sys::get_relname_relid(c"queue".as_ptr(), ours) {
+            Table::Queue
+        } else if pg_sys::get_rel_namespace(relation) == ours
             || relation == endpoints_in(pg_sys::get_namespace_oid(c"public".as_ptr(), true))
+        {
+            Table::Ours
+        } else {
+            Table::Others
+        }
     }
 }
