@@ -18,6 +18,8 @@ const JOURNALS: &str = "pg_stat_tmp";
 
 /// What the extension's presence makes possible.
 pub struct Equipment {
+    /// The extension's oid.
+    pub extension: pg_sys::Oid,
     pub statements: Statements,
     pub pool: Pool,
     /// The slow endpoints that the next worker will know of.
@@ -26,13 +28,13 @@ pub struct Equipment {
 
 impl Equipment {
     /// And the attempts that an earlier worker has made and not recorded.
-    pub fn get() -> SpiResult<(Self, Vec<Attempt>)> {
+    pub fn get(extension: pg_sys::Oid) -> SpiResult<(Self, Vec<Attempt>)> {
         let statements = Statements::prepare()?;
         let (journal, noted) = open_journal().unzip();
         let unrecorded = statements.unrecorded(&noted.unwrap_or_default())?;
         let pool = start_pool(statements.slow_endpoints()?, journal);
         let remembered_slow = pool.slow_endpoints();
-        Ok((Self { statements, pool, remembered_slow }, unrecorded))
+        Ok((Self { extension, statements, pool, remembered_slow }, unrecorded))
     }
 }
 

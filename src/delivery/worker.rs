@@ -246,7 +246,7 @@ impl Worker {
                 return Ok(Looked::Leave);
             }
         }
-        match process::extension() {
+        let extension = match process::extension() {
             process::Extension::Absent => {
                 self.duty = Duty::Nothing;
                 self.forget_everything();
@@ -257,7 +257,11 @@ impl Worker {
                 self.recapture.end();
                 return Ok(Looked::Rest(LOCKED_OUT));
             }
-            process::Extension::Present => {}
+            process::Extension::Present(extension) => extension,
+        };
+        if self.equipment.as_ref().is_some_and(|equipment| equipment.extension != extension) {
+            // One transaction has dropped it and created another, with other types and empty tables.
+            self.forget_everything();
         }
         if self.equipment.is_none() && !process::extension_is_current()? {
             self.idle_because = Some("waiting for: alter extension webhook_delivery update");
@@ -266,7 +270,7 @@ impl Worker {
         let _rights = Rights::of_worker();
         let equipment = match self.equipment.take() {
             Some(equipment) => equipment,
-            None => self.equip()?,
+            None => self.equip(extension)?,
         };
         let Equipment { statements, pool, .. } = self.equipment.insert(equipment);
         self.intake.take_back(pool.given_back());
@@ -344,8 +348,8 @@ impl Worker {
     }
 
     /// What an earlier worker has sent and not recorded is recorded before anything is read.
-    fn equip(&mut self) -> SpiResult<Equipment> {
-        let (equipment, unrecorded) = Equipment::get()?;
+    fn equip(&mut self, extension: pg_sys::Oid) -> SpiResult<Equipment> {
+        let (equipment, unrecorded) = Equipment::get(extension)?;
         self.health.remember(equipment.statements.failing_endpoints()?);
         self.intake.expect(&unrecorded);
         self.ledger.add_attempts(unrecorded, &settings::retry_policy());
@@ -479,7 +483,7 @@ fn oldest_event() -> Uuid {
 /// Takes the extension's lock until the transaction ends, and acts as the worker's role as long as what it gives lives. Whoever is
 /// just dropping the extension must not be waited for: he waits for us.
 pub fn hold_extension() -> Rights {
-    if process::extension() != process::Extension::Present {
+    if !matches!(process::extension(), process::Extension::Present(_)) {
         ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "somebody is dropping or altering the extension");
     }
     Rights::of_worker()

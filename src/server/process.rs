@@ -211,8 +211,8 @@ pub enum Extension {
     Absent,
     /// Somebody is about to drop it.
     BeingChanged,
-    /// It exists, and stays until the transaction ends.
-    Present,
+    /// It exists, by this oid, and stays until the transaction ends.
+    Present(pg_sys::Oid),
 }
 
 /// Looks for the extension and takes its lock, so that DROP EXTENSION and we never wait for each other in a circle.
@@ -229,7 +229,7 @@ pub fn extension() -> Extension {
         return Extension::BeingChanged;
     }
     // It may have been dropped before the lock was ours.
-    if find() == found { Extension::Present } else { Extension::Absent }
+    if find() == found { Extension::Present(found) } else { Extension::Absent }
 }
 
 /// Whether the extension's objects are those of this library: a new one is there before somebody has updated them.
