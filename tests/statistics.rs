@@ -364,8 +364,7 @@ fn statements_cost_the_same_whatever_the_statistics_say() {
         for (name, cost) in measured {
             let mut at_most = 3.0 * expected[name] + 500.0;
             if *says == DEEP_QUEUE && (!name.starts_with("the worker's") || name.ends_with("expire")) {
-                // What waits has no index but by its time: whoever looks for something else walks through it, and not more often than
-                // in these.
+                // The queue has one index, by time: every other search scans it. These statements do so a few times, not once per row.
                 at_most += 6.0 * (queue_rows + queue_pages);
             }
             println!("{says}: {cost}, at most {at_most}: {name}");

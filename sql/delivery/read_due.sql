@@ -3,7 +3,7 @@
 -- is cancelled ends, whatever else waits for their endpoint. A subselect is hashed: compared with an array, thousands of endpoints to
 -- leave out would take seconds.
 -- $1 due_at and $2 delivery_id of the last row read, $3 now, $4 endpoints to leave out, $5 the only endpoint or null,
--- $6 at most so many rows
+-- $6 maximum number of rows
 select due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, attempts, earlier_attempts, is_test, not_before
 from webhook_delivery.queue
 where (due_at, delivery_id) > ($1, $2) and due_at <= $3

@@ -7,17 +7,17 @@
 
 use pgrx::prelude::*;
 
-/// So many rows are in each page that a table has: VACUUM may have come when nearly all of them were deleted.
+/// Minimum density that is assumed of every table, in rows per page: VACUUM may have run when nearly all rows were deleted.
 const ROWS_OF_A_PAGE: f64 = 20.0;
 
-/// The queue counts as having at least so many rows: with these, reading by index is the better plan for every key that is looked up,
-/// and a scan is still too cheap for the planner to start other processes or to compile the statement.
+/// Minimum size that is assumed of the queue, in rows. An index is then the cheaper way to every key, and a scan is still too cheap
+/// for parallel workers or JIT compilation.
 const QUEUE_ROWS_AT_LEAST: f64 = 20_000.0;
 
-/// And so many pages.
+/// The same in pages.
 const QUEUE_PAGES_AT_LEAST: u32 = 600;
 
-/// Pages of its index.
+/// Minimum size that is assumed of its index, in pages.
 const QUEUE_INDEX_PAGES_AT_LEAST: u32 = 100;
 
 static mut NEXT_HOOK: pg_sys::get_relation_info_hook_type = None;
@@ -38,7 +38,7 @@ unsafe extern "C-unwind" fn correct_size(
     is_parent: bool,
     info: *mut pg_sys::RelOptInfo,
 ) {
-    // SAFETY: the planner calls with what it has just filled in, and nobody else has it yet.
+    // SAFETY: the planner has just filled in `info`, and holds no other reference to it during the call.
     unsafe {
         if let Some(next) = NEXT_HOOK {
             next(root, relation, is_parent, info);

@@ -1,4 +1,4 @@
-//! How fast is a burst after a quiet time, in which VACUUM has found one row in the queue, of what it is at other times?
+//! Speed of a burst after a quiet time, in which VACUUM found one row in the queue, as a share of the speed at other times.
 
 use crate::report::median;
 use crate::stand::{AUCTION, Stand};
