@@ -90,7 +90,9 @@ fn worker_settings() -> String {
     let planning = settings.filter_map(|setting| setting.split_once("\", c\"")).filter(|(name, _)| {
         ["enable_", "jit", "max_parallel", "plan_cache_mode"].iter().any(|start| name.starts_with(start))
     });
-    planning.map(|(name, value)| format!("set {name} = {value};")).collect()
+    let settings: String = planning.map(|(name, value)| format!("set {name} = {value};")).collect();
+    assert!(settings.contains("enable_seqscan") && settings.contains("plan_cache_mode"), "{settings}");
+    settings
 }
 
 /// What a statement costs, in a transaction that is rolled back: blocks touched, those of the functions that it calls included, and

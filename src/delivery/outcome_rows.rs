@@ -6,7 +6,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use super::record::{Outcome, milliseconds};
-use crate::ids::id_micros;
+use crate::ids::{id_micros, timestamp};
 
 /// Columns of the type.
 const COLUMNS: usize = 22;
@@ -71,7 +71,7 @@ impl OutcomeType {
 fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datum>; COLUMNS] {
     let Outcome { key, course, .. } = outcome;
     let id = |id: &uuid::Uuid| Some(pg_sys::Datum::from(id.as_bytes().as_ptr()));
-    let time = |micros: i64| Some(pg_sys::Datum::from(micros));
+    let time = |micros: i64| timestamp(micros).into_datum();
     [
         time(key.due_at),
         id(&key.delivery_id),
