@@ -109,6 +109,11 @@ create policy administrators_of_the_auction on webhook_delivery.queue for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
 comment on policy administrators_of_the_auction on webhook_delivery.queue is 'webhook_deliveries reads with the rights of whoever asks';
 
+alter table webhook_delivery.parked_counts enable row level security;
+create policy administrators_of_the_auction on webhook_delivery.parked_counts for select
+    using (auction_id = any (array(select webhook_delivery.administered_auctions())));
+comment on policy administrators_of_the_auction on webhook_delivery.parked_counts is 'webhook_endpoint_health reads with the rights of whoever asks';
+
 alter table webhook_delivery.attempts enable row level security;
 create policy administrators_of_the_auction on webhook_delivery.attempts for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
@@ -122,6 +127,8 @@ comment on policy administrators_of_the_auction on webhook_delivery.attempts_end
 -- Without a policy only the owner and roles that bypass row-level security see a row, also after a grant by mistake.
 alter table webhook_delivery.endpoint_secrets enable row level security;
 alter table webhook_delivery.auction_usage enable row level security;
+alter table webhook_delivery.queue_recent enable row level security;
+alter table webhook_delivery.queue_parked enable row level security;
 alter table webhook_delivery.events enable row level security;
 alter table webhook_delivery.events_default enable row level security;
 alter table webhook_delivery.attempts_ended_default enable row level security;

@@ -51,10 +51,9 @@ create view public.webhook_endpoint_health with (security_invoker) as
         ) as recent
     ) as latest
     left join (
-        select queue.endpoint_id, count(*) as deliveries,
-            min(nullif(coalesce(queue.not_before, queue.due_at), '-infinity')) as next_attempt_at
-        from webhook_delivery.queue
-        group by queue.endpoint_id
+        select counted.endpoint_id, sum(counted.deliveries)::bigint as deliveries, min(counted.next_attempt_at) as next_attempt_at
+        from webhook_delivery.queue_counts as counted
+        group by counted.endpoint_id
     ) as waiting on waiting.endpoint_id = endpoint.id;
 
 comment on view public.webhook_endpoint_health is 'How each endpoint does that you may see';

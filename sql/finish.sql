@@ -10,7 +10,8 @@ begin
     execute format('grant select on public.webhook_event_types, public.webhook_deliveries, public.webhook_delivery_attempts,
         public.webhook_endpoint_health to %s', grantee);
     -- What the views read, in the name of whoever asks. Row-level security decides here.
-    execute format('grant select on webhook_delivery.queue, webhook_delivery.endpoint_health to %s', grantee);
+    execute format('grant select on webhook_delivery.queue, webhook_delivery.parked_counts, webhook_delivery.queue_counts,
+        webhook_delivery.endpoint_health to %s', grantee);
     -- Why is between the operator and himself.
     execute format('grant select (endpoint_id, auction_id, paused_at) on webhook_delivery.pauses to %s', grantee);
     -- Who was called, and where the time went, is the operator's.

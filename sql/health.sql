@@ -78,7 +78,7 @@ begin
         select event_id, alert.auction_id, alert.event_type, moment, about, alert.data
         where exists (select from wanting)
     )
-    insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+    insert into webhook_delivery.queue_recent (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
     select moment, webhook_delivery.uuid_v7(), alert.auction_id, wanting.endpoint_id, event_id, alert.event_type
     from wanting;
     if found then

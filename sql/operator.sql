@@ -63,14 +63,13 @@ create function webhook_delivery.queue_depth(out deliveries bigint, out due bigi
     set lock_timeout = '100ms'
     as $$
 begin
-    select count(*), count(*) filter (where waiting.is_due), min(waiting.due_at) filter (where waiting.is_due)
+    select coalesce(sum(waiting.deliveries), 0), coalesce(sum(waiting.due) filter (where waiting.receives), 0),
+        min(waiting.oldest_due_at) filter (where waiting.receives)
     into deliveries, due, oldest_due_at
     from (
-        select queue.due_at,
-            coalesce(queue.not_before, queue.due_at) <= now() and queue.due_at > '-infinity'
-                and (endpoint.is_active or queue.is_test) and endpoint.is_paused is not true as is_due
-        from webhook_delivery.queue
-        left join webhook_delivery.endpoint_targets as endpoint on endpoint.id = queue.endpoint_id
+        select counted.*, (endpoint.is_active or counted.is_test) and endpoint.is_paused is not true as receives
+        from webhook_delivery.queue_counts as counted
+        left join webhook_delivery.endpoint_targets as endpoint on endpoint.id = counted.endpoint_id
     ) as waiting;
 exception when lock_not_available then
     null;
@@ -86,7 +85,8 @@ create function webhook_delivery.endpoint_backlog() returns table (endpoint_id u
     set lock_timeout = '100ms'
     as $$
 begin
-    return query select queue.endpoint_id, count(*) from webhook_delivery.queue group by queue.endpoint_id;
+    return query
+        select counted.endpoint_id, sum(counted.deliveries)::bigint from webhook_delivery.queue_counts as counted group by counted.endpoint_id;
 exception when lock_not_available then
     null;
 end

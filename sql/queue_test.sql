@@ -9,7 +9,7 @@ with event as (
     where known.event_type = $3 and counted.tests <= current_setting('webhook_delivery.tests_per_minute')::integer
     returning id, event_type
 )
-insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, is_test)
+insert into webhook_delivery.queue_recent (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, is_test)
 select $5, $4, $2, $1, event.id, event.event_type, true
 from event
 returning delivery_id

@@ -13,6 +13,7 @@ begin
     end if;
     execute format('grant usage on schema webhook_delivery to %s', grantee);
     execute format('grant select, update, delete on webhook_delivery.queue to %s', grantee);
+    execute format('grant select, insert, update, delete on webhook_delivery.parked_counts to %s', grantee);
     execute format('grant insert on webhook_delivery.attempts to %s', grantee);
     execute format('grant select, insert, delete on webhook_delivery.slow_endpoints to %s', grantee);
     execute format('grant select on webhook_delivery.events, webhook_delivery.endpoint_targets, webhook_delivery.standing to %s', grantee);

@@ -85,7 +85,7 @@ extension_sql_file!("../sql/endpoint_writes.sql", name = "endpoint_writes", requ
 extension_sql_file!(
     "../sql/storage.sql",
     name = "storage",
-    requires = ["endpoint_writes", system_identifier, database_oid, restore_id]
+    requires = ["endpoint_writes", uuid_v7_time, system_identifier, database_oid, restore_id]
 );
 extension_sql_file!("../sql/partitions.sql", name = "partitions", requires = ["storage"]);
 extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["partitions"]);

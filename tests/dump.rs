@@ -55,6 +55,9 @@ fn application_with_history(receiver: &Receiver) -> Application {
     application.wait_for_deliveries(2, "success");
     application.wait_for_deliveries(1, "retrying");
     application.wait_for_deliveries(1, "failed");
+    wait_until("a parked delivery", DEADLINE, || {
+        (application.count("select count(*) from webhook_delivery.queue where is_parked") == 1).then_some(())
+    });
     wait_until("the worker's partitions", DEADLINE, || {
         (application.count("select count(*) from pg_inherits where inhrelid::regclass::text like 'webhook_delivery.%'")
             >= 17)

@@ -37,8 +37,8 @@ fn scene() -> (Application, Client) {
              case when n % 400 = 0 then 'status 500' end, queued_at, queued_at
          from (select n, date_trunc('milliseconds', now()) - ({DELIVERIES} - n) * interval '17 s' as queued_at
                from generate_series(1, {DELIVERIES}) as n) as queued;
-         insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
-         select now(), webhook_delivery.uuid_v7(), '{hilltop}', '{QUIET}', gen_random_uuid(), 'submission.created'
+         insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, is_parked)
+         select now(), webhook_delivery.uuid_v7(), '{hilltop}', '{QUIET}', gen_random_uuid(), 'submission.created', true
          from generate_series(1, 10000);
          analyze webhook_delivery.attempts, webhook_delivery.queue;",
         riverside = sample::RIVERSIDE,

@@ -217,8 +217,7 @@ fn what_the_worker_deletes_reaches_the_table_statistics_so_that_autovacuum_comes
     cluster.execute(CREATE);
     assert_delivers(&cluster, "postgres");
     wait_until("the deleted rows in the statistics", DEADLINE, || {
-        let sql =
-            "select n_tup_del from pg_stat_user_tables where schemaname = 'webhook_delivery' and relname = 'queue'";
+        let sql = "select n_tup_del from pg_stat_user_tables where schemaname = 'webhook_delivery' and relname = 'queue_recent'";
         (cluster.query_one::<i64>(sql, &[]) >= 3).then_some(())
     });
 }

@@ -7,6 +7,6 @@ with stored as (
     from unnest($3, $4, $5, $6) as given (id, auction_id, row_id, data)
     where given.id is not null
 )
-insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+insert into webhook_delivery.queue_recent (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
 select $7, given.delivery_id, given.auction_id, given.endpoint_id, given.event_id, $1
 from unnest($8, $9, $10, $11) as given (delivery_id, auction_id, endpoint_id, event_id)

@@ -3,13 +3,13 @@
 -- wait for him would stop all others. Gives back the deliveries of these, and the transaction that has locked each.
 -- $1 the attempts
 with outcome as materialized (
-    select given.*, waiting.place,
+    select given.*, waiting.partition, waiting.place,
         case when waiting.place is null then (
             select held.xmax::text::bigint from webhook_delivery.queue as held
             where held.due_at = given.due_at and held.delivery_id = given.delivery_id) end as locked_by
     from unnest($1::webhook_delivery.outcome[]) as given
     left join lateral (
-        select ctid as place
+        select tableoid as partition, ctid as place
         from webhook_delivery.queue
         where queue.due_at = given.due_at and queue.delivery_id = given.delivery_id
         for update skip locked
@@ -17,7 +17,7 @@ with outcome as materialized (
 ), ended as (
     delete from webhook_delivery.queue
     using outcome
-    where queue.ctid = outcome.place and outcome.next_attempt_at is null
+    where queue.tableoid = outcome.partition and queue.ctid = outcome.place and outcome.next_attempt_at is null
 ), retried as (
     update webhook_delivery.queue set
         due_at = case when outcome.keeps_place then queue.due_at else outcome.next_attempt_at end,
@@ -26,7 +26,7 @@ with outcome as materialized (
         response_status_code = outcome.response_status_code, response_time_ms = outcome.response_time_ms,
         error_message = outcome.error_message, attempted_at = outcome.attempted_at
     from outcome
-    where queue.ctid = outcome.place and outcome.next_attempt_at is not null
+    where queue.tableoid = outcome.partition and queue.ctid = outcome.place and outcome.next_attempt_at is not null
 ), logged as (
     insert into webhook_delivery.attempts (
         delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,

@@ -22,7 +22,7 @@ with wanted as materialized (
     order by event.id
     limit $8
 )
-insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+insert into webhook_delivery.queue_recent (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
 select $6 + wanted.place * $7 * interval '1 microsecond', webhook_delivery.uuid_v7(), $2, $1, wanted.id, wanted.event_type
 from wanted
 order by wanted.place

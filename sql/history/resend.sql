@@ -30,7 +30,7 @@ with wanted as materialized (
     from ended
     where response_time_ms is not null
 )
-insert into webhook_delivery.queue (
+insert into webhook_delivery.queue_recent (
     due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, attempts, earlier_attempts, is_test,
     response_status_code, response_time_ms, error_message, attempted_at)
 select due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, made, made, is_test,

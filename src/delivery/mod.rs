@@ -6,6 +6,8 @@ mod health;
 mod intake;
 mod next_due;
 mod outcome_rows;
+mod parking;
+mod parking_statements;
 mod pulse;
 mod queue;
 mod recapture;

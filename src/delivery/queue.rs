@@ -13,6 +13,7 @@ use webhook_sender::{Attempt, DeliveryKey, Destination, RetrySchedule, Success};
 use super::due::{BATCH_BYTES, Batch, Bounds, Due, Event, Position, Target, Terms, required};
 use super::health::{Failed, Note, Told};
 use super::outcome_rows::OutcomeType;
+use super::parking_statements::ParkingStatements;
 use super::record::Outcome;
 use crate::endpoint::headers_in;
 use crate::ids::{id, id_datum, timestamp};
@@ -38,6 +39,7 @@ pub struct Statements {
     drop_expired: OwnedPreparedStatement,
     expire: OwnedPreparedStatement,
     has_locked_errors: OwnedPreparedStatement,
+    pub parking: ParkingStatements,
 }
 
 impl Statements {
@@ -85,6 +87,7 @@ impl Statements {
                 drop_expired: writing("select dropped::text, is_locked from webhook_delivery.drop_expired()", &[])?,
                 expire: writing(include_str!("../../sql/delivery/expire.sql"), &[UUIDOID])?,
                 has_locked_errors: reading(include_str!("../../sql/delivery/has_locked_errors.sql"), &[])?,
+                parking: ParkingStatements::prepare(client)?,
             })
         })
     }
@@ -254,7 +257,7 @@ impl Statements {
             let arguments = [self.outcome_type.array_of(outcomes)];
             let statement = if carefully { &self.record_carefully } else { &self.record };
             let locked = client.update(statement, None, &arguments)?;
-            locked.map(|row| Ok((id(required(row.get(1)?)), required(row.get(2)?)))).collect()
+            locked.map(|row| Ok((id(required(row.get(1)?)), transaction_of(required(row.get(2)?))))).collect()
         })
     }
 
@@ -384,12 +387,25 @@ pub enum Standing {
     Unused,
 }
 
+/// The transaction that a subtransaction belongs to: only its id is in `pg_locks`.
+fn transaction_of(id: i64) -> i64 {
+    let Ok(number) = u32::try_from(id) else { return id };
+    let transaction = pg_sys::TransactionId::from(number);
+    // SAFETY: called inside a transaction. Only of one that is in progress the server is sure to have the parent.
+    unsafe {
+        if !pg_sys::TransactionIdIsInProgress(transaction) {
+            return id;
+        }
+        pg_sys::SubTransGetTopmostTransaction(transaction).into_inner().into()
+    }
+}
+
 /// The length of a wait, which is not negative.
 fn duration(wait: &Interval) -> Duration {
     Duration::from_micros(u64::try_from(wait.as_micros()).unwrap_or(0))
 }
 
 /// One of several arrays of equal length.
-fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+pub fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
 }

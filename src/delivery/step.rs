@@ -32,6 +32,7 @@ pub struct Steps {
     pub maintenance: Step,
     pub expiry: Step,
     pub recapture: Step,
+    pub parking: Step,
 }
 
 impl Steps {
@@ -44,13 +45,14 @@ impl Steps {
             maintenance: Step::new("making partitions"),
             expiry: Step::new("dropping what is older than the retention"),
             recapture: Step::new("capturing again what a lock has kept from being captured"),
+            parking: Step::new("parking deliveries that wait"),
         }
     }
 
     /// What fails, and since when: in Postgres microseconds.
     pub fn problem(&self) -> Option<(i64, String)> {
-        let Self { reading, recording, remembering, noting, maintenance, expiry, recapture } = self;
-        let all = [recording, reading, remembering, noting, maintenance, expiry, recapture];
+        let Self { reading, recording, remembering, noting, maintenance, expiry, recapture, parking } = self;
+        let all = [recording, reading, remembering, noting, maintenance, expiry, recapture, parking];
         let problems: Vec<_> = all.into_iter().filter_map(Step::problem).collect();
         let since = problems.iter().map(|(since, _)| postgres_micros(*since)).min()?;
         Some((since, problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>().join("; ")))

@@ -19,6 +19,7 @@ use super::equipment::Equipment;
 use super::health::Health;
 use super::intake::{Intake, Reading};
 use super::next_due::NextDue;
+use super::parking::Parking;
 use super::pulse::Pulse;
 use super::queue::Standing;
 use super::recapture::Recapture;
@@ -104,6 +105,7 @@ struct Worker {
     next_expiry: Instant,
     next_recapture: Instant,
     recapture: Recapture,
+    parking: Parking,
     next_database_check: Instant,
     telling: Telling,
 }
@@ -112,8 +114,8 @@ struct Worker {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Duty {
     Nothing,
-    /// It sends nothing, and makes partitions and captures again all the same: rows come in, by the application or by logical
-    /// replication.
+    /// It sends nothing, and makes partitions, parks and captures again all the same: rows come in, by the application or by
+    /// logical replication.
     House,
     Everything,
 }
@@ -150,6 +152,7 @@ impl Worker {
             next_expiry: now,
             next_recapture: now,
             recapture: Recapture::default(),
+            parking: Parking::new(),
             next_database_check: now,
             telling: Telling::begin(bell),
         }
@@ -383,16 +386,18 @@ impl Worker {
 
     /// How long until a step other than the reading has something to do, or one that failed is tried again.
     fn time_to_next_step(&self) -> Duration {
-        let Steps { reading, recording, remembering, noting, maintenance, expiry, recapture } = &self.steps;
+        let Steps { reading, recording, remembering, noting, maintenance, expiry, recapture, parking } = &self.steps;
         let of_duty: &[&Step] = match self.duty {
             Duty::Nothing => &[],
-            Duty::House => &[maintenance, recapture],
-            Duty::Everything => &[remembering, noting, maintenance, expiry, recapture],
+            Duty::House => &[maintenance, recapture, parking],
+            Duty::Everything => &[remembering, noting, maintenance, expiry, recapture, parking],
         };
         let tries = [reading, recording].into_iter().chain(of_duty.iter().copied());
         let to_record = if recording.may_run() { self.ledger.time_to_due() } else { None };
         let to_note = if self.duty == Duty::Everything && noting.may_run() { self.health.time_to_due() } else { None };
-        tries.filter_map(Step::time_to_next_try).chain(to_record).chain(to_note).min().unwrap_or(Duration::MAX)
+        let to_park = if self.duty != Duty::Nothing && parking.may_run() { self.parking.time_to_due() } else { None };
+        let times = tries.filter_map(Step::time_to_next_try).chain(to_record).chain(to_note).chain(to_park);
+        times.min().unwrap_or(Duration::MAX)
     }
 
     /// How long until there is more to read.
@@ -423,6 +428,7 @@ impl Worker {
         self.health = Health::new();
         self.steps = Steps::new();
         self.next_due = NextDue::Unknown;
+        self.parking = Parking::new();
         (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
     }
 

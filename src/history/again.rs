@@ -5,6 +5,7 @@ use pgrx::spi::SpiResult;
 
 use super::allowance::Allowance;
 use super::pace::Pace;
+use super::past_parking::past_parking;
 use super::visible::{Visible, look_up, portions};
 use crate::ids::{id_datum, timestamp};
 use crate::server::refusal::check_writable;
@@ -51,7 +52,8 @@ fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
             }
             if !waiting.is_empty() {
                 let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
-                sent += client.update(include_str!("../../sql/history/bring_forward.sql"), None, &[ids.into()])?.len();
+                let bring_forward = include_str!("../../sql/history/bring_forward.sql");
+                sent += past_parking(|| Ok(client.update(bring_forward, None, &[ids.clone().into()])?.len()))?;
             }
         }
         Ok::<_, pgrx::spi::SpiError>(())

@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
+use super::past_parking::past_parking;
 use super::visible::{look_up, portions};
 use crate::ids::id_datum;
 use crate::server::refusal::check_writable;
@@ -35,7 +36,8 @@ fn cancel(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
             let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
             let _settings = OurSettings::begin();
             let Some(_rights) = Rights::of_extension_owner() else { return Ok(()) };
-            cancelled += client.update(include_str!("../../sql/history/cancel.sql"), None, &[ids.into()])?.len();
+            let cancel = include_str!("../../sql/history/cancel.sql");
+            cancelled += past_parking(|| Ok(client.update(cancel, None, &[ids.clone().into()])?.len()))?;
         }
         Ok::<_, pgrx::spi::SpiError>(())
     })?;

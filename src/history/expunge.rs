@@ -4,6 +4,7 @@ use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
+use super::past_parking::past_parking;
 use crate::server::refusal::check_writable;
 use crate::server::rights::{OurSettings, Rights};
 use crate::server::wake;
@@ -37,8 +38,8 @@ fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Optio
         let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
         let types = [UUIDOID, UUIDOID, TEXTOID].map(PgOid::from);
         let expunge = client.prepare_mut(include_str!("../../sql/history/expunge.sql"), &types)?;
-        let gone = client.update(&expunge, Some(1), &[auction_id.into(), row_id.into(), containing.into()])?;
-        let gone = gone.first().get_one::<i64>()?;
+        let arguments = [auction_id.into(), row_id.into(), containing.into()];
+        let gone = past_parking(|| client.update(&expunge, Some(1), &arguments)?.first().get_one::<i64>())?;
         if is_operator {
             // Whose they are nobody knows, so they are no tenant's.
             let types = [UUIDOID, TEXTOID].map(PgOid::from);

@@ -7,6 +7,7 @@ mod allowance;
 mod cancel;
 mod expunge;
 mod pace;
+mod past_parking;
 mod replay;
 mod sent;
 mod visible;

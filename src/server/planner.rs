@@ -5,19 +5,21 @@
 //! and a scan of everything does not depend on what was counted last: not in our own statements, and not in those that users write
 //! against the views.
 
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
 
 /// Minimum density that is assumed of every table, in rows per page: VACUUM may have run when nearly all rows were deleted.
 const ROWS_OF_A_PAGE: f64 = 20.0;
 
-/// Minimum size that is assumed of the queue, in rows. An index is then the cheaper way to every key, and a scan is still too cheap
+/// Minimum size that is assumed of each part of the queue, in rows. An index is then the cheaper way to every key, and a scan is still too cheap
 /// for parallel workers or JIT compilation.
 const QUEUE_ROWS_AT_LEAST: f64 = 20_000.0;
 
 /// The same in pages.
 const QUEUE_PAGES_AT_LEAST: u32 = 600;
 
-/// Minimum size that is assumed of its index, in pages.
+/// Minimum size that is assumed of their indexes, in pages.
 const QUEUE_INDEX_PAGES_AT_LEAST: u32 = 100;
 
 static mut NEXT_HOOK: pg_sys::get_relation_info_hook_type = None;
@@ -69,6 +71,7 @@ unsafe extern "C-unwind" fn correct_size(
 
 /// Whose a table is.
 enum Table {
+    /// A partition of the queue.
     Queue,
     /// Another one of the extension's.
     Ours,
@@ -87,7 +90,8 @@ fn table(relation: pg_sys::Oid) -> Table {
             return Table::Others;
         }
         let endpoints_in = |schema| pg_sys::get_relname_relid(c"webhook_endpoints".as_ptr(), schema);
-        if relation == pg_sys::get_relname_relid(c"queue".as_ptr(), ours) {
+        let is = |name: &CStr| relation == pg_sys::get_relname_relid(name.as_ptr(), ours);
+        if is(c"queue_recent") || is(c"queue_parked") {
             Table::Queue
         } else if pg_sys::get_rel_namespace(relation) == ours
             || relation == endpoints_in(pg_sys::get_namespace_oid(c"public".as_ptr(), true))

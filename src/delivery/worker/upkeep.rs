@@ -1,12 +1,13 @@
 //! What does the worker do beside sending and recording, so that it can go on and others know how it does?
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Duty, Worker, hold_extension, oldest_event};
 use crate::delivery::equipment::Equipment;
 use crate::delivery::queue::Expired;
 use crate::delivery::step::attempt;
+use crate::ids::postgres_micros;
 use crate::server::settings;
 
 /// How often partitions are made ahead, and forgotten what is remembered of endpoints that are no more.
@@ -24,6 +25,9 @@ impl Worker {
         if self.duty != Duty::Nothing && Instant::now() >= self.next_recapture && self.steps.recapture.may_run() {
             self.recapture();
         }
+        if self.duty != Duty::Nothing && self.parking.is_due() && self.steps.parking.may_run() {
+            self.park();
+        }
         if self.duty != Duty::Everything {
             return;
         }
@@ -35,6 +39,18 @@ impl Worker {
         }
         if Instant::now() >= self.next_expiry && self.steps.expiry.may_run() {
             self.expire();
+        }
+    }
+
+    fn park(&mut self) {
+        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let began = Instant::now();
+        let step = attempt(|| {
+            let _rights = hold_extension();
+            self.parking.step(&statements.parking, postgres_micros(SystemTime::now()))
+        });
+        if let Some(progress) = self.steps.parking.conclude(step) {
+            self.parking.conclude(progress, began.elapsed());
         }
     }
 

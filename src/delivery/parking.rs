@@ -1,0 +1,155 @@
+//! Parking: deliveries that wait for longer than a minute move to a partition of their own.
+//!
+//! Most deliveries are made within milliseconds, and their rows have one index entry. Millions of others may wait for an endpoint
+//! that does not answer, and the history has to find them: in `queue_parked` they have indexes for it, and are counted for
+//! `webhook_delivery.status` once a minute. Both are done in small steps that take a tenth of the worker's time at most.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use pgrx::spi::SpiResult;
+use uuid::Uuid;
+
+use super::parking_statements::ParkingStatements;
+
+/// A delivery is parked when it has been due for so long, or will not be due for so long: in microseconds.
+const PARK_AFTER: i64 = 60_000_000;
+
+/// Deliveries that are parked in one step, of those that are due and of the others each.
+const PARKED_AT_ONCE: i32 = 200;
+
+/// Blocks of the table that are counted in one step.
+const COUNTED_AT_ONCE: i64 = 400;
+
+/// Blocks up to which whoever asks counts the deliveries; beyond, the worker does.
+const FEW: i64 = COUNTED_AT_ONCE;
+
+/// How soon to look again when nothing is left to park.
+const PARK_EVERY: Duration = Duration::from_secs(5);
+
+/// How soon to count again.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
+
+/// Of the time since the last step so much belongs to other work, for each part that the step took.
+const REST: u32 = 9;
+
+pub struct Parking {
+    next_step: Instant,
+    /// The step then continues what the last one has not finished.
+    is_unfinished: bool,
+    count: Count,
+}
+
+/// The counting of the parked deliveries.
+enum Count {
+    BeginsAt(Instant),
+    Running { next_block: i64, end: i64, counted: HashMap<Group, Counted> },
+}
+
+/// Which deliveries are counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Group {
+    pub endpoint_id: Uuid,
+    pub auction_id: Uuid,
+    pub is_test: bool,
+}
+
+/// How many there are of a group, with times in Postgres microseconds.
+#[derive(Clone, Copy, Default)]
+pub struct Counted {
+    pub deliveries: i64,
+    pub due: i64,
+    pub oldest_due_at: Option<i64>,
+    pub next_attempt_at: Option<i64>,
+}
+
+impl Counted {
+    fn add(&mut self, other: &Self) {
+        let earlier = |one: Option<i64>, another| one.into_iter().chain(another).min();
+        self.deliveries += other.deliveries;
+        self.due += other.due;
+        self.oldest_due_at = earlier(self.oldest_due_at, other.oldest_due_at);
+        self.next_attempt_at = earlier(self.next_attempt_at, other.next_attempt_at);
+    }
+}
+
+/// What a step has done.
+pub struct Progress {
+    /// More deliveries may be left to park.
+    has_more_to_park: bool,
+    count: CountProgress,
+}
+
+enum CountProgress {
+    /// It was not time for it.
+    None,
+    /// The table has so many blocks.
+    Began(i64),
+    /// The next blocks hold these.
+    Read(Vec<(Group, Counted)>),
+    Ended,
+}
+
+impl Parking {
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self { next_step: now, is_unfinished: false, count: Count::BeginsAt(now) }
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.next_step <= Instant::now()
+    }
+
+    /// How long until the next step, where it continues the last one. Else it waits for whatever wakes the worker.
+    pub fn time_to_due(&self) -> Option<Duration> {
+        self.is_unfinished.then(|| self.next_step.saturating_duration_since(Instant::now()))
+    }
+
+    /// Takes a step, inside a transaction; `now` in Postgres microseconds. Nothing has happened until `conclude`.
+    pub fn step(&self, statements: &ParkingStatements, now: i64) -> SpiResult<Progress> {
+        let parked = statements.park(now - PARK_AFTER, now + PARK_AFTER, PARKED_AT_ONCE)?;
+        let count = match &self.count {
+            Count::BeginsAt(moment) if *moment > Instant::now() => CountProgress::None,
+            Count::BeginsAt(_) => {
+                let (blocks, has_counts) = statements.parked_size()?;
+                if blocks > FEW {
+                    CountProgress::Began(blocks)
+                } else {
+                    if has_counts {
+                        statements.publish_counts(&HashMap::new())?;
+                    }
+                    CountProgress::Ended
+                }
+            }
+            Count::Running { next_block, end, .. } if next_block < end => {
+                CountProgress::Read(statements.count_parked(*next_block, next_block + COUNTED_AT_ONCE)?)
+            }
+            Count::Running { counted, .. } => {
+                statements.publish_counts(counted)?;
+                CountProgress::Ended
+            }
+        };
+        Ok(Progress { has_more_to_park: parked >= PARKED_AT_ONCE as usize, count })
+    }
+
+    /// The transaction of a step that took so long is committed.
+    pub fn conclude(&mut self, Progress { has_more_to_park, count }: Progress, took: Duration) {
+        match (count, &mut self.count) {
+            (CountProgress::None, _) => {}
+            (CountProgress::Began(end), state) => {
+                *state = Count::Running { next_block: 0, end, counted: HashMap::new() };
+            }
+            (CountProgress::Read(found), Count::Running { next_block, counted, .. }) => {
+                *next_block += COUNTED_AT_ONCE;
+                for (group, number) in found {
+                    counted.entry(group).or_default().add(&number);
+                }
+            }
+            (CountProgress::Ended | CountProgress::Read(_), state) => {
+                *state = Count::BeginsAt(Instant::now() + COUNT_EVERY);
+            }
+        }
+        self.is_unfinished = has_more_to_park || matches!(self.count, Count::Running { .. });
+        self.next_step = Instant::now() + if self.is_unfinished { took * REST } else { PARK_EVERY };
+    }
+}

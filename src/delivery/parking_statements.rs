@@ -1,0 +1,95 @@
+//! What the worker asks in SQL to park deliveries and to count the parked ones.
+
+use std::collections::HashMap;
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::BuiltinOid::*;
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
+
+use super::due::required;
+use super::parking::{Counted, Group};
+use super::queue::column;
+use crate::ids::{id, id_datum, timestamp};
+
+pub struct ParkingStatements {
+    has_to_park: OwnedPreparedStatement,
+    park: OwnedPreparedStatement,
+    parked_size: OwnedPreparedStatement,
+    count_parked: OwnedPreparedStatement,
+    publish_counts: OwnedPreparedStatement,
+}
+
+impl ParkingStatements {
+    pub fn prepare(client: &SpiClient<'_>) -> SpiResult<Self> {
+        let [moment, number, large, moments] = [TIMESTAMPTZOID, INT4OID, INT8OID, TIMESTAMPTZARRAYOID].map(PgOid::from);
+        let [ids, flags, numbers] = [UUIDARRAYOID, BOOLARRAYOID, INT8ARRAYOID].map(PgOid::from);
+        let counts = [ids, ids, flags, numbers, numbers, moments, moments];
+        Ok(Self {
+            has_to_park: client.prepare(include_str!("../../sql/delivery/has_to_park.sql"), &[moment, moment])?.keep(),
+            park: client.prepare_mut(include_str!("../../sql/delivery/park.sql"), &[moment, moment, number])?.keep(),
+            parked_size: client.prepare(include_str!("../../sql/delivery/parked_size.sql"), &[])?.keep(),
+            count_parked: client.prepare(include_str!("../../sql/delivery/count_parked.sql"), &[large, large])?.keep(),
+            publish_counts: client.prepare_mut(include_str!("../../sql/delivery/publish_counts.sql"), &counts)?.keep(),
+        })
+    }
+
+    /// Parks deliveries that are due before the one moment or after the other, at most `limit` of each. Gives back how many.
+    pub fn park(&self, before: i64, after: i64, limit: i32) -> SpiResult<usize> {
+        let moments = [timestamp(before).into(), timestamp(after).into()];
+        let has_to_park =
+            Spi::connect(|client| client.select(&self.has_to_park, Some(1), &moments)?.first().get_one())?;
+        if has_to_park != Some(true) {
+            return Ok(0);
+        }
+        let [before, after] = moments;
+        Spi::connect_mut(|client| Ok(client.update(&self.park, None, &[before, after, limit.into()])?.len()))
+    }
+
+    /// The number of blocks that the table of the parked deliveries has, and whether there are counts of it.
+    pub fn parked_size(&self) -> SpiResult<(i64, bool)> {
+        Spi::connect(|client| {
+            let row = client.select(&self.parked_size, Some(1), &[])?.first();
+            Ok((required(row.get(1)?), required(row.get(2)?)))
+        })
+    }
+
+    /// The deliveries that are parked in these blocks of the table.
+    pub fn count_parked(&self, first: i64, after_last: i64) -> SpiResult<Vec<(Group, Counted)>> {
+        Spi::connect(|client| {
+            let rows = client.select(&self.count_parked, None, &[first.into(), after_last.into()])?;
+            rows.map(|row| {
+                let group = Group {
+                    endpoint_id: id(required(row.get(1)?)),
+                    auction_id: id(required(row.get(2)?)),
+                    is_test: required(row.get(3)?),
+                };
+                let counted = Counted {
+                    deliveries: required(row.get(4)?),
+                    due: required(row.get(5)?),
+                    oldest_due_at: row.get::<TimestampWithTimeZone>(6)?.map(i64::from),
+                    next_attempt_at: row.get::<TimestampWithTimeZone>(7)?.map(i64::from),
+                };
+                Ok((group, counted))
+            })
+            .collect()
+        })
+    }
+
+    /// Replaces the counts of the parked deliveries.
+    pub fn publish_counts(&self, counts: &HashMap<Group, Counted>) -> SpiResult<()> {
+        let counts: Vec<_> = counts.iter().collect();
+        Spi::connect_mut(|client| {
+            let arguments = [
+                column(&counts, |(group, _)| id_datum(&group.endpoint_id)).into(),
+                column(&counts, |(group, _)| id_datum(&group.auction_id)).into(),
+                column(&counts, |(group, _)| group.is_test).into(),
+                column(&counts, |(_, counted)| counted.deliveries).into(),
+                column(&counts, |(_, counted)| counted.due).into(),
+                column(&counts, |(_, counted)| counted.oldest_due_at.map(timestamp)).into(),
+                column(&counts, |(_, counted)| counted.next_attempt_at.map(timestamp)).into(),
+            ];
+            client.update(&self.publish_counts, None, &arguments).map(drop)
+        })
+    }
+}

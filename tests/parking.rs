@@ -1,0 +1,193 @@
+//! Deliveries that wait for longer than a minute are parked, and are sent, cancelled, counted and shown like any other.
+
+use postgres::Client;
+use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, sample, tenant, wait_until};
+
+fn started() -> (Cluster, Client) {
+    let cluster = Cluster::start(&[("webhook_delivery.retry_schedule", "1h")]);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    (cluster, client)
+}
+
+fn parked(client: &mut Client) -> i64 {
+    client.query_one("select count(*) from webhook_delivery.queue_parked", &[]).unwrap().get(0)
+}
+
+fn wait_until_parked(client: &mut Client, count: i64) {
+    wait_until(&format!("{count} parked deliveries"), DEADLINE, || (parked(client) == count).then_some(()));
+}
+
+/// Queues deliveries of an endpoint of Riverside that were due so long ago.
+fn queue(client: &mut Client, endpoint: &Endpoint, count: i32, due: &str) {
+    let rows = format!(
+        "with event as (
+             insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
+             select webhook_delivery.uuid_v7(), auction_id, 'submission.created', now(), '{{}}'
+             from webhook_endpoints, generate_series(1, {count}) where id = '{id}'
+             returning id, auction_id, event_type)
+         insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+         select now() + interval '{due}', webhook_delivery.uuid_v7(), auction_id, '{id}', id, event_type from event",
+        id = endpoint.id,
+    );
+    client.batch_execute(&rows).unwrap_or_else(|e| panic!("no deliveries: {:?}", e.as_db_error()));
+}
+
+#[test]
+fn delivery_that_waits_for_another_attempt_is_parked_and_sent_when_its_time_comes() {
+    let receiver = Receiver::by_path();
+    let (_cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/fail-then-ok/1"));
+    endpoint.emit(&mut client, 1);
+    endpoint.wait_for(&mut client, 1, "retrying");
+    wait_until_parked(&mut client, 1);
+    client
+        .batch_execute("update webhook_delivery.queue set due_at = now(); select webhook_delivery.wake('-infinity')")
+        .unwrap();
+    let delivery = endpoint.wait_for(&mut client, 1, "success").remove(0);
+    assert_eq!((delivery.attempts, parked(&mut client)), (2, 0));
+    let requests = receiver.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].webhook_id(), requests[1].webhook_id());
+}
+
+#[test]
+fn deliveries_of_a_disabled_endpoint_are_parked_and_sent_when_it_is_enabled() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (_cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    client.batch_execute("update webhook_endpoints set is_active = false").unwrap();
+    queue(&mut client, &endpoint, 500, "-2 minutes");
+    wait_until_parked(&mut client, 500);
+    client.batch_execute("update webhook_endpoints set is_active = true").unwrap();
+    endpoint.wait_for(&mut client, 500, "success");
+    assert_eq!((receiver.count(), parked(&mut client)), (500, 0));
+}
+
+#[test]
+fn deliveries_are_parked_while_the_database_is_paused() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (_cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    queue(&mut client, &endpoint, 3, "-2 minutes");
+    queue(&mut client, &endpoint, 3, "1 hour");
+    queue(&mut client, &endpoint, 3, "0 s");
+    wait_until_parked(&mut client, 6);
+    client.batch_execute("select webhook_delivery.resume()").unwrap();
+    endpoint.wait_for(&mut client, 6, "success");
+    assert_eq!(parked(&mut client), 3, "those of in an hour");
+}
+
+#[test]
+fn delivery_that_is_locked_is_parked_later_and_holds_up_no_other() {
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    queue(&mut client, &endpoint, 3, "-2 minutes");
+    let mut other = cluster.connect();
+    other.batch_execute("begin; select from webhook_delivery.queue limit 1 for update").unwrap();
+    wait_until("the others", DEADLINE, || (parked(&mut client) == 2).then_some(()));
+    other.batch_execute("commit").unwrap();
+    wait_until_parked(&mut client, 3);
+}
+
+/// What a session calls, and how many deliveries of three it then has changed.
+fn meets_parking(call: &'static str, changed: &str) {
+    let mut application = Application::start(&[]);
+    tenant::create_roles(&mut application.client);
+    let endpoint = application.endpoint(sample::RIVERSIDE, "https://127.0.0.1:1/", &["*"]);
+    // Not to be parked by the worker: the test does.
+    application.client.batch_execute("select webhook_delivery.pause()").unwrap();
+    queue(&mut application.client, &endpoint, 3, "50 s");
+    let mut parking = application.cluster.connect();
+    parking.batch_execute("begin; update webhook_delivery.queue set is_parked = true").unwrap();
+    let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let session = std::thread::spawn(move || {
+        dana.batch_execute(call).unwrap_or_else(|e| panic!("{call}: {:?}", e.as_db_error()));
+    });
+    let waits = "select count(*) from pg_locks where not granted and locktype = 'transactionid'";
+    wait_until("the session to wait", DEADLINE, || (application.count(waits) > 0).then_some(()));
+    parking.batch_execute("commit").unwrap();
+    session.join().unwrap();
+    let query = format!("select count(*) from webhook_delivery.queue where is_parked and {changed}");
+    assert_eq!(application.count(&query), 3, "{call}");
+}
+
+#[test]
+fn cancelling_a_delivery_that_is_just_being_parked_cancels_it() {
+    meets_parking("select cancel_webhook(id) from webhook_deliveries", "due_at = '-infinity'");
+}
+
+#[test]
+fn redelivering_a_delivery_that_is_just_being_parked_brings_it_forward() {
+    meets_parking("select redeliver_webhook(id) from webhook_deliveries", "due_at <= now()");
+}
+
+#[test]
+fn expunging_the_event_of_a_delivery_that_is_just_being_parked_ends_it() {
+    meets_parking(
+        "select expunge_webhook_data((select auction_id from webhook_endpoints), containing => '{}')",
+        "due_at = '-infinity'",
+    );
+}
+
+#[test]
+fn a_transaction_with_one_snapshot_is_told_that_its_delivery_was_parked_meanwhile() {
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    queue(&mut client, &endpoint, 1, "50 s");
+    let mut session = cluster.connect();
+    session.batch_execute("begin isolation level repeatable read; select from webhook_deliveries").unwrap();
+    client.batch_execute("update webhook_delivery.queue set is_parked = true").unwrap();
+    let refused = session.batch_execute("select cancel_webhook(id) from webhook_deliveries").unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("40001"), "{refused:?}");
+}
+
+/// So many that the worker counts them.
+const MANY: i32 = 30_000;
+
+#[test]
+fn very_many_parked_deliveries_are_counted_by_the_worker() {
+    let mut application = Application::start(&[]);
+    tenant::create_roles(&mut application.client);
+    let endpoint = application.endpoint(sample::RIVERSIDE, "https://127.0.0.1:1/", &["*"]);
+    let other = application.endpoint(sample::HILLTOP, "https://127.0.0.1:1/", &["*"]);
+    application.client.batch_execute("select webhook_delivery.pause()").unwrap();
+    queue(&mut application.client, &endpoint, MANY, "2 days");
+    queue(&mut application.client, &endpoint, 10, "-2 days");
+    queue(&mut application.client, &other, 20, "-1 day");
+    application.client.batch_execute("update webhook_delivery.queue set is_parked = true").unwrap();
+    restart_worker(&application.cluster);
+    wait_until("the counts", DEADLINE, || {
+        (application.count("select count(*) from webhook_delivery.parked_counts") == 2).then_some(())
+    });
+    // Not parked yet, and counted all the same.
+    queue(&mut application.client, &other, 5, "30 s");
+
+    let depth = "select queued, due, oldest_due_at < now() - interval '47 hours' from webhook_delivery.status";
+    let row = application.client.query_one(depth, &[]).unwrap();
+    let depth: (i64, i64, bool) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!(depth, (i64::from(MANY) + 35, 30, true));
+    let health = "select auction_id::text, queued, next_attempt_at < now() from webhook_endpoint_health";
+    let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let rows = dana.query(health, &[]).unwrap();
+    let seen: Vec<(String, i64, bool)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    assert_eq!(seen, [(sample::RIVERSIDE.to_string(), i64::from(MANY) + 10, true)], "a tenant sees its own only");
+
+    application.client.batch_execute("truncate webhook_delivery.queue").unwrap();
+    restart_worker(&application.cluster);
+    wait_until("an end of the counts", DEADLINE, || {
+        (application.count("select count(*) from webhook_delivery.parked_counts") == 0).then_some(())
+    });
+    assert_eq!(application.count("select queued from webhook_delivery.status"), 0);
+}
+
+/// The next worker counts at once.
+fn restart_worker(cluster: &Cluster) {
+    let sql =
+        "select pid, pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'webhook_delivery worker'";
+    let old = cluster.query_one(sql, &[]);
+    cluster.wait_for_worker("postgres", Some(old));
+}
