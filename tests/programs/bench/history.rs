@@ -7,14 +7,15 @@ use postgres::types::ToSql;
 use uuid::Uuid;
 use webhook_harness::{sample, tenant};
 
+use crate::patience::wait_for;
 use crate::report::{History, median};
 use crate::stand::Stand;
 
 /// Deliveries in the log, over thirty days.
 const DELIVERIES: i64 = 1_000_000;
 
-/// Deliveries that wait, of everybody.
-const WAITING: i64 = 100_000;
+/// Deliveries of everybody that wait for another attempt.
+const WAITING: i64 = 1_000_000;
 
 /// So often each page is asked for.
 const PAGES: usize = 25;
@@ -40,10 +41,16 @@ pub fn measure(stand: &Stand) -> History {
     owner.batch_execute(&queue()).expect("a queue");
     owner.batch_execute("vacuum analyze webhook_delivery.queue").expect("statistics");
     let with_queue = millis(&mut dana, &of_endpoint, &[&busy]).max(millis(&mut dana, &of_all, &[]));
+    stand.restart_worker();
+    wait_for("counts of the deliveries that wait", WAITING as u64, || {
+        let counted = "select coalesce(sum(deliveries), 0)::bigint from webhook_delivery.parked_counts";
+        owner.query_one(counted, &[]).expect("the counts are readable").get::<_, i64>(0).unsigned_abs()
+    });
+    let status = millis(&mut owner, "select * from webhook_delivery.status", &[]);
     owner
         .batch_execute("truncate webhook_delivery.attempts, webhook_delivery.queue; select webhook_delivery.resume()")
         .expect("an empty log");
-    History { endpoint, all, count, with_queue }
+    History { endpoint, all, count, with_queue, status }
 }
 
 /// The latest fifty.
@@ -93,8 +100,9 @@ fn log() -> String {
 
 fn queue() -> String {
     format!(
-        "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
-         select now(), webhook_delivery.uuid_v7(), auction_id, endpoint_id, gen_random_uuid(), 'submission.created'
+        "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, is_parked)
+         select now() + interval '1 hour', webhook_delivery.uuid_v7(), auction_id, endpoint_id, webhook_delivery.uuid_v7(),
+             'submission.created', true
          from (select {WHOSE} from generate_series(1, {WAITING}) as n) as queued"
     )
 }
