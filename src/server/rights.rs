@@ -7,7 +7,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::pins::TEXT_FORMS;
+use super::pins::{SAME_TEXT_FORMS, TEXT_FORMS};
 use super::refusal::refuse;
 use super::settings;
 
@@ -176,7 +176,10 @@ fn is_set_otherwise(name: &CStr, value: &CStr) -> bool {
     // SAFETY: a NUL-terminated name in, a NUL-terminated value or null out, which is read before it can change.
     unsafe {
         let present = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        !present.is_null() && CStr::from_ptr(present) != value
+        !present.is_null() && {
+            let present = CStr::from_ptr(present);
+            present != value && !SAME_TEXT_FORMS.contains(&(value, present))
+        }
     }
 }
 
