@@ -7,8 +7,8 @@ use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 
-use crate::server::planned::Planned;
-use crate::server::rights::{OurSettings, Rights, relation};
+use crate::postgres::cached_plan::CachedPlan;
+use crate::postgres::security_context::{PinnedSettings, RoleGuard, relation};
 
 const MEMBERS: &CStr = c"auction_members";
 
@@ -28,8 +28,8 @@ mod webhook_delivery {
 
 thread_local! {
     /// By the type of `user_id`: an index on it is only of use for what is compared as that type.
-    static OF_UUID: RefCell<Planned> = const { RefCell::new(Planned::new()) };
-    static OF_TEXT: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+    static OF_UUID: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
+    static OF_TEXT: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
 /// The auction of an endpoint that the caller sees: row-level security and the access function answer for him, and not for us.
@@ -44,19 +44,20 @@ fn auctions_of_member() -> SpiResult<Vec<pgrx::Uuid>> {
         // An application without this table has said nothing about who administers an auction: nobody does.
         let Some(table) = table_of_application(client, MEMBERS)? else { return Ok(Vec::new()) };
         let Some(user_id) = type_of_user_id(table) else { return Ok(Vec::new()) };
-        let _settings = OurSettings::begin();
+        let _settings = PinnedSettings::begin();
         let Some(sub) = client.select(include_str!("../sql/caller.sql"), Some(1), &[])?.first().get_one::<String>()?
         else {
             return Ok(Vec::new());
         };
-        let Some(_rights) = Rights::of_owner_of(table) else { return Ok(Vec::new()) };
-        let read = |statement: &'static std::thread::LocalKey<RefCell<Planned>>, sql: &str, argument_type, argument| {
-            statement.with_borrow_mut(|statement| {
-                let statement = statement.for_reading(client, sql, &[argument_type])?;
-                let auctions = client.select(statement, None, &[argument])?;
-                auctions.filter_map(|row| row.get(1).transpose()).collect()
-            })
-        };
+        let Some(_rights) = RoleGuard::of_owner_of(table) else { return Ok(Vec::new()) };
+        let read =
+            |statement: &'static std::thread::LocalKey<RefCell<CachedPlan>>, sql: &str, argument_type, argument| {
+                statement.with_borrow_mut(|statement| {
+                    let statement = statement.for_reading(client, sql, &[argument_type])?;
+                    let auctions = client.select(statement, None, &[argument])?;
+                    auctions.filter_map(|row| row.get(1).transpose()).collect()
+                })
+            };
         if user_id == pg_sys::UUIDOID {
             match uuid::Uuid::parse_str(&sub) {
                 Ok(sub) => read(

@@ -25,7 +25,7 @@ mod endpoint;
 mod history;
 mod ids;
 mod page;
-mod server;
+mod postgres;
 
 pgrx::pg_module_magic!(name, version);
 
@@ -43,16 +43,16 @@ pub extern "C-unwind" fn _PG_init() {
     if !preloading {
         refuse_to_load_late();
     }
-    server::here::detect_restore();
-    server::settings::define();
-    server::wake::init();
-    server::report::init();
-    server::news::init();
-    server::planner::init();
+    postgres::installation::detect_restore();
+    postgres::settings::define();
+    postgres::wakeup::init();
+    postgres::worker_stats::init();
+    postgres::invalidation::init();
+    postgres::planner::init();
     capture::init();
     endpoint::secret::init();
-    server::launcher::init();
-    server::launcher::register();
+    postgres::launcher::init();
+    postgres::launcher::register();
 }
 
 /// Shared memory and the launcher exist only from the server's start: without them events would be queued and never sent.

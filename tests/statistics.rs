@@ -91,7 +91,8 @@ fn deepen(application: &mut Application) {
 
 /// The settings that the worker pins.
 fn worker_settings() -> String {
-    let pins = std::fs::read_to_string(checkout().join("src/server/pins.rs")).expect("the worker's settings");
+    let pins =
+        std::fs::read_to_string(checkout().join("src/postgres/worker_settings.rs")).expect("the worker's settings");
     let (_, list) = pins.split_once("const SETTINGS").expect("their list");
     let (list, _) = list.split_once("];").expect("its end");
     let settings = list.lines().filter_map(|line| line.trim().strip_prefix("(c\"")?.strip_suffix("\"),"));

@@ -24,9 +24,9 @@ use super::changes::Row;
 use super::image::{Kept, RowOfTrigger};
 use super::subject::{Event, RowTable};
 use crate::ids::id;
-use crate::server::refusal::check_writable;
-use crate::server::rights::{OurSettings, Rights};
-use crate::server::warning::Warning;
+use crate::postgres::errors::check_writable;
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::warning::Warning;
 
 /// A row of `capture_errors`.
 struct DeadLetter {
@@ -90,8 +90,8 @@ fn capture_again(error_id: i64) -> Option<i64> {
 
 /// Removes the row, if its events can be built: those that fail again are written anew.
 fn take(error_id: i64) -> SpiResult<Result<DeadLetter, Unusable>> {
-    let _settings = OurSettings::begin();
-    let Some(_rights) = Rights::of_extension_owner() else { return Ok(Err(ABSENT)) };
+    let _settings = PinnedSettings::begin();
+    let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(Err(ABSENT)) };
     Spi::connect_mut(|client| {
         let read = client.update(include_str!("../../sql/capture/read_error.sql"), Some(1), &[error_id.into()])?;
         let Some(row) = read.into_iter().next() else { return Ok(Err(ABSENT)) };

@@ -20,10 +20,10 @@ use super::payload::{payload_of, rights_of_row_table};
 use super::subject::{Event, RowTable};
 use super::subscriptions;
 use crate::ids::{id, id_datum};
-use crate::server::attempt::{Failure, attempt, attempt_and_roll_back};
-use crate::server::refusal::refuse;
-use crate::server::rights::{OurSettings, Rights};
-use crate::server::settings::{self, OnCaptureError};
+use crate::postgres::errors::refuse;
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::settings::{self, OnCaptureError};
+use crate::postgres::subtransaction::{SqlError, in_rolled_back_subtransaction, in_subtransaction};
 
 /// Rows of the first portion; how many the next ones have depends on how large their data is.
 const FIRST_PORTION: usize = 256;
@@ -49,7 +49,7 @@ pub struct Capture {
     written: i64,
     failures: Failures,
     /// A lock was waited for too long. It is not waited for again: the whole transaction waits for it once.
-    locked: Option<Failure>,
+    locked: Option<SqlError>,
 }
 
 /// What was read of rows: arrays of equal length.
@@ -97,7 +97,7 @@ impl Capture {
         if rows.peek().is_none() {
             return;
         }
-        let _settings = OurSettings::begin();
+        let _settings = PinnedSettings::begin();
         loop {
             let portion = next_portion(&mut rows, self.portion);
             if portion.is_empty() {
@@ -108,7 +108,7 @@ impl Capture {
     }
 
     /// What was to be told of these rows cannot be: it is kept, or ends the transaction where that is what is wanted.
-    pub fn fail(&mut self, event: &Event, rows: &[Row<'_>], failure: Failure) {
+    pub fn fail(&mut self, event: &Event, rows: &[Row<'_>], failure: SqlError) {
         match self.on_error {
             OnCaptureError::Warn => {
                 let lost = Lost::all(event, rows);
@@ -121,7 +121,7 @@ impl Capture {
     }
 
     /// What was emitted cannot be written: each event with its data and its auction.
-    pub fn fail_emitted(&mut self, emitted: impl Iterator<Item = (Event, WholeRow, Uuid)>, failure: Failure) {
+    pub fn fail_emitted(&mut self, emitted: impl Iterator<Item = (Event, WholeRow, Uuid)>, failure: SqlError) {
         for (event, WholeRow { about, kept }, auction_id) in emitted {
             let row = Row { key: Uuid::nil(), about, auction_id: Some(auction_id), kept: Some(&kept) };
             self.fail(&event, &[row], failure.clone());
@@ -141,7 +141,7 @@ impl Capture {
              again with the present name of the column."
                 .to_owned()
         };
-        let failure = Failure {
+        let failure = SqlError {
             code: "42804".to_owned(),
             message: format!("the trigger does not find a column of the changed row: {problem}"),
             detail: None,
@@ -190,9 +190,9 @@ impl Capture {
     }
 
     /// Gives back how many bytes of data were read.
-    fn read_and_write(&mut self, event: &Event, rows: &[Row<'_>]) -> Result<usize, Failure> {
+    fn read_and_write(&mut self, event: &Event, rows: &[Row<'_>]) -> Result<usize, SqlError> {
         let occurred_at = self.occurred_at;
-        let portion = attempt_and_roll_back(|| {
+        let portion = in_rolled_back_subtransaction(|| {
             Spi::connect(|client| read_portion(client, event, occurred_at, rows))
                 .unwrap_or_else(|problem| pgrx::error!("the data of webhook events could not be read: {problem}"))
         })?;
@@ -203,7 +203,7 @@ impl Capture {
                     .unwrap_or_else(|problem| pgrx::error!("webhook events could not be written: {problem}"))
             };
             self.written += match self.on_error {
-                OnCaptureError::Warn => attempt(write)?,
+                OnCaptureError::Warn => in_subtransaction(write)?,
                 OnCaptureError::Error => write(),
             };
         }
@@ -368,8 +368,8 @@ fn data_of_payload(
     })
 }
 
-fn rights_of_extension_owner() -> Rights {
-    let Some(rights) = Rights::of_extension_owner() else {
+fn rights_of_extension_owner() -> RoleGuard {
+    let Some(rights) = RoleGuard::of_extension_owner() else {
         ereport!(ERROR, PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "schema webhook_delivery does not exist");
     };
     rights

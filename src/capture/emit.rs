@@ -18,12 +18,12 @@ use super::fan_out::{Events, Wanted, fan_out, now};
 use super::subject::{Event, Subject};
 use super::{CHANGES, image, subscriptions};
 use crate::ids;
-use crate::server::attempt::{Failure, attempt};
-use crate::server::news::{LatestSnapshot, Topic};
-use crate::server::patience::LockWait;
-use crate::server::planned::Planned;
-use crate::server::refusal::{check_writable, refuse};
-use crate::server::rights::{self, OurSettings, Rights};
+use crate::postgres::cached_plan::CachedPlan;
+use crate::postgres::errors::{check_writable, refuse};
+use crate::postgres::invalidation::{LatestSnapshot, Topic};
+use crate::postgres::security_context::{self, PinnedSettings, RoleGuard};
+use crate::postgres::subtransaction::{SqlError, in_subtransaction};
+use crate::postgres::timeouts::LockWait;
 
 /// So many events, or so many bytes of data, are kept; more are written at once.
 const KEPT_AT_MOST: usize = 1000;
@@ -121,7 +121,7 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let wanting = match subscriptions::remembered(&auction_id, event_type) {
         Some(endpoint_ids) => Ok(endpoint_ids),
-        None => attempt(|| wanting(event_type, auction_id)),
+        None => in_subtransaction(|| wanting(event_type, auction_id)),
     };
     let endpoint_ids = match wanting {
         Ok(endpoint_ids) => endpoint_ids,
@@ -172,14 +172,14 @@ pub fn write_or_keep(emitted: Vec<Emitted>, capture: &mut Capture) {
 }
 
 /// Takes the locks of what is written to. Without a subtransaction where nobody else has them.
-fn lock_tables() -> Result<(), Failure> {
+fn lock_tables() -> Result<(), SqlError> {
     for name in [c"events", c"queue"] {
-        let Some(table) = rights::relation(c"webhook_delivery", name) else { continue };
+        let Some(table) = security_context::relation(c"webhook_delivery", name) else { continue };
         let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
         // SAFETY: an oid and a mode, inside a transaction; an error is one of a subtransaction.
         unsafe {
             if !pg_sys::ConditionalLockRelationOid(table, mode) {
-                attempt(|| pg_sys::LockRelationOid(table, mode))?;
+                in_subtransaction(|| pg_sys::LockRelationOid(table, mode))?;
             }
         }
     }
@@ -198,7 +198,7 @@ fn write(emitted: Vec<Emitted>) -> SpiResult<()> {
             data.push(JsonString(event.data));
             next = emitted.next_if(|event| event.event_type == event_type);
         }
-        let _settings = OurSettings::begin();
+        let _settings = PinnedSettings::begin();
         with_rights(|client| {
             let row_ids = vec![None::<pgrx::Uuid>; wanted.len()].into();
             fan_out(client, &event_type, now(), Events { wanted, row_ids, data: data.into() })
@@ -208,7 +208,7 @@ fn write(emitted: Vec<Emitted>) -> SpiResult<()> {
 }
 
 fn with_rights<R>(work: impl FnOnce(&mut SpiClient<'_>) -> SpiResult<R>) -> SpiResult<R> {
-    let Some(_rights) = Rights::of_extension_owner() else {
+    let Some(_rights) = RoleGuard::of_extension_owner() else {
         ereport!(ERROR, PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "schema webhook_delivery does not exist");
     };
     Spi::connect_mut(work)
@@ -223,7 +223,7 @@ struct KnownTypes {
 
 thread_local! {
     static KNOWN_TYPES: RefCell<KnownTypes> = RefCell::default();
-    static IS_KNOWN: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+    static IS_KNOWN: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
 /// Refuses what is not in the catalogue.
@@ -233,9 +233,9 @@ pub fn check_type(event_type: &str) -> SpiResult<()> {
     if is_remembered {
         return Ok(());
     }
-    let _settings = OurSettings::begin();
+    let _settings = PinnedSettings::begin();
     with_rights(|client| {
-        Topic::EventTypes.watch([rights::relation(c"public", c"webhook_event_types"), None]);
+        Topic::EventTypes.watch([security_context::relation(c"public", c"webhook_event_types"), None]);
         let changes = Topic::EventTypes.changes();
         let is_known = IS_KNOWN.with_borrow_mut(|statement| {
             let sql = include_str!("../../sql/capture/is_known.sql");

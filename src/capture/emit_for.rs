@@ -9,7 +9,7 @@ use super::emit::check_type;
 use super::fan_out::now;
 use super::subject::Event;
 use crate::ids::id;
-use crate::server::refusal::{check_writable, refuse};
+use crate::postgres::errors::{check_writable, refuse};
 
 #[pg_schema]
 mod webhook_delivery {

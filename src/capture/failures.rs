@@ -10,10 +10,10 @@ use super::image::Kept;
 use super::payload::{payload_of, rights_of_row_table};
 use super::subject::Event;
 use crate::ids::id_datum;
-use crate::server::attempt::{Failure, attempt, attempt_and_roll_back};
-use crate::server::process;
-use crate::server::rights::{OurSettings, Rights};
-use crate::server::warning::Warning;
+use crate::postgres::background_worker;
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::subtransaction::{SqlError, in_rolled_back_subtransaction, in_subtransaction};
+use crate::postgres::warning::Warning;
 
 /// Rows of `capture_errors` that one transaction writes at most; what else fails joins the last of them.
 const CAUSES_AT_MOST: usize = 20;
@@ -43,7 +43,7 @@ struct Cause {
 }
 
 struct Failed {
-    failure: Failure,
+    failure: SqlError,
     rows: Vec<Lost>,
 }
 
@@ -90,8 +90,8 @@ impl Lost {
 
     /// With the rights of the table's owner, and in a subtransaction: the application's code makes JSON of what was kept.
     fn readable(event: &Event, rows: &[Row<'_>]) -> Option<Vec<Self>> {
-        let readable = attempt_and_roll_back(|| {
-            let _settings = OurSettings::begin();
+        let readable = in_rolled_back_subtransaction(|| {
+            let _settings = PinnedSettings::begin();
             let _rights = Self::rights(event, rows)?;
             let lost = rows.iter().filter_map(|row| {
                 let kept = match (row.kept, event.row_table) {
@@ -108,7 +108,7 @@ impl Lost {
     }
 
     /// `None` where these rights cannot be had, without which the application's code would run as the user who commits.
-    fn rights(event: &Event, rows: &[Row<'_>]) -> Option<Option<Rights>> {
+    fn rights(event: &Event, rows: &[Row<'_>]) -> Option<Option<RoleGuard>> {
         if rows.iter().all(|row| row.kept.is_none_or(Kept::is_text)) {
             return Some(None);
         }
@@ -116,7 +116,7 @@ impl Lost {
             return Some(Some(rights_of_row_table(table)));
         }
         let payload = Spi::connect(|client| {
-            let _rights = Rights::of_extension_owner();
+            let _rights = RoleGuard::of_extension_owner();
             payload_of(client, event)
         });
         Some(Some(payload.ok().flatten()?.rights()))
@@ -134,7 +134,7 @@ impl Failures {
     }
 
     /// `rows`: those that the event was to tell of; none where they are not known.
-    pub fn add(&mut self, event: &Event, rows: Vec<Lost>, failure: Failure) {
+    pub fn add(&mut self, event: &Event, rows: Vec<Lost>, failure: SqlError) {
         let failure = bounded(failure);
         let cause = Cause { event: event.clone(), code: failure.code.clone(), message: failure.message.clone() };
         let is_full = self.causes.len() >= CAUSES_AT_MOST;
@@ -170,10 +170,10 @@ impl Failures {
         let mut problem = None;
         for (cause, failed) in &self.causes {
             // Each for itself: one that cannot be written costs the others nothing.
-            problem = attempt(|| cause.record(failed, occurred_at, error_id)).err().or(problem);
+            problem = in_subtransaction(|| cause.record(failed, occurred_at, error_id)).err().or(problem);
             error_id = None;
         }
-        if is_locked && problem.is_none() && process::is_background() {
+        if is_locked && problem.is_none() && background_worker::is_background() {
             // It is tried every second, which is not to fill the log.
             return;
         }
@@ -201,8 +201,8 @@ impl Failures {
 impl Cause {
     /// `error_id`: the id of the first row that is written; `None` for a new one.
     fn record(&self, Failed { failure, rows }: &Failed, occurred_at: TimestampWithTimeZone, error_id: Option<i64>) {
-        let _settings = OurSettings::begin();
-        let Some(_rights) = Rights::of_extension_owner() else { return };
+        let _settings = PinnedSettings::begin();
+        let Some(_rights) = RoleGuard::of_extension_owner() else { return };
         let written = Spi::connect_mut(|client| {
             let error_ids = std::iter::once(error_id).chain(std::iter::repeat(None));
             for (rows, error_id) in portions(rows).into_iter().zip(error_ids) {
@@ -261,14 +261,14 @@ fn portions(rows: &[Lost]) -> Vec<&[Lost]> {
 }
 
 /// The failure with texts of at most some kilobytes: the application's code may raise an error of any length.
-fn bounded(failure: Failure) -> Failure {
+fn bounded(failure: SqlError) -> SqlError {
     let text = |text: String| {
         if text.len() <= TEXT_BYTES {
             return text;
         }
         format!("{}... ({} bytes)", &text[..text.floor_char_boundary(TEXT_BYTES)], text.len())
     };
-    Failure {
+    SqlError {
         code: failure.code,
         message: text(failure.message),
         detail: failure.detail.map(text),

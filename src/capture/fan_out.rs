@@ -9,8 +9,8 @@ use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
 use crate::ids::{self, timestamp};
-use crate::server::planned::Planned;
-use crate::server::wake;
+use crate::postgres::cached_plan::CachedPlan;
+use crate::postgres::wakeup;
 
 /// An event that somebody wants.
 pub struct Wanted {
@@ -29,7 +29,7 @@ pub struct Events<'a> {
 }
 
 thread_local! {
-    static STATEMENT: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+    static STATEMENT: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
 /// Writes the events that somebody wants, and gives back how many these were. With the rights of the extension's owner, and
@@ -84,7 +84,7 @@ pub fn fan_out(
         ];
         client.update(statement, None, &arguments)?;
         // Where the worker has read past this moment when we commit, it goes back to it.
-        wake::at_commit(moment.into());
+        wakeup::at_commit(moment.into());
         Ok(written as i64)
     })
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::moves::{self, Seen};
 use super::switch::is_switched_off;
-use crate::server::warning::Warning;
+use crate::postgres::warning::Warning;
 
 // Not in pgrx: catalog/partition.h.
 unsafe extern "C-unwind" {

@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use pgrx::prelude::*;
 
-use crate::server::refusal::refuse;
+use crate::postgres::errors::refuse;
 
 thread_local! {
     static IS_COMMITTING: Cell<bool> = const { Cell::new(false) };

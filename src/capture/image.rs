@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::server::attempt::attempt_and_roll_back;
+use crate::postgres::subtransaction::in_rolled_back_subtransaction;
 
 /// Bytes of values stored outside of their row (TOAST) that a transaction copies. A value that is not copied is read from
 /// the table's TOAST table at the commit, and is lost where that was rewritten, truncated or dropped meanwhile.
@@ -185,7 +185,7 @@ unsafe fn copy_external_values(external: &[usize], values: &mut [pg_sys::Datum],
                 continue;
             }
             let stored = values[*place].cast_mut_ptr();
-            if let Ok(copy) = attempt_and_roll_back(|| pg_sys::detoast_external_attr(stored)) {
+            if let Ok(copy) = in_rolled_back_subtransaction(|| pg_sys::detoast_external_attr(stored)) {
                 values[*place] = pg_sys::Datum::from(copy);
                 copied += size;
             }

@@ -25,8 +25,8 @@ use std::ffi::c_void;
 use pgrx::prelude::*;
 
 use crate::ids::timestamp;
-use crate::server::patience::Patience;
-use crate::server::rights;
+use crate::postgres::security_context;
+use crate::postgres::timeouts::Patience;
 use build::Capture;
 use changes::Changes;
 
@@ -98,7 +98,7 @@ unsafe extern "C-unwind" fn at_end_of_subtransaction(
 
 /// Writes the events that the transaction owes.
 fn tell(mut changes: Changes) {
-    if !rights::extension_exists() {
+    if !security_context::extension_exists() {
         // The extension was dropped in this very transaction: nobody is left to deliver to.
         return;
     }

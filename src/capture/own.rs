@@ -7,8 +7,8 @@
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use crate::server::refusal::check_writable;
-use crate::server::rights::Rights;
+use crate::postgres::errors::check_writable;
+use crate::postgres::security_context::RoleGuard;
 
 #[pg_schema]
 mod webhook_delivery {
@@ -45,7 +45,7 @@ fn callers() -> Vec<pg_sys::Oid> {
 /// are called set their own search path.
 fn as_owner(call: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) {
     let called: SpiResult<()> = Spi::connect_mut(|client| {
-        let Some(_rights) = Rights::of_extension_owner() else { return Ok(()) };
+        let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(()) };
         client.update(call, None, arguments).map(drop)
     });
     if let Err(problem) = called {

@@ -10,10 +10,10 @@ use pgrx::prelude::*;
 use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
 use super::subject::{Event, RowTable};
-use crate::server::news::{LatestSnapshot, Topic};
-use crate::server::planned::Planned;
-use crate::server::refusal::refuse;
-use crate::server::rights::{Rights, owner_of_function, owner_of_relation, relation};
+use crate::postgres::cached_plan::CachedPlan;
+use crate::postgres::errors::refuse;
+use crate::postgres::invalidation::{LatestSnapshot, Topic};
+use crate::postgres::security_context::{RoleGuard, owner_of_function, owner_of_relation, relation};
 
 /// What `webhook_delivery.payloads`, or a payload function of the application, says of an event.
 pub struct Payload {
@@ -31,7 +31,7 @@ pub struct Payload {
 /// Gives one row of three arrays, ids, auctions and data, or none.
 struct Query {
     sql: String,
-    statement: RefCell<Planned>,
+    statement: RefCell<CachedPlan>,
 }
 
 /// What the query's `@changed@` stands for. Of one row it is no table, and nothing has to be brought into an order.
@@ -43,7 +43,7 @@ type Place = (String, pg_sys::Oid);
 
 thread_local! {
     static KNOWN: RefCell<HashMap<Place, Rc<Payload>>> = RefCell::default();
-    static FIND: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+    static FIND: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
     /// What `Topic::changes` was when that was read.
     static READ_AT: Cell<u64> = const { Cell::new(0) };
 }
@@ -119,13 +119,13 @@ impl Payload {
     }
 
     /// The rights of the owner of the table.
-    pub fn rights(&self) -> Rights {
+    pub fn rights(&self) -> RoleGuard {
         let (schema, name) = &self.table;
         let table = relation(schema, name);
         if let Some((function, table)) = self.function.zip(table) {
             check_function(function, table);
         }
-        let Some(rights) = table.and_then(Rights::of_owner_of) else {
+        let Some(rights) = table.and_then(RoleGuard::of_owner_of) else {
             let name = format!("{}.{}", schema.to_string_lossy(), name.to_string_lossy());
             no_table(name);
         };
@@ -153,9 +153,9 @@ impl Payload {
 }
 
 /// The rights of the owner of this table, whose rows are the events.
-pub fn rights_of_row_table(table: RowTable) -> Rights {
+pub fn rights_of_row_table(table: RowTable) -> RoleGuard {
     let owner = owner_of_relation(table.oid).unwrap_or(table.owner);
-    Rights::of_table_owner(owner).unwrap_or_else(|| no_table(table.oid.to_u32().to_string()))
+    RoleGuard::of_table_owner(owner).unwrap_or_else(|| no_table(table.oid.to_u32().to_string()))
 }
 
 fn no_table(name: String) -> ! {

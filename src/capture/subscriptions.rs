@@ -11,9 +11,9 @@ use pgrx::pg_sys::BuiltinOid::UUIDARRAYOID;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
-use crate::server::news::{LatestSnapshot, Topic};
-use crate::server::planned::Planned;
-use crate::server::rights::{self, OurSettings};
+use crate::postgres::cached_plan::CachedPlan;
+use crate::postgres::invalidation::{LatestSnapshot, Topic};
+use crate::postgres::security_context::{self, PinnedSettings};
 
 /// Auctions that a session remembers, each with so many endpoints at most: of one with more it asks each time, so that nobody
 /// fills the memory of every session by creating endpoints.
@@ -35,7 +35,7 @@ struct Memory {
 
 thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
-    static READ: RefCell<Planned> = const { RefCell::new(Planned::new()) };
+    static READ: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
 impl Subscription {
@@ -105,8 +105,8 @@ impl Memory {
 }
 
 fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid, Vec<Subscription>>> {
-    let _settings = OurSettings::begin();
-    Topic::Subscriptions.watch([rights::relation(c"public", c"webhook_endpoints"), None]);
+    let _settings = PinnedSettings::begin();
+    Topic::Subscriptions.watch([security_context::relation(c"public", c"webhook_endpoints"), None]);
     // Before the snapshot: what changes from now on is heard of later, and what changed before is read.
     let changes = Topic::Subscriptions.changes();
     MEMORY.with_borrow_mut(|memory| memory.prepare(changes));

@@ -3,8 +3,8 @@
 use pgrx::prelude::*;
 
 use super::CHANGES;
-use crate::server::settings;
-use crate::server::warning::Warning;
+use crate::postgres::settings;
+use crate::postgres::warning::Warning;
 
 /// Whether changes of this table are not to be told of, because `webhook_delivery.capture` is off. That is the owner's to
 /// decide, who could as well take the trigger off: asked of the role that acts and of the one that the session has, so that

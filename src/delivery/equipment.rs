@@ -11,7 +11,7 @@ use webhook_sender::{Attempt, Journal, Pool, PoolConfig, Success};
 
 use super::queue::Statements;
 use super::record::GATHER_AT_MOST;
-use crate::server::{process, settings};
+use crate::postgres::{background_worker, settings};
 
 /// In the data directory, which is where the process works. Postgres keeps there what need not survive: `pg_basebackup` leaves it out.
 const JOURNALS: &str = "pg_stat_tmp";
@@ -66,7 +66,7 @@ fn start_pool(slow_endpoints: HashSet<Uuid>, journal: Option<Arc<Journal>>) -> P
         many: GATHER_AT_MOST,
         journal,
     };
-    match process::with_signals_blocked(|| Pool::start(config)) {
+    match background_worker::with_signals_blocked(|| Pool::start(config)) {
         Ok(pool) => pool,
         Err(problem) => {
             pg_sys::panic::ErrorReport::new(

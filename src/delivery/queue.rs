@@ -17,7 +17,7 @@ use super::parking_statements::ParkingStatements;
 use super::record::Outcome;
 use crate::endpoint::headers_in;
 use crate::ids::{id, id_datum, timestamp};
-use crate::server::settings::DisablePolicy;
+use crate::postgres::settings::DisablePolicy;
 
 /// The worker's statements, planned once.
 pub struct Statements {

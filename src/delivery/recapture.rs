@@ -10,8 +10,8 @@ use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
 
 use super::worker::hold_extension;
-use crate::server::attempt::Failure;
-use crate::server::{pins, process};
+use crate::postgres::subtransaction::SqlError;
+use crate::postgres::{background_worker, worker_settings};
 
 /// A process that has not ended by then is terminated.
 const AT_MOST: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ impl Recapture {
     }
 
     /// Starts it, outside of a transaction; an error where no slot for a background worker is free.
-    pub fn start(&mut self, database: pg_sys::Oid) -> Result<(), Failure> {
+    pub fn start(&mut self, database: pg_sys::Oid) -> Result<(), SqlError> {
         let start = || {
             BackgroundWorkerBuilder::new("webhook_delivery recapture")
                 .set_type("webhook_delivery recapture")
@@ -55,7 +55,7 @@ impl Recapture {
                 self.running = Some((process, Instant::now()));
                 Ok(())
             }
-            Err(_) => Err(Failure {
+            Err(_) => Err(SqlError {
                 code: "53000".to_owned(),
                 message: "no background worker slot is free".to_owned(),
                 detail: None,
@@ -78,19 +78,19 @@ impl Recapture {
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub extern "C-unwind" fn webhook_delivery_recapture(database: pg_sys::Datum) {
-    process::die_of_sigterm();
+    background_worker::die_of_sigterm();
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database.value() as u32)), None);
-    process::set_application_name(c"webhook_delivery recapture");
-    process::report_busy();
-    pins::pin_settings();
+    background_worker::set_application_name(c"webhook_delivery recapture");
+    background_worker::report_busy();
+    worker_settings::pin_settings();
     let began = Instant::now();
     let mut last = 0_i64;
     while began.elapsed() < WORKS_FOR
-        && let Some(error_id) = process::transaction(|| take(last))
+        && let Some(error_id) = background_worker::transaction(|| take(last))
     {
         last = error_id;
         // Where not even that can be done, it has been tried once.
-        _ = process::try_transaction(|| {
+        _ = background_worker::try_transaction(|| {
             let _rights = hold_extension();
             Spi::connect_mut(|client| {
                 client.update("select webhook_delivery.capture_again($1)", None, &[error_id.into()]).map(drop)

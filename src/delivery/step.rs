@@ -11,8 +11,8 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use crate::ids::postgres_micros;
-use crate::server::attempt::Failure;
-use crate::server::process;
+use crate::postgres::background_worker;
+use crate::postgres::subtransaction::SqlError;
 
 /// How soon a step that failed is tried again; the time doubles with each failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ pub struct Step {
 }
 
 struct Failing {
-    failure: Failure,
+    failure: SqlError,
     since: SystemTime,
     delay: Duration,
     next_try: Instant,
@@ -110,7 +110,7 @@ impl Step {
     }
 
     /// Takes what became of a try. `None` is a failure, which is told.
-    pub fn conclude<T>(&mut self, outcome: Result<T, Failure>) -> Option<T> {
+    pub fn conclude<T>(&mut self, outcome: Result<T, SqlError>) -> Option<T> {
         match outcome {
             Ok(result) => {
                 if let Some(failing) = self.failing.take() {
@@ -124,7 +124,7 @@ impl Step {
                 Some(result)
             }
             // Broken off by ourselves, because the process has to go.
-            Err(_) if process::was_told_to_go() => None,
+            Err(_) if background_worker::was_told_to_go() => None,
             Err(failure) => {
                 self.fail(failure);
                 None
@@ -132,7 +132,7 @@ impl Step {
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: SqlError) {
         let (since, before) = match &self.failing {
             Some(before) => (before.since, Some(before)),
             None => (SystemTime::now(), None),
@@ -154,7 +154,7 @@ impl Step {
     }
 }
 
-fn warn(name: &str, failure: &Failure) {
+fn warn(name: &str, failure: &SqlError) {
     let mut report = ErrorReport::new(
         failure.known_code(),
         format!("webhook_delivery: {name} fails: {}", failure.message),
@@ -173,6 +173,6 @@ fn warn(name: &str, failure: &Failure) {
 }
 
 /// Runs a part of the work in a transaction of its own; an SPI error undoes it as an SQL error does.
-pub fn attempt<T>(work: impl FnOnce() -> SpiResult<T>) -> Result<T, Failure> {
-    process::try_transaction(|| work().unwrap_or_else(|problem| pgrx::error!("{problem}")))
+pub fn in_transaction<T>(work: impl FnOnce() -> SpiResult<T>) -> Result<T, SqlError> {
+    background_worker::try_transaction(|| work().unwrap_or_else(|problem| pgrx::error!("{problem}")))
 }

@@ -5,20 +5,20 @@ use std::ffi::CString;
 use pgrx::prelude::*;
 
 use super::queue::Standing;
-use crate::server::process;
-use crate::server::report::Report;
-use crate::server::wake::MyBell;
+use crate::postgres::background_worker;
+use crate::postgres::wakeup::ClaimedSlot;
+use crate::postgres::worker_stats::Report;
 
 /// What was told last, so that nothing is told twice.
 pub struct Telling {
-    bell: MyBell,
+    bell: ClaimedSlot,
     reported: Report,
     standing: Standing,
 }
 
 impl Telling {
     /// Overwrites what another worker has left.
-    pub fn begin(bell: MyBell) -> Self {
+    pub fn begin(bell: ClaimedSlot) -> Self {
         let reported = Report::default();
         reported.publish(bell);
         Self { bell, reported, standing: Standing::Sending }
@@ -35,7 +35,7 @@ impl Telling {
             ),
         };
         if let Ok(activity) = CString::new(activity) {
-            process::report_idle(&activity);
+            background_worker::report_idle(&activity);
         }
         if report != self.reported {
             report.publish(self.bell);

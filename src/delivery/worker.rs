@@ -24,13 +24,13 @@ use super::pulse::Pulse;
 use super::queue::Standing;
 use super::recapture::Recapture;
 use super::record::{GATHER, Ledger};
-use super::step::{Step, Steps, attempt};
+use super::step::{Step, Steps, in_transaction};
 use super::telling::Telling;
 use crate::ids::{postgres_micros, uuid_floor};
-use crate::server::report::Report;
-use crate::server::rights::Rights;
-use crate::server::wake::MyBell;
-use crate::server::{pins, process, settings};
+use crate::postgres::security_context::RoleGuard;
+use crate::postgres::wakeup::ClaimedSlot;
+use crate::postgres::worker_stats::Report;
+use crate::postgres::{background_worker, settings, worker_settings};
 
 mod upkeep;
 
@@ -60,11 +60,11 @@ const LOCKED_OUT: Duration = Duration::from_millis(50);
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub extern "C-unwind" fn webhook_delivery_worker(place: pg_sys::Datum) {
-    if let Some(bell) = MyBell::hang(place) {
-        process::attach_signal_handlers();
+    if let Some(bell) = ClaimedSlot::hang(place) {
+        background_worker::attach_signal_handlers();
         BackgroundWorker::connect_worker_to_spi_by_oid(Some(bell.database()), None);
-        process::set_application_name(c"webhook_delivery worker");
-        pins::pin_settings();
+        background_worker::set_application_name(c"webhook_delivery worker");
+        worker_settings::pin_settings();
         Worker::new(bell).run();
     }
     // SAFETY: ends the process, as Postgres has it. The launcher starts the next one where the database still exists.
@@ -80,7 +80,7 @@ struct Took {
 }
 
 struct Worker {
-    bell: MyBell,
+    bell: ClaimedSlot,
     /// `None` while the extension does not exist in this database.
     equipment: Option<Equipment>,
     intake: Intake,
@@ -131,7 +131,7 @@ enum Looked {
 }
 
 impl Worker {
-    fn new(bell: MyBell) -> Self {
+    fn new(bell: ClaimedSlot) -> Self {
         let now = Instant::now();
         Self {
             bell,
@@ -159,8 +159,8 @@ impl Worker {
     }
 
     fn run(mut self) {
-        while !process::was_told_to_go() {
-            if process::reload_settings_if_asked() {
+        while !background_worker::was_told_to_go() {
+            if background_worker::reload_settings_if_asked() {
                 self.next_database_check = Instant::now();
                 (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
                 if let Some(Equipment { pool, .. }) = &self.equipment {
@@ -168,14 +168,14 @@ impl Worker {
                 }
             }
             let began = Instant::now();
-            process::report_busy();
+            background_worker::report_busy();
             let Some(at_most) = self.turn() else { break };
-            process::report_statistics();
+            background_worker::report_statistics();
             let report = self.report();
             self.telling.show(report);
             self.sleep(at_most);
             if let Some(rest) = PACE.checked_sub(began.elapsed()) {
-                process::pause(rest);
+                background_worker::pause(rest);
             }
         }
         self.leave();
@@ -184,11 +184,12 @@ impl Worker {
     /// Sleeps until there is something to do. That a request has ended is no reason for a turn: others will, and are gathered.
     fn sleep(&mut self, at_most: Duration) {
         let Some(Equipment { pool, .. }) = &self.equipment else {
-            process::wait(None, at_most);
+            background_worker::wait(None, at_most);
             return;
         };
         let (began, mut at_most) = (Instant::now(), at_most);
-        while process::wait(Some(pool.wake_fd()), at_most.saturating_sub(began.elapsed())) == process::Woken::Descriptor
+        while background_worker::wait(Some(pool.wake_fd()), at_most.saturating_sub(began.elapsed()))
+            == background_worker::Woken::Descriptor
         {
             let patience = self.ledger.expect(pool.finished_total());
             if patience.is_zero() {
@@ -210,7 +211,7 @@ impl Worker {
         let mut wait = settings::poll_interval();
         let mut took = None;
         if self.steps.reading.may_run() {
-            let looked = attempt(|| self.look(now));
+            let looked = in_transaction(|| self.look(now));
             match self.steps.reading.conclude(looked) {
                 Some(Looked::Took(now)) => took = Some(now),
                 Some(Looked::Rest(time)) => wait = wait.min(time),
@@ -244,33 +245,33 @@ impl Worker {
     fn look(&mut self, now: i64) -> SpiResult<Looked> {
         if Instant::now() >= self.next_database_check {
             self.next_database_check = Instant::now() + settings::poll_interval();
-            let at_rest = process::database_is_at_rest(self.bell.database());
-            if !at_rest || !settings::databases().contains(&process::database_name()) {
+            let at_rest = background_worker::database_is_at_rest(self.bell.database());
+            if !at_rest || !settings::databases().contains(&background_worker::database_name()) {
                 return Ok(Looked::Leave);
             }
         }
-        let extension = match process::extension() {
-            process::Extension::Absent => {
+        let extension = match background_worker::extension() {
+            background_worker::Extension::Absent => {
                 self.duty = Duty::Nothing;
                 self.forget_everything();
                 self.idle_because = Some("waiting for CREATE EXTENSION webhook_delivery");
                 return Ok(Looked::Rest(settings::poll_interval()));
             }
-            process::Extension::BeingChanged => {
+            background_worker::Extension::BeingChanged => {
                 self.recapture.end();
                 return Ok(Looked::Rest(LOCKED_OUT));
             }
-            process::Extension::Present(extension) => extension,
+            background_worker::Extension::Present(extension) => extension,
         };
         if self.equipment.as_ref().is_some_and(|equipment| equipment.extension != extension) {
             // One transaction has dropped it and created another, with other types and empty tables.
             self.forget_everything();
         }
-        if self.equipment.is_none() && !process::extension_is_current()? {
+        if self.equipment.is_none() && !background_worker::extension_is_current()? {
             self.idle_because = Some("waiting for: alter extension webhook_delivery update");
             return Ok(Looked::Rest(settings::poll_interval()));
         }
-        let _rights = Rights::of_worker();
+        let _rights = RoleGuard::of_worker();
         let equipment = match self.equipment.take() {
             Some(equipment) => equipment,
             None => self.equip(extension)?,
@@ -281,14 +282,14 @@ impl Worker {
         let standing = statements.standing()?;
         self.idle_because = match standing {
             // What cannot be recorded must not be sent: it would be sent again and again.
-            _ if process::is_read_only() => Some("paused, because default_transaction_read_only is on"),
+            _ if background_worker::is_read_only() => Some("paused, because default_transaction_read_only is on"),
             Standing::Sending => None,
             Standing::Paused => Some("paused, by webhook_delivery.pause()"),
             Standing::Copied => Some("paused, because this is a copy of another database"),
             Standing::Unused => Some("waiting for the first endpoint"),
         };
         self.duty = match standing {
-            _ if process::is_read_only() => Duty::Nothing,
+            _ if background_worker::is_read_only() => Duty::Nothing,
             Standing::Sending => Duty::Everything,
             Standing::Paused | Standing::Copied => Duty::House,
             Standing::Unused => Duty::Nothing,
@@ -363,7 +364,7 @@ impl Worker {
         let Some(Equipment { statements, pool, .. }) = &self.equipment else { return };
         let outcomes = self.ledger.gathered();
         let record = |carefully| {
-            attempt(|| {
+            in_transaction(|| {
                 let _rights = hold_extension();
                 statements.record(outcomes, carefully)
             })
@@ -444,7 +445,7 @@ impl Worker {
                 if left.is_zero() {
                     break;
                 }
-                process::wait(Some(pool.wake_fd()), left);
+                background_worker::wait(Some(pool.wake_fd()), left);
                 finished.extend(pool.finished());
             }
             finished.extend(pool.finished());
@@ -488,9 +489,9 @@ fn oldest_event() -> Uuid {
 
 /// Takes the extension's lock until the transaction ends, and acts as the worker's role as long as what it gives lives. Whoever is
 /// just dropping the extension must not be waited for: he waits for us.
-pub fn hold_extension() -> Rights {
-    if !matches!(process::extension(), process::Extension::Present(_)) {
+pub fn hold_extension() -> RoleGuard {
+    if !matches!(background_worker::extension(), background_worker::Extension::Present(_)) {
         ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "somebody is dropping or altering the extension");
     }
-    Rights::of_worker()
+    RoleGuard::of_worker()
 }

@@ -8,8 +8,8 @@ use pgrx::spi::SpiResult;
 use webhook_sender::look_up;
 
 use crate::access::visible_auction;
-use crate::server::rights::{OurSettings, Rights};
-use crate::server::{process, settings};
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::{background_worker, settings};
 
 /// Whoever asks waits for the name server for so long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -77,8 +77,8 @@ fn examine(endpoint_id: pgrx::Uuid) -> SpiResult<Option<Seen>> {
         if visible_auction(client, endpoint_id)?.is_none() {
             return Ok(None);
         }
-        let _settings = OurSettings::begin();
-        let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
+        let _settings = PinnedSettings::begin();
+        let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
         let found = client.select(include_str!("../../sql/endpoint/examine.sql"), Some(1), &[endpoint_id.into()])?;
         if found.is_empty() {
             return Ok(None);
@@ -102,7 +102,7 @@ fn examine(endpoint_id: pgrx::Uuid) -> SpiResult<Option<Seen>> {
 fn reach(url: &str) -> Result<String, String> {
     let rules = settings::rules();
     // The thread that asks must not take this one's signals.
-    let found = process::with_signals_blocked(|| look_up(url, rules.clone(), PATIENCE));
+    let found = background_worker::with_signals_blocked(|| look_up(url, rules.clone(), PATIENCE));
     let addresses = found.map_err(|problem| problem.to_string())?;
     let (own, public): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| rules.networks.list(*address));
     let own = (!own.is_empty()).then(|| "an address that webhook_delivery.allowed_networks opens".to_owned());

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use crate::server::refusal;
+use crate::postgres::errors;
 
 mod examine;
 mod header;
@@ -13,5 +13,5 @@ mod url;
 pub use header::headers_in;
 
 fn refuse(message: String, hint: impl Into<String>) {
-    refusal::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
+    errors::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
 }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use pgrx::prelude::*;
 
 use super::refuse;
-use crate::server::refusal::check_writable;
+use crate::postgres::errors::check_writable;
 
 /// A secret on its way from the row's BEFORE trigger to its AFTER trigger, which alone knows that the row was written.
 struct Stashed {

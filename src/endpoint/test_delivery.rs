@@ -5,9 +5,9 @@ use pgrx::prelude::*;
 
 use crate::access::visible_auction;
 use crate::ids::{self, timestamp};
-use crate::server::refusal::check_writable;
-use crate::server::rights::{OurSettings, Rights};
-use crate::server::wake;
+use crate::postgres::errors::check_writable;
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::wakeup;
 
 #[pg_schema]
 mod webhook_delivery {
@@ -26,8 +26,8 @@ fn queue_test(endpoint_id: pgrx::Uuid, event_type: &str) -> pgrx::spi::SpiResult
     check_writable();
     Spi::connect_mut(|client| {
         let Some(auction_id) = visible_auction(client, endpoint_id)? else { return Ok(None) };
-        let _settings = OurSettings::begin();
-        let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
+        let _settings = PinnedSettings::begin();
+        let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
         let delivery_id = ids::webhook_delivery::uuid_v7();
         // SAFETY: a clock.
         let moment: TimestampWithTimeZone = timestamp(unsafe { pg_sys::GetCurrentTimestamp() });
@@ -36,7 +36,7 @@ fn queue_test(endpoint_id: pgrx::Uuid, event_type: &str) -> pgrx::spi::SpiResult
         if queued.is_empty() {
             return Ok(None);
         }
-        wake::at_commit(moment.into());
+        wakeup::at_commit(moment.into());
         Ok(Some(delivery_id))
     })
 }

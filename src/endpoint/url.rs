@@ -9,7 +9,7 @@ mod webhook_delivery {
     /// `allowed_ports`, an address that is not of the public internet nor among `allowed_networks`.
     #[pg_extern(stable, strict)]
     fn normal_url(url: &str) -> Option<String> {
-        match crate::server::settings::rules().normal_url(url) {
+        match crate::postgres::settings::rules().normal_url(url) {
             Ok(normal) => Some(normal),
             Err(problem) => {
                 crate::endpoint::refuse(problem.to_string(), problem.hint());

@@ -8,9 +8,9 @@ use super::pace::Pace;
 use super::past_parking::past_parking;
 use super::visible::{Visible, look_up, portions};
 use crate::ids::{id_datum, timestamp};
-use crate::server::refusal::check_writable;
-use crate::server::rights::{OurSettings, Rights};
-use crate::server::wake;
+use crate::postgres::errors::check_writable;
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::wakeup;
 
 #[pg_schema]
 mod webhook_delivery {
@@ -35,8 +35,8 @@ fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
         let allowance = Allowance::of_caller(client)?;
         for portion in portions {
             let visible = look_up(client, &portion)?;
-            let _settings = OurSettings::begin();
-            let Some(_rights) = Rights::of_extension_owner() else { return Ok(()) };
+            let _settings = PinnedSettings::begin();
+            let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(()) };
             allowance.take(client, visible.iter().map(|delivery| delivery.auction_id))?;
             let (waiting, ended): (Vec<Visible>, Vec<Visible>) =
                 visible.into_iter().partition(|delivery| delivery.waits);
@@ -60,7 +60,7 @@ fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
     })?;
     if sent > 0 {
         // What was to wait for its time, or rested, is looked at anew.
-        wake::at_commit(i64::MIN);
+        wakeup::at_commit(i64::MIN);
     }
     Ok(sent as i64)
 }

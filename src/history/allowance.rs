@@ -7,8 +7,8 @@ use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
 use crate::ids::id_datum;
-use crate::server::refusal::refuse;
-use crate::server::settings;
+use crate::postgres::errors::refuse;
+use crate::postgres::settings;
 
 /// What the caller may have sent again.
 pub struct Allowance {

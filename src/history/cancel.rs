@@ -6,9 +6,9 @@ use pgrx::spi::SpiResult;
 use super::past_parking::past_parking;
 use super::visible::{look_up, portions};
 use crate::ids::id_datum;
-use crate::server::refusal::check_writable;
-use crate::server::rights::{OurSettings, Rights};
-use crate::server::wake;
+use crate::postgres::errors::check_writable;
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::wakeup;
 
 #[pg_schema]
 mod webhook_delivery {
@@ -34,15 +34,15 @@ fn cancel(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
                 continue;
             }
             let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
-            let _settings = OurSettings::begin();
-            let Some(_rights) = Rights::of_extension_owner() else { return Ok(()) };
+            let _settings = PinnedSettings::begin();
+            let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(()) };
             let cancel = include_str!("../../sql/history/cancel.sql");
             cancelled += past_parking(|| Ok(client.update(cancel, None, &[ids.clone().into()])?.len()))?;
         }
         Ok::<_, pgrx::spi::SpiError>(())
     })?;
     if cancelled > 0 {
-        wake::at_commit(i64::MIN);
+        wakeup::at_commit(i64::MIN);
     }
     Ok(cancelled as i64)
 }

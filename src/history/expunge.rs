@@ -5,9 +5,9 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use super::past_parking::past_parking;
-use crate::server::refusal::check_writable;
-use crate::server::rights::{OurSettings, Rights};
-use crate::server::wake;
+use crate::postgres::errors::check_writable;
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::wakeup;
 
 #[pg_schema]
 mod webhook_delivery {
@@ -34,8 +34,8 @@ fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Optio
         if !is_operator && !is_administrator {
             return Ok(None);
         }
-        let _settings = OurSettings::begin();
-        let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
+        let _settings = PinnedSettings::begin();
+        let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
         let types = [UUIDOID, UUIDOID, TEXTOID].map(PgOid::from);
         let expunge = client.prepare_mut(include_str!("../../sql/history/expunge.sql"), &types)?;
         let arguments = [auction_id.into(), row_id.into(), containing.into()];
@@ -46,7 +46,7 @@ fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Optio
             let expunge = client.prepare_mut(include_str!("../../sql/history/expunge_errors.sql"), &types)?;
             client.update(&expunge, None, &[row_id.into(), containing.into()])?;
         }
-        wake::at_commit(i64::MIN);
+        wakeup::at_commit(i64::MIN);
         Ok(gone)
     })
 }

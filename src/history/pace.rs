@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::server::settings;
+use crate::postgres::settings;
 
 /// Those of so many microseconds come due together: a turn of the worker for each would cost more than it is worth.
 const TOGETHER: i64 = 50_000;

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use crate::server::attempt::attempt;
+use crate::postgres::subtransaction::in_subtransaction;
 
 /// So often a statement finds that the worker is just parking one of its rows. Each row is parked once.
 const AT_MOST: usize = 10;
@@ -15,7 +15,7 @@ const AT_MOST: usize = 10;
 /// error stands, as after any concurrent update.
 pub fn past_parking<T>(mut statement: impl FnMut() -> SpiResult<T>) -> SpiResult<T> {
     for _ in 1..AT_MOST {
-        match attempt(&mut statement) {
+        match in_subtransaction(&mut statement) {
             Ok(result) => return result,
             Err(failure) if failure.code == "40001" && has_new_snapshots() => {}
             Err(failure) => failure.raise(),

@@ -8,9 +8,9 @@ use super::allowance::Allowance;
 use super::pace;
 use crate::access::visible_auction;
 use crate::ids::{id, timestamp};
-use crate::server::refusal::check_writable;
-use crate::server::rights::{OurSettings, Rights};
-use crate::server::wake;
+use crate::postgres::errors::check_writable;
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::wakeup;
 
 #[pg_schema]
 mod webhook_delivery {
@@ -44,8 +44,8 @@ fn replay(
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
         let allowance = Allowance::of_caller(client)?;
         let queued = {
-            let _settings = OurSettings::begin();
-            let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
+            let _settings = PinnedSettings::begin();
+            let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
             let arguments = [
                 endpoint_id.into(),
                 auction_id.into(),
@@ -62,7 +62,7 @@ fn replay(
             queued
         };
         if queued > 0 {
-            wake::at_commit(now);
+            wakeup::at_commit(now);
         }
         Ok(Some(queued as i64))
     })

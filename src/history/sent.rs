@@ -10,7 +10,7 @@ use webhook_sender::{DeliveryKey, Destination, Job, body, headers};
 
 use crate::endpoint::headers_in;
 use crate::ids::{id, system_time};
-use crate::server::rights::{OurSettings, Rights};
+use crate::postgres::security_context::{PinnedSettings, RoleGuard};
 
 #[pg_schema]
 mod webhook_delivery {
@@ -54,8 +54,8 @@ fn request_of(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
         let event_type: String = visible.get(4)?.unwrap_or_default();
         let sent_at = visible.get::<TimestampWithTimeZone>(5)?.map(|moment| system_time(moment.into()));
 
-        let _settings = OurSettings::begin();
-        let Some(_rights) = Rights::of_extension_owner() else { return Ok(None) };
+        let _settings = PinnedSettings::begin();
+        let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
         let arguments = [event_id.into(), endpoint_id.into(), auction_id.into()];
         let found = client.select(include_str!("../../sql/history/sent.sql"), Some(1), &arguments)?.first();
         let url: Option<String> = found.get(3)?;

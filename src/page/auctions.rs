@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use crate::access::table_of_application;
-use crate::server::rights::{OurSettings, Rights, set_locally};
+use crate::postgres::security_context::{PinnedSettings, RoleGuard, set_locally};
 
 #[pg_schema]
 mod webhook_delivery {
@@ -35,10 +35,10 @@ fn named_auctions() -> SpiResult<Vec<(pgrx::Uuid, Option<String>)>> {
         let ids = client.select(ADMINISTERED, None, &[])?.filter_map(|row| row.get(1).transpose());
         Ok::<_, pgrx::spi::SpiError>((ids.collect::<SpiResult<_>>()?, table_of_application(client, c"auctions")?))
     })?;
-    let _settings = OurSettings::begin();
+    let _settings = PinnedSettings::begin();
     // What a policy hides even from the table's owner has no name here: the page can do without.
     set_locally(c"row_security", c"on");
-    let Some(_rights) = table.filter(has_names).and_then(Rights::of_owner_of) else {
+    let Some(_rights) = table.filter(has_names).and_then(RoleGuard::of_owner_of) else {
         return Ok(ids.into_iter().map(|id| (id, None)).collect());
     };
     Spi::connect(|client| {

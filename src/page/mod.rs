@@ -12,10 +12,11 @@ use base64::prelude::BASE64_STANDARD;
 use pgrx::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::server::origin::{Origin, Origins};
-use crate::server::settings;
+use crate::page::origin::{Origin, Origins};
+use crate::postgres::settings;
 
 mod auctions;
+pub mod origin;
 
 /// Like everything else in the page ASCII, so that it can be converted to the encoding of every client.
 static STYLES: LazyLock<[String; 2]> =
@@ -70,7 +71,7 @@ mod webhook_delivery {
     #[pg_extern(stable, strict)]
     fn admin_page(api_url: &str) -> String {
         let api = super::Origin::and_path(api_url).unwrap_or_else(|problem| {
-            crate::server::refusal::refuse(
+            crate::postgres::errors::refuse(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 format!("this is not the URL of a REST server: {problem}"),
                 "Give the address that PostgREST is called at, such as https://HOST/rest/v1.",

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{Duty, Worker, hold_extension, oldest_event};
 use crate::delivery::equipment::Equipment;
 use crate::delivery::queue::Expired;
-use crate::delivery::step::attempt;
+use crate::delivery::step::in_transaction;
 use crate::ids::postgres_micros;
-use crate::server::settings;
+use crate::postgres::settings;
 
 /// How often partitions are made ahead, and forgotten what is remembered of endpoints that are no more.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -45,7 +45,7 @@ impl Worker {
     fn park(&mut self) {
         let Some(Equipment { statements, .. }) = &self.equipment else { return };
         let began = Instant::now();
-        let step = attempt(|| {
+        let step = in_transaction(|| {
             let _rights = hold_extension();
             self.parking.step(&statements.parking, postgres_micros(SystemTime::now()))
         });
@@ -60,7 +60,7 @@ impl Worker {
         if Arc::ptr_eq(&slow, remembered_slow) {
             return;
         }
-        let remembered = attempt(|| {
+        let remembered = in_transaction(|| {
             let _rights = hold_extension();
             statements.remember_slow(slow.difference(remembered_slow), remembered_slow.difference(&slow))
         });
@@ -73,7 +73,7 @@ impl Worker {
         let Some(Equipment { statements, pool, .. }) = &self.equipment else { return };
         let (notes, failed) = self.health.notes();
         let policy = settings::disable_policy();
-        let noted = attempt(|| {
+        let noted = in_transaction(|| {
             let _rights = hold_extension();
             statements.note_health(notes, failed, &policy)
         });
@@ -86,7 +86,7 @@ impl Worker {
 
     fn maintain(&mut self) {
         let Some(Equipment { statements, .. }) = &self.equipment else { return };
-        let maintained = attempt(|| {
+        let maintained = in_transaction(|| {
             let _rights = hold_extension();
             Ok((statements.create_partitions()?, statements.failing_endpoints()?))
         });
@@ -104,7 +104,7 @@ impl Worker {
         if self.recapture.is_running() {
             return;
         }
-        let found = attempt(|| {
+        let found = in_transaction(|| {
             let _rights = hold_extension();
             statements.has_locked_errors()
         });
@@ -115,7 +115,7 @@ impl Worker {
     /// Drops one partition at a time, in a transaction of its own: nobody is to wait for the next.
     fn expire(&mut self) {
         let Some(Equipment { statements, .. }) = &self.equipment else { return };
-        let expired = attempt(|| {
+        let expired = in_transaction(|| {
             let _rights = hold_extension();
             let expired = statements.drop_expired()?;
             Ok((expired == Expired::Nothing && statements.expire_waiting(&oldest_event())?, expired))

@@ -26,7 +26,9 @@ const BUSY: &str = "00000000-0000-4000-9000-000000000000";
 pub fn measure(stand: &Stand) -> History {
     stand.wait_until_queue_is_empty();
     let mut owner = stand.connect();
-    owner.batch_execute("select webhook_delivery.pause(); truncate webhook_delivery.attempts, webhook_delivery.events").expect("an empty log");
+    owner
+        .batch_execute("select webhook_delivery.pause(); truncate webhook_delivery.attempts, webhook_delivery.events")
+        .expect("an empty log");
     tenant::create_roles(&mut owner);
     owner.batch_execute(&log()).expect("a log");
     owner.batch_execute("vacuum analyze").expect("statistics");

@@ -12,8 +12,8 @@ use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerS
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 
-use super::wake::Place;
-use super::{process, settings};
+use super::wakeup::Place;
+use super::{background_worker, settings};
 
 /// How often databases that appeared meanwhile are looked for; the end of a worker is signalled and needs no looking.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -74,16 +74,16 @@ pub fn register() {
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
-    process::attach_signal_handlers();
+    background_worker::attach_signal_handlers();
     pgrx::bgworkers::BackgroundWorker::connect_worker_to_spi(None, None);
-    process::set_application_name(c"webhook_delivery launcher");
-    process::report_idle(c"webhook_delivery: keeping a worker in each of webhook_delivery.databases");
+    background_worker::set_application_name(c"webhook_delivery launcher");
+    background_worker::report_idle(c"webhook_delivery: keeping a worker in each of webhook_delivery.databases");
 
     let mut started: HashMap<Place, DynamicBackgroundWorker> = HashMap::new();
     let mut complained = false;
     set_state(RUNNING);
-    while !process::was_told_to_go() {
-        process::reload_settings_if_asked();
+    while !background_worker::was_told_to_go() {
+        background_worker::reload_settings_if_asked();
         started.retain(|_, worker| matches!(worker.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)));
         for place in Place::of_databases(&existing_databases()) {
             if started.contains_key(&place) || !place.is_vacant() {
@@ -109,7 +109,7 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
                 None => {}
             }
         }
-        process::wait(None, LOOK_INTERVAL);
+        background_worker::wait(None, LOOK_INTERVAL);
     }
     set_state(ABSENT);
     // Anything but 0: after pg_terminate_backend the postmaster shall start another.
@@ -120,9 +120,9 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
 /// The databases that are named in the settings, exist, and are not being dropped or copied at this moment.
 fn existing_databases() -> Vec<pg_sys::Oid> {
     let wanted = settings::databases();
-    process::transaction(|| {
+    background_worker::transaction(|| {
         let mut found = databases_of_the_server();
-        found.retain(|(name, database)| wanted.contains(name) && process::database_is_at_rest(*database));
+        found.retain(|(name, database)| wanted.contains(name) && background_worker::database_is_at_rest(*database));
         found.into_iter().map(|(_, database)| database).collect()
     })
 }

@@ -5,7 +5,7 @@
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
-use super::wake::{MAX_DATABASES, MyBell, Place};
+use super::wakeup::{ClaimedSlot, MAX_DATABASES, Place};
 use crate::delivery::{Locked, Totals};
 
 /// Bytes of a text; what is longer is cut.
@@ -101,7 +101,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn publish(&self, bell: MyBell) {
+    pub fn publish(&self, bell: ClaimedSlot) {
         let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
         let mut entries = ENTRIES.exclusive();
         let entry = &mut entries.0[bell.place().index()];

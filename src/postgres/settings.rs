@@ -10,7 +10,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 use webhook_sender::{Networks, Ports, RetryPolicy, RetrySchedule, Rules};
 
-use super::origin::Origins;
+use crate::page::origin::Origins;
 
 /// What becomes of a transaction whose event cannot be built.
 #[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq)]

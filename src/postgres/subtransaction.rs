@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 
 /// An SQL error, as a value: what a user would have read of it.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct SqlError {
     /// SQLSTATE, also one of the application's own that no list knows.
     pub code: String,
     pub message: String,
@@ -21,7 +21,7 @@ pub struct Failure {
     pub is_lock_timeout: bool,
 }
 
-impl Failure {
+impl SqlError {
     /// The SQLSTATE among those that have a name; `internal_error` for any other.
     pub fn known_code(&self) -> PgSqlErrorCode {
         let packed = (0..)
@@ -46,8 +46,8 @@ impl Failure {
 
 /// Runs `work` in a subtransaction. An error in it undoes what it did and comes back as a value; only the cancellation of the
 /// statement goes on as an error.
-pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
-    in_subtransaction(work, AtSuccess::Keep)
+pub fn in_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, SqlError> {
+    run(work, AtSuccess::Keep)
 }
 
 /// Runs `work` in a subtransaction that is rolled back also where it succeeds, for code of the application that only reads.
@@ -55,8 +55,8 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
 /// Whatever that code leaves behind is gone before the commit goes on: open cursors (the server has closed those of the
 /// transaction for the last time), notifications, locks, settings, changes of temporary tables. The result must not point
 /// into memory of the subtransaction.
-pub fn attempt_and_roll_back<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
-    in_subtransaction(work, AtSuccess::RollBack)
+pub fn in_rolled_back_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, SqlError> {
+    run(work, AtSuccess::RollBack)
 }
 
 #[derive(PartialEq, Eq)]
@@ -65,7 +65,7 @@ enum AtSuccess {
     RollBack,
 }
 
-fn in_subtransaction<T>(work: impl FnOnce() -> T, at_success: AtSuccess) -> Result<T, Failure> {
+fn run<T>(work: impl FnOnce() -> T, at_success: AtSuccess) -> Result<T, SqlError> {
     // SAFETY: as PL/pgSQL does for a block with an EXCEPTION clause; context and owner are put back after the subtransaction.
     let (memory, resources, flags, exits_on_error) = unsafe {
         let before =
@@ -125,12 +125,12 @@ impl Witness {
         }
     }
 
-    fn failure(self, error: CaughtError) -> Failure {
+    fn failure(self, error: CaughtError) -> SqlError {
         match error {
             CaughtError::PostgresError(_) if self.was_cancelled => error.rethrow(),
             CaughtError::PostgresError(_) => {
-                let failure = Failure::from(error);
-                Failure {
+                let failure = SqlError::from(error);
+                SqlError {
                     code: self.code.unwrap_or(failure.code),
                     context: self.context.map(String::into_boxed_str),
                     is_lock_timeout: self.is_lock_timeout,
@@ -143,7 +143,7 @@ impl Witness {
     }
 }
 
-impl From<CaughtError> for Failure {
+impl From<CaughtError> for SqlError {
     /// Without the context, which pgrx does not hand on.
     fn from(error: CaughtError) -> Self {
         let (CaughtError::PostgresError(report)

@@ -3,7 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::attempt::attempt;
+use super::subtransaction::in_subtransaction;
 
 /// A WARNING to the client and the server's log.
 pub struct Warning {
@@ -27,7 +27,7 @@ impl Warning {
         if let Some(hint) = self.hint {
             report = report.set_hint(text(hint));
         }
-        let sent = attempt(|| {
+        let sent = in_subtransaction(|| {
             // SAFETY: `attempt` puts its own callback first and afterwards restores the list as it was before.
             unsafe { pg_sys::error_context_stack = std::ptr::null_mut() };
             report.report(PgLogLevel::WARNING);

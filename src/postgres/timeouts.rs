@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::rights::{SettingsLevel, set_locally};
+use super::security_context::{SettingsLevel, set_locally};
 
 // Not in pgrx: utils/timeout.h.
 unsafe extern "C-unwind" {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 
-use super::process;
+use super::background_worker;
 
 /// As many databases of one server can have a worker.
 pub const MAX_DATABASES: usize = 64;
@@ -205,9 +205,9 @@ fn now() -> i64 {
 
 /// The bell of this process; taken down when the process ends.
 #[derive(Clone, Copy)]
-pub struct MyBell(usize);
+pub struct ClaimedSlot(usize);
 
-impl MyBell {
+impl ClaimedSlot {
     /// Hangs the bell in the place that the launcher has given, before anything that can fail: it also keeps how the process
     /// ended. `None` where another worker has the place.
     pub fn hang(argument: pg_sys::Datum) -> Option<Self> {
@@ -241,7 +241,7 @@ impl MyBell {
 
 unsafe extern "C-unwind" fn take_down(code: i32, place: pg_sys::Datum) {
     let bell = &BELLS.get().0[place.value()];
-    bell.note_end(code != 0 && !process::was_told_to_go());
+    bell.note_end(code != 0 && !background_worker::was_told_to_go());
     bell.latch.store(std::ptr::null_mut(), Ordering::Release);
 }
 

@@ -7,12 +7,12 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::pins::{SAME_TEXT_FORMS, TEXT_FORMS};
-use super::refusal::refuse;
+use super::errors::refuse;
 use super::settings;
+use super::worker_settings::{SAME_TEXT_FORMS, TEXT_FORMS};
 
 /// While it lives, this session acts as another role. An error ends the (sub)transaction, and that gives the role back too.
-pub struct Rights {
+pub struct RoleGuard {
     user: pg_sys::Oid,
     security_context: i32,
     is_read_only: bool,
@@ -20,9 +20,9 @@ pub struct Rights {
     level: Option<SettingsLevel>,
 }
 
-impl Rights {
+impl RoleGuard {
     /// Those of whoever ran CREATE EXTENSION, for our own tables; `None` where the extension is gone. A superuser's, as a
-    /// rule: statements run with them under [`OurSettings`], or have every name and operator qualified.
+    /// rule: statements run with them under [`PinnedSettings`], or have every name and operator qualified.
     pub fn of_extension_owner() -> Option<Self> {
         Some(Self::take(extension_owner()?, 0))
     }
@@ -78,7 +78,7 @@ impl Rights {
     }
 }
 
-impl Drop for Rights {
+impl Drop for RoleGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // An SQL error is on its way out: the abort resets all of it, in its own order.
@@ -96,7 +96,7 @@ impl Drop for Rights {
 }
 
 /// While it lives, statements are understood and planned as ours are meant, whatever the user has set.
-pub struct OurSettings(SettingsLevel);
+pub struct PinnedSettings(SettingsLevel);
 
 /// Names, how statements are planned, and what is said meanwhile.
 const SETTINGS: &[(&CStr, &CStr)] = &[
@@ -117,7 +117,7 @@ const SETTINGS: &[(&CStr, &CStr)] = &[
     (c"client_min_messages", c"error"),
 ];
 
-impl OurSettings {
+impl PinnedSettings {
     pub fn begin() -> Self {
         let level = SettingsLevel::begin();
         for (name, value) in SETTINGS {
@@ -131,7 +131,7 @@ impl OurSettings {
     }
 }
 
-impl Drop for OurSettings {
+impl Drop for PinnedSettings {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.0.end();

@@ -10,7 +10,7 @@ use pgrx::PgTryBuilder;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use super::attempt::Failure;
+use super::subtransaction::SqlError;
 
 /// What a wait is called in `pg_stat_activity`: an extension's.
 const WAIT_EVENT: u32 = pg_sys::PG_WAIT_EXTENSION;
@@ -144,7 +144,7 @@ fn wait_for(events: u32, socket: pg_sys::pgsocket, at_most: Duration) -> u32 {
 }
 
 /// Runs `body` in a transaction of its own. What fails in it, its commit included, is undone and given back as a value.
-pub fn try_transaction<T>(body: impl FnOnce() -> T) -> Result<T, Failure> {
+pub fn try_transaction<T>(body: impl FnOnce() -> T) -> Result<T, SqlError> {
     PgTryBuilder::new(AssertUnwindSafe(|| Ok(transaction(body))))
         .catch_others(|error| Err(Box::new(error)))
         .catch_rust_panic(|error| Err(Box::new(error)))

@@ -5,9 +5,9 @@ use pgrx::spi::{OwnedPreparedStatement, PreparedStatement, SpiClient, SpiResult}
 
 /// A statement's plan, made when it is first wanted. For a field of a `thread_local`.
 #[derive(Default)]
-pub struct Planned(Option<OwnedPreparedStatement>);
+pub struct CachedPlan(Option<OwnedPreparedStatement>);
 
-impl Planned {
+impl CachedPlan {
     pub const fn new() -> Self {
         Self(None)
     }
