@@ -251,7 +251,7 @@ create type webhook_delivery.outcome as (
     is_test boolean,
     attempted_at timestamptz,
     next_attempt_at timestamptz,
-    keeps_place boolean,
+    keeps_position boolean,
     lookup_ms integer,
     connect_ms integer,
     tls_ms integer,

@@ -20,8 +20,8 @@ with outcome as materialized (
     where queue.tableoid = outcome.partition and queue.ctid = outcome.place and outcome.next_attempt_at is null
 ), retried as (
     update webhook_delivery.queue set
-        due_at = case when outcome.keeps_place then queue.due_at else outcome.next_attempt_at end,
-        not_before = case when outcome.keeps_place then outcome.next_attempt_at end,
+        due_at = case when outcome.keeps_position then queue.due_at else outcome.next_attempt_at end,
+        not_before = case when outcome.keeps_position then outcome.next_attempt_at end,
         attempts = outcome.attempt,
         response_status_code = outcome.response_status_code, response_time_ms = outcome.response_time_ms,
         error_message = outcome.error_message, attempted_at = outcome.attempted_at

@@ -1,22 +1,23 @@
 //! How does what is due reach its endpoint, and what became of it?
 
-mod due;
-mod equipment;
-mod health;
-mod intake;
+mod completer;
+mod endpoint_health;
+mod fetcher;
 mod next_due;
+mod outcome;
 mod outcome_rows;
 mod parking;
 mod parking_statements;
-mod pulse;
-mod queue;
+mod prefetch;
+mod queue_row;
 mod recapture;
-mod record;
-mod rest;
-mod room;
-mod step;
-mod telling;
+mod runtime;
+mod statements;
+mod status_reporter;
+mod task;
+mod throttle;
+mod throughput;
 mod worker;
 
-pub use pulse::Totals;
-pub use record::Locked;
+pub use completer::Locked;
+pub use throughput::Totals;

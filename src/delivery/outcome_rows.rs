@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
-use super::record::{Outcome, milliseconds};
+use super::outcome::{Outcome, milliseconds};
 use crate::ids::{id_micros, timestamp};
 
 /// Columns of the type.
@@ -80,7 +80,7 @@ fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datu
         id(&key.endpoint_id),
         id(&key.event_id),
         outcome.event_type.as_str().into_datum(),
-        outcome.delivery_status.into_datum(),
+        outcome.delivery_status.as_str().into_datum(),
         outcome.response_status_code.into_datum(),
         outcome.response_time_ms.into_datum(),
         outcome.error_message.as_deref().into_datum(),
@@ -88,7 +88,7 @@ fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datu
         key.is_test.into_datum(),
         time(outcome.attempted_at),
         outcome.next_attempt_at.and_then(time),
-        outcome.keeps_place.into_datum(),
+        outcome.keeps_position.into_datum(),
         course.look_up.map(milliseconds).into_datum(),
         course.connect.map(milliseconds).into_datum(),
         course.tls.map(milliseconds).into_datum(),

@@ -7,9 +7,9 @@ use pgrx::pg_sys::BuiltinOid::*;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
 
-use super::due::required;
 use super::parking::{Counted, Group};
-use super::queue::column;
+use super::queue_row::required;
+use super::statements::column;
 use crate::ids::{id, id_datum, timestamp};
 
 pub struct ParkingStatements {

@@ -9,7 +9,7 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BackgroundWorke
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
 
-use super::worker::hold_extension;
+use super::worker::lock_extension;
 use crate::postgres::subtransaction::SqlError;
 use crate::postgres::{background_worker, worker_settings};
 
@@ -91,7 +91,7 @@ pub extern "C-unwind" fn webhook_delivery_recapture(database: pg_sys::Datum) {
         last = error_id;
         // Where not even that can be done, it has been tried once.
         _ = background_worker::try_transaction(|| {
-            let _rights = hold_extension();
+            let _rights = lock_extension();
             Spi::connect_mut(|client| {
                 client.update("select webhook_delivery.capture_again($1)", None, &[error_id.into()]).map(drop)
             })
@@ -104,7 +104,7 @@ pub extern "C-unwind" fn webhook_delivery_recapture(database: pg_sys::Datum) {
 
 /// The next dead letter that waits for a lock.
 fn take(after: i64) -> Option<i64> {
-    let _rights = hold_extension();
+    let _rights = lock_extension();
     let taken = Spi::connect_mut(|client| {
         let taken = client.update(include_str!("../../sql/delivery/take_locked_error.sql"), None, &[after.into()])?;
         taken.into_iter().next().map_or(Ok(None), |row| row.get(1))

@@ -12,7 +12,7 @@ use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerS
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 
-use super::wakeup::Place;
+use super::wakeup::SlotIndex;
 use super::{background_worker, settings};
 
 /// How often databases that appeared meanwhile are looked for; the end of a worker is signalled and needs no looking.
@@ -79,19 +79,19 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
     background_worker::set_application_name(c"webhook_delivery launcher");
     background_worker::report_idle(c"webhook_delivery: keeping a worker in each of webhook_delivery.databases");
 
-    let mut started: HashMap<Place, DynamicBackgroundWorker> = HashMap::new();
+    let mut started: HashMap<SlotIndex, DynamicBackgroundWorker> = HashMap::new();
     let mut complained = false;
     set_state(RUNNING);
     while !background_worker::was_told_to_go() {
         background_worker::reload_settings_if_asked();
         started.retain(|_, worker| matches!(worker.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)));
-        for place in Place::of_databases(&existing_databases()) {
-            if started.contains_key(&place) || !place.is_vacant() {
+        for slot in SlotIndex::of_databases(&existing_databases()) {
+            if started.contains_key(&slot) || !slot.is_vacant() {
                 continue;
             }
-            match start_worker(place) {
+            match start_worker(slot) {
                 Some(worker) => {
-                    started.insert(place, worker);
+                    started.insert(slot, worker);
                     complained = false;
                     set_state(RUNNING);
                 }
@@ -153,7 +153,7 @@ fn databases_of_the_server() -> Vec<(String, pg_sys::Oid)> {
     databases
 }
 
-fn start_worker(place: Place) -> Option<DynamicBackgroundWorker> {
+fn start_worker(slot: SlotIndex) -> Option<DynamicBackgroundWorker> {
     BackgroundWorkerBuilder::new("webhook_delivery worker")
         .set_type("webhook_delivery worker")
         .set_library("webhook_delivery")
@@ -164,7 +164,7 @@ fn start_worker(place: Place) -> Option<DynamicBackgroundWorker> {
         .set_restart_time(None)
         // SAFETY: set when the process started.
         .set_notify_pid(unsafe { pg_sys::MyProcPid })
-        .set_argument(place.as_argument().into())
+        .set_argument(slot.as_argument().into())
         .load_dynamic()
         .ok()
 }

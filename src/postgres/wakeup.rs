@@ -1,8 +1,8 @@
-//! How does a commit in any backend wake the one worker that has to deliver what it queued?
+//! Worker slots in shared memory: a commit in any backend wakes the worker that delivers what it queued.
 //!
-//! The launcher gives each database a place in shared memory. The worker hangs its bell there: its latch, and the time of
-//! the earliest delivery that was queued since it last looked. A commit rings it. No lock, no NOTIFY: a thousand commits a
-//! second disturb nobody but the worker. Only one process can hang a bell in a place, so a database never has two workers.
+//! The launcher gives each database a slot. The worker claims it: it stores its latch there, and commits store the time of the
+//! earliest delivery that they queued. There is no lock and no NOTIFY, so a thousand commits a second disturb only the worker. Only
+//! one process can claim a slot, so a database never has two workers.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, Ordering};
@@ -29,16 +29,16 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// Nothing was queued.
 const NEVER: i64 = i64::MAX;
 
-struct Bell {
-    /// Oid of the database, 0 while the place is free. Only the launcher changes it.
+struct WorkerSlot {
+    /// Oid of the database, 0 while the slot is free. Only the launcher changes it.
     database: AtomicU32,
     /// The worker's latch, null where there is none. It lies in the server's array of processes, so setting it is safe even
-    /// after the worker's end: at worst the process that has the place now looks once for nothing.
+    /// after the worker's end: at worst another process wakes up once for nothing.
     latch: AtomicPtr<pg_sys::Latch>,
     /// Earliest `due_at` queued since the worker last looked, in Postgres microseconds. A transaction that took long
     /// commits rows behind the point the worker has read to; this leads it back to them.
     earliest_due: AtomicI64,
-    /// When the worker came, in microseconds of the monotonic clock.
+    /// When the worker started, in microseconds of the monotonic clock.
     started_at: AtomicI64,
     /// Workers that failed one after the other, each soon after its start. Being told to go is no failure.
     failures: AtomicU32,
@@ -46,7 +46,7 @@ struct Bell {
     failed_at: AtomicI64,
 }
 
-impl Default for Bell {
+impl Default for WorkerSlot {
     fn default() -> Self {
         Self {
             database: AtomicU32::new(0),
@@ -59,19 +59,19 @@ impl Default for Bell {
     }
 }
 
-struct Bells([Bell; MAX_DATABASES]);
+struct WorkerSlots([WorkerSlot; MAX_DATABASES]);
 
-impl Default for Bells {
+impl Default for WorkerSlots {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Bell::default()))
+        Self(std::array::from_fn(|_| WorkerSlot::default()))
     }
 }
 
 // SAFETY: atomics only, no pointer to memory of a single process: the latch lies in shared memory.
-unsafe impl PGRXSharedMemory for Bells {}
+unsafe impl PGRXSharedMemory for WorkerSlots {}
 
 // SAFETY: the name is this library's own.
-static BELLS: PgAtomic<Bells> = unsafe { PgAtomic::new(c"webhook_delivery bells") };
+static SLOTS: PgAtomic<WorkerSlots> = unsafe { PgAtomic::new(c"webhook_delivery worker slots") };
 
 /// Earliest `due_at` that the current transaction of this backend has queued.
 static QUEUED: AtomicI64 = AtomicI64::new(NEVER);
@@ -82,7 +82,7 @@ static PREPARED: AtomicI64 = AtomicI64::new(NEVER);
 
 /// Asks for the shared memory and hooks into the end of transactions; called while the server loads the library.
 pub fn init() {
-    pg_shmem_init!(BELLS);
+    pg_shmem_init!(SLOTS);
     // SAFETY: the callback lives as long as the library, and the library is never unloaded.
     unsafe { pg_sys::RegisterXactCallback(Some(at_end_of_transaction), std::ptr::null_mut()) };
 }
@@ -95,10 +95,10 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
             let due = QUEUED.swap(NEVER, Ordering::Relaxed).min(PREPARED.swap(NEVER, Ordering::Relaxed));
             if due != NEVER {
                 // SAFETY: a plain integer that is set before any transaction can begin.
-                ring(unsafe { pg_sys::MyDatabaseId }.to_u32(), due);
+                notify(unsafe { pg_sys::MyDatabaseId }.to_u32(), due);
             }
         }
-        // The next commit rings, whatever it commits: a wake-up too many costs the worker one read. Where the session commits
+        // The next commit notifies, whatever it commits: a wake-up too many costs the worker one read. Where the session commits
         // something else first, or another session runs COMMIT PREPARED, the worker's poll finds the rows.
         XACT_EVENT_PREPARE => {
             PREPARED.fetch_min(QUEUED.swap(NEVER, Ordering::Relaxed), Ordering::Relaxed);
@@ -109,10 +109,10 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
     }
 }
 
-fn ring(database: u32, due: i64) {
-    for bell in BELLS.get().0.iter().filter(|bell| bell.database.load(Ordering::Acquire) == database) {
-        bell.earliest_due.fetch_min(due, Ordering::AcqRel);
-        let latch = bell.latch.load(Ordering::Acquire);
+fn notify(database: u32, due: i64) {
+    for slot in SLOTS.get().0.iter().filter(|slot| slot.database.load(Ordering::Acquire) == database) {
+        slot.earliest_due.fetch_min(due, Ordering::AcqRel);
+        let latch = slot.latch.load(Ordering::Acquire);
         if !latch.is_null() {
             // SAFETY: points into the server's array of processes, which lives as long as the server.
             unsafe { pg_sys::SetLatch(latch) };
@@ -125,47 +125,47 @@ pub fn at_commit(due_at: i64) {
     QUEUED.fetch_min(due_at, Ordering::Relaxed);
 }
 
-/// The place of a database, as the launcher sees it.
+/// The slot of a database, as the launcher sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place(usize);
+pub struct SlotIndex(usize);
 
-impl Place {
-    /// The place of each of these databases; those of all others become free, once their workers have gone. As many as there
-    /// are places get one. For the launcher alone: there is only one of it.
-    pub fn of_databases(databases: &[pg_sys::Oid]) -> Vec<Place> {
-        let bells = &BELLS.get().0;
-        for bell in bells.iter().filter(|bell| !bell.has_worker()) {
-            let database = bell.database.load(Ordering::Relaxed);
+impl SlotIndex {
+    /// The slot of each of these databases, of the first `MAX_DATABASES`. Slots of other databases become free when their workers have
+    /// ended. Only the launcher calls it, of which there is one.
+    pub fn of_databases(databases: &[pg_sys::Oid]) -> Vec<SlotIndex> {
+        let slots = &SLOTS.get().0;
+        for slot in slots.iter().filter(|slot| !slot.has_worker()) {
+            let database = slot.database.load(Ordering::Relaxed);
             if !databases.iter().any(|wanted| wanted.to_u32() == database) {
-                bell.failures.store(0, Ordering::Relaxed);
-                bell.database.store(0, Ordering::Release);
+                slot.failures.store(0, Ordering::Relaxed);
+                slot.database.store(0, Ordering::Release);
             }
         }
-        let place_of = |database: u32| bells.iter().position(|bell| bell.database.load(Ordering::Relaxed) == database);
+        let slot_of = |database: u32| slots.iter().position(|slot| slot.database.load(Ordering::Relaxed) == database);
         let reserve = |database: &pg_sys::Oid| {
-            place_of(database.to_u32()).or_else(|| {
-                let free = place_of(0)?;
-                bells[free].database.store(database.to_u32(), Ordering::Release);
+            slot_of(database.to_u32()).or_else(|| {
+                let free = slot_of(0)?;
+                slots[free].database.store(database.to_u32(), Ordering::Release);
                 Some(free)
             })
         };
-        databases.iter().filter_map(reserve).map(Place).collect()
+        databases.iter().filter_map(reserve).map(SlotIndex).collect()
     }
 
     /// Whether a worker may be started: there is none, and if the last ones failed, the time to wait is over.
     pub fn is_vacant(self) -> bool {
-        let bell = &BELLS.get().0[self.0];
-        let rest = match bell.failures.load(Ordering::Relaxed) {
+        let slot = &SLOTS.get().0[self.0];
+        let rest = match slot.failures.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
             failures => (RESTART_DELAY * 2_u32.pow((failures - 1).min(16))).min(MAX_RESTART_DELAY),
         };
-        !bell.has_worker() && now() - bell.failed_at.load(Ordering::Relaxed) >= rest.as_micros() as i64
+        !slot.has_worker() && now() - slot.failed_at.load(Ordering::Relaxed) >= rest.as_micros() as i64
     }
 
-    /// The place of the worker of this database; `None` where there is none.
-    pub fn of_worker_in(database: pg_sys::Oid) -> Option<Place> {
-        let is_it = |bell: &Bell| bell.database.load(Ordering::Acquire) == database.to_u32() && bell.has_worker();
-        BELLS.get().0.iter().position(is_it).map(Place)
+    /// The slot of the worker of this database; `None` where there is none.
+    pub fn of_worker_in(database: pg_sys::Oid) -> Option<SlotIndex> {
+        let is_it = |slot: &WorkerSlot| slot.database.load(Ordering::Acquire) == database.to_u32() && slot.has_worker();
+        SLOTS.get().0.iter().position(is_it).map(SlotIndex)
     }
 
     /// Its number, less than `MAX_DATABASES`.
@@ -173,13 +173,13 @@ impl Place {
         self.0
     }
 
-    /// What the worker that is started for it gets as its argument.
+    /// The argument of the worker that is started for it.
     pub fn as_argument(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.0)
     }
 }
 
-impl Bell {
+impl WorkerSlot {
     fn has_worker(&self) -> bool {
         !self.latch.load(Ordering::Acquire).is_null()
     }
@@ -203,46 +203,46 @@ fn now() -> i64 {
     now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
 }
 
-/// The bell of this process; taken down when the process ends.
+/// The slot that this process has claimed; released when the process ends.
 #[derive(Clone, Copy)]
 pub struct ClaimedSlot(usize);
 
 impl ClaimedSlot {
-    /// Hangs the bell in the place that the launcher has given, before anything that can fail: it also keeps how the process
-    /// ended. `None` where another worker has the place.
-    pub fn hang(argument: pg_sys::Datum) -> Option<Self> {
-        let place = argument.value();
-        let bell = BELLS.get().0.get(place)?;
+    /// Claims the slot that the launcher has given. Call it before anything that can fail: the slot also keeps how the process ended.
+    /// `None` when another worker has claimed it.
+    pub fn claim(argument: pg_sys::Datum) -> Option<Self> {
+        let index = argument.value();
+        let slot = SLOTS.get().0.get(index)?;
         // SAFETY: set before the process calls anything of ours.
         let latch = unsafe { pg_sys::MyLatch };
-        bell.latch.compare_exchange(std::ptr::null_mut(), latch, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        bell.earliest_due.store(NEVER, Ordering::Release);
-        bell.started_at.store(now(), Ordering::Relaxed);
-        // SAFETY: the callback takes the place's number by value and touches atomics only.
-        unsafe { pg_sys::before_shmem_exit(Some(take_down), pg_sys::Datum::from(place)) };
-        Some(Self(place))
+        slot.latch.compare_exchange(std::ptr::null_mut(), latch, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        slot.earliest_due.store(NEVER, Ordering::Release);
+        slot.started_at.store(now(), Ordering::Relaxed);
+        // SAFETY: the callback takes the index's number by value and touches atomics only.
+        unsafe { pg_sys::before_shmem_exit(Some(release), pg_sys::Datum::from(index)) };
+        Some(Self(index))
     }
 
-    pub fn place(self) -> Place {
-        Place(self.0)
+    pub fn slot(self) -> SlotIndex {
+        SlotIndex(self.0)
     }
 
     /// The database to work in.
     pub fn database(self) -> pg_sys::Oid {
-        BELLS.get().0[self.0].database.load(Ordering::Acquire).into()
+        SLOTS.get().0[self.0].database.load(Ordering::Acquire).into()
     }
 
-    /// The earliest delivery queued since the last call. Ask before taking a snapshot: what rings later is seen next time.
+    /// The earliest delivery queued since the last call. Ask before taking a snapshot: what is queued later is seen next time.
     pub fn earliest_due(self) -> Option<i64> {
-        let due = BELLS.get().0[self.0].earliest_due.swap(NEVER, Ordering::AcqRel);
+        let due = SLOTS.get().0[self.0].earliest_due.swap(NEVER, Ordering::AcqRel);
         (due != NEVER).then_some(due)
     }
 }
 
-unsafe extern "C-unwind" fn take_down(code: i32, place: pg_sys::Datum) {
-    let bell = &BELLS.get().0[place.value()];
-    bell.note_end(code != 0 && !background_worker::was_told_to_go());
-    bell.latch.store(std::ptr::null_mut(), Ordering::Release);
+unsafe extern "C-unwind" fn release(code: i32, index: pg_sys::Datum) {
+    let slot = &SLOTS.get().0[index.value()];
+    slot.note_end(code != 0 && !background_worker::was_told_to_go());
+    slot.latch.store(std::ptr::null_mut(), Ordering::Release);
 }
 
 #[pg_schema]

@@ -5,7 +5,7 @@
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
-use super::wakeup::{ClaimedSlot, MAX_DATABASES, Place};
+use super::wakeup::{ClaimedSlot, MAX_DATABASES, SlotIndex};
 use crate::delivery::{Locked, Totals};
 
 /// Bytes of a text; what is longer is cut.
@@ -36,7 +36,7 @@ impl Text {
     }
 }
 
-/// What is in the place of a worker.
+/// What is in the slot of a worker.
 #[derive(Clone, Copy, Default)]
 struct Entry {
     pid: i32,
@@ -80,7 +80,7 @@ pub fn init() {
 
 /// What a worker says of itself.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Report {
+pub struct WorkerStats {
     pub requests_in_flight: usize,
     /// Taken from the queue, not started yet.
     pub deliveries_in_memory: usize,
@@ -100,11 +100,11 @@ pub struct Report {
     pub problem: Option<(i64, String)>,
 }
 
-impl Report {
-    pub fn publish(&self, bell: ClaimedSlot) {
+impl WorkerStats {
+    pub fn publish(&self, slot: ClaimedSlot) {
         let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
         let mut entries = ENTRIES.exclusive();
-        let entry = &mut entries.0[bell.place().index()];
+        let entry = &mut entries.0[slot.slot().index()];
         // SAFETY: set when the process started.
         entry.pid = unsafe { pg_sys::MyProcPid };
         entry.requests_in_flight = count(self.requests_in_flight);
@@ -127,8 +127,8 @@ impl Report {
 /// That of the worker of this database; `None` where there is no worker.
 fn of_this_database() -> Option<Entry> {
     // SAFETY: set when the session began.
-    let place = Place::of_worker_in(unsafe { pg_sys::MyDatabaseId })?;
-    Some(ENTRIES.share().0[place.index()])
+    let slot = SlotIndex::of_worker_in(unsafe { pg_sys::MyDatabaseId })?;
+    Some(ENTRIES.share().0[slot.index()])
 }
 
 #[pg_schema]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::record::Outcome;
+use super::outcome::Outcome;
 
 /// Seconds in the window.
 const WINDOW: u64 = 60;
@@ -26,7 +26,7 @@ impl Totals {
     }
 }
 
-pub struct Pulse {
+pub struct Throughput {
     began: Instant,
     totals: Totals,
     /// Of each second of the window, in the place of its number; the number says which second that was.
@@ -35,7 +35,7 @@ pub struct Pulse {
     last_failure: Option<(i64, String)>,
 }
 
-impl Pulse {
+impl Throughput {
     pub fn new() -> Self {
         Self {
             began: Instant::now(),

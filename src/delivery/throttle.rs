@@ -5,15 +5,15 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::due::{DueRow, Position};
-use super::record::Outcome;
+use super::outcome::Outcome;
+use super::queue_row::{DueDelivery, Position};
 
 /// Endpoints that may have many a second get those of so many microseconds at once: a reading for each would cost more than it is worth.
 const AT_ONCE: i64 = 50_000;
 
 /// An endpoint that rests. The reading leaves it out.
 #[derive(Clone, Copy)]
-pub struct Rest {
+pub struct Throttle {
     pub auction_id: Uuid,
     /// Where the reading of it goes on.
     pub position: Position,
@@ -30,9 +30,9 @@ pub struct Rest {
 }
 
 #[derive(Default)]
-pub struct Resting(HashMap<Uuid, Rest>);
+pub struct Throttles(HashMap<Uuid, Throttle>);
 
-impl Resting {
+impl Throttles {
     pub fn contains(&self, endpoint_id: &Uuid) -> bool {
         self.0.contains_key(endpoint_id)
     }
@@ -42,13 +42,13 @@ impl Resting {
     }
 
     /// This row's delivery has to wait, and all behind it.
-    pub fn until_retry(&mut self, row: &DueRow, retry_at: i64) {
+    pub fn until_retry(&mut self, row: &DueDelivery, retry_at: i64) {
         let rest = self.entry(row);
         (rest.position, rest.retry_at) = (row.position.before(), retry_at);
     }
 
     /// This row's delivery goes out. What rest its endpoint takes after it, which may be one that is only tried.
-    pub fn after(&mut self, row: &DueRow, is_trial: bool, now: i64) {
+    pub fn after(&mut self, row: &DueDelivery, is_trial: bool, now: i64) {
         if !row.terms.ordered && !is_trial && row.terms.spacing == 0 {
             return;
         }
@@ -66,7 +66,7 @@ impl Resting {
 
     /// The endpoint could not be reached, and is to be left alone until then.
     pub fn leave_alone(&mut self, outcome: &Outcome, position: Position, until: i64) {
-        let rest = self.0.entry(outcome.key.endpoint_id).or_insert(Rest::at(outcome.key.auction_id, position));
+        let rest = self.0.entry(outcome.key.endpoint_id).or_insert(Throttle::at(outcome.key.auction_id, position));
         rest.paced_until = rest.paced_until.max(until);
     }
 
@@ -81,8 +81,8 @@ impl Resting {
         rest.map(|rest| rest.position = rest.position.min(position)).is_some()
     }
 
-    fn entry(&mut self, row: &DueRow) -> &mut Rest {
-        self.0.entry(row.endpoint_id).or_insert(Rest::at(row.auction_id, row.position))
+    fn entry(&mut self, row: &DueDelivery) -> &mut Throttle {
+        self.0.entry(row.endpoint_id).or_insert(Throttle::at(row.auction_id, row.position))
     }
 
     /// Whether nothing more of an endpoint may be taken in this reading.
@@ -105,7 +105,7 @@ impl Resting {
     }
 
     /// Rows have come behind the places that the reading has got to. From the start, what was to wait may go out now.
-    pub fn go_back_to(&mut self, place: Position) {
+    pub fn rewind_to(&mut self, place: Position) {
         for rest in self.0.values_mut() {
             rest.position = rest.position.min(place);
             if place == Position::START {
@@ -115,12 +115,12 @@ impl Resting {
     }
 
     /// Endpoints that wait because of their limit.
-    pub fn limited(&self) -> impl Iterator<Item = &Uuid> {
+    pub fn rate_limited(&self) -> impl Iterator<Item = &Uuid> {
         self.0.iter().filter(|(_, rest)| rest.spacing > 0).map(|(endpoint_id, _)| endpoint_id)
     }
 
     /// The endpoint's limit may be another now. What it waits for is counted by that.
-    pub fn change_limit(&mut self, endpoint_id: &Uuid, spacing: i64) {
+    pub fn set_rate_limit(&mut self, endpoint_id: &Uuid, spacing: i64) {
         if let Some(rest) = self.0.get_mut(endpoint_id) {
             rest.paced_until = rest.paced_until.saturating_add(spacing - rest.spacing);
             rest.spacing = spacing;
@@ -136,7 +136,7 @@ impl Resting {
     }
 
     /// Takes out those whose rest is over.
-    pub fn rested(&mut self, now: i64, is_under_way: impl Fn(&Uuid) -> bool) -> Vec<(Uuid, Rest)> {
+    pub fn rested(&mut self, now: i64, is_under_way: impl Fn(&Uuid) -> bool) -> Vec<(Uuid, Throttle)> {
         self.0.extract_if(|_, rest| rest.ends_at(&is_under_way).is_some_and(|at| at <= now)).collect()
     }
 
@@ -146,7 +146,7 @@ impl Resting {
     }
 }
 
-impl Rest {
+impl Throttle {
     fn at(auction_id: Uuid, position: Position) -> Self {
         Self { auction_id, position, delivery: None, retry_at: i64::MIN, paced_until: i64::MIN, spacing: 0 }
     }

@@ -24,28 +24,28 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 const PASSING_DELAY: Duration = Duration::from_millis(50);
 
 /// The parts of a turn that can fail, each for itself.
-pub struct Steps {
-    pub reading: Step,
-    pub recording: Step,
-    pub remembering: Step,
-    pub noting: Step,
-    pub maintenance: Step,
-    pub expiry: Step,
-    pub recapture: Step,
-    pub parking: Step,
+pub struct Tasks {
+    pub reading: Task,
+    pub recording: Task,
+    pub remembering: Task,
+    pub noting: Task,
+    pub maintenance: Task,
+    pub expiry: Task,
+    pub recapture: Task,
+    pub parking: Task,
 }
 
-impl Steps {
+impl Tasks {
     pub fn new() -> Self {
         Self {
-            reading: Step::new("reading the queue"),
-            recording: Step::new("recording what was sent"),
-            remembering: Step::new("remembering slow endpoints"),
-            noting: Step::new("noting how endpoints do"),
-            maintenance: Step::new("making partitions"),
-            expiry: Step::new("dropping what is older than the retention"),
-            recapture: Step::new("capturing again what a lock has kept from being captured"),
-            parking: Step::new("parking deliveries that wait"),
+            reading: Task::new("reading the queue"),
+            recording: Task::new("recording what was sent"),
+            remembering: Task::new("remembering slow endpoints"),
+            noting: Task::new("noting how endpoints do"),
+            maintenance: Task::new("making partitions"),
+            expiry: Task::new("dropping what is older than the retention"),
+            recapture: Task::new("capturing again what a lock has kept from being captured"),
+            parking: Task::new("parking deliveries that wait"),
         }
     }
 
@@ -53,14 +53,14 @@ impl Steps {
     pub fn problem(&self) -> Option<(i64, String)> {
         let Self { reading, recording, remembering, noting, maintenance, expiry, recapture, parking } = self;
         let all = [recording, reading, remembering, noting, maintenance, expiry, recapture, parking];
-        let problems: Vec<_> = all.into_iter().filter_map(Step::problem).collect();
+        let problems: Vec<_> = all.into_iter().filter_map(Task::problem).collect();
         let since = problems.iter().map(|(since, _)| postgres_micros(*since)).min()?;
         Some((since, problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>().join("; ")))
     }
 }
 
 /// A part of the worker's work, and what is wrong with it.
-pub struct Step {
+pub struct Task {
     /// Completes the sentence "... fails".
     name: &'static str,
     failing: Option<Failing>,
@@ -83,7 +83,7 @@ impl Failing {
     }
 }
 
-impl Step {
+impl Task {
     fn new(name: &'static str) -> Self {
         Self { name, failing: None }
     }

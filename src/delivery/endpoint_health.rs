@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::record::{CANCELLED, ENDPOINT_DELETED, EVENT_DELETED, EXPIRED, Outcome};
+use super::outcome::{EndReason, Outcome};
 
 /// How often it is noted at most.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -19,7 +19,7 @@ const UNTOLD_AT_MOST: usize = 10_000;
 
 /// What has happened to an endpoint since it was last noted.
 #[derive(Clone, Default)]
-pub struct Note {
+pub struct HealthChange {
     pub succeeded: bool,
     /// Since the last success: when the first attempt failed, in Postgres microseconds, ...
     pub failing_since: Option<i64>,
@@ -32,7 +32,7 @@ pub struct Note {
 }
 
 /// A delivery that has used up all attempts.
-pub struct Failed {
+pub struct FailedDelivery {
     pub delivery_id: Uuid,
     pub auction_id: Uuid,
     pub endpoint_id: Uuid,
@@ -44,30 +44,30 @@ pub struct Failed {
 }
 
 /// What the database has told, and to whom.
-pub struct Told {
+pub struct HealthNotice {
     pub endpoint_id: Uuid,
     pub auction_id: Uuid,
     pub event_type: String,
     pub reason: Option<String>,
 }
 
-impl Told {
+impl HealthNotice {
     pub fn is_disabled(&self) -> bool {
         self.event_type == "webhook.endpoint_disabled"
     }
 }
 
-pub struct Health {
+pub struct EndpointHealth {
     /// Endpoints that have failed since they last succeeded, as far as noted: of these a success is news.
     failing: HashSet<Uuid>,
-    notes: HashMap<Uuid, Note>,
-    failed: Vec<Failed>,
+    notes: HashMap<Uuid, HealthChange>,
+    failed: Vec<FailedDelivery>,
     /// Failed deliveries beyond those.
     left_out: usize,
     next: Instant,
 }
 
-impl Health {
+impl EndpointHealth {
     pub fn new() -> Self {
         Self { failing: HashSet::new(), notes: HashMap::new(), failed: Vec::new(), left_out: 0, next: Instant::now() }
     }
@@ -87,11 +87,11 @@ impl Health {
         let was_sent = outcome.response_time_ms.is_some();
         let Some(error_message) = &outcome.error_message else {
             if self.failing.contains(&endpoint_id) || self.notes.contains_key(&endpoint_id) {
-                self.notes.insert(endpoint_id, Note { succeeded: true, ..Note::default() });
+                self.notes.insert(endpoint_id, HealthChange { succeeded: true, ..HealthChange::default() });
             }
             return;
         };
-        if [ENDPOINT_DELETED, EVENT_DELETED, EXPIRED, CANCELLED].contains(&error_message.as_str()) {
+        if outcome.end_reason.is_some_and(EndReason::is_wanted) {
             return;
         }
         let has_failed = outcome.next_attempt_at.is_none();
@@ -112,7 +112,7 @@ impl Health {
             self.left_out += 1;
             return;
         }
-        self.failed.push(Failed {
+        self.failed.push(FailedDelivery {
             delivery_id: outcome.key.delivery_id,
             auction_id: outcome.key.auction_id,
             endpoint_id: outcome.key.endpoint_id,
@@ -131,12 +131,12 @@ impl Health {
     }
 
     /// What is to be noted.
-    pub fn notes(&self) -> (&HashMap<Uuid, Note>, &[Failed]) {
+    pub fn notes(&self) -> (&HashMap<Uuid, HealthChange>, &[FailedDelivery]) {
         (&self.notes, &self.failed)
     }
 
     /// It is noted, and the database has told this.
-    pub fn noted(&mut self, told: &[Told]) {
+    pub fn noted(&mut self, told: &[HealthNotice]) {
         self.next = Instant::now() + INTERVAL;
         for (endpoint_id, note) in self.notes.drain() {
             if note.failing_since.is_some() {
@@ -151,13 +151,13 @@ impl Health {
 }
 
 /// A line for each endpoint.
-fn log_failed(failed: &[Failed], left_out: usize) {
-    let mut last: HashMap<Uuid, (&Failed, usize)> = HashMap::new();
+fn log_failed(failed: &[FailedDelivery], left_out: usize) {
+    let mut last: HashMap<Uuid, (&FailedDelivery, usize)> = HashMap::new();
     for failed in failed {
         let (latest, count) = last.entry(failed.endpoint_id).or_insert((failed, 0));
         (*latest, *count) = (failed, *count + 1);
     }
-    for (Failed { endpoint_id, auction_id, error_message, .. }, count) in last.into_values() {
+    for (FailedDelivery { endpoint_id, auction_id, error_message, .. }, count) in last.into_values() {
         pgrx::log!(
             "webhook_delivery: webhook.delivery_failed: {count} of endpoint {endpoint_id} of auction {auction_id}; the last: \
              {error_message}"
@@ -170,7 +170,7 @@ fn log_failed(failed: &[Failed], left_out: usize) {
     }
 }
 
-fn log(Told { endpoint_id, auction_id, event_type, reason }: &Told) {
+fn log(HealthNotice { endpoint_id, auction_id, event_type, reason }: &HealthNotice) {
     let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     pgrx::log!("webhook_delivery: {event_type}: endpoint {endpoint_id} of auction {auction_id}{reason}");
 }

@@ -49,6 +49,6 @@ fn half(number: usize) -> usize {
 }
 
 /// Whether an endpoint of which more is to be read has sent most of what it may have waiting.
-pub fn is_hungry(waiting: &Waiting, auction_id: &Uuid, endpoint_id: &Uuid) -> bool {
+pub fn wants_more(waiting: &Waiting, auction_id: &Uuid, endpoint_id: &Uuid) -> bool {
     share(waiting, auction_id, endpoint_id) > waiting.beside(endpoint_id).of_endpoint(endpoint_id).jobs / 2
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Duty, Worker, hold_extension, oldest_event};
-use crate::delivery::equipment::Equipment;
-use crate::delivery::queue::Expired;
-use crate::delivery::step::in_transaction;
+use super::{Duty, Worker, lock_extension, oldest_event};
+use crate::delivery::runtime::Runtime;
+use crate::delivery::statements::Expired;
+use crate::delivery::task::in_transaction;
 use crate::ids::postgres_micros;
 use crate::postgres::settings;
 
@@ -18,80 +18,80 @@ const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Each of these that it is time for, in a transaction of its own.
-    pub(super) fn look_after(&mut self) {
-        if self.duty != Duty::Nothing && Instant::now() >= self.next_maintenance && self.steps.maintenance.may_run() {
-            self.maintain();
+    pub(super) fn maintain(&mut self) {
+        if self.duty != Duty::Nothing && Instant::now() >= self.next_maintenance && self.tasks.maintenance.may_run() {
+            self.make_partitions();
         }
-        if self.duty != Duty::Nothing && Instant::now() >= self.next_recapture && self.steps.recapture.may_run() {
+        if self.duty != Duty::Nothing && Instant::now() >= self.next_recapture && self.tasks.recapture.may_run() {
             self.recapture();
         }
-        if self.duty != Duty::Nothing && self.parking.is_due() && self.steps.parking.may_run() {
+        if self.duty != Duty::Nothing && self.parking.is_due() && self.tasks.parking.may_run() {
             self.park();
         }
         if self.duty != Duty::Everything {
             return;
         }
-        if self.steps.remembering.may_run() {
+        if self.tasks.remembering.may_run() {
             self.remember_slow();
         }
-        if self.health.time_to_due() == Some(Duration::ZERO) && self.steps.noting.may_run() {
+        if self.health.time_to_due() == Some(Duration::ZERO) && self.tasks.noting.may_run() {
             self.note_health();
         }
-        if Instant::now() >= self.next_expiry && self.steps.expiry.may_run() {
+        if Instant::now() >= self.next_expiry && self.tasks.expiry.may_run() {
             self.expire();
         }
     }
 
     fn park(&mut self) {
-        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let Some(Runtime { statements, .. }) = &self.runtime else { return };
         let began = Instant::now();
         let step = in_transaction(|| {
-            let _rights = hold_extension();
+            let _rights = lock_extension();
             self.parking.step(&statements.parking, postgres_micros(SystemTime::now()))
         });
-        if let Some(progress) = self.steps.parking.conclude(step) {
+        if let Some(progress) = self.tasks.parking.conclude(step) {
             self.parking.conclude(progress, began.elapsed());
         }
     }
 
     fn remember_slow(&mut self) {
-        let Some(Equipment { statements, pool, remembered_slow, .. }) = &mut self.equipment else { return };
+        let Some(Runtime { statements, pool, remembered_slow, .. }) = &mut self.runtime else { return };
         let slow = pool.slow_endpoints();
         if Arc::ptr_eq(&slow, remembered_slow) {
             return;
         }
         let remembered = in_transaction(|| {
-            let _rights = hold_extension();
+            let _rights = lock_extension();
             statements.remember_slow(slow.difference(remembered_slow), remembered_slow.difference(&slow))
         });
-        if self.steps.remembering.conclude(remembered).is_some() {
+        if self.tasks.remembering.conclude(remembered).is_some() {
             *remembered_slow = slow;
         }
     }
 
     pub(super) fn note_health(&mut self) {
-        let Some(Equipment { statements, pool, .. }) = &self.equipment else { return };
+        let Some(Runtime { statements, pool, .. }) = &self.runtime else { return };
         let (notes, failed) = self.health.notes();
         let policy = settings::disable_policy();
         let noted = in_transaction(|| {
-            let _rights = hold_extension();
+            let _rights = lock_extension();
             statements.note_health(notes, failed, &policy)
         });
-        if let Some(told) = self.steps.noting.conclude(noted) {
+        if let Some(told) = self.tasks.noting.conclude(noted) {
             self.health.noted(&told);
             let disabled = told.iter().filter(|told| told.is_disabled());
             pool.give_back_waiting_of(disabled.map(|told| (told.auction_id, told.endpoint_id)));
         }
     }
 
-    fn maintain(&mut self) {
-        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+    fn make_partitions(&mut self) {
+        let Some(Runtime { statements, .. }) = &self.runtime else { return };
         let maintained = in_transaction(|| {
-            let _rights = hold_extension();
+            let _rights = lock_extension();
             Ok((statements.create_partitions()?, statements.failing_endpoints()?))
         });
-        if let Some((made, failing)) = self.steps.maintenance.conclude(maintained) {
-            self.intake.forget_all_but(&failing);
+        if let Some((made, failing)) = self.tasks.maintenance.conclude(maintained) {
+            self.fetcher.forget_all_but(&failing);
             self.health.remember(failing);
             self.next_maintenance = Instant::now() + if made { MAINTENANCE_INTERVAL } else { MAINTENANCE_RETRY };
         }
@@ -99,28 +99,28 @@ impl Worker {
 
     /// Has events captured again that a lock has kept from being captured, every now and then until the lock is released.
     fn recapture(&mut self) {
-        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let Some(Runtime { statements, .. }) = &self.runtime else { return };
         self.next_recapture = Instant::now() + settings::poll_interval();
         if self.recapture.is_running() {
             return;
         }
         let found = in_transaction(|| {
-            let _rights = hold_extension();
+            let _rights = lock_extension();
             statements.has_locked_errors()
         });
-        let started = found.and_then(|found| if found { self.recapture.start(self.bell.database()) } else { Ok(()) });
-        self.steps.recapture.conclude(started);
+        let started = found.and_then(|found| if found { self.recapture.start(self.slot.database()) } else { Ok(()) });
+        self.tasks.recapture.conclude(started);
     }
 
     /// Drops one partition at a time, in a transaction of its own: nobody is to wait for the next.
     fn expire(&mut self) {
-        let Some(Equipment { statements, .. }) = &self.equipment else { return };
+        let Some(Runtime { statements, .. }) = &self.runtime else { return };
         let expired = in_transaction(|| {
-            let _rights = hold_extension();
+            let _rights = lock_extension();
             let expired = statements.drop_expired()?;
             Ok((expired == Expired::Nothing && statements.expire_waiting(&oldest_event())?, expired))
         });
-        let Some((more_waits, expired)) = self.steps.expiry.conclude(expired) else { return };
+        let Some((more_waits, expired)) = self.tasks.expiry.conclude(expired) else { return };
         if more_waits {
             self.look_through = true;
         }

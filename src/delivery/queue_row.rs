@@ -9,7 +9,7 @@ use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Destination, Job};
 
-use super::record::{CANCELLED, ENDPOINT_DELETED, EVENT_DELETED, EXPIRED, Outcome};
+use super::outcome::{EndReason, Outcome};
 use crate::ids::{id, system_time};
 
 /// A place in the queue's index: where a read ended and the next one begins.
@@ -43,22 +43,22 @@ pub const BATCH_BYTES: usize = 2 << 20;
 
 /// What one read gives.
 pub struct Batch {
-    pub rows: Vec<DueRow>,
+    pub rows: Vec<DueDelivery>,
     /// Whether there may be more after them.
     pub more: bool,
 }
 
 /// A row of the queue that is due.
-pub struct DueRow {
+pub struct DueDelivery {
     pub position: Position,
     pub auction_id: Uuid,
     pub endpoint_id: Uuid,
     /// It goes whatever else waits for its endpoint: a test, or one that is cancelled.
-    pub passes_by: bool,
+    pub skips_throttle: bool,
     /// In Postgres microseconds: of a row that has failed and keeps its place.
     pub not_before: Option<i64>,
     pub terms: Terms,
-    pub task: Task,
+    pub task: Action,
 }
 
 /// How an endpoint wants its deliveries, beside as soon as possible.
@@ -70,18 +70,18 @@ pub struct Terms {
     pub spacing: i64,
 }
 
-impl DueRow {
+impl DueDelivery {
     /// Of the event's data.
     pub fn bytes(&self) -> usize {
         match &self.task {
-            Task::Send(job) => job.data.len(),
-            Task::Wait | Task::End(_) => 0,
+            Action::Send(job) => job.data.len(),
+            Action::Wait | Action::End(_) => 0,
         }
     }
 }
 
 /// What is to be done with a row that is due.
-pub enum Task {
+pub enum Action {
     Send(Job),
     /// Its endpoint is disabled or paused.
     Wait,
@@ -126,7 +126,7 @@ impl<'conn> Event<'conn> {
 }
 
 /// A row of the queue with its event.
-pub struct Due {
+pub struct QueueRow {
     pub key: DeliveryKey,
     event_type: String,
     /// `None` where the event is gone.
@@ -155,7 +155,7 @@ impl Target {
     }
 }
 
-impl Due {
+impl QueueRow {
     pub fn from_row(row: &SpiHeapTupleData<'_>) -> SpiResult<Self> {
         let key = DeliveryKey {
             due_at: required(row.get::<TimestampWithTimeZone>(1)?).into(),
@@ -187,14 +187,22 @@ impl Due {
         Ok(())
     }
 
-    pub fn with_target(self, targets: &HashMap<Uuid, Target>, bounds: Bounds) -> DueRow {
+    pub fn with_target(self, targets: &HashMap<Uuid, Target>, bounds: Bounds) -> DueDelivery {
         let position = Position { due_at: self.key.due_at, delivery_id: self.key.delivery_id };
         let (auction_id, endpoint_id) = (self.key.auction_id, self.key.endpoint_id);
         // Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
         let target = targets.get(&endpoint_id).filter(|target| target.auction_id == auction_id);
-        let (passes_by, not_before) = (self.key.is_test || self.is_cancelled(), self.not_before);
+        let (skips_throttle, not_before) = (self.key.is_test || self.is_cancelled(), self.not_before);
         let terms = target.map(|target| target.terms).unwrap_or_default();
-        DueRow { position, auction_id, endpoint_id, passes_by, not_before, terms, task: self.task(target, bounds) }
+        DueDelivery {
+            position,
+            auction_id,
+            endpoint_id,
+            skips_throttle,
+            not_before,
+            terms,
+            task: self.task(target, bounds),
+        }
     }
 
     /// By `webhook_delivery.cancel()`.
@@ -202,31 +210,29 @@ impl Due {
         self.key.due_at == Position::START.due_at
     }
 
-    fn task(self, target: Option<&Target>, bounds: Bounds) -> Task {
+    fn task(self, target: Option<&Target>, bounds: Bounds) -> Action {
         let is_cancelled = self.is_cancelled();
         let Self { key, event_type, occurred_at, data, bytes, .. } = self;
-        let end = |key, event_type, reason: &str| Task::End(Outcome::without_request(key, event_type, reason));
+        let end = |key, event_type, reason| Action::End(Outcome::without_request(key, event_type, reason));
         let Some(occurred_at) = occurred_at else {
-            let reason = if key.event_id < bounds.oldest { EXPIRED } else { EVENT_DELETED };
+            let reason = if key.event_id < bounds.oldest { EndReason::Expired } else { EndReason::EventDeleted };
             return end(key, event_type, reason);
         };
         if is_cancelled {
-            return end(key, event_type, CANCELLED);
+            return end(key, event_type, EndReason::Cancelled);
         }
-        let Some(target) = target else { return end(key, event_type, ENDPOINT_DELETED) };
+        let Some(target) = target else { return end(key, event_type, EndReason::EndpointDeleted) };
         let Some(destination) = &target.destination else {
-            return end(key, event_type, "the endpoint has no secret");
+            return end(key, event_type, EndReason::NoSecret);
         };
         if target.is_paused || !target.is_active && !key.is_test {
-            return Task::Wait;
+            return Action::Wait;
         }
         let Some(data) = data else {
-            let reason =
-                format!("the payload has {bytes} bytes, and webhook_delivery.max_payload allows {}", bounds.payload);
-            return end(key, event_type, &reason);
+            return end(key, event_type, EndReason::PayloadTooLarge { bytes, limit: bounds.payload });
         };
         let destination = Arc::clone(destination);
-        Task::Send(Job { key, event_type, occurred_at, data, destination, timeout: bounds.timeout })
+        Action::Send(Job { key, event_type, occurred_at, data, destination, timeout: bounds.timeout })
     }
 }
 

@@ -9,15 +9,15 @@ use pgrx::spi::SpiResult;
 use uuid::Uuid;
 use webhook_sender::{Attempt, Journal, Pool, PoolConfig, Success};
 
-use super::queue::Statements;
-use super::record::GATHER_AT_MOST;
+use super::completer::MAX_BATCH;
+use super::statements::Statements;
 use crate::postgres::{background_worker, settings};
 
 /// In the data directory, which is where the process works. Postgres keeps there what need not survive: `pg_basebackup` leaves it out.
 const JOURNALS: &str = "pg_stat_tmp";
 
 /// What the extension's presence makes possible.
-pub struct Equipment {
+pub struct Runtime {
     /// The extension's oid.
     pub extension: pg_sys::Oid,
     pub statements: Statements,
@@ -26,7 +26,7 @@ pub struct Equipment {
     pub remembered_slow: Arc<HashSet<Uuid>>,
 }
 
-impl Equipment {
+impl Runtime {
     /// And the attempts that an earlier worker has made and not recorded.
     pub fn get(extension: pg_sys::Oid) -> SpiResult<(Self, Vec<Attempt>)> {
         let statements = Statements::prepare()?;
@@ -63,7 +63,7 @@ fn start_pool(slow_endpoints: HashSet<Uuid>, journal: Option<Arc<Journal>>) -> P
         rules: settings::rules(),
         ca_file: settings::ca_file(),
         slow_endpoints,
-        many: GATHER_AT_MOST,
+        many: MAX_BATCH,
         journal,
     };
     match background_worker::with_signals_blocked(|| Pool::start(config)) {

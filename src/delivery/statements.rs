@@ -10,11 +10,11 @@ use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, Destination, RetrySchedule, Success};
 
-use super::due::{BATCH_BYTES, Batch, Bounds, Due, Event, Position, Target, Terms, required};
-use super::health::{Failed, Note, Told};
+use super::endpoint_health::{FailedDelivery, HealthChange, HealthNotice};
+use super::outcome::Outcome;
 use super::outcome_rows::OutcomeType;
 use super::parking_statements::ParkingStatements;
-use super::record::Outcome;
+use super::queue_row::{BATCH_BYTES, Batch, Bounds, Event, Position, QueueRow, Target, Terms, required};
 use crate::endpoint::headers_in;
 use crate::ids::{id, id_datum, timestamp};
 use crate::postgres::settings::DisablePolicy;
@@ -127,7 +127,7 @@ impl Statements {
                 i32::try_from(limit).unwrap_or(i32::MAX).into(),
             ];
             let rows = client.select(&self.read_due, None, &arguments)?;
-            let due: Vec<Due> = rows.map(|row| Due::from_row(&row)).collect::<SpiResult<_>>()?;
+            let due: Vec<QueueRow> = rows.map(|row| QueueRow::from_row(&row)).collect::<SpiResult<_>>()?;
             let events = self.events(client, &due, bounds)?;
             let found = due.len();
             let (mut taken, mut bytes) = (Vec::with_capacity(found), 0);
@@ -142,7 +142,7 @@ impl Statements {
                 taken.push(due);
             }
             let more = found == limit || taken.len() < found;
-            let targets = self.targets(client, taken.iter().map(|due: &Due| due.key.endpoint_id).collect())?;
+            let targets = self.targets(client, taken.iter().map(|due: &QueueRow| due.key.endpoint_id).collect())?;
             Ok(Batch { rows: taken.into_iter().map(|due| due.with_target(&targets, bounds)).collect(), more })
         })
     }
@@ -151,7 +151,7 @@ impl Statements {
     fn events<'conn>(
         &self,
         client: &SpiClient<'conn>,
-        due: &[Due],
+        due: &[QueueRow],
         bounds: Bounds,
     ) -> SpiResult<HashMap<Uuid, Event<'conn>>> {
         let ids: HashSet<Uuid> = due.iter().map(|due| due.key.event_id).collect();
@@ -299,11 +299,11 @@ impl Statements {
     /// Notes how endpoints do, and gives back what was told of that.
     pub fn note_health(
         &self,
-        notes: &HashMap<Uuid, Note>,
-        failed: &[Failed],
+        notes: &HashMap<Uuid, HealthChange>,
+        failed: &[FailedDelivery],
         policy: &DisablePolicy,
-    ) -> SpiResult<Vec<Told>> {
-        let notes: Vec<(&Uuid, &Note)> = notes.iter().collect();
+    ) -> SpiResult<Vec<HealthNotice>> {
+        let notes: Vec<(&Uuid, &HealthChange)> = notes.iter().collect();
         Spi::connect_mut(|client| {
             let arguments = [
                 column(failed, |f| id_datum(&f.delivery_id)).into(),
@@ -330,7 +330,7 @@ impl Statements {
             ];
             let told = client.update(&self.note_health, None, &arguments)?;
             told.map(|row| {
-                Ok(Told {
+                Ok(HealthNotice {
                     endpoint_id: id(required(row.get(1)?)),
                     auction_id: id(required(row.get(2)?)),
                     event_type: required(row.get(3)?),

@@ -1,57 +1,57 @@
-//! What does the worker tell of itself: to the log, to `pg_stat_activity`, to `webhook_delivery.status`?
+//! What the worker reports about itself to the log, to `pg_stat_activity` and to `webhook_delivery.status`.
 
 use std::ffi::CString;
 
 use pgrx::prelude::*;
 
-use super::queue::Standing;
+use super::statements::Standing;
 use crate::postgres::background_worker;
 use crate::postgres::wakeup::ClaimedSlot;
-use crate::postgres::worker_stats::Report;
+use crate::postgres::worker_stats::WorkerStats;
 
-/// What was told last, so that nothing is told twice.
-pub struct Telling {
-    bell: ClaimedSlot,
-    reported: Report,
+/// Publishes only what has changed.
+pub struct StatusReporter {
+    slot: ClaimedSlot,
+    published: WorkerStats,
     standing: Standing,
 }
 
-impl Telling {
-    /// Overwrites what another worker has left.
-    pub fn begin(bell: ClaimedSlot) -> Self {
-        let reported = Report::default();
-        reported.publish(bell);
-        Self { bell, reported, standing: Standing::Sending }
+impl StatusReporter {
+    /// Overwrites what an earlier worker has published.
+    pub fn new(slot: ClaimedSlot) -> Self {
+        let published = WorkerStats::default();
+        published.publish(slot);
+        Self { slot, published, standing: Standing::Sending }
     }
 
-    /// Shows what the worker is at.
-    pub fn show(&mut self, report: Report) {
-        let activity = match (report.idle_because, &report.problem) {
+    /// Publishes what the worker does.
+    pub fn publish(&mut self, stats: WorkerStats) {
+        let activity = match (stats.idle_because, &stats.problem) {
             (Some(reason), _) => format!("webhook_delivery: {reason}"),
             (None, Some((_, problem))) => format!("webhook_delivery: {problem}"),
             (None, None) => format!(
                 "webhook_delivery: {} requests in flight, {} waiting",
-                report.requests_in_flight, report.deliveries_in_memory
+                stats.requests_in_flight, stats.deliveries_in_memory
             ),
         };
         if let Ok(activity) = CString::new(activity) {
             background_worker::report_idle(&activity);
         }
-        if report != self.reported {
-            report.publish(self.bell);
-            self.reported = report;
+        if stats != self.published {
+            stats.publish(self.slot);
+            self.published = stats;
         }
     }
 
-    /// Tells the log that sending has stopped, or goes on.
-    pub fn note_standing(&mut self, standing: Standing) {
+    /// Logs that sending has stopped or has resumed.
+    pub fn report_standing(&mut self, standing: Standing) {
         if standing != std::mem::replace(&mut self.standing, standing) {
-            tell(standing);
+            log(standing);
         }
     }
 }
 
-fn tell(standing: Standing) {
+fn log(standing: Standing) {
     let (level, message, hint) = match standing {
         Standing::Copied => (
             PgLogLevel::WARNING,

@@ -1,0 +1,155 @@
+//! What an attempt has led to, or why there was none.
+
+use std::fmt::{self, Display, Formatter};
+use std::time::{Duration, SystemTime};
+
+use webhook_sender::{Attempt, Course, DeliveryKey, Failure, RetryPolicy};
+
+use crate::ids::postgres_micros;
+
+/// What a delivery is after an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeliveryStatus {
+    Success,
+    Retrying,
+    Failed,
+}
+
+impl DeliveryStatus {
+    /// The value of the column `delivery_status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why a delivery ends without another request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndReason {
+    EndpointDeleted,
+    EventDeleted,
+    /// Its event is older than the retention.
+    Expired,
+    Cancelled,
+    NoSecret,
+    PayloadTooLarge {
+        bytes: i32,
+        limit: i32,
+    },
+}
+
+impl EndReason {
+    /// Whether the delivery ends because somebody wanted it to, which nobody has to be told.
+    pub fn is_wanted(self) -> bool {
+        match self {
+            Self::EndpointDeleted | Self::EventDeleted | Self::Expired | Self::Cancelled => true,
+            Self::NoSecret | Self::PayloadTooLarge { .. } => false,
+        }
+    }
+}
+
+impl Display for EndReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndpointDeleted => f.write_str("the endpoint was deleted"),
+            Self::EventDeleted => f.write_str("the event was deleted"),
+            Self::Expired => f.write_str("expired"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::NoSecret => f.write_str("the endpoint has no secret"),
+            Self::PayloadTooLarge { bytes, limit } => {
+                write!(f, "the payload has {bytes} bytes, and webhook_delivery.max_payload allows {limit}")
+            }
+        }
+    }
+}
+
+/// A row of the log, and what happens to the row of the queue. Times in PostgreSQL microseconds.
+pub struct Outcome {
+    pub key: DeliveryKey,
+    pub event_type: String,
+    pub delivery_status: DeliveryStatus,
+    pub response_status_code: Option<i16>,
+    /// `None` if no request was made.
+    pub response_time_ms: Option<i32>,
+    pub error_message: Option<String>,
+    pub response_excerpt: Option<String>,
+    pub attempted_at: i64,
+    /// `Some` if there is to be another attempt.
+    pub next_attempt_at: Option<i64>,
+    /// Until then the row keeps its position in the queue, and the endpoint's later deliveries wait behind it.
+    pub keeps_position: bool,
+    /// There was no connection.
+    pub is_unreachable: bool,
+    /// Why no request was made; `None` if one was.
+    pub end_reason: Option<EndReason>,
+    pub course: Course,
+}
+
+impl Outcome {
+    pub fn of(attempt: Attempt, policy: &RetryPolicy) -> Self {
+        let key = attempt.key;
+        let attempted_at = postgres_micros(attempt.started_at);
+        let (status, failure) = match attempt.result {
+            Ok(status) => (Some(status), None),
+            Err(failure) => (failure.status(), Some(failure)),
+        };
+        let delay = match failure {
+            Some(_) if !key.is_test => {
+                let own = attempt.destination.retry_schedule.as_ref();
+                policy.delay_after(
+                    key.attempt.saturating_sub(key.earlier_attempts),
+                    own,
+                    attempt.retry_after,
+                    fastrand::f64(),
+                )
+            }
+            _ => None,
+        };
+        Self {
+            key,
+            event_type: attempt.event_type,
+            delivery_status: match (&failure, delay) {
+                (None, _) => DeliveryStatus::Success,
+                (Some(_), Some(_)) => DeliveryStatus::Retrying,
+                (Some(_), None) => DeliveryStatus::Failed,
+            },
+            response_status_code: status.map(|status| status as i16),
+            response_time_ms: Some(milliseconds(attempt.duration)),
+            is_unreachable: failure.as_ref().is_some_and(Failure::is_unreachable),
+            error_message: failure.map(|failure| failure.to_string()),
+            response_excerpt: attempt.response_excerpt,
+            attempted_at,
+            next_attempt_at: delay.map(|delay| attempted_at + (attempt.duration + delay).as_micros() as i64),
+            keeps_position: attempt.destination.ordered,
+            end_reason: None,
+            course: attempt.course,
+        }
+    }
+
+    /// The end of a delivery without another request.
+    pub fn without_request(key: DeliveryKey, event_type: String, reason: EndReason) -> Self {
+        Self {
+            key,
+            event_type,
+            delivery_status: DeliveryStatus::Failed,
+            response_status_code: None,
+            response_time_ms: None,
+            error_message: Some(reason.to_string()),
+            response_excerpt: None,
+            attempted_at: postgres_micros(SystemTime::now()),
+            next_attempt_at: None,
+            keeps_position: false,
+            is_unreachable: false,
+            end_reason: Some(reason),
+            course: Course::default(),
+        }
+    }
+}
+
+/// A duration as the log has it.
+pub fn milliseconds(time: Duration) -> i32 {
+    time.as_millis().try_into().unwrap_or(i32::MAX)
+}
