@@ -1,20 +1,19 @@
-//! What is in this extension, and in which order does a delivery pass through it?
+//! webhook_delivery: signed webhooks from inside the database.
 //!
-//! | step | room |
+//! One delivery, from the row change to the recorded attempt:
+//!
+//! | step | where |
 //! |---|---|
-//! | a row changes, its key is noted, the event is built before the commit | `capture/`, `sql/capture/` |
-//! | event and queue rows are written | `capture/fan_out.rs` |
-//! | the commit wakes the worker | `server/wake.rs` |
-//! | the launcher has started a worker in each database | `server/launcher.rs` |
-//! | the worker's life: signals, waiting, its turn and the steps of that | `delivery/worker.rs`, `delivery/step.rs`, `server/process.rs` |
-//! | what is due goes to the pool, auction by auction | `delivery/intake.rs`, `delivery/room.rs`, `delivery/due.rs`, `delivery/queue.rs`, `sql/delivery/` |
-//! | a thread signs and sends | `sender/`, a crate of its own: it links without Postgres |
-//! | finished attempts are recorded | `delivery/record.rs`, `delivery/queue.rs` |
+//! | a row changes, its key is noted, the event is built and written at commit | `capture/`, `sql/families/` |
+//! | the commit wakes the worker | `postgres/wakeup.rs` |
+//! | the launcher has started a worker in each database | `postgres/launcher.rs`, `delivery/worker.rs` |
+//! | the fetcher reads what is due | `delivery/fetcher.rs` |
+//! | a thread signs and sends | `sender/`, a crate of its own that links without PostgreSQL |
+//! | the completer records finished attempts | `delivery/completer.rs`, `delivery/statements.rs` |
 //!
-//! Beside the way: `sql/operator.sql` with `delivery/telling.rs` and `server/report.rs` (does it send, and if not, why),
-//! `server/settings.rs` (GUCs), `server/here.rs` (is this a copy?), `endpoint/` (what a customer writes is checked, the secret is put away),
-//! `history/` (what was sent is sent again, or what waits is not), `page/` (what an administrator sees in his browser),
-//! `access.rs` (who administers an auction), `ids.rs` (time-ordered uuids).
+//! Beside it: `endpoint/` (what a customer writes: URL, headers, secret; diagnosis), `history/` (redeliver, recover, replay, cancel,
+//! expunge), `page/` (the administrator's page), `postgres/` (how the extension lives inside a server), `access.rs` (who administers an
+//! auction), `ids.rs` (time-ordered uuids and timestamps).
 
 use pgrx::prelude::*;
 

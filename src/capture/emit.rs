@@ -12,11 +12,12 @@ use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
-use super::build::Capture;
-use super::changes::WholeRow;
+use super::event_builder::EventBuilder;
+use super::event_key::{Event, EventKey};
 use super::fan_out::{Events, Wanted, fan_out, now};
-use super::subject::{Event, Subject};
-use super::{CHANGES, image, subscriptions};
+use super::pending_changes::PENDING;
+use super::pending_changes::WholeRow;
+use super::{row_snapshot, subscriptions};
 use crate::ids;
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::errors::{check_writable, refuse};
@@ -42,7 +43,7 @@ pub struct Emitted {
 impl Emitted {
     /// The event, as a row whose data is known.
     fn into_row(self) -> (Event, WholeRow, Uuid) {
-        let kept = image::Kept::Data(self.data);
+        let kept = row_snapshot::Kept::Data(self.data);
         (Event::emitted(self.event_type), WholeRow { about: None, kept }, self.wanted.auction_id)
     }
 }
@@ -127,8 +128,9 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
         Ok(endpoint_ids) => endpoint_ids,
         Err(failure) if failure.is_lock_timeout => {
             // Who wants it is asked again at the commit.
-            let (subject, data) = (Subject::of_emitted(event_type), image::Kept::Data(data.to_owned()));
-            CHANGES.with_borrow_mut(|changes| changes.note_whole_row(subject, auction_id, None, subtransaction, data));
+            let (event_key, data) = (EventKey::of_emitted(event_type), row_snapshot::Kept::Data(data.to_owned()));
+            PENDING
+                .with_borrow_mut(|changes| changes.note_whole_row(event_key, auction_id, None, subtransaction, data));
             return Ok(None);
         }
         Err(failure) => failure.raise(),
@@ -139,7 +141,7 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
     let event_id = ids::webhook_delivery::uuid_v7();
     let wanted = Wanted { event_id: Uuid::from_bytes(*event_id.as_bytes()), auction_id, endpoint_ids };
     let emitted = Emitted { event_type: event_type.to_owned(), wanted, data: data.to_owned(), subtransaction };
-    let many = CHANGES.with_borrow_mut(|changes| {
+    let many = PENDING.with_borrow_mut(|changes| {
         changes.emitted.push(emitted);
         changes.emitted.take_if_many(subtransaction)
     });
@@ -157,12 +159,12 @@ fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Uuid> {
 }
 
 /// Writes events at the commit. Where a lock is in the way they are dead letters; any other failure ends the transaction.
-pub fn write_or_keep(emitted: Vec<Emitted>, capture: &mut Capture) {
+pub fn write_or_keep(emitted: Vec<Emitted>, builder: &mut EventBuilder) {
     if emitted.is_empty() {
         return;
     }
     if let Err(failure) = lock_tables() {
-        return capture.fail_emitted(emitted.into_iter().map(Emitted::into_row), failure);
+        return builder.fail_emitted(emitted.into_iter().map(Emitted::into_row), failure);
     }
     // From here on a failure ends the transaction: so nothing is to fail that passes by itself.
     let _lock_wait = LockWait::unbounded();

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::moves::{self, Seen};
-use super::switch::is_switched_off;
+use super::toggle::is_switched_off;
 use crate::postgres::warning::Warning;
 
 // Not in pgrx: catalog/partition.h.

@@ -10,8 +10,8 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::CHANGES;
 use super::firing::{Firing, Row, ancestors_of, arguments};
+use super::pending_changes::PENDING;
 use super::row_event::{key_columns, row_event};
 use super::trigger::{is_same, note_change};
 
@@ -148,9 +148,9 @@ unsafe fn remember(firing: &Firing) {
 
 /// Notes that the row is deleted, which is taken back when it arrives.
 pub fn note_departure(firing: &Firing, handle: fn(&Firing)) {
-    let before = CHANGES.with_borrow(|changes| changes.number_of_notes());
+    let before = PENDING.with_borrow(|changes| changes.number_of_notes());
     handle(firing);
-    let after = CHANGES.with_borrow(|changes| changes.number_of_notes());
+    let after = PENDING.with_borrow(|changes| changes.number_of_notes());
     // SAFETY: a tuple of the firing's relation.
     let from = unsafe { Place::of(firing, firing.old) };
     MOVED.with_borrow_mut(|moved| {
@@ -238,7 +238,7 @@ fn partition_columns(firing: &Firing) -> Vec<i32> {
 /// # Safety
 /// `departed` is what `look_at` has given for this firing.
 pub unsafe fn fire_for_update(insert: &Firing, Departed { old, notes }: Departed) {
-    CHANGES.with_borrow_mut(|changes| changes.withdraw(notes));
+    PENDING.with_borrow_mut(|changes| changes.withdraw(notes));
     // SAFETY: the server keeps the relation while one of its triggers runs. A copy of the triggers, as the server itself fires
     // from one: a message about the relation, heard while we look into the catalogue, frees the description.
     let triggers = unsafe {

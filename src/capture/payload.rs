@@ -9,7 +9,7 @@ use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYO
 use pgrx::prelude::*;
 use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
-use super::subject::{Event, RowTable};
+use super::event_key::{Event, RowTable};
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::errors::refuse;
 use crate::postgres::invalidation::{LatestSnapshot, Topic};

@@ -6,11 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::CHANGES;
-use super::changes::{Changes, WholeRow};
+use super::event_key::{EventKey, RowTable};
 use super::firing::{Firing, Row, wrongly_attached};
-use super::image::{Image, Keep, Kept, numbers_of};
-use super::subject::{RowTable, Subject};
+use super::pending_changes::PENDING;
+use super::pending_changes::{PendingChanges, WholeRow};
+use super::row_snapshot::{Keep, Kept, RowSnapshot, numbers_of};
 
 #[pg_schema]
 mod webhook_delivery {
@@ -41,16 +41,16 @@ pub fn row_event(firing: &Firing) {
     let (class, subtransaction) = unsafe { (&*firing.relation.rd_rel, pg_sys::GetCurrentSubTransactionId()) };
     // Of a partition its own owner: the owner may have attached the trigger, and has not the rights of the others.
     let table = RowTable { oid: firing.relation.rd_id, owner: class.relowner };
-    let subject = Subject::of_row(event_type, table, class.relnamespace);
+    let event_key = EventKey::of_row(event_type, table, class.relnamespace);
     // SAFETY: the columns of the trigger's relation.
     let left_out = unsafe { numbers_of(row.columns, left_out) };
     let keep = |left_out: &[i32], auction_id: Option<&Uuid>| {
-        let copy_at_most = CHANGES.with_borrow(Changes::copy_at_most);
-        let is_unwanted = || auction_id.is_some_and(|auction_id| subject.is_unwanted(auction_id));
+        let copy_at_most = PENDING.with_borrow(PendingChanges::copy_at_most);
+        let is_unwanted = || auction_id.is_some_and(|auction_id| event_key.is_unwanted(auction_id));
         // SAFETY: tuples of the trigger's relation, whose columns these are.
         let image = |tuple, copied: usize| unsafe {
             let copy_at_most = || if is_unwanted() { 0 } else { copy_at_most - copied };
-            Image::of(tuple, row.columns, &Keep { left_out, copy_at_most: &copy_at_most })
+            RowSnapshot::of(tuple, row.columns, &Keep { left_out, copy_at_most: &copy_at_most })
         };
         let now = image(row.tuple, 0);
         let before = before.map(|before| image(before, now.copied()));
@@ -59,7 +59,8 @@ pub fn row_event(firing: &Firing) {
     match left_out.and_then(|left_out| Ok((row.uuid(auction_column)?, left_out))) {
         Ok((Some(auction_id), left_out)) => {
             let (kept, about) = keep(&left_out, Some(&auction_id));
-            CHANGES.with_borrow_mut(|changes| changes.note_whole_row(subject, auction_id, about, subtransaction, kept));
+            PENDING
+                .with_borrow_mut(|changes| changes.note_whole_row(event_key, auction_id, about, subtransaction, kept));
         }
         // A row that belongs to no auction.
         Ok((None, _)) => {}
@@ -67,7 +68,7 @@ pub fn row_event(firing: &Firing) {
             // All of it: which columns are to be left out the trigger will say when it fits the table again.
             let (kept, about) = keep(&[], None);
             let row = Some(WholeRow { about, kept });
-            CHANGES.with_borrow_mut(|changes| changes.note_unreadable(subject, problem, subtransaction, row));
+            PENDING.with_borrow_mut(|changes| changes.note_unreadable(event_key, problem, subtransaction, row));
         }
     }
 }

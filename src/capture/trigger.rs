@@ -2,11 +2,11 @@
 
 use std::ffi::CStr;
 
-use super::CHANGES;
-use super::changes::{Change, Changes};
+use super::event_key::EventKey;
 use super::firing::{Firing, Row, wrongly_attached};
-use super::image::{Image, Keep, Kept};
-use super::subject::Subject;
+use super::pending_changes::PENDING;
+use super::pending_changes::{Change, PendingChanges};
+use super::row_snapshot::{Keep, Kept, RowSnapshot};
 use pgrx::prelude::*;
 
 // Not in pgrx: utils/datum.h. Compares bytes and raises no error.
@@ -120,7 +120,7 @@ struct Noting<'a> {
 impl Noting<'_> {
     fn note(&self, row: &Row) {
         let Arguments { event_type, key_column, auction_column, about_column, unless_event, .. } = self.arguments;
-        let subject = Subject::of(event_type, unless_event, self.schema);
+        let event_key = EventKey::of(event_type, unless_event, self.schema);
         let about = if about_column.is_empty() { Ok(None) } else { row.uuid(about_column) };
         match row.uuid(key_column).and_then(|key| Ok(key.zip(Some(about?)))) {
             Ok(Some((key, about))) => {
@@ -128,25 +128,26 @@ impl Noting<'_> {
                 // Where it cannot be read here, the payload will tell it.
                 let auction_id = if has_auction { row.uuid(auction_column).ok().flatten() } else { None };
                 let change = Change { key, auction_id, about };
-                let previous = self.previous(subject, &change);
-                CHANGES.with_borrow_mut(|changes| changes.note(subject, change, self.subtransaction, previous));
+                let previous = self.previous(event_key, &change);
+                PENDING.with_borrow_mut(|changes| changes.note(event_key, change, self.subtransaction, previous));
             }
             // A row that belongs to none: an entry without a submission.
             Ok(None) => {}
             Err(problem) => {
-                CHANGES.with_borrow_mut(|changes| changes.note_unreadable(subject, problem, self.subtransaction, None));
+                PENDING
+                    .with_borrow_mut(|changes| changes.note_unreadable(event_key, problem, self.subtransaction, None));
             }
         }
     }
 
-    fn previous(&self, subject: Subject, change: &Change) -> Option<Kept> {
-        if self.before.is_null() || !CHANGES.with_borrow(|changes| changes.is_new(subject, change)) {
+    fn previous(&self, event_key: EventKey, change: &Change) -> Option<Kept> {
+        if self.before.is_null() || !PENDING.with_borrow(|changes| changes.is_new(event_key, change)) {
             return None;
         }
-        let is_unwanted = || change.auction_id.is_some_and(|auction_id| subject.is_unwanted(&auction_id));
-        let copy_at_most = || if is_unwanted() { 0 } else { CHANGES.with_borrow(Changes::copy_at_most) };
+        let is_unwanted = || change.auction_id.is_some_and(|auction_id| event_key.is_unwanted(&auction_id));
+        let copy_at_most = || if is_unwanted() { 0 } else { PENDING.with_borrow(PendingChanges::copy_at_most) };
         let keep = Keep { left_out: &[], copy_at_most: &copy_at_most };
         // SAFETY: a tuple of the trigger's, with the columns of its relation.
-        Some(Kept::Previous(unsafe { Image::of(self.before, self.columns, &keep) }))
+        Some(Kept::Previous(unsafe { RowSnapshot::of(self.before, self.columns, &keep) }))
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
-use webhook_sender::{Attempt, Breaker, DeliveryKey, Job, Waiting};
+use webhook_sender::{Attempt, Backlog, Breaker, DeliveryKey, Job};
 
 use super::outcome::Outcome;
 use super::prefetch;
@@ -75,7 +75,7 @@ pub struct Fetched {
     /// Deliveries that can no longer be sent.
     pub ended: Vec<Outcome>,
     ids: HashSet<Uuid>,
-    waiting: Waiting,
+    waiting: Backlog,
     /// Whether more could be read at once.
     pub more: bool,
 }
@@ -231,7 +231,7 @@ impl Fetcher {
     }
 
     /// Reads what is due as far as there is room beside what waits.
-    pub fn find(&mut self, reading: &FetchContext<'_>, waiting: Waiting) -> SpiResult<Fetched> {
+    pub fn find(&mut self, reading: &FetchContext<'_>, waiting: Backlog) -> SpiResult<Fetched> {
         let began = Instant::now();
         self.follow_clock(reading.now);
         let mut found = Fetched { jobs: Vec::new(), ended: Vec::new(), ids: HashSet::new(), waiting, more: false };

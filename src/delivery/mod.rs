@@ -1,4 +1,23 @@
-//! How does what is due reach its endpoint, and what became of it?
+//! The worker: it fetches due deliveries, hands them to the sender's threads, and records finished attempts.
+//!
+//! | what | file |
+//! |---|---|
+//! | the worker's loop from its start to its end | `worker.rs` |
+//! | which due deliveries are fetched now | `fetcher.rs` |
+//! | rate limits, strict order, and pauses after failures | `throttle.rs` |
+//! | how many deliveries may wait in memory, by tenant and endpoint | `prefetch.rs` |
+//! | a due row of the queue, its event and its endpoint | `queue_row.rs` |
+//! | when the next delivery is due | `next_due.rs` |
+//! | all SQL statements of the worker | `statements.rs`, `parking_statements.rs` |
+//! | what an attempt has led to | `outcome.rs`, `outcome_rows.rs` |
+//! | finished attempts are recorded in batches | `completer.rs` |
+//! | endpoints that keep failing are disabled | `endpoint_health.rs` |
+//! | deliveries that wait for long move to their own partition | `parking.rs` |
+//! | partitions, expiry and other upkeep | `worker/maintenance.rs` |
+//! | dead letters that a lock caused are captured again | `recapture.rs` |
+//! | a part of the work fails: it is logged and retried | `task.rs` |
+//! | what exists only while the extension does: threads and plans | `runtime.rs` |
+//! | counts of the last minute, and what the worker reports about itself | `throughput.rs`, `status_reporter.rs` |
 
 mod completer;
 mod endpoint_health;

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, SystemTime};
 
-use webhook_sender::{Attempt, Course, DeliveryKey, Failure, RetryPolicy};
+use webhook_sender::{Attempt, DeliveryKey, Failure, RetryPolicy, Timing};
 
 use crate::ids::postgres_micros;
 
@@ -85,7 +85,7 @@ pub struct Outcome {
     pub is_unreachable: bool,
     /// Why no request was made; `None` if one was.
     pub end_reason: Option<EndReason>,
-    pub course: Course,
+    pub course: Timing,
 }
 
 impl Outcome {
@@ -144,7 +144,7 @@ impl Outcome {
             keeps_position: false,
             is_unreachable: false,
             end_reason: Some(reason),
-            course: Course::default(),
+            course: Timing::default(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! themselves.
 
 use uuid::Uuid;
-use webhook_sender::{Count, Tally, Waiting};
+use webhook_sender::{Backlog, Count, Tally};
 
 /// Deliveries in the room at most, and bytes of their data; one read may go beyond the latter by its own rows.
 const CAPACITY: Count = Count { jobs: 8192, bytes: 16 << 20 };
@@ -18,7 +18,7 @@ const CAPACITY_FOR_SLOW: Count = Count { jobs: 1024, bytes: 4 << 20 };
 const SHARE_FOR_NEWCOMERS: usize = 4;
 
 /// How many more deliveries may wait, whoever's they are.
-pub fn left(waiting: &Waiting) -> usize {
+pub fn left(waiting: &Backlog) -> usize {
     left_of(CAPACITY, waiting.prompt()) + left_of(CAPACITY_FOR_SLOW, waiting.slow())
 }
 
@@ -27,7 +27,7 @@ fn left_of(capacity: Count, tally: &Tally) -> usize {
 }
 
 /// How many more of this endpoint may wait; one at least where none of its auction does and there is any room.
-pub fn share(waiting: &Waiting, auction_id: &Uuid, endpoint_id: &Uuid) -> usize {
+pub fn share(waiting: &Backlog, auction_id: &Uuid, endpoint_id: &Uuid) -> usize {
     let capacity = if waiting.is_slow(endpoint_id) { CAPACITY_FOR_SLOW } else { CAPACITY };
     let tally = waiting.beside(endpoint_id);
     let (of_auction, of_endpoint) = (tally.of_auction(auction_id), tally.of_endpoint(endpoint_id));
@@ -49,6 +49,6 @@ fn half(number: usize) -> usize {
 }
 
 /// Whether an endpoint of which more is to be read has sent most of what it may have waiting.
-pub fn wants_more(waiting: &Waiting, auction_id: &Uuid, endpoint_id: &Uuid) -> bool {
+pub fn wants_more(waiting: &Backlog, auction_id: &Uuid, endpoint_id: &Uuid) -> bool {
     share(waiting, auction_id, endpoint_id) > waiting.beside(endpoint_id).of_endpoint(endpoint_id).jobs / 2
 }

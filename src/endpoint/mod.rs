@@ -1,10 +1,10 @@
-//! What does a customer write, and is it acceptable?
+//! What a customer writes about an endpoint, and its diagnosis.
 
 use pgrx::prelude::*;
 
 use crate::postgres::errors;
 
-mod examine;
+mod diagnosis;
 mod header;
 pub mod secret;
 mod test_delivery;

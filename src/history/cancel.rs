@@ -3,8 +3,8 @@
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
+use super::authorization::{look_up, portions};
 use super::past_parking::past_parking;
-use super::visible::{look_up, portions};
 use crate::ids::id_datum;
 use crate::postgres::errors::check_writable;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};

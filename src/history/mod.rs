@@ -1,13 +1,14 @@
-//! What can be done with what was sent, or waits to be, by somebody who may not write to the queue?
+//! What tenants and operators do with deliveries: redeliver, recover, replay, cancel, expunge, show.
 //!
-//! Each of these asks in the caller's name what he sees, and then changes that in ours.
+//! Each call first asks with the caller's rights which deliveries the caller sees (`authorization.rs`), and then changes those with the
+//! extension owner's rights.
 
-mod again;
 mod allowance;
+mod authorization;
 mod cancel;
 mod expunge;
-mod pace;
+mod pacing;
 mod past_parking;
+mod redeliver;
 mod replay;
-mod sent;
-mod visible;
+mod request_preview;

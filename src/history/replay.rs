@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use super::allowance::Allowance;
-use super::pace;
+use super::pacing;
 use crate::access::visible_auction;
 use crate::ids::{id, timestamp};
 use crate::postgres::errors::check_writable;
@@ -53,7 +53,7 @@ fn replay(
                 until.into(),
                 events.into(),
                 timestamp(now).into(),
-                pace::spacing().into(),
+                pacing::spacing().into(),
                 allowance.one_too_many().into(),
             ];
             let queued = client.update(include_str!("../../sql/history/replay.sql"), None, &arguments)?.len();

@@ -1,5 +1,21 @@
-//! What makes this extension a good citizen of its server: settings, processes and the wake-up between them, and how it
-//! works inside a user's session: with whose rights, how long, and without ending his transaction.
+//! How the extension lives inside a PostgreSQL server.
+//!
+//! | what | file |
+//! |---|---|
+//! | settings | `settings.rs` |
+//! | one worker per database, restarted when it ends | `launcher.rs` |
+//! | signals, latches and transactions of our processes | `background_worker.rs` |
+//! | settings that the worker depends on | `worker_settings.rs` |
+//! | a commit wakes the worker | `wakeup.rs` |
+//! | what a worker publishes in shared memory | `worker_stats.rs` |
+//! | whether this database is a copy of another | `installation.rs` |
+//! | with whose rights our code runs in a user's session | `security_context.rs` |
+//! | errors that do not end the user's transaction | `subtransaction.rs` |
+//! | errors and warnings that we raise | `errors.rs`, `warning.rs` |
+//! | timeouts while we work in a user's commit | `timeouts.rs` |
+//! | plans that a session keeps | `cached_plan.rs` |
+//! | when a session has to read again what it remembers | `invalidation.rs` |
+//! | sizes of our tables, for the planner | `planner.rs` |
 
 pub mod background_worker;
 pub mod cached_plan;

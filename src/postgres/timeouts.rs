@@ -1,4 +1,4 @@
-//! Whose time limits hold while we do our part of a user's commit?
+//! Timeouts during our part of a user's commit.
 
 use std::ffi::CStr;
 
@@ -56,14 +56,14 @@ impl Drop for LockWait {
 /// While it lives, the user's `statement_timeout` and `transaction_timeout` do not hold, and `lock_timeout` is ours: they are meant for
 /// what the user does, and would end the transaction, or lose the event, for what somebody else does to our tables. The user can
 /// still cancel.
-pub struct Patience {
+pub struct TimeoutGuard {
     _lock_wait: LockWait,
     /// Limits that were running, and when each would have been reached.
     running: Vec<(u32, pg_sys::TimestampTz)>,
 }
 
-impl Patience {
-    pub fn have() -> Self {
+impl TimeoutGuard {
+    pub fn suspend() -> Self {
         // SAFETY: reads and disarms timers of this process; the numbers are the server's own.
         let running = unsafe {
             let running: Vec<_> = LIMITS.iter().filter(|id| get_timeout_active(**id)).copied().collect();
@@ -80,7 +80,7 @@ impl Patience {
     }
 }
 
-impl Drop for Patience {
+impl Drop for TimeoutGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The transaction is ended by an error, and that disarms all timers.

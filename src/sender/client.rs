@@ -10,14 +10,14 @@ use ureq::http::{Response, Uri};
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body, Error};
 
+use crate::address_guard::AddressGuard;
 use crate::body::body;
-use crate::course::{Course, followed};
-use crate::guard::Guard;
 use crate::request::headers;
 use crate::resolver::GuardedResolver;
 use crate::retry::retry_after;
-use crate::socket::Dial;
-use crate::trust::{Secure, trusted};
+use crate::timing::{Timing, followed};
+use crate::tls::{TlsTransport, trusted};
+use crate::transport::Dial;
 use crate::{Attempt, Failure, InvalidUrl, Job, StartError};
 
 /// So much of a response is read, in order that the connection can be used again; with more to come it is closed.
@@ -41,12 +41,12 @@ const MAX_IDLE: Duration = Duration::from_secs(15);
 /// Sends requests; shared by all threads, and with it the open connections.
 pub struct Client {
     agent: Agent,
-    guard: Arc<Guard>,
+    guard: Arc<AddressGuard>,
 }
 
 impl Client {
     /// `threads` is how many requests may be under way at once, and so how many connections to one host are kept.
-    pub fn new(threads: usize, ca_file: Option<&Path>, guard: Arc<Guard>) -> Result<Self, StartError> {
+    pub fn new(threads: usize, ca_file: Option<&Path>, guard: Arc<AddressGuard>) -> Result<Self, StartError> {
         let resolver = GuardedResolver::new(Arc::clone(&guard), threads);
         Self::with_resolver(threads, ca_file, guard, resolver)
     }
@@ -54,7 +54,7 @@ impl Client {
     fn with_resolver(
         threads: usize,
         ca_file: Option<&Path>,
-        guard: Arc<Guard>,
+        guard: Arc<AddressGuard>,
         resolver: GuardedResolver,
     ) -> Result<Self, StartError> {
         let config = Config::builder()
@@ -75,7 +75,7 @@ impl Client {
             .output_buffer_size(OUTPUT_BUFFER)
             .tls_config(trusted(ca_file)?)
             .build();
-        let connector = Dial(Arc::clone(&guard)).chain(Secure::new(config.clone()));
+        let connector = Dial(Arc::clone(&guard)).chain(TlsTransport::new(config.clone()));
         Ok(Self { agent: Agent::with_parts(config, connector, resolver), guard })
     }
 
@@ -118,10 +118,10 @@ impl Client {
         body: &[u8],
         now: SystemTime,
         clock: Instant,
-    ) -> (Result<Response<Body>, Failure>, Course) {
+    ) -> (Result<Response<Body>, Failure>, Timing) {
         let uri = match self.uri(&job.destination.url) {
             Ok(uri) => uri,
-            Err(failure) => return (Err(failure), Course::default()),
+            Err(failure) => return (Err(failure), Timing::default()),
         };
         let headers = headers(job, body, now);
         let post = |max_idle| {
@@ -135,7 +135,7 @@ impl Client {
                 .build();
             let (answer, course) = followed(|| request.send(body));
             let first_byte = answer.is_ok().then(|| clock.elapsed());
-            (answer, Course { first_byte, ..course })
+            (answer, Timing { first_byte, ..course })
         };
         let (answer, course) = match post(MAX_IDLE) {
             // The server closed the open connection just as we used it, which says nothing about the delivery: once more,

@@ -13,7 +13,7 @@ use crate::testing::{OK, SOON, Server, Then, job, loopback};
 use crate::{Networks, Rules};
 
 fn client() -> Client {
-    Client::new(4, None, Arc::new(Guard::new(loopback()))).unwrap()
+    Client::new(4, None, Arc::new(AddressGuard::new(loopback()))).unwrap()
 }
 
 fn say(text: &'static [u8]) -> impl Fn(usize, &mut dyn Write) -> Then {
@@ -260,7 +260,7 @@ fn an_excerpt_is_short_valid_text_without_nul() {
 
 /// A client that gets its addresses from the test and asks anew each time.
 fn client_of(look_up: LookUp, rules: Rules) -> Client {
-    let guard = Arc::new(Guard::new(rules));
+    let guard = Arc::new(AddressGuard::new(rules));
     let resolver = GuardedResolver::with_look_up(Arc::clone(&guard), 4, look_up, Duration::ZERO);
     Client::with_resolver(4, None, guard, resolver).unwrap()
 }
@@ -298,7 +298,7 @@ fn an_address_that_is_not_allowed_is_not_called_and_not_named() {
 fn the_machines_own_addresses_are_not_called_whatever_they_are() {
     let own: Vec<_> = if_addrs::get_if_addrs().unwrap().iter().map(if_addrs::Interface::ip).collect();
     assert!(!own.is_empty());
-    let guard = Guard::default();
+    let guard = AddressGuard::default();
     assert!(own.iter().all(|address| guard.check(&[*address]).is_err()), "{own:?}");
     // Beside the list of interfaces: a connection whose two ends are the same address.
     let public = "8.8.8.8".parse().unwrap();
@@ -306,7 +306,7 @@ fn the_machines_own_addresses_are_not_called_whatever_they_are() {
     assert!(guard.check_connection(public, "10.0.0.1".parse().unwrap()).is_ok());
     assert!(guard.check_connection("10.0.0.1".parse().unwrap(), public).is_err());
     let own = "127.0.0.1".parse().unwrap();
-    assert!(Guard::new(loopback()).check_connection(own, own).is_ok());
+    assert!(AddressGuard::new(loopback()).check_connection(own, own).is_ok());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use crate::{Course, Failure, RetrySchedule};
+use crate::{Failure, RetrySchedule, Timing};
 
 /// Which attempt of which delivery. Goes through the pool unchanged, so that whoever submitted the job finds its place again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct Attempt {
     pub event_type: String,
     pub started_at: SystemTime,
     pub duration: Duration,
-    pub course: Course,
+    pub course: Timing,
     /// The status of a 2xx response, or why it was not one.
     pub result: Result<u16, Failure>,
     /// The beginning of the response to a failed attempt: at most 1 KiB of valid UTF-8 without NUL.

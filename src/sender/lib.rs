@@ -1,56 +1,53 @@
-//! How does a delivery get from its data to a signed request at the customer's server, and what came back?
+//! From a job to a signed request and its outcome. Nothing here knows PostgreSQL: worker, benchmark and tests link it alike.
 //!
-//! | question | file |
+//! | what | file |
 //! |---|---|
-//! | what is one attempt, before and after | `job.rs` |
-//! | what stands in the body, and in the header | `body.rs`, `request.rs` |
-//! | how is it signed, what headers may a customer add | `signature.rs`, `header.rs` |
-//! | how is it sent, within which bounds | `client.rs` |
-//! | which URLs may a customer have, where may they lead | `url.rs`, `address.rs`, `guard.rs` |
-//! | over which connection, to which addresses | `socket.rs`, `resolver.rs` |
-//! | where did the time go | `course.rs` |
-//! | which servers are trusted | `trust.rs` |
-//! | what is the customer told when it fails | `failure.rs` |
-//! | who is served next, with how many threads | `pool.rs`, `lanes.rs`, `share.rs` |
-//! | in which order is told of one row | `rows.rs` |
-//! | how much of whom waits | `waiting.rs` |
-//! | what had succeeded when the process was killed | `journal.rs` |
-//! | when is it tried again | `retry.rs` |
-//! | who cannot be reached, and is tried with one delivery only | `breaker.rs` |
-//! | how are time-ordered identifiers made | `ids.rs` |
-//!
-//! Nothing here knows PostgreSQL: the extension's worker, the benchmark and the tests link it alike.
+//! | an attempt, before and after it is made | `job.rs` |
+//! | body, headers and signature of a request | `body.rs`, `request.rs`, `signature.rs` |
+//! | headers that a customer may add | `header.rs` |
+//! | the HTTP client with its limits of time and size | `client.rs` |
+//! | URLs that an endpoint may have, addresses that a request may reach | `url.rs`, `address.rs`, `address_guard.rs` |
+//! | name look-up, TCP and TLS connections | `resolver.rs`, `transport.rs`, `tls.rs` |
+//! | how long each part of a request took | `timing.rs` |
+//! | why an attempt failed | `failure.rs` |
+//! | threads, and which job they take next | `pool.rs`, `scheduler.rs`, `fair_share.rs` |
+//! | the order of events of one row | `row_order.rs` |
+//! | what waits in memory, by auction and endpoint | `backlog.rs` |
+//! | successes that are not recorded yet, for the process after a crash | `journal.rs` |
+//! | retry schedule | `retry.rs` |
+//! | circuit breaker | `breaker.rs` |
+//! | time-ordered identifiers | `ids.rs` |
 
 mod address;
+mod address_guard;
+mod backlog;
 mod body;
 mod breaker;
 mod client;
-mod course;
 mod failure;
-mod guard;
+mod fair_share;
 mod header;
 mod ids;
 mod job;
 mod journal;
-mod lanes;
 mod pool;
 mod request;
 mod resolver;
 mod retry;
-mod rows;
-mod share;
+mod row_order;
+mod scheduler;
 mod signature;
-mod socket;
 #[cfg(test)]
 mod testing;
-mod trust;
+mod timing;
+mod tls;
+mod transport;
 mod url;
-mod waiting;
 
 pub use address::{InvalidNetworks, Networks};
+pub use backlog::{Backlog, Count, Tally};
 pub use body::body;
 pub use breaker::Breaker;
-pub use course::Course;
 pub use failure::Failure;
 pub use header::{InvalidHeader, check_header};
 pub use ids::uuid_v7;
@@ -60,6 +57,6 @@ pub use pool::{Pool, PoolConfig};
 pub use request::headers;
 pub use resolver::look_up;
 pub use retry::{InvalidSchedule, RetryPolicy, RetrySchedule};
-pub use trust::StartError;
+pub use timing::Timing;
+pub use tls::StartError;
 pub use url::{InvalidPorts, InvalidUrl, Ports, Rules};
-pub use waiting::{Count, Tally, Waiting};

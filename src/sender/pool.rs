@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
+use crate::address_guard::AddressGuard;
 use crate::client::Client;
-use crate::guard::Guard;
-use crate::lanes::{Lanes, is_slow};
-use crate::{Attempt, DeliveryKey, Failure, Job, Journal, Rules, StartError, Waiting};
+use crate::scheduler::{Scheduler, is_slow};
+use crate::{Attempt, Backlog, DeliveryKey, Failure, Job, Journal, Rules, StartError};
 
 /// Enough for a TLS handshake with a long certificate chain; the default of 2 MiB times a thousand threads is not small.
 pub(crate) const STACK_SIZE: usize = 512 * 1024;
@@ -42,7 +42,7 @@ pub struct Pool {
     shared: Arc<Shared>,
     /// Our end of the bell that threads ring when an attempt has ended.
     bell: UnixStream,
-    guard: Arc<Guard>,
+    guard: Arc<AddressGuard>,
 }
 
 struct Shared {
@@ -54,7 +54,7 @@ struct Shared {
 }
 
 struct State {
-    lanes: Lanes,
+    lanes: Scheduler,
     finished: Vec<Attempt>,
     many: usize,
     /// The pool's owner has dropped it.
@@ -80,14 +80,14 @@ impl Pool {
     /// Starts the threads. They inherit the caller's signal mask.
     pub fn start(config: PoolConfig) -> Result<Self, StartError> {
         let threads = config.threads.max(1);
-        let guard = Arc::new(Guard::new(config.rules));
+        let guard = Arc::new(AddressGuard::new(config.rules));
         let client = Arc::new(Client::new(threads, config.ca_file.as_deref(), Arc::clone(&guard))?);
         let (bell, ringer) = UnixStream::pair().map_err(StartError::Resources)?;
         for end in [&bell, &ringer] {
             end.set_nonblocking(true).map_err(StartError::Resources)?;
         }
         let state = State {
-            lanes: Lanes::new(threads, config.slow_endpoints),
+            lanes: Scheduler::new(threads, config.slow_endpoints),
             finished: Vec::new(),
             many: config.many,
             over: false,
@@ -155,7 +155,7 @@ impl Pool {
     }
 
     /// The jobs that have not started, counted by auction and endpoint.
-    pub fn waiting(&self) -> Waiting {
+    pub fn waiting(&self) -> Backlog {
         self.shared.lock().lanes.waiting()
     }
 

@@ -14,8 +14,8 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::address::NotAllowed;
-use crate::course::timed;
-use crate::guard::Guard;
+use crate::address_guard::AddressGuard;
+use crate::timing::timed;
 use crate::{Failure, InvalidUrl, Rules};
 
 /// So long a name's addresses are used again. Without it each delivery would ask the name server, though its connection
@@ -37,7 +37,7 @@ pub type LookUp = fn(&str) -> io::Result<Vec<IpAddr>>;
 /// Asks in a thread of its own, since the system's call has no time limit.
 #[derive(Debug)]
 pub struct GuardedResolver {
-    guard: Arc<Guard>,
+    guard: Arc<AddressGuard>,
     look_up: LookUp,
     /// How long an answer is used again.
     lifetime: Duration,
@@ -55,11 +55,11 @@ struct Known {
 
 impl GuardedResolver {
     /// `threads` is how many requests may be under way at once.
-    pub fn new(guard: Arc<Guard>, threads: usize) -> Self {
+    pub fn new(guard: Arc<AddressGuard>, threads: usize) -> Self {
         Self::with_look_up(guard, threads, ask_system, LIFETIME)
     }
 
-    pub fn with_look_up(guard: Arc<Guard>, threads: usize, look_up: LookUp, lifetime: Duration) -> Self {
+    pub fn with_look_up(guard: Arc<AddressGuard>, threads: usize, look_up: LookUp, lifetime: Duration) -> Self {
         Self { guard, look_up, lifetime, asking: Arc::new(Asking::at_most(threads * 4)), known: Mutex::default() }
     }
 
@@ -116,7 +116,7 @@ impl GuardedResolver {
 
 /// The addresses of a URL's host, as a request would find them now.
 pub fn look_up(url: &str, rules: Rules, at_most: Duration) -> Result<Vec<IpAddr>, Failure> {
-    let guard = Arc::new(Guard::new(rules));
+    let guard = Arc::new(AddressGuard::new(rules));
     let url = guard.normal_url(url).map_err(Failure::of_url)?;
     let uri: Uri = url.parse().map_err(|_| Failure::of_url(InvalidUrl::Uncallable))?;
     let timeout = NextTimeout { after: at_most.into(), reason: ureq::Timeout::Resolve, ..NextTimeout::default() };
@@ -187,7 +187,7 @@ mod tests {
 
     fn resolver(networks: &str, look_up: LookUp) -> GuardedResolver {
         let rules = Rules { networks: networks.parse().unwrap(), ..Rules::default() };
-        GuardedResolver::with_look_up(Arc::new(Guard::new(rules)), 1, look_up, LIFETIME)
+        GuardedResolver::with_look_up(Arc::new(AddressGuard::new(rules)), 1, look_up, LIFETIME)
     }
 
     fn resolve(resolver: &GuardedResolver, url: &str) -> Result<Vec<SocketAddr>, Error> {

@@ -13,8 +13,8 @@ use rustix::net::{RecvFlags, recv};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
-use crate::course::{note, timed};
-use crate::guard::Guard;
+use crate::address_guard::AddressGuard;
+use crate::timing::{note, timed};
 
 /// Bytes are gathered up to here before they are sent.
 const PACKET: usize = 16 * 1024;
@@ -27,7 +27,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes TCP connections, to nobody but whom the guard lets through.
 #[derive(Debug)]
-pub struct Dial(pub Arc<Guard>);
+pub struct Dial(pub Arc<AddressGuard>);
 
 impl Connector for Dial {
     type Out = Socket;

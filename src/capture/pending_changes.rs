@@ -1,5 +1,6 @@
 //! Which rows has this transaction changed, and what is to be told of each?
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use indexmap::map::Entry;
@@ -7,8 +8,8 @@ use indexmap::{IndexMap, IndexSet};
 use uuid::Uuid;
 
 use super::emit;
-use super::image::{COPIED_BYTES_AT_MOST, Kept};
-use super::subject::Subject;
+use super::event_key::EventKey;
+use super::row_snapshot::{COPIED_BYTES_AT_MOST, Kept};
 
 /// So often the events of one row may take turns in one transaction. What comes after that is told event by event: each
 /// turn is a subtransaction, and more than some 64 of these slow the whole server.
@@ -41,7 +42,7 @@ struct Move {
 
 /// Rows of a trigger that does not fit its table any more.
 pub struct Unreadable {
-    pub subject: Subject,
+    pub event_key: EventKey,
     pub problem: String,
     /// The row, where the trigger keeps whole rows; otherwise it is not known which rows these are.
     pub row: Option<WholeRow>,
@@ -54,12 +55,17 @@ pub struct WholeRow {
     pub kept: Kept,
 }
 
+thread_local! {
+    /// The changes of the current transaction.
+    pub static PENDING: RefCell<PendingChanges> = RefCell::default();
+}
+
 /// What a transaction owes. Two keys and three numbers a row, as a rule, so that a million rows of one statement fit into
 /// any session.
 #[derive(Default)]
-pub struct Changes {
+pub struct PendingChanges {
     /// In the order in which the rows were first seen: what a subtransaction noted are the last ones when it is rolled back.
-    notes: IndexMap<(Subject, Uuid), Note>,
+    notes: IndexMap<(EventKey, Uuid), Note>,
     auctions: IndexSet<Uuid>,
     moves: Vec<Move>,
     unreadable: Vec<Unreadable>,
@@ -92,15 +98,15 @@ pub struct Change {
     pub about: Option<Uuid>,
 }
 
-impl Changes {
+impl PendingChanges {
     pub fn is_empty(&self) -> bool {
         self.notes.is_empty() && self.unreadable.is_empty() && self.emitted.is_empty()
     }
 
     /// Whether a change would be the first of its row that is noted for this event.
-    pub fn is_new(&self, subject: Subject, change: &Change) -> bool {
-        let told = subject.unless().map(|other| (other, change.about.unwrap_or(change.key)));
-        !told.is_some_and(|other| self.is_noted(&other)) && !self.notes.contains_key(&(subject, change.key))
+    pub fn is_new(&self, event_key: EventKey, change: &Change) -> bool {
+        let told = event_key.unless().map(|other| (other, change.about.unwrap_or(change.key)));
+        !told.is_some_and(|other| self.is_noted(&other)) && !self.notes.contains_key(&(event_key, change.key))
     }
 
     /// Bytes of values stored outside of their rows that may still be copied.
@@ -109,15 +115,15 @@ impl Changes {
     }
 
     /// `kept`: the row as it was, where the event needs that and `is_new` has said so.
-    pub fn note(&mut self, subject: Subject, change: Change, subtransaction: u32, kept: Option<Kept>) {
+    pub fn note(&mut self, event_key: EventKey, change: Change, subtransaction: u32, kept: Option<Kept>) {
         let auction = match change.auction_id {
             Some(id) => self.auctions.insert_full(id).0 as u32,
             None => UNKNOWN,
         };
         // The event that is told instead moves to the row's auction like the row.
-        let told = subject.unless().map(|other| (other, change.about.unwrap_or(change.key)));
+        let told = event_key.unless().map(|other| (other, change.about.unwrap_or(change.key)));
         let told = told.filter(|other| self.is_noted(other));
-        match self.notes.entry(told.unwrap_or((subject, change.key))) {
+        match self.notes.entry(told.unwrap_or((event_key, change.key))) {
             Entry::Vacant(place) => {
                 let kept = kept.map(Box::new);
                 self.copied += kept.as_ref().map_or(0, |kept| kept.copied());
@@ -147,14 +153,14 @@ impl Changes {
         }
     }
 
-    fn is_noted(&self, key: &(Subject, Uuid)) -> bool {
+    fn is_noted(&self, key: &(EventKey, Uuid)) -> bool {
         self.notes.get(key).is_some_and(|note| !note.is_withdrawn)
     }
 
     /// Notes a whole row, which is an event of its own. `about`: which row of its table it is, where that has a primary key.
     pub fn note_whole_row(
         &mut self,
-        subject: Subject,
+        event_key: EventKey,
         auction_id: Uuid,
         about: Option<Uuid>,
         subtransaction: u32,
@@ -162,15 +168,21 @@ impl Changes {
     ) {
         self.whole_rows += 1;
         let change = Change { key: Uuid::from_u128(self.whole_rows), auction_id: Some(auction_id), about };
-        self.note(subject, change, subtransaction, Some(row));
+        self.note(event_key, change, subtransaction, Some(row));
     }
 
     /// Each row that is kept; otherwise once for each problem, however many rows have it.
-    pub fn note_unreadable(&mut self, subject: Subject, problem: String, subtransaction: u32, row: Option<WholeRow>) {
-        let is_known = |known: &Unreadable| known.subject == subject && known.problem == problem;
+    pub fn note_unreadable(
+        &mut self,
+        event_key: EventKey,
+        problem: String,
+        subtransaction: u32,
+        row: Option<WholeRow>,
+    ) {
+        let is_known = |known: &Unreadable| known.event_key == event_key && known.problem == problem;
         if row.is_some() || !self.unreadable.iter().any(is_known) {
             self.copied += row.as_ref().map_or(0, |row| row.kept.copied());
-            self.unreadable.push(Unreadable { subject, problem, row, subtransaction });
+            self.unreadable.push(Unreadable { event_key, problem, row, subtransaction });
         }
     }
 
@@ -203,27 +215,27 @@ impl Changes {
 
     /// What is to be told, in the order in which it happened to each row: event by event as far as that allows, so that
     /// many rows are built at once.
-    pub fn in_order(&self) -> Vec<(Subject, Vec<usize>)> {
+    pub fn in_order(&self) -> Vec<(EventKey, Vec<usize>)> {
         // Of each row what it was last noted for, and how many times it has been noted for something else by then.
-        let mut last_seen: HashMap<Uuid, (Subject, u32)> = HashMap::new();
-        let mut groups: BTreeMap<u32, IndexMap<Subject, Vec<usize>>> = BTreeMap::new();
-        let mut subjects = self.notes.keys().map(|(subject, _)| subject);
-        let first = subjects.next();
-        let has_one_subject = subjects.all(|subject| Some(subject) == first);
-        for (place, ((subject, key), note)) in self.notes.iter().enumerate() {
+        let mut last_seen: HashMap<Uuid, (EventKey, u32)> = HashMap::new();
+        let mut groups: BTreeMap<u32, IndexMap<EventKey, Vec<usize>>> = BTreeMap::new();
+        let mut keys = self.notes.keys().map(|(event_key, _)| event_key);
+        let first = keys.next();
+        let has_one_key = keys.all(|event_key| Some(event_key) == first);
+        for (place, ((event_key, key), note)) in self.notes.iter().enumerate() {
             let row = note.about.unwrap_or(*key);
-            if note.is_withdrawn || subject.unless().is_some_and(|other| self.is_noted(&(other, row))) {
+            if note.is_withdrawn || event_key.unless().is_some_and(|other| self.is_noted(&(other, row))) {
                 continue;
             }
             let mut turn = 0;
-            if !has_one_subject {
-                let (last, last_turn) = last_seen.entry(row).or_insert((*subject, 0));
-                if *last != *subject {
-                    (*last, *last_turn) = (*subject, *last_turn + 1);
+            if !has_one_key {
+                let (last, last_turn) = last_seen.entry(row).or_insert((*event_key, 0));
+                if *last != *event_key {
+                    (*last, *last_turn) = (*event_key, *last_turn + 1);
                 }
                 turn = (*last_turn).min(TURNS_AT_MOST);
             }
-            groups.entry(turn).or_default().entry(*subject).or_default().push(place);
+            groups.entry(turn).or_default().entry(*event_key).or_default().push(place);
         }
         groups.into_values().flatten().collect()
     }

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 
 use uuid::Uuid;
 
-use crate::waiting::Tally;
+use crate::backlog::Tally;
 use crate::{DeliveryKey, Job};
 
 #[derive(Default)]
@@ -29,7 +29,7 @@ struct Auction {
 
 /// The jobs that wait for some of the threads, and the counts that the rule needs.
 #[derive(Default)]
-pub struct Share {
+pub struct FairShare {
     auctions: HashMap<Uuid, Auction>,
     /// Auctions with a job waiting, in the order of their turns.
     turns: VecDeque<Uuid>,
@@ -39,7 +39,7 @@ pub struct Share {
     for_newcomers: usize,
 }
 
-impl Share {
+impl FairShare {
     pub fn new(threads: usize) -> Self {
         Self { for_newcomers: threads / 4, ..Self::default() }
     }
@@ -175,5 +175,5 @@ impl Share {
 }
 
 #[cfg(test)]
-#[path = "share_tests.rs"]
+#[path = "fair_share_tests.rs"]
 mod tests;

@@ -4,9 +4,9 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use super::allowance::Allowance;
-use super::pace::Pace;
+use super::authorization::{Visible, look_up, portions};
+use super::pacing::Pacing;
 use super::past_parking::past_parking;
-use super::visible::{Visible, look_up, portions};
 use crate::ids::{id_datum, timestamp};
 use crate::postgres::errors::check_writable;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};
@@ -29,7 +29,7 @@ fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
     let portions = portions(delivery_ids);
     // SAFETY: a clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    let mut pace = Pace::from(now);
+    let mut pace = Pacing::from(now);
     let mut sent = 0;
     Spi::connect_mut(|client| {
         let allowance = Allowance::of_caller(client)?;

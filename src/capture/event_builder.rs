@@ -12,12 +12,12 @@ use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 use webhook_sender::uuid_v7;
 
-use super::changes::{Row, WholeRow};
-use super::failures::{Failures, Lost};
+use super::capture_errors::{CaptureErrors, Lost};
+use super::event_key::{Event, RowTable};
 use super::fan_out::{Events, Wanted, fan_out};
-use super::image::Kept;
 use super::payload::{payload_of, rights_of_row_table};
-use super::subject::{Event, RowTable};
+use super::pending_changes::{Row, WholeRow};
+use super::row_snapshot::Kept;
 use super::subscriptions;
 use crate::ids::{id, id_datum};
 use crate::postgres::errors::refuse;
@@ -40,14 +40,14 @@ const PORTION_BYTES: usize = 4 << 20;
 const HALVINGS: usize = 512;
 
 /// The capture of one transaction.
-pub struct Capture {
+pub struct EventBuilder {
     on_error: OnCaptureError,
     occurred_at: TimestampWithTimeZone,
     portion: usize,
     halvings: usize,
     /// Events, so far.
     written: i64,
-    failures: Failures,
+    failures: CaptureErrors,
     /// A lock was waited for too long. It is not waited for again: the whole transaction waits for it once.
     locked: Option<SqlError>,
 }
@@ -68,7 +68,7 @@ struct Portion {
     wanted: Vec<Option<Wanted>>,
 }
 
-impl Capture {
+impl EventBuilder {
     pub fn new(occurred_at: TimestampWithTimeZone) -> Self {
         Self {
             on_error: settings::on_capture_error(),
@@ -76,14 +76,18 @@ impl Capture {
             portion: FIRST_PORTION,
             halvings: HALVINGS,
             written: 0,
-            failures: Failures::default(),
+            failures: CaptureErrors::default(),
             locked: None,
         }
     }
 
     /// One that captures a dead letter again: what fails stays, with its reason of now.
     pub fn of_dead_letter(occurred_at: TimestampWithTimeZone, error_id: i64) -> Self {
-        Self { on_error: OnCaptureError::Warn, failures: Failures::of_dead_letter(error_id), ..Self::new(occurred_at) }
+        Self {
+            on_error: OnCaptureError::Warn,
+            failures: CaptureErrors::of_dead_letter(error_id),
+            ..Self::new(occurred_at)
+        }
     }
 
     /// One whose failures end the transaction.

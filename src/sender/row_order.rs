@@ -12,13 +12,13 @@ use crate::{DeliveryKey, Job};
 
 /// The rows of which something is told at the moment, by endpoint.
 #[derive(Default)]
-pub struct Rows {
+pub struct RowOrder {
     /// An entry for each row of which a job may start or is under way, with those that come after it.
     behind: HashMap<Uuid, HashMap<Uuid, VecDeque<Job>>>,
     behind_total: usize,
 }
 
-impl Rows {
+impl RowOrder {
     /// Gives the job back if it may start; keeps it if another of its row has to end first.
     pub fn admit(&mut self, job: Job) -> Option<Job> {
         let Some(row_id) = job.key.row_id else { return Some(job) };

@@ -8,7 +8,7 @@ use crate::url::{InvalidUrl, Rules};
 
 /// Stands between all threads and the network. The operator may change the rules while requests are under way.
 #[derive(Debug, Default)]
-pub struct Guard(RwLock<InForce>);
+pub struct AddressGuard(RwLock<InForce>);
 
 #[derive(Debug, Default)]
 struct InForce {
@@ -17,7 +17,7 @@ struct InForce {
     version: u64,
 }
 
-impl Guard {
+impl AddressGuard {
     pub fn new(rules: Rules) -> Self {
         Self(RwLock::new(InForce { rules, version: 0 }))
     }

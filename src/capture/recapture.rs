@@ -19,10 +19,10 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 
-use super::build::Capture;
-use super::changes::Row;
-use super::image::{Kept, RowOfTrigger};
-use super::subject::{Event, RowTable};
+use super::event_builder::EventBuilder;
+use super::event_key::{Event, RowTable};
+use super::pending_changes::Row;
+use super::row_snapshot::{Kept, RowOfTrigger};
 use crate::ids::id;
 use crate::postgres::errors::check_writable;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};
@@ -77,15 +77,15 @@ fn capture_again(error_id: i64) -> Option<i64> {
         }
         Err(problem) => pgrx::error!("webhook_delivery.capture_errors cannot be read: {problem}"),
     };
-    let mut capture = Capture::of_dead_letter(letter.occurred_at, error_id);
+    let mut builder = EventBuilder::of_dead_letter(letter.occurred_at, error_id);
     let rows = letter.rows.iter().map(|row| Row {
         key: row.key.unwrap_or_default(),
         about: row.key,
         auction_id: row.auction_id,
         kept: row.kept.as_ref(),
     });
-    capture.build(&letter.event, rows);
-    Some(capture.finish())
+    builder.build(&letter.event, rows);
+    Some(builder.finish())
 }
 
 /// Removes the row, if its events can be built: those that fail again are written anew.

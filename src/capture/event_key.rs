@@ -11,7 +11,7 @@ use super::subscriptions;
 /// What is told of a row: a place among the names of events that the session has met. A number, because a million rows
 /// would carry a million copies of the name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Subject(u32);
+pub struct EventKey(u32);
 
 /// A table whose rows are events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,10 +33,10 @@ struct Name {
     event_type: CString,
     /// The schema of the changed table.
     schema: pg_sys::Oid,
-    unless: Option<Subject>,
+    unless: Option<EventKey>,
 }
 
-/// What a subject stands for.
+/// What a event_key stands for.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     pub event_type: String,
@@ -60,7 +60,7 @@ thread_local! {
     static NAMES: RefCell<Vec<Name>> = const { RefCell::new(Vec::new()) };
 }
 
-/// At the end of the transaction, when there are no subjects any more.
+/// At the end of the transaction, when no key is in use any more.
 pub fn forget_if_many() {
     NAMES.with_borrow_mut(|names| {
         if names.len() > REMEMBERED_AT_MOST {
@@ -69,9 +69,9 @@ pub fn forget_if_many() {
     });
 }
 
-impl Subject {
+impl EventKey {
     /// The event of this type, which is needless for a row that has the event `unless` in the same transaction: who
-    /// creates, does not also update. Empty: never. Triggers that say different things of it are different subjects.
+    /// creates, does not also update. Empty: never. Triggers that differ in this have different keys.
     pub fn of(event_type: &CStr, unless: &CStr, schema: pg_sys::Oid) -> Self {
         NAMES.with_borrow_mut(|names| {
             let unless = (!unless.is_empty()).then(|| Self::known_or_new(names, unless, None, schema, None));

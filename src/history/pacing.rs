@@ -10,12 +10,12 @@ use crate::postgres::settings;
 const TOGETHER: i64 = 50_000;
 
 /// Spreads the deliveries of each endpoint over time.
-pub struct Pace {
+pub struct Pacing {
     start: i64,
     placed: HashMap<Uuid, i64>,
 }
 
-impl Pace {
+impl Pacing {
     /// The first of each endpoint is due at this moment, in Postgres microseconds.
     pub fn from(start: i64) -> Self {
         Self { start, placed: HashMap::new() }

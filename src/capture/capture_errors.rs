@@ -5,10 +5,10 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::changes::Row;
-use super::image::Kept;
+use super::event_key::Event;
 use super::payload::{payload_of, rights_of_row_table};
-use super::subject::Event;
+use super::pending_changes::Row;
+use super::row_snapshot::Kept;
 use crate::ids::id_datum;
 use crate::postgres::background_worker;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};
@@ -29,7 +29,7 @@ const NAMED_AT_MOST: usize = 10;
 
 /// By event and cause, so that a million rows that fail alike are one row of `capture_errors`.
 #[derive(Default)]
-pub struct Failures {
+pub struct CaptureErrors {
     causes: IndexMap<Cause, Failed>,
     /// The dead letter that is captured again: what fails of it first keeps its id.
     error_id: Option<i64>,
@@ -128,7 +128,7 @@ impl Lost {
     }
 }
 
-impl Failures {
+impl CaptureErrors {
     pub fn of_dead_letter(error_id: i64) -> Self {
         Self { error_id: Some(error_id), ..Self::default() }
     }

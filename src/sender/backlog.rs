@@ -66,13 +66,13 @@ impl Tally {
 
 /// Jobs that have not started. Those of slow endpoints are counted by themselves, as they wait by themselves.
 #[derive(Clone, Debug, Default)]
-pub struct Waiting {
+pub struct Backlog {
     pub(crate) prompt: Tally,
     pub(crate) slow: Tally,
     pub(crate) slow_endpoints: Arc<HashSet<Uuid>>,
 }
 
-impl Waiting {
+impl Backlog {
     /// Whether the endpoint's last attempt came near its time limit, so that it shares a part of the pool with others like it.
     pub fn is_slow(&self, endpoint_id: &Uuid) -> bool {
         self.slow_endpoints.contains(endpoint_id)

@@ -9,8 +9,8 @@ use ureq::config::Config;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector};
 
-use crate::course::timed;
-use crate::socket::Socket;
+use crate::timing::timed;
+use crate::transport::Socket;
 
 /// Why the pool could not start.
 #[derive(Debug)]
@@ -72,19 +72,19 @@ fn certificates_in(path: &Path) -> Result<Vec<Certificate<'static>>, StartError>
 
 /// Puts TLS on a connection where the URL asks for it.
 #[derive(Debug)]
-pub struct Secure {
+pub struct TlsTransport {
     rustls: RustlsConnector,
     config: Config,
 }
 
-impl Secure {
+impl TlsTransport {
     /// `config` is the agent's.
     pub fn new(config: Config) -> Self {
         Self { rustls: RustlsConnector::default(), config }
     }
 }
 
-impl Connector<Socket> for Secure {
+impl Connector<Socket> for TlsTransport {
     type Out = <RustlsConnector as Connector<Socket>>::Out;
 
     /// All requests trust the same authorities. ureq builds the list of them anew for each connection of a request that
@@ -120,12 +120,12 @@ mod tests {
 
     use super::*;
     use crate::Failure;
+    use crate::address_guard::AddressGuard;
     use crate::client::Client;
-    use crate::guard::Guard;
     use crate::testing::{OK, SOON, Server, Then, certificates, job, loopback, self_signed};
 
     fn client(ca_file: Option<&Path>) -> Client {
-        Client::new(1, ca_file, Arc::new(Guard::new(loopback()))).unwrap()
+        Client::new(1, ca_file, Arc::new(AddressGuard::new(loopback()))).unwrap()
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
             return true;
         }
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("trust::tests::{test}")])
+            .args(["--exact", &format!("tls::tests::{test}")])
             .env_remove("SSL_CERT_DIR")
             .env(variable, value)
             .output()

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::CHANGES;
+use super::pending_changes::PENDING;
 use crate::postgres::settings;
 use crate::postgres::warning::Warning;
 
@@ -18,7 +18,7 @@ pub fn is_switched_off(relation: &pg_sys::RelationData) -> bool {
         let owner = (*relation.rd_rel).relowner;
         [pg_sys::GetUserId(), pg_sys::GetOuterUserId()].iter().all(|role| pg_sys::has_privs_of_role(*role, owner))
     };
-    if !may && CHANGES.with_borrow_mut(|changes| changes.is_first_refusal()) {
+    if !may && PENDING.with_borrow_mut(|changes| changes.is_first_refusal()) {
         Warning {
             code: PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             message: "webhook_delivery.capture = off has no effect".to_owned(),

@@ -15,14 +15,14 @@ fn job(auction: u128, endpoint: u128, delivery: u128) -> Job {
 
 /// A share and the threads that it is of.
 struct Stand {
-    share: Share,
+    share: FairShare,
     idle: usize,
 }
 
 impl Stand {
     /// Jobs as (auction, endpoint, delivery).
     fn new(threads: usize, jobs: impl IntoIterator<Item = (u128, u128, u128)>) -> Self {
-        let mut stand = Self { share: Share::new(threads), idle: threads };
+        let mut stand = Self { share: FairShare::new(threads), idle: threads };
         jobs.into_iter().for_each(|(auction, endpoint, delivery)| stand.push(auction, endpoint, delivery));
         stand
     }

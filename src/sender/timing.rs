@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// The way of one request. What did not take place has no time: an open connection needs no look-up, connection and TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Course {
+pub struct Timing {
     /// The look-up of the name, where the name server was asked.
     pub look_up: Option<Duration>,
     /// The TCP connection, also one that failed.
@@ -21,25 +21,25 @@ pub struct Course {
 
 thread_local! {
     /// Of the request that this thread makes. ureq's layers know nothing of each other, and all run in this thread.
-    static COURSE: Cell<Course> = Cell::default();
+    static COURSE: Cell<Timing> = Cell::default();
 }
 
 /// Runs a request in this thread and tells how it went.
-pub fn followed<T>(request: impl FnOnce() -> T) -> (T, Course) {
+pub fn followed<T>(request: impl FnOnce() -> T) -> (T, Timing) {
     COURSE.take();
     let result = request();
     (result, COURSE.get())
 }
 
 /// Notes something of the request under way.
-pub fn note(change: impl FnOnce(&mut Course)) {
+pub fn note(change: impl FnOnce(&mut Timing)) {
     let mut course = COURSE.get();
     change(&mut course);
     COURSE.set(course);
 }
 
 /// Runs a part of it, and notes how long that took.
-pub fn timed<T>(part: impl FnOnce() -> T, of: fn(&mut Course) -> &mut Option<Duration>) -> T {
+pub fn timed<T>(part: impl FnOnce() -> T, of: fn(&mut Timing) -> &mut Option<Duration>) -> T {
     let began = Instant::now();
     let result = part();
     note(|course| *of(course) = Some(began.elapsed()));

@@ -3,11 +3,11 @@
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::build::Capture;
-use super::changes::Row;
 use super::emit::check_type;
+use super::event_builder::EventBuilder;
+use super::event_key::Event;
 use super::fan_out::now;
-use super::subject::Event;
+use super::pending_changes::Row;
 use crate::ids::id;
 use crate::postgres::errors::{check_writable, refuse};
 
@@ -30,10 +30,10 @@ fn emit_for_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &st
     }
     let event = Event { event_type: event_type.to_owned(), schema: schema_of(schema), row_table: None };
     // What cannot be built ends this statement: whoever has asked is there to be told.
-    let mut capture = Capture::that_fails(now());
+    let mut builder = EventBuilder::that_fails(now());
     let rows: Vec<Uuid> = row_ids.into_iter().flatten().map(id).collect();
-    capture.build(&event, rows.iter().map(|key| Row { key: *key, about: Some(*key), auction_id: None, kept: None }));
-    capture.finish()
+    builder.build(&event, rows.iter().map(|key| Row { key: *key, about: Some(*key), auction_id: None, kept: None }));
+    builder.finish()
 }
 
 fn schema_of(name: &str) -> pg_sys::Oid {

@@ -17,7 +17,7 @@ use crate::postgres::subtransaction::in_rolled_back_subtransaction;
 pub const COPIED_BYTES_AT_MOST: usize = 16 << 20;
 
 /// The bytes of a row, or of some of its columns.
-pub struct Image {
+pub struct RowSnapshot {
     /// A composite value, aligned as the server aligns it. Words, because that makes the alignment.
     words: Box<[u64]>,
     /// Bytes of values that were stored outside of the row.
@@ -34,7 +34,7 @@ pub struct Keep<'a> {
     pub copy_at_most: &'a dyn Fn() -> usize,
 }
 
-impl Image {
+impl RowSnapshot {
     /// # Safety
     /// The tuple is a heap tuple with these columns.
     pub unsafe fn of(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc, keep: &Keep) -> Self {
@@ -197,9 +197,9 @@ unsafe fn copy_external_values(external: &[usize], values: &mut [pg_sys::Datum],
 /// A row as it was when it was noted.
 pub enum Kept {
     /// As it was before the transaction changed it.
-    Previous(Image),
+    Previous(RowSnapshot),
     /// What a row trigger saw of it: as it is now, and, of one that was changed, as it was.
-    Both { now: Image, before: Option<Image> },
+    Both { now: RowSnapshot, before: Option<RowSnapshot> },
     /// JSON of what it was before: `capture_errors` has kept it.
     PreviousText(String),
     /// The data of the event that a row trigger made of it: `capture_errors` has kept it.
@@ -211,7 +211,7 @@ impl Kept {
     pub fn copied(&self) -> usize {
         match self {
             Self::Previous(image) => image.copied(),
-            Self::Both { now, before } => now.copied() + before.as_ref().map_or(0, Image::copied),
+            Self::Both { now, before } => now.copied() + before.as_ref().map_or(0, RowSnapshot::copied),
             Self::PreviousText(_) | Self::Data(_) => 0,
         }
     }
@@ -220,7 +220,7 @@ impl Kept {
     pub fn raw(&self) -> usize {
         match self {
             Self::Previous(image) => image.raw(),
-            Self::Both { now, before } => now.raw() + before.as_ref().map_or(0, Image::raw),
+            Self::Both { now, before } => now.raw() + before.as_ref().map_or(0, RowSnapshot::raw),
             Self::PreviousText(text) | Self::Data(text) => text.len(),
         }
     }

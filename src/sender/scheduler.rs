@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::rows::Rows;
-use crate::share::Share;
-use crate::waiting::Waiting;
+use crate::backlog::Backlog;
+use crate::fair_share::FairShare;
+use crate::row_order::RowOrder;
 use crate::{DeliveryKey, Job};
 
 /// Where a job waited before it was taken.
@@ -23,11 +23,11 @@ pub enum Class {
 }
 
 /// The jobs that wait.
-pub struct Lanes {
-    prompt: Share,
-    slow: Share,
+pub struct Scheduler {
+    prompt: FairShare,
+    slow: FairShare,
     /// Jobs that may not start before others of their rows have ended.
-    rows: Rows,
+    rows: RowOrder,
     /// Shared with whoever looks at what waits, and copied when it changes meanwhile: seldom.
     slow_endpoints: Arc<HashSet<Uuid>>,
     threads: usize,
@@ -37,13 +37,13 @@ pub struct Lanes {
     given_back: Vec<DeliveryKey>,
 }
 
-impl Lanes {
+impl Scheduler {
     pub fn new(threads: usize, slow_endpoints: HashSet<Uuid>) -> Self {
         let threads_for_slow = (threads / 4).max(1);
         Self {
-            prompt: Share::new(threads),
-            slow: Share::new(threads_for_slow),
-            rows: Rows::default(),
+            prompt: FairShare::new(threads),
+            slow: FairShare::new(threads_for_slow),
+            rows: RowOrder::default(),
             slow_endpoints: Arc::new(slow_endpoints),
             threads,
             threads_for_slow,
@@ -149,8 +149,8 @@ impl Lanes {
         Arc::clone(&self.slow_endpoints)
     }
 
-    pub fn waiting(&self) -> Waiting {
-        let mut waiting = Waiting {
+    pub fn waiting(&self) -> Backlog {
+        let mut waiting = Backlog {
             prompt: self.prompt.waiting().clone(),
             slow: self.slow.waiting().clone(),
             slow_endpoints: Arc::clone(&self.slow_endpoints),
@@ -190,23 +190,23 @@ mod tests {
         job
     }
 
-    fn lanes(threads: usize, jobs: impl IntoIterator<Item = (u128, u128)>) -> Lanes {
-        let mut lanes = Lanes::new(threads, HashSet::new());
+    fn lanes(threads: usize, jobs: impl IntoIterator<Item = (u128, u128)>) -> Scheduler {
+        let mut lanes = Scheduler::new(threads, HashSet::new());
         jobs.into_iter().for_each(|(endpoint, delivery)| lanes.push(job(endpoint, delivery)));
         lanes
     }
 
-    fn started(lanes: &mut Lanes) -> Vec<(Job, Class)> {
+    fn started(lanes: &mut Scheduler) -> Vec<(Job, Class)> {
         std::iter::from_fn(|| lanes.take()).collect()
     }
 
-    fn end_all(lanes: &mut Lanes, started: Vec<(Job, Class)>, was_slow: bool) {
+    fn end_all(lanes: &mut Scheduler, started: Vec<(Job, Class)>, was_slow: bool) {
         started.into_iter().for_each(|(job, class)| lanes.ended(&job.key, class, was_slow));
     }
 
     /// Of these endpoints the first request has come near its time limit.
-    fn with_slow(threads: usize, endpoints: std::ops::Range<u128>) -> Lanes {
-        let mut lanes = Lanes::new(threads, HashSet::new());
+    fn with_slow(threads: usize, endpoints: std::ops::Range<u128>) -> Scheduler {
+        let mut lanes = Scheduler::new(threads, HashSet::new());
         for endpoint in endpoints {
             lanes.push(job(endpoint, 0));
             let requests = started(&mut lanes);
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn endpoints_that_were_slow_before_are_slow_from_the_start() {
-        let mut lanes = Lanes::new(64, (0..200).map(id).collect());
+        let mut lanes = Scheduler::new(64, (0..200).map(id).collect());
         (0..200).for_each(|endpoint| lanes.push(job(endpoint, 1)));
         assert_eq!(started(&mut lanes).len(), 16);
     }
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn jobs_of_an_auction_are_given_back_and_those_of_others_stay() {
-        let mut lanes = Lanes::new(2, HashSet::from([id(3)]));
+        let mut lanes = Scheduler::new(2, HashSet::from([id(3)]));
         for (auction, endpoint, delivery) in [(1, 1, 1), (1, 2, 2), (2, 4, 4), (1, 3, 3), (1, 1, 5)] {
             let mut job = job(endpoint, delivery);
             job.key.auction_id = id(auction);
