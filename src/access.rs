@@ -1,4 +1,4 @@
-//! Which auctions does the caller administer, where the application has named no function of its own to say, and does he see an endpoint?
+//! Access: the auctions that the caller administers when the application has not named a function, and whether the caller sees an endpoint.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -32,8 +32,8 @@ thread_local! {
     static OF_TEXT: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// The auction of an endpoint that the caller sees: row-level security and the access function answer for him, and not for us.
-/// `None` where he sees no such endpoint.
+/// The auction of an endpoint that the caller sees; `None` if there is none. Runs with the caller's rights, so that row-level security and
+/// the access function apply.
 pub fn visible_auction(client: &SpiClient<'_>, endpoint_id: pgrx::Uuid) -> SpiResult<Option<pgrx::Uuid>> {
     let visible = client.select("select webhook_delivery.visible_auction($1)", Some(1), &[endpoint_id.into()])?;
     visible.first().get_one()
@@ -45,7 +45,10 @@ fn auctions_of_member() -> SpiResult<Vec<pgrx::Uuid>> {
         let Some(table) = table_of_application(client, MEMBERS)? else { return Ok(Vec::new()) };
         let Some(user_id) = type_of_user_id(table) else { return Ok(Vec::new()) };
         let _settings = PinnedSettings::begin();
-        let Some(sub) = client.select(include_str!("../sql/caller.sql"), Some(1), &[])?.first().get_one::<String>()?
+        let Some(sub) = client
+            .select(include_str!("../sql/statements/access/caller.sql"), Some(1), &[])?
+            .first()
+            .get_one::<String>()?
         else {
             return Ok(Vec::new());
         };
@@ -62,14 +65,14 @@ fn auctions_of_member() -> SpiResult<Vec<pgrx::Uuid>> {
             match uuid::Uuid::parse_str(&sub) {
                 Ok(sub) => read(
                     &OF_UUID,
-                    include_str!("../sql/auctions_of_member.sql"),
+                    include_str!("../sql/statements/access/auctions_of_member.sql"),
                     UUIDOID,
                     pgrx::Uuid::from_bytes(*sub.as_bytes()).into(),
                 ),
                 Err(_) => Ok(Vec::new()),
             }
         } else {
-            read(&OF_TEXT, include_str!("../sql/auctions_of_member_by_text.sql"), TEXTOID, sub.into())
+            read(&OF_TEXT, include_str!("../sql/statements/access/auctions_of_member_by_text.sql"), TEXTOID, sub.into())
         }
     })
 }

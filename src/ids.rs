@@ -1,5 +1,5 @@
-//! How do identifiers and times get to Postgres and back, and how do identifiers carry the time, so that tables can be partitioned by
-//! them and indexes grow at one end?
+//! Identifiers and times on their way to PostgreSQL and back. Identifiers carry the time, so that tables can be partitioned by them and
+//! indexes grow at one end.
 
 use std::time::{Duration, SystemTime};
 

@@ -43,6 +43,7 @@ pub extern "C-unwind" fn _PG_init() {
         refuse_to_load_late();
     }
     postgres::installation::detect_restore();
+    page::define_setting();
     postgres::settings::define();
     postgres::wakeup::init();
     postgres::worker_stats::init();
@@ -73,53 +74,59 @@ fn refuse_to_load_late() {
     .report(PgLogLevel::ERROR);
 }
 
-extension_sql_file!("../sql/begin.sql", name = "begin", bootstrap);
+extension_sql_file!("../sql/install/begin.sql", name = "begin", bootstrap);
 extension_sql_file!(
-    "../sql/event_types.sql",
+    "../sql/install/event_types.sql",
     name = "event_types",
     requires = [uuid_v7, uuid_v7_time, announce_change]
 );
-extension_sql_file!("../sql/endpoints.sql", name = "endpoints", requires = ["event_types"]);
-extension_sql_file!("../sql/endpoint_writes.sql", name = "endpoint_writes", requires = ["endpoints"]);
+extension_sql_file!("../sql/install/endpoints.sql", name = "endpoints", requires = ["event_types"]);
+extension_sql_file!("../sql/install/endpoint_writes.sql", name = "endpoint_writes", requires = ["endpoints"]);
+extension_sql_file!("../sql/install/storage.sql", name = "storage", requires = ["endpoint_writes"]);
+extension_sql_file!("../sql/install/queue.sql", name = "queue", requires = ["storage", uuid_v7_time]);
 extension_sql_file!(
-    "../sql/storage.sql",
-    name = "storage",
-    requires = ["endpoint_writes", uuid_v7_time, system_identifier, database_oid, restore_id]
+    "../sql/install/clone_fence.sql",
+    name = "clone_fence",
+    requires = ["queue", system_identifier, database_oid, restore_id]
 );
-extension_sql_file!("../sql/partitions.sql", name = "partitions", requires = ["storage"]);
-extension_sql_file!("../sql/capture/contract.sql", name = "contract", requires = ["partitions"]);
+extension_sql_file!("../sql/install/partitions.sql", name = "partitions", requires = ["clone_fence"]);
+extension_sql_file!("../sql/install/contract.sql", name = "contract", requires = ["partitions"]);
 // A family of events each.
-extension_sql_file!("../sql/capture/submission.sql", name = "submission", requires = ["contract"]);
-extension_sql_file!("../sql/capture/inspection.sql", name = "inspection", requires = ["submission"]);
-extension_sql_file!("../sql/capture/problem.sql", name = "problem", requires = ["inspection"]);
-extension_sql_file!("../sql/capture/message.sql", name = "message", requires = ["problem"]);
-extension_sql_file!("../sql/capture/channel.sql", name = "channel", requires = ["message"]);
-extension_sql_file!("../sql/capture/member.sql", name = "member", requires = ["channel"]);
+extension_sql_file!("../sql/families/submission.sql", name = "submission", requires = ["contract"]);
+extension_sql_file!("../sql/families/inspection.sql", name = "inspection", requires = ["submission"]);
+extension_sql_file!("../sql/families/problem.sql", name = "problem", requires = ["inspection"]);
+extension_sql_file!("../sql/families/message.sql", name = "message", requires = ["problem"]);
+extension_sql_file!("../sql/families/channel.sql", name = "channel", requires = ["message"]);
+extension_sql_file!("../sql/families/member.sql", name = "member", requires = ["channel"]);
 extension_sql_file!(
-    "../sql/capture/install_triggers.sql",
+    "../sql/install/install_triggers.sql",
     name = "install_triggers",
     requires = ["member", note_change, note_move]
 );
 extension_sql_file!(
-    "../sql/capture/own.sql",
+    "../sql/install/own.sql",
     name = "own_events",
     requires = ["install_triggers", row_event, set_payload_function, check_attached_triggers, emit_for_rows]
 );
-extension_sql_file!("../sql/access.sql", name = "access", requires = ["own_events"]);
-extension_sql_file!("../sql/history.sql", name = "history", requires = ["access"]);
-extension_sql_file!("../sql/test_webhook.sql", name = "test_webhook", requires = ["history"]);
-extension_sql_file!("../sql/rotate_secret.sql", name = "rotate_secret", requires = ["test_webhook"]);
-extension_sql_file!("../sql/resend.sql", name = "resend", requires = ["rotate_secret", resend_visible, cancel, replay]);
-extension_sql_file!("../sql/event.sql", name = "event", requires = ["resend", request_of]);
-extension_sql_file!("../sql/expunge.sql", name = "expunge_data", requires = ["event", expunge]);
+extension_sql_file!("../sql/install/access.sql", name = "access", requires = ["own_events"]);
+extension_sql_file!("../sql/install/history.sql", name = "history", requires = ["access"]);
+extension_sql_file!("../sql/install/test_webhook.sql", name = "test_webhook", requires = ["history"]);
+extension_sql_file!("../sql/install/rotate_secret.sql", name = "rotate_secret", requires = ["test_webhook"]);
 extension_sql_file!(
-    "../sql/operator.sql",
+    "../sql/install/resend.sql",
+    name = "resend",
+    requires = ["rotate_secret", resend_visible, cancel, replay]
+);
+extension_sql_file!("../sql/install/event.sql", name = "event", requires = ["resend", request_of]);
+extension_sql_file!("../sql/install/expunge.sql", name = "expunge_data", requires = ["event", expunge]);
+extension_sql_file!(
+    "../sql/install/operator.sql",
     name = "operator",
     requires = ["expunge_data", worker_report, launcher_state]
 );
-extension_sql_file!("../sql/health.sql", name = "health", requires = ["operator", wake]);
-extension_sql_file!("../sql/diagnose.sql", name = "diagnose", requires = ["health", examine]);
-extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["diagnose"]);
-extension_sql_file!("../sql/page.sql", name = "page", requires = ["metrics", named_auctions, webhook_admin]);
-extension_sql_file!("../sql/worker.sql", name = "worker", requires = ["page"]);
-extension_sql_file!("../sql/finish.sql", name = "finish", requires = ["worker", emit], finalize);
+extension_sql_file!("../sql/install/health.sql", name = "health", requires = ["operator", wake]);
+extension_sql_file!("../sql/install/diagnose.sql", name = "diagnose", requires = ["health", examine]);
+extension_sql_file!("../sql/install/metrics.sql", name = "metrics", requires = ["diagnose"]);
+extension_sql_file!("../sql/install/page.sql", name = "page", requires = ["metrics", named_auctions, webhook_admin]);
+extension_sql_file!("../sql/install/worker.sql", name = "worker", requires = ["page"]);
+extension_sql_file!("../sql/install/finish.sql", name = "finish", requires = ["worker", emit], finalize);

@@ -1,4 +1,4 @@
-//! Who sees and changes the webhooks of which auction?
+//! Access: who sees and changes the webhooks of which auction.
 
 use postgres::Client;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! Which roles can make a backup, of what, with which options of `pg_dump`?
+//! Which roles can make a backup, of what, with which options of `pg_dump`.
 
 use std::process::Output;
 

@@ -1,4 +1,4 @@
-//! Is an endpoint that cannot be reached spared, and served when it can be again?
+//! The circuit breaker spares an endpoint that cannot be reached, and serves it when it can be again.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How does the extension get into the private server under target/, and into an existing one?
+# Builds the extension, and installs it into the private server under target/ and into an existing one.
 #
 # usage: tests/build.sh            compiles it and installs it into the private server
 #        tests/build.sh install    the same, then into the server whose pg_config `tests/setup.sh` was given

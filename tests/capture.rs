@@ -1,4 +1,4 @@
-//! Which events does a committed transaction send, and what is in them?
+//! Capture: which events a committed transaction sends, and what is in them.
 
 use std::collections::HashSet;
 

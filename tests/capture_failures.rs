@@ -1,4 +1,4 @@
-//! What does a user notice who may do nothing with webhooks, or whose event cannot be built?
+//! A user who may do nothing with webhooks, or whose event cannot be built, notices nothing.
 
 use std::sync::{Arc, Mutex};
 

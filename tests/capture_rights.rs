@@ -1,4 +1,4 @@
-//! Does the capture run what the application's tables bring along with any more rights than their owner has?
+//! Capture runs what the application's tables bring along with no more rights than their owner has.
 
 use postgres::Client;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! What does the catalogue say of each event, and does it hold?
+//! What the catalogue says of each event holds.
 
 use std::collections::HashMap;
 

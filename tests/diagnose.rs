@@ -1,4 +1,4 @@
-//! Does a support person learn why a webhook did not arrive, and what to do about it?
+//! Diagnosis: why a webhook did not arrive, and what to do about it.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Does a dump carry everything into another database, and is nothing sent from there by mistake?
+//! A dump carries everything into another database, and nothing is sent from there by mistake.
 
 use postgres::Client;
 use webhook_harness::application::endpoint;

@@ -1,4 +1,4 @@
-//! Can code in the database send events of its own, with the same guarantees?
+//! emit(): code in the database sends events of its own, with the same guarantees.
 
 use postgres::{Client, GenericClient};
 use uuid::Uuid;

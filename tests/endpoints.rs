@@ -1,4 +1,4 @@
-//! Which endpoints can be written, and what becomes of deliveries when one is disabled or deleted?
+//! Endpoints: which can be written, and what becomes of deliveries when one is disabled or deleted.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Does a support person see what was sent, how it is verified and where its time went, and can a script wait for it?
+//! webhook_event() shows what was sent, how it is verified and where its time went; a script can wait for a delivery.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Does a customer's data leave what is kept on his request, and does the fact of its delivery stay?
+//! Expunging deletes a customer's data, and the fact of its delivery stays.
 
 use postgres::Client;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! What does the history say of a request that failed, and what can a receiver not do to the worker?
+//! What the history says of a request that failed, and what a receiver cannot do to the worker.
 
 use std::fs;
 use std::net::TcpListener;
@@ -175,10 +175,10 @@ fn the_operator_sees_where_the_time_went_and_who_was_called() {
         endpoint.emit(&mut client, 1);
         endpoint.wait_for(&mut client, made, "success");
     }
-    let course =
+    let timing =
         "select connect_ms is not null as connected, tls_ms, first_byte_ms, response_time_ms, host(address) as host
         from webhook_delivery.attempts order by attempted_at";
-    let rows = client.query(course, &[]).unwrap();
+    let rows = client.query(timing, &[]).unwrap();
     let connected: Vec<bool> = rows.iter().map(|row| row.get("connected")).collect();
     assert_eq!(connected, [true, false], "the second goes over the open connection");
     for row in rows {

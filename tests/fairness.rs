@@ -1,4 +1,4 @@
-//! Does a bad or a busy endpoint harm anybody else?
+//! A bad or a busy endpoint harms no other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Is anything ever lost, whatever is killed?
+//! At least once: nothing is lost, whatever is killed.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Does a customer's URL reach anything but the public internet?
+//! A customer's URL reaches nothing but the public internet.
 
 use postgres::Client;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! What becomes of an endpoint that fails again and again, and who hears of it?
+//! What becomes of an endpoint that keeps failing, and who hears of it.
 
 use std::collections::HashSet;
 use std::sync::Arc;

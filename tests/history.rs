@@ -1,4 +1,4 @@
-//! Does a page of the history read little more than it shows, whatever else the log and the queue hold?
+//! A page of the history reads little more than it shows, whatever else log and queue hold.
 //!
 //! Rows read are counted, by `explain (analyze)`, and not milliseconds.
 

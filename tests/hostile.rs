@@ -1,4 +1,4 @@
-//! Can a receiver harm the sender: by what it answers, when, how slowly, or how much?
+//! A receiver cannot harm the sender: by what it answers, when, how slowly, or how much.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

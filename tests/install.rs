@@ -1,4 +1,4 @@
-//! Does the extension install where it should, say what is wrong where it cannot, and leave again?
+//! The extension installs where it should, says what is wrong where it cannot, and leaves again.
 
 use postgres::Client;
 use webhook_harness::application::{install, install_tables};

@@ -1,4 +1,4 @@
-//! Is anything lost while one part of the server after the other is killed?
+//! Nothing is lost while one part of the server after the other is killed.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Does a transaction stay one that a server can bear, however many rows it changes?
+//! A transaction stays bearable for the server, however many rows it changes.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What becomes of an event whose data is larger than webhook_delivery.max_payload?
+//! What becomes of an event whose data is larger than webhook_delivery.max_payload.
 
 use webhook_harness::{Application, DEADLINE, Listener, Submission, sample, wait_until};
 

@@ -1,4 +1,4 @@
-//! Does a monitoring system get what it needs, with the exporter's configuration that the README gives?
+//! A monitoring system gets what it needs, with the exporter's configuration that the README gives.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Do the ways in which the extension is handed out hold what they promise, as far as one machine without Docker can tell?
+# Checks the ways in which the extension is handed out, as far as one machine without Docker can.
 #
 # The Debian package is unpacked over a copy of the private server, on which tests then run. Of the Dockerfile the linter reads everything,
 # its first stage's packages are looked up, and the commands of its last stage run on a folder that looks as the image does.

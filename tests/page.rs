@@ -1,4 +1,4 @@
-//! Does the administrator's page do what it promises, in a browser, through a REST server?
+//! The administrator's page, in a browser, through a REST server.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Does the operator stop sending to one endpoint, one auction or all, and does the status say how it goes?
+//! The operator stops sending to one endpoint, one auction or all, and the status says how it goes.
 
 use std::time::{Duration, SystemTime};
 

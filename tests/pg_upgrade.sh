@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Does a queue go on when pg_upgrade has moved its database to another major version?
+# A queue goes on when pg_upgrade has moved its database to another major version.
 #
 # usage: tests/pg_upgrade.sh OLD_PG_CONFIG NEW_PG_CONFIG
 # Both servers have the extension (make build leaves them under target/pg<major>/) and are of their latest minor version: a new one may keep in its

@@ -1,4 +1,4 @@
-//! What may a role do to whom nothing was granted, and what one that was granted the tenants' interface?
+//! What a role may do to which nothing was granted, and one that was granted the tenants' interface.
 
 use postgres::Client;
 use webhook_harness::{Application, Cluster, Endpoint, Supabase, refusal, sample};

@@ -1,4 +1,4 @@
-//! Is the request, to the letter, what the documentation promises to customers?
+//! The request is, to the letter, what the documentation promises to customers.
 
 use std::collections::HashSet;
 use std::time::SystemTime;

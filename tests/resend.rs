@@ -1,4 +1,4 @@
-//! Can what was sent be sent again, what failed be recovered, the past be replayed, and what waits be kept back?
+//! What was sent can be sent again, what failed recovered, the past replayed, and what waits cancelled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,4 +1,4 @@
-//! Do the calls of the product's documentation work, through a REST server and on a database such as Supabase's?
+//! The calls of the product's documentation, through a REST server and on a database such as Supabase's.
 
 use std::process::Command;
 

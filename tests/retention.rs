@@ -1,4 +1,4 @@
-//! Are events and history dropped when they are old enough, without holding anybody up and without losing what still waits?
+//! Events and history are dropped when they are old enough, without holding anything up and without losing what waits.
 
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, wait_until};

@@ -1,4 +1,4 @@
-//! When is a failed delivery tried again, what stays the same in it, and what does the history say meanwhile?
+//! When a failed delivery is tried again, what stays the same in it, and what the history says meanwhile.
 
 use std::time::{Duration, SystemTime};
 

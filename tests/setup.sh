@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What does this machine need before the extension can be built, and is it there?
+# Checks and installs what the extension needs to be built.
 #
 # Installs what is missing where it may, and otherwise says which package to install. Makes, all under target/:
 #   pg<major>/  a copy of the PostgreSQL installation, into which alone the extension is installed

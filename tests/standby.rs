@@ -1,4 +1,4 @@
-//! What does a standby answer, where everything can be read and nothing written?
+//! What a standby answers, where everything can be read and nothing written.
 
 use postgres::Client;
 use uuid::Uuid;

@@ -169,7 +169,7 @@ impl Statement {
 }
 
 fn folder() -> PathBuf {
-    checkout().join("sql/delivery")
+    checkout().join("sql/statements/delivery")
 }
 
 /// The worker's statements, each with arguments for 250 deliveries.

@@ -1,4 +1,4 @@
-//! Does a session know at once who wants which events, though it does not ask each time?
+//! A session knows at once which endpoints want which events, though it does not ask each time.
 
 use postgres::{Client, GenericClient, IsolationLevel};
 use uuid::Uuid;

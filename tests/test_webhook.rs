@@ -1,4 +1,4 @@
-//! Can a customer try an endpoint without waiting for something to happen?
+//! A customer can try an endpoint without waiting for something to happen.
 
 use serde_json::Value;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! Whose certificates does the worker accept, and what does the history say of the others?
+//! Whose certificates the worker accepts, and what the history says of the others.
 
 use webhook_harness::tls::{Certificate, PrivateCa};
 use webhook_harness::{AttemptRow, Cluster, DEADLINE, Endpoint, Receiver, Reply};

@@ -1,4 +1,4 @@
-//! When is there a worker in a database, what does it show of itself, and in whose way is it not?
+//! When a database has a worker, what it shows of itself, and in whose way it is not.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};

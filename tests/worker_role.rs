@@ -1,4 +1,4 @@
-//! What may the worker do, beside delivering?
+//! What the worker may do, beside delivering.
 
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
 

@@ -1,4 +1,4 @@
-//! How are events sent of rows that were there before anybody wanted them?
+//! Backfill: events of rows that existed before an endpoint wanted them.
 
 use pgrx::prelude::*;
 use uuid::Uuid;

@@ -229,7 +229,7 @@ impl Cause {
                     error_id.into(),
                     failure.is_lock_timeout.into(),
                 ];
-                client.update(include_str!("../../sql/capture/record_error.sql"), None, &arguments)?;
+                client.update(include_str!("../../sql/statements/capture/record_error.sql"), None, &arguments)?;
             }
             Ok::<_, pgrx::spi::SpiError>(())
         });

@@ -1,4 +1,4 @@
-//! How does code in the database send an event of its own?
+//! emit(): code in the database sends an event of its own.
 //!
 //! The event is kept until the commit, and written with all others of the transaction: twenty thousand in one statement then
 //! cost twenty statements and not twenty thousand.
@@ -92,11 +92,11 @@ impl Kept {
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Gives back the
+    /// Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Returns the
     /// event's id, null when no endpoint wants it. The event is written with the commit: where that fails, on a full disk
     /// (53100), so does the transaction. It is the only call that can end a commit; whatever else cannot be captured is a
     /// dead letter.
-    // A json is in memory what a text is, and Rust's json would write it anew.
+    // A json is in memory what a text is, and Rust's json would write it again.
     #[pg_extern(sql = "
         create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
             language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -240,13 +240,13 @@ pub fn check_type(event_type: &str) -> SpiResult<()> {
         Topic::EventTypes.watch([security_context::relation(c"public", c"webhook_event_types"), None]);
         let changes = Topic::EventTypes.changes();
         let is_known = IS_KNOWN.with_borrow_mut(|statement| {
-            let sql = include_str!("../../sql/capture/is_known.sql");
+            let sql = include_str!("../../sql/statements/capture/is_known.sql");
             let statement = statement.for_reading(client, sql, &[TEXTOID])?;
             let _latest = LatestSnapshot::take();
             client.select(statement, Some(1), &[event_type.into()])?.first().get_one::<bool>()
         })?;
         if is_known != Some(true) {
-            let sql = include_str!("../../sql/capture/known_types.sql");
+            let sql = include_str!("../../sql/statements/capture/known_types.sql");
             let known = client.select(sql, Some(1), &[])?.first().get_one::<String>()?;
             refuse(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,

@@ -163,7 +163,7 @@ impl EventBuilder {
         self.fail(event, &rows, failure);
     }
 
-    /// Records and reports what has failed; gives back how many events were written.
+    /// Records and reports what has failed; returns how many events were written.
     pub fn finish(self) -> i64 {
         self.failures.report(self.occurred_at);
         self.written
@@ -193,7 +193,7 @@ impl EventBuilder {
         }
     }
 
-    /// Gives back how many bytes of data were read.
+    /// Returns how many bytes of data were read.
     fn read_and_write(&mut self, event: &Event, rows: &[Row<'_>]) -> Result<usize, SqlError> {
         let occurred_at = self.occurred_at;
         let portion = in_rolled_back_subtransaction(|| {

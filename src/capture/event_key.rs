@@ -1,4 +1,4 @@
-//! What is told of a row: which event, and of which tables?
+//! Event keys: which event a change makes, and from which tables.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};

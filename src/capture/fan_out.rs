@@ -1,4 +1,4 @@
-//! How does an event become one queue row for each endpoint that wants it?
+//! Fan-out: an event becomes one queue row for each interested endpoint.
 
 use std::cell::RefCell;
 
@@ -32,7 +32,7 @@ thread_local! {
     static STATEMENT: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// Writes the events that somebody wants, and gives back how many these were. With the rights of the extension's owner, and
+/// Writes the events that somebody wants, and returns how many these were. With the rights of the extension's owner, and
 /// our settings.
 pub fn fan_out(
     client: &mut SpiClient<'_>,
@@ -54,7 +54,7 @@ pub fn fan_out(
     let of_deliveries =
         |of: fn((&Wanted, &Uuid)) -> pgrx::Uuid| -> DatumWithOid { deliveries().map(of).collect::<Vec<_>>().into() };
     STATEMENT.with_borrow_mut(|statement| {
-        let sql = include_str!("../../sql/capture/fan_out.sql");
+        let sql = include_str!("../../sql/statements/capture/fan_out.sql");
         let types = [
             TEXTOID,
             TIMESTAMPTZOID,

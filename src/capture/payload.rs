@@ -83,7 +83,7 @@ fn check_function(function: pg_sys::Oid, table: pg_sys::Oid) {
         refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the owner of the payload function has not the rights of the table's owner, with which it runs",
-            "Let the table's owner set a function of his own with webhook_delivery.set_payload_function().",
+            "Have the table's owner set its own function with webhook_delivery.set_payload_function().",
         );
     }
 }
@@ -92,7 +92,7 @@ impl Payload {
     fn find(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Self>> {
         Topic::Payloads.watch([c"payloads", c"payload_functions"].map(|name| relation(c"webhook_delivery", name)));
         FIND.with_borrow_mut(|find| {
-            let sql = include_str!("../../sql/capture/payload.sql");
+            let sql = include_str!("../../sql/statements/capture/payload.sql");
             let find = find.for_reading(client, sql, &[TEXTOID, pg_sys::BuiltinOid::OIDOID])?;
             let arguments = [event.event_type.as_str().into(), event.schema.into()];
             let _latest = LatestSnapshot::take();

@@ -1,4 +1,4 @@
-//! Which rows has this transaction changed, and what is to be told of each?
+//! Pending changes: the rows that this transaction has changed, with the event that each makes.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -75,7 +75,7 @@ pub struct PendingChanges {
     whole_rows: u128,
     /// Bytes of values stored outside of the rows that are kept as they were.
     copied: usize,
-    /// Somebody was told that he may not switch the capture off.
+    /// A session without the right to switch capture off was told so.
     has_refused: bool,
 }
 

@@ -7,7 +7,7 @@ mod webhook_delivery {
     use pgrx::prelude::*;
 
     /// Sends the events of a row of `capture_errors`, with the data that their rows have now, and removes it. What fails again
-    /// stays, with its present reason. Gives back how many events were written: 0 for rows that are gone or that no endpoint
+    /// stays, with its present reason. Returns how many events were written: 0 for rows that are gone or that no endpoint
     /// wants; null, with a WARNING, where the row does not exist or does not say what its events are.
     #[pg_extern(volatile, strict)]
     fn capture_again(error_id: i64) -> Option<i64> {
@@ -88,12 +88,13 @@ fn capture_again(error_id: i64) -> Option<i64> {
     Some(builder.finish())
 }
 
-/// Removes the row, if its events can be built: those that fail again are written anew.
+/// Removes the row, if its events can be built: those that fail again are written again.
 fn take(error_id: i64) -> SpiResult<Result<DeadLetter, Unusable>> {
     let _settings = PinnedSettings::begin();
     let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(Err(ABSENT)) };
     Spi::connect_mut(|client| {
-        let read = client.update(include_str!("../../sql/capture/read_error.sql"), Some(1), &[error_id.into()])?;
+        let read =
+            client.update(include_str!("../../sql/statements/capture/read_error.sql"), Some(1), &[error_id.into()])?;
         let Some(row) = read.into_iter().next() else { return Ok(Err(ABSENT)) };
         let letter = letter(&row)?;
         if letter.is_ok() {

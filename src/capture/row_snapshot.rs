@@ -170,7 +170,7 @@ unsafe fn is_external(columns: pg_sys::TupleDesc, place: usize, value: pg_sys::D
 }
 
 /// Copies these values, which are stored outside of the row, as they are there (compressed or not), while there is room for
-/// them; gives back how many bytes these are. In a subtransaction, because a damaged TOAST table must not keep the user from
+/// them; returns how many bytes these are. In a subtransaction, because a damaged TOAST table must not keep the user from
 /// changing the row.
 ///
 /// # Safety

@@ -1,4 +1,4 @@
-//! Who wants which events? What the session has read of that it remembers, so that an event that nobody wants costs no
+//! Subscriptions, as far as the session has read them: it remembers them, so that an event that nobody wants costs no
 //! statement.
 //!
 //! What is remembered is forgotten when an endpoint changes (`server/news.rs`). Never missed is a subscription whose commit
@@ -113,7 +113,7 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
     let mut found: HashMap<Uuid, Vec<Subscription>> = auction_ids.iter().map(|id| (*id, Vec::new())).collect();
     let ids: Vec<pgrx::Uuid> = auction_ids.iter().map(|id| pgrx::Uuid::from_bytes(*id.as_bytes())).collect();
     READ.with_borrow_mut(|statement| {
-        let sql = include_str!("../../sql/capture/subscriptions.sql");
+        let sql = include_str!("../../sql/statements/capture/subscriptions.sql");
         let statement = statement.for_reading(client, sql, &[UUIDARRAYOID])?;
         let _latest = LatestSnapshot::take();
         for row in client.select(statement, None, &[ids.into()])? {

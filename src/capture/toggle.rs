@@ -1,4 +1,4 @@
-//! Is the capture switched off, and by somebody who may?
+//! Switching capture off, for those who may.
 
 use pgrx::prelude::*;
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, RetryPolicy};
 
 use super::outcome::Outcome;
+use crate::postgres::worker_stats::Locked;
 
 /// Finished attempts are gathered for this time before they are recorded: a commit for fifty costs little more than one for a single
 /// attempt, and each commit competes with those of the users for the disk.
@@ -37,17 +38,6 @@ pub struct Completer {
     /// Their number by auction, and a transaction that has locked one of them.
     locked_by_auction: HashMap<Uuid, (usize, i64)>,
     next_try_of_locked: Instant,
-}
-
-/// Attempts that cannot be recorded, because a transaction has locked their rows of the queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Locked {
-    /// How many, of all auctions.
-    pub attempts: usize,
-    /// The auction with most of them.
-    pub auction_id: Uuid,
-    /// The transaction that has locked one of them.
-    pub by: i64,
 }
 
 impl Completer {

@@ -1,4 +1,4 @@
-//! How do endpoints do, and who has to hear of it?
+//! The health of endpoints: failures since the last success, and the notices that follow.
 //!
 //! What was recorded is gathered here by endpoint, and noted now and then by a step of its own: it writes to rows that customers
 //! have locks on, and nothing that can wait may stand between sending and recording. What a killed worker had not noted yet, of
@@ -58,7 +58,7 @@ impl HealthNotice {
 }
 
 pub struct EndpointHealth {
-    /// Endpoints that have failed since they last succeeded, as far as noted: of these a success is news.
+    /// Endpoints that have failed since their last success, as recorded: their next success is recorded too.
     failing: HashSet<Uuid>,
     notes: HashMap<Uuid, HealthChange>,
     failed: Vec<FailedDelivery>,
@@ -72,13 +72,12 @@ impl EndpointHealth {
         Self { failing: HashSet::new(), notes: HashMap::new(), failed: Vec::new(), left_out: 0, next: Instant::now() }
     }
 
-    /// These have failed, as the database has it: when the worker begins, and again now and then, because of those that are
-    /// deleted nothing more is heard.
+    /// Sets the failing endpoints to those that are recorded: when the worker starts, and again now and then, to remove deleted ones.
     pub fn remember(&mut self, failing: HashSet<Uuid>) {
         self.failing = failing;
     }
 
-    /// The outcome is recorded. Tests say nothing of how an endpoint does, nor does what was never sent.
+    /// The outcome is recorded. Tests do not count, nor does what was never sent.
     pub fn recorded(&mut self, outcome: &Outcome) {
         if outcome.key.is_test {
             return;
@@ -124,7 +123,7 @@ impl EndpointHealth {
         });
     }
 
-    /// How long until there is something to note; `None` where there is nothing.
+    /// How long until there is something to record; `None` if there is nothing.
     pub fn time_to_due(&self) -> Option<Duration> {
         let is_any = !self.notes.is_empty() || !self.failed.is_empty();
         is_any.then(|| self.next.saturating_duration_since(Instant::now()))

@@ -13,7 +13,7 @@
 //! | finished attempts are recorded in batches | `completer.rs` |
 //! | endpoints that keep failing are disabled | `endpoint_health.rs` |
 //! | deliveries that wait for long move to their own partition | `parking.rs` |
-//! | partitions, expiry and other upkeep | `worker/maintenance.rs` |
+//! | partitions, expiry and other maintenance | `worker/maintenance.rs` |
 //! | dead letters that a lock caused are captured again | `recapture.rs` |
 //! | a part of the work fails: it is logged and retried | `task.rs` |
 //! | what exists only while the extension does: threads and plans | `runtime.rs` |
@@ -37,6 +37,3 @@ mod task;
 mod throttle;
 mod throughput;
 mod worker;
-
-pub use completer::Locked;
-pub use throughput::Totals;

@@ -85,7 +85,7 @@ pub struct Outcome {
     pub is_unreachable: bool,
     /// Why no request was made; `None` if one was.
     pub end_reason: Option<EndReason>,
-    pub course: Timing,
+    pub timing: Timing,
 }
 
 impl Outcome {
@@ -125,7 +125,7 @@ impl Outcome {
             next_attempt_at: delay.map(|delay| attempted_at + (attempt.duration + delay).as_micros() as i64),
             keeps_position: attempt.destination.ordered,
             end_reason: None,
-            course: attempt.course,
+            timing: attempt.timing,
         }
     }
 
@@ -144,7 +144,7 @@ impl Outcome {
             keeps_position: false,
             is_unreachable: false,
             end_reason: Some(reason),
-            course: Timing::default(),
+            timing: Timing::default(),
         }
     }
 }

@@ -59,7 +59,7 @@ impl OutcomeType {
             if (*descriptor).tdrefcount >= 0 {
                 pg_sys::DecrTupleDescRefCount(descriptor);
             }
-            let number = i32::try_from(rows.len()).expect("they are fewer than the ledger holds");
+            let number = i32::try_from(rows.len()).expect("fewer than the maximum that the completer keeps");
             let array =
                 pg_sys::construct_array(rows.as_mut_ptr(), number, self.row, -1, false, pg_sys::TYPALIGN_DOUBLE as _);
             DatumWithOid::new(pg_sys::Datum::from(array), self.array)
@@ -69,7 +69,7 @@ impl OutcomeType {
 
 /// In the order of the type's columns. What is a pointer points into the outcome, or into the current memory context.
 fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datum>; COLUMNS] {
-    let Outcome { key, course, .. } = outcome;
+    let Outcome { key, timing, .. } = outcome;
     let id = |id: &uuid::Uuid| Some(pg_sys::Datum::from(id.as_bytes().as_ptr()));
     let time = |micros: i64| timestamp(micros).into_datum();
     [
@@ -89,11 +89,11 @@ fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datu
         time(outcome.attempted_at),
         outcome.next_attempt_at.and_then(time),
         outcome.keeps_position.into_datum(),
-        course.look_up.map(milliseconds).into_datum(),
-        course.connect.map(milliseconds).into_datum(),
-        course.tls.map(milliseconds).into_datum(),
-        course.first_byte.map(milliseconds).into_datum(),
-        course.address.and_then(|address| addresses.datum(address)),
+        timing.look_up.map(milliseconds).into_datum(),
+        timing.connect.map(milliseconds).into_datum(),
+        timing.tls.map(milliseconds).into_datum(),
+        timing.first_byte.map(milliseconds).into_datum(),
+        timing.address.and_then(|address| addresses.datum(address)),
         time(id_micros(&key.delivery_id)),
     ]
 }

@@ -26,15 +26,23 @@ impl ParkingStatements {
         let [ids, flags, numbers] = [UUIDARRAYOID, BOOLARRAYOID, INT8ARRAYOID].map(PgOid::from);
         let counts = [ids, ids, flags, numbers, numbers, moments, moments];
         Ok(Self {
-            has_to_park: client.prepare(include_str!("../../sql/delivery/has_to_park.sql"), &[moment, moment])?.keep(),
-            park: client.prepare_mut(include_str!("../../sql/delivery/park.sql"), &[moment, moment, number])?.keep(),
-            parked_size: client.prepare(include_str!("../../sql/delivery/parked_size.sql"), &[])?.keep(),
-            count_parked: client.prepare(include_str!("../../sql/delivery/count_parked.sql"), &[large, large])?.keep(),
-            publish_counts: client.prepare_mut(include_str!("../../sql/delivery/publish_counts.sql"), &counts)?.keep(),
+            has_to_park: client
+                .prepare(include_str!("../../sql/statements/delivery/has_to_park.sql"), &[moment, moment])?
+                .keep(),
+            park: client
+                .prepare_mut(include_str!("../../sql/statements/delivery/park.sql"), &[moment, moment, number])?
+                .keep(),
+            parked_size: client.prepare(include_str!("../../sql/statements/delivery/parked_size.sql"), &[])?.keep(),
+            count_parked: client
+                .prepare(include_str!("../../sql/statements/delivery/count_parked.sql"), &[large, large])?
+                .keep(),
+            publish_counts: client
+                .prepare_mut(include_str!("../../sql/statements/delivery/publish_counts.sql"), &counts)?
+                .keep(),
         })
     }
 
-    /// Parks deliveries that are due before the one moment or after the other, at most `limit` of each. Gives back how many.
+    /// Parks deliveries that are due before the one moment or after the other, at most `limit` of each. Returns how many.
     pub fn park(&self, before: i64, after: i64, limit: i32) -> SpiResult<usize> {
         let moments = [timestamp(before).into(), timestamp(after).into()];
         let has_to_park =

@@ -1,4 +1,4 @@
-//! What is a row of the queue that is due, and what is to be done with it?
+//! A due row of the queue, and what is to be done with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use webhook_sender::{DeliveryKey, Destination, Job};
 use super::outcome::{EndReason, Outcome};
 use crate::ids::{id, system_time};
 
-/// A place in the queue's index: where a read ended and the next one begins.
+/// A position in the queue's key order: where a read ended and the next one begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
     /// Postgres microseconds.
@@ -38,13 +38,13 @@ impl Position {
     }
 }
 
-/// Bytes of data of one read at most, unless a single event has more.
-pub const BATCH_BYTES: usize = 2 << 20;
+/// Maximum number of bytes of data of one read, unless a single event has more.
+pub const MAX_BATCH_BYTES: usize = 2 << 20;
 
-/// What one read gives.
+/// The result of one read.
 pub struct Batch {
     pub rows: Vec<DueDelivery>,
-    /// Whether there may be more after them.
+    /// Whether more rows may follow.
     pub more: bool,
 }
 
@@ -53,27 +53,27 @@ pub struct DueDelivery {
     pub position: Position,
     pub auction_id: Uuid,
     pub endpoint_id: Uuid,
-    /// It goes whatever else waits for its endpoint: a test, or one that is cancelled.
+    /// It does not wait for its endpoint: a test, or a cancelled delivery.
     pub skips_throttle: bool,
-    /// In Postgres microseconds: of a row that has failed and keeps its place.
+    /// In PostgreSQL microseconds: when a failed delivery that keeps its position may be tried again.
     pub not_before: Option<i64>,
     pub terms: Terms,
-    pub task: Action,
+    pub action: Action,
 }
 
-/// How an endpoint wants its deliveries, beside as soon as possible.
+/// How an endpoint wants its deliveries.
 #[derive(Clone, Copy, Default)]
 pub struct Terms {
-    /// One at a time, in their order.
+    /// One at a time, in order.
     pub ordered: bool,
-    /// What each takes of a second, in microseconds; 0 where it is not limited.
+    /// Microseconds from one delivery to the next by its rate limit; 0 without one.
     pub spacing: i64,
 }
 
 impl DueDelivery {
     /// Of the event's data.
     pub fn bytes(&self) -> usize {
-        match &self.task {
+        match &self.action {
             Action::Send(job) => job.data.len(),
             Action::Wait | Action::End(_) => 0,
         }
@@ -89,23 +89,23 @@ pub enum Action {
     End(Outcome),
 }
 
-/// Within which bounds a delivery is made.
+/// The bounds of a delivery.
 #[derive(Clone, Copy)]
 pub struct Bounds {
-    /// For all of it, name look-up and response included.
+    /// Of the whole request, name look-up and response included.
     pub timeout: Duration,
     /// Bytes of data; an event with more is not even read.
     pub payload: i32,
-    /// No id of an event that is still kept is lower.
+    /// The lowest id that an event within the retention can have.
     pub oldest: Uuid,
 }
 
-/// An event, as far as it was read.
+/// An event that was read.
 pub struct Event<'conn> {
     occurred_at: SystemTime,
     row_id: Option<Uuid>,
     bytes: i32,
-    /// Its data is still in the table where it is large.
+    /// Large data is still in the table.
     row: SpiHeapTupleData<'conn>,
 }
 
@@ -129,27 +129,27 @@ impl<'conn> Event<'conn> {
 pub struct QueueRow {
     pub key: DeliveryKey,
     event_type: String,
-    /// `None` where the event is gone.
+    /// `None` if the event does not exist any more.
     occurred_at: Option<SystemTime>,
-    /// Of an event that is gone, none; or too much.
+    /// `None` if the event does not exist any more or is too large.
     data: Option<String>,
     bytes: i32,
     not_before: Option<i64>,
 }
 
-/// What is known of an endpoint.
+/// An endpoint, as far as its deliveries need it.
 pub struct Target {
     pub auction_id: Uuid,
     pub is_active: bool,
-    /// By the operator: it does not even receive tests.
+    /// By the operator; then it receives no tests either.
     pub is_paused: bool,
     pub terms: Terms,
-    /// `None` where it has no secret.
+    /// `None` if it has no secret.
     pub destination: Option<Arc<Destination>>,
 }
 
 impl Target {
-    /// Whether anything but a test goes to it.
+    /// Whether it receives anything but tests.
     pub fn receives(&self) -> bool {
         self.is_active && !self.is_paused
     }
@@ -178,8 +178,8 @@ impl QueueRow {
         })
     }
 
-    /// What it delivers.
-    pub fn carry(&mut self, event: &Event<'_>) -> SpiResult<()> {
+    /// Sets the event that it delivers.
+    pub fn set_event(&mut self, event: &Event<'_>) -> SpiResult<()> {
         self.key.row_id = event.row_id;
         self.occurred_at = Some(event.occurred_at);
         self.bytes = event.bytes;
@@ -190,7 +190,7 @@ impl QueueRow {
     pub fn with_target(self, targets: &HashMap<Uuid, Target>, bounds: Bounds) -> DueDelivery {
         let position = Position { due_at: self.key.due_at, delivery_id: self.key.delivery_id };
         let (auction_id, endpoint_id) = (self.key.auction_id, self.key.endpoint_id);
-        // Of the same auction: whoever deletes an endpoint lets others give its id to theirs.
+        // Of the same auction: after an endpoint is deleted, another auction can use its id.
         let target = targets.get(&endpoint_id).filter(|target| target.auction_id == auction_id);
         let (skips_throttle, not_before) = (self.key.is_test || self.is_cancelled(), self.not_before);
         let terms = target.map(|target| target.terms).unwrap_or_default();
@@ -201,7 +201,7 @@ impl QueueRow {
             skips_throttle,
             not_before,
             terms,
-            task: self.task(target, bounds),
+            action: self.action(target, bounds),
         }
     }
 
@@ -210,7 +210,7 @@ impl QueueRow {
         self.key.due_at == Position::START.due_at
     }
 
-    fn task(self, target: Option<&Target>, bounds: Bounds) -> Action {
+    fn action(self, target: Option<&Target>, bounds: Bounds) -> Action {
         let is_cancelled = self.is_cancelled();
         let Self { key, event_type, occurred_at, data, bytes, .. } = self;
         let end = |key, event_type, reason| Action::End(Outcome::without_request(key, event_type, reason));

@@ -106,7 +106,11 @@ pub extern "C-unwind" fn webhook_delivery_recapture(database: pg_sys::Datum) {
 fn take(after: i64) -> Option<i64> {
     let _rights = lock_extension();
     let taken = Spi::connect_mut(|client| {
-        let taken = client.update(include_str!("../../sql/delivery/take_locked_error.sql"), None, &[after.into()])?;
+        let taken = client.update(
+            include_str!("../../sql/statements/delivery/take_locked_error.sql"),
+            None,
+            &[after.into()],
+        )?;
         taken.into_iter().next().map_or(Ok(None), |row| row.get(1))
     });
     taken.unwrap_or_else(|problem: pgrx::spi::SpiError| pgrx::error!("{problem}"))

@@ -1,4 +1,4 @@
-//! With what does the worker work, once the extension is there?
+//! What the worker has while the extension exists: plans and threads.
 
 use std::collections::HashSet;
 use std::path::Path;

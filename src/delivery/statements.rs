@@ -1,4 +1,4 @@
-//! What do we ask of the queue in SQL, and in which Rust types does it answer?
+//! The worker's SQL statements, and the Rust types of their answers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use super::endpoint_health::{FailedDelivery, HealthChange, HealthNotice};
 use super::outcome::Outcome;
 use super::outcome_rows::OutcomeType;
 use super::parking_statements::ParkingStatements;
-use super::queue_row::{BATCH_BYTES, Batch, Bounds, Event, Position, QueueRow, Target, Terms, required};
+use super::queue_row::{Batch, Bounds, Event, MAX_BATCH_BYTES, Position, QueueRow, Target, Terms, required};
 use crate::endpoint::headers_in;
 use crate::ids::{id, id_datum, timestamp};
 use crate::postgres::settings::DisablePolicy;
 
-/// The worker's statements, planned once.
+/// The worker's statements, prepared once.
 pub struct Statements {
     standing: OwnedPreparedStatement,
     read_due: OwnedPreparedStatement,
@@ -43,7 +43,7 @@ pub struct Statements {
 }
 
 impl Statements {
-    /// Prepares all statements; call it inside a transaction, with the extension there.
+    /// Prepares all statements. Call it inside a transaction, while the extension exists.
     pub fn prepare() -> SpiResult<Self> {
         use pg_sys::BuiltinOid::*;
         let outcome_type = OutcomeType::find();
@@ -66,34 +66,34 @@ impl Statements {
             let recording =
                 |sql| -> Prepared { Ok(client.prepare_mut(sql, &[PgOid::from(outcome_type.array)])?.keep()) };
             Ok(Self {
-                standing: reading(include_str!("../../sql/delivery/standing.sql"), &[])?,
-                read_due: reading(include_str!("../../sql/delivery/read_due.sql"), &due)?,
-                read_events: reading(include_str!("../../sql/delivery/read_events.sql"), &events)?,
-                targets: reading(include_str!("../../sql/delivery/targets.sql"), &[UUIDARRAYOID])?,
-                next_due: reading(include_str!("../../sql/delivery/next_due.sql"), &[TIMESTAMPTZOID])?,
-                unrecorded: reading(include_str!("../../sql/delivery/unrecorded.sql"), &noted)?,
+                standing: reading(include_str!("../../sql/statements/delivery/standing.sql"), &[])?,
+                read_due: reading(include_str!("../../sql/statements/delivery/read_due.sql"), &due)?,
+                read_events: reading(include_str!("../../sql/statements/delivery/read_events.sql"), &events)?,
+                targets: reading(include_str!("../../sql/statements/delivery/targets.sql"), &[UUIDARRAYOID])?,
+                next_due: reading(include_str!("../../sql/statements/delivery/next_due.sql"), &[TIMESTAMPTZOID])?,
+                unrecorded: reading(include_str!("../../sql/statements/delivery/unrecorded.sql"), &noted)?,
                 outcome_type,
-                record: recording(include_str!("../../sql/delivery/record.sql"))?,
-                record_carefully: recording(include_str!("../../sql/delivery/record_carefully.sql"))?,
-                slow_endpoints: reading(include_str!("../../sql/delivery/slow_endpoints.sql"), &[])?,
+                record: recording(include_str!("../../sql/statements/delivery/record.sql"))?,
+                record_carefully: recording(include_str!("../../sql/statements/delivery/record_carefully.sql"))?,
+                slow_endpoints: reading(include_str!("../../sql/statements/delivery/slow_endpoints.sql"), &[])?,
                 remember_slow: writing(
-                    include_str!("../../sql/delivery/remember_slow.sql"),
+                    include_str!("../../sql/statements/delivery/remember_slow.sql"),
                     &[UUIDARRAYOID, UUIDARRAYOID],
                 )?,
-                failing_endpoints: reading(include_str!("../../sql/delivery/failing_endpoints.sql"), &[])?,
-                note_health: writing(include_str!("../../sql/delivery/note_health.sql"), &notes)?,
-                tell_failed: writing(include_str!("../../sql/delivery/tell_failed.sql"), &failed)?,
+                failing_endpoints: reading(include_str!("../../sql/statements/delivery/failing_endpoints.sql"), &[])?,
+                note_health: writing(include_str!("../../sql/statements/delivery/note_health.sql"), &notes)?,
+                tell_failed: writing(include_str!("../../sql/statements/delivery/tell_failed.sql"), &failed)?,
                 create_partitions: writing("select webhook_delivery.create_partitions()", &[])?,
                 drop_expired: writing("select dropped::text, is_locked from webhook_delivery.drop_expired()", &[])?,
-                expire: writing(include_str!("../../sql/delivery/expire.sql"), &[UUIDOID])?,
-                has_locked_errors: reading(include_str!("../../sql/delivery/has_locked_errors.sql"), &[])?,
+                expire: writing(include_str!("../../sql/statements/delivery/expire.sql"), &[UUIDOID])?,
+                has_locked_errors: reading(include_str!("../../sql/statements/delivery/has_locked_errors.sql"), &[])?,
                 parking: ParkingStatements::prepare(client)?,
             })
         })
     }
 
-    /// Whether, in the snapshot of this transaction, anything may be sent from here. Not remembered: a restore that brings
-    /// rows of another home and its queue with one commit must be seen with both or none.
+    /// Whether anything may be sent from here, in the snapshot of this transaction. Not cached: a restore that brings rows of another
+    /// installation and its queue in one commit must be seen with both or with none.
     pub fn standing(&self) -> SpiResult<Standing> {
         let standing: Option<String> =
             Spi::connect(|client| client.select(&self.standing, Some(1), &[])?.first().get_one())?;
@@ -105,7 +105,7 @@ impl Statements {
         })
     }
 
-    /// Rows due after `from`, in order, at most `limit` and no more than `BATCH_BYTES` of data: of the endpoint that is given, or
+    /// Rows due after `from`, in order, at most `limit` and no more than `MAX_BATCH_BYTES` of data: of the endpoint that is given, or
     /// else of all but those to `leave_out`.
     pub fn read_due(
         &self,
@@ -134,10 +134,10 @@ impl Statements {
             for mut due in due {
                 if let Some(event) = events.get(&due.key.event_id) {
                     bytes += event.bytes();
-                    if bytes > BATCH_BYTES && !taken.is_empty() {
+                    if bytes > MAX_BATCH_BYTES && !taken.is_empty() {
                         break;
                     }
-                    due.carry(event)?;
+                    due.set_event(event)?;
                 }
                 taken.push(due);
             }
@@ -166,8 +166,8 @@ impl Statements {
         rows.map(|row| Ok((id(required(row.get(1)?)), Event::from_row(row)?))).collect()
     }
 
-    /// In the snapshot in which the rows were read: what a commit has queued and what it has done to the endpoint are seen
-    /// together. Remembered from turn to turn they would not be, because the bell rings before the server tells of changes.
+    /// Read in the same snapshot as the rows, so that what a commit has queued and what it has done to the endpoint are seen together. A
+    /// cache would not do: commits wake the worker before the server sends invalidations.
     fn targets(&self, client: &SpiClient<'_>, endpoint_ids: HashSet<Uuid>) -> SpiResult<HashMap<Uuid, Target>> {
         if endpoint_ids.is_empty() {
             return Ok(HashMap::new());
@@ -194,12 +194,12 @@ impl Statements {
         .collect()
     }
 
-    /// What is known now of these endpoints; those that are gone are not among them.
+    /// These endpoints, without those that are deleted.
     pub fn targets_now(&self, endpoint_ids: HashSet<Uuid>) -> SpiResult<HashMap<Uuid, Target>> {
         Spi::connect(|client| self.targets(client, endpoint_ids))
     }
 
-    /// When the first delivery that is not due yet will be, in Postgres microseconds.
+    /// When the next delivery that is not due yet will be, in PostgreSQL microseconds.
     pub fn next_due(&self, now: i64) -> SpiResult<Option<i64>> {
         Spi::connect(|client| {
             let mut rows = client.select(&self.next_due, Some(1), &[timestamp(now).into()])?;
@@ -241,7 +241,7 @@ impl Statements {
                     result: Ok(note.status),
                     response_excerpt: None,
                     retry_after: None,
-                    course: Default::default(),
+                    timing: Default::default(),
                     destination: Arc::default(),
                 })
             })
@@ -250,7 +250,7 @@ impl Statements {
     }
 
     /// Records finished attempts: they leave the queue or get their next time, and enter the log. Where something is in the
-    /// way of one, `carefully` records the others, and gives back the deliveries whose rows are locked, each with the transaction that
+    /// way of one, `carefully` records the others, and returns the deliveries whose rows are locked, each with the transaction that
     /// has locked it.
     pub fn record(&self, outcomes: &[Outcome], carefully: bool) -> SpiResult<HashMap<Uuid, i64>> {
         Spi::connect_mut(|client| {
@@ -261,14 +261,14 @@ impl Statements {
         })
     }
 
-    /// Whether there is a dead letter that a lock was in the way of.
+    /// Whether there is a dead letter that a lock has caused.
     pub fn has_locked_errors(&self) -> SpiResult<bool> {
         Spi::connect(
             |client| Ok(client.select(&self.has_locked_errors, Some(1), &[])?.first().get_one()? == Some(true)),
         )
     }
 
-    /// The endpoints that were slow when that was last remembered.
+    /// The endpoints that were slow when that was last recorded.
     pub fn slow_endpoints(&self) -> SpiResult<HashSet<Uuid>> {
         Spi::connect(|client| {
             let rows = client.select(&self.slow_endpoints, None, &[])?;
@@ -276,7 +276,7 @@ impl Statements {
         })
     }
 
-    /// Remembers that endpoints have become slow, and that others are no longer.
+    /// Records endpoints that have become slow, and removes others.
     pub fn remember_slow<'a>(
         &self,
         became: impl Iterator<Item = &'a Uuid>,
@@ -296,7 +296,7 @@ impl Statements {
         })
     }
 
-    /// Notes how endpoints do, and gives back what was told of that.
+    /// Records how endpoints have done, and returns the notices that were sent.
     pub fn note_health(
         &self,
         notes: &HashMap<Uuid, HealthChange>,
@@ -341,7 +341,7 @@ impl Statements {
         })
     }
 
-    /// Makes the partitions of the days ahead. False where somebody uses the tables in a way that would make it wait.
+    /// Makes the partitions of the days ahead. False if a lock is in the way.
     pub fn create_partitions(&self) -> SpiResult<bool> {
         let made = Spi::connect_mut(|client| client.update(&self.create_partitions, Some(1), &[])?.first().get_one());
         made.map(|made| made.unwrap_or(false))
@@ -359,31 +359,31 @@ impl Statements {
         })
     }
 
-    /// Has what waits end whose event is older than those that are kept. Whether there may be more.
+    /// Ends deliveries whose event is older than the retention. Returns whether there may be more.
     pub fn expire_waiting(&self, oldest: &Uuid) -> SpiResult<bool> {
         Spi::connect_mut(|client| Ok(!client.update(&self.expire, None, &[id_datum(oldest).into()])?.is_empty()))
     }
 }
 
-/// What became of the oldest partition.
+/// The result of `drop_expired()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expired {
     Dropped,
-    /// Somebody uses it.
+    /// The partition is in use.
     Locked,
-    /// All is still to be kept.
+    /// No partition has expired.
     Nothing,
 }
 
-/// What the database says of itself: may anything be sent from here? The words of `webhook_delivery.standing`.
+/// Whether anything may be sent from here: the values of `webhook_delivery.standing`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
     Sending,
     /// By `webhook_delivery.pause()`.
     Paused,
-    /// What is here lived elsewhere before: a dump that was restored, a copy of a database.
+    /// The rows come from another installation: a restored dump, a copy of a database.
     Copied,
-    /// Nobody has created an endpoint here.
+    /// No endpoint was created here yet.
     Unused,
 }
 

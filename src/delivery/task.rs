@@ -1,29 +1,29 @@
-//! What if a part of the worker's work fails?
+//! Tasks: the parts of the worker's work that can fail, each for itself.
 //!
-//! Each part is a step with a transaction of its own. What fails in one is told in the log and in
-//! `webhook_delivery.status`, and is tried again ever less often; the others go on. So a partition that cannot be made never
-//! stands between sending and recording.
+//! Each task has a transaction of its own. A failure is logged, shown in `webhook_delivery.status` and retried with backoff; the other
+//! tasks go on. So a partition that cannot be made never stands between sending and recording.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
+use webhook_sender::backoff;
 
 use crate::ids::postgres_micros;
 use crate::postgres::background_worker;
 use crate::postgres::subtransaction::SqlError;
 
-/// How soon a step that failed is tried again; the time doubles with each failure.
+/// How soon a failed task is tried again; the time doubles with each failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// But not beyond this.
+/// Maximum of that time.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// How soon a step is tried again that found somebody in its way. It has waited for his lock before.
+/// How soon a task is tried again that a lock was in the way of. It has waited for the lock before.
 const PASSING_DELAY: Duration = Duration::from_millis(50);
 
-/// The parts of a turn that can fail, each for itself.
+/// The tasks of a worker.
 pub struct Tasks {
     pub reading: Task,
     pub recording: Task,
@@ -49,7 +49,7 @@ impl Tasks {
         }
     }
 
-    /// What fails, and since when: in Postgres microseconds.
+    /// What fails, and since when, in PostgreSQL microseconds.
     pub fn problem(&self) -> Option<(i64, String)> {
         let Self { reading, recording, remembering, noting, maintenance, expiry, recapture, parking } = self;
         let all = [recording, reading, remembering, noting, maintenance, expiry, recapture, parking];
@@ -59,7 +59,7 @@ impl Tasks {
     }
 }
 
-/// A part of the worker's work, and what is wrong with it.
+/// A task, and its failure if it has failed.
 pub struct Task {
     /// Completes the sentence "... fails".
     name: &'static str,
@@ -69,12 +69,13 @@ pub struct Task {
 struct Failing {
     failure: SqlError,
     since: SystemTime,
-    delay: Duration,
+    /// In a row, for reasons that do not pass.
+    failures: u32,
     next_try: Instant,
 }
 
 impl Failing {
-    /// Whether somebody's doing is in the way, which passes: a lock, a pg_cancel_backend.
+    /// Whether the cause is a lock or a `pg_cancel_backend()`, which pass.
     fn is_passing(&self) -> bool {
         matches!(
             self.failure.known_code(),
@@ -88,28 +89,28 @@ impl Task {
         Self { name, failing: None }
     }
 
-    /// Whether it is not waiting for its next try.
+    /// Whether it does not wait for its next try.
     pub fn may_run(&self) -> bool {
         self.time_to_next_try().is_none_or(|time| time.is_zero())
     }
 
-    /// How long until it is tried again; `None` where it has not failed.
+    /// How long until it is tried again; `None` if it has not failed.
     pub fn time_to_next_try(&self) -> Option<Duration> {
         self.failing.as_ref().map(|failing| failing.next_try.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether it fails for another reason than that somebody is in its way for a while.
+    /// Whether it fails for a reason that does not pass by itself.
     pub fn is_broken(&self) -> bool {
         self.failing.as_ref().is_some_and(|failing| !failing.is_passing())
     }
 
-    /// What is wrong with it since when; `None` where nothing is.
+    /// Its failure, and since when it fails; `None` if it does not.
     fn problem(&self) -> Option<(SystemTime, String)> {
         let failing = self.failing.as_ref()?;
         Some((failing.since, format!("{} fails: {}", self.name, failing.failure.message)))
     }
 
-    /// Takes what became of a try. `None` is a failure, which is told.
+    /// Takes the result of a try. `None` is a failure, which is logged.
     pub fn conclude<T>(&mut self, outcome: Result<T, SqlError>) -> Option<T> {
         match outcome {
             Ok(result) => {
@@ -123,7 +124,7 @@ impl Task {
                 }
                 Some(result)
             }
-            // Broken off by ourselves, because the process has to go.
+            // Cancelled by the shutdown.
             Err(_) if background_worker::was_told_to_go() => None,
             Err(failure) => {
                 self.fail(failure);
@@ -138,15 +139,14 @@ impl Task {
             None => (SystemTime::now(), None),
         };
         let was_passing = before.is_some_and(Failing::is_passing);
-        let mut failing = Failing { failure, since, delay: PASSING_DELAY, next_try: Instant::now() };
-        if !failing.is_passing() {
-            failing.delay = match before {
-                Some(before) if !was_passing => (before.delay * 2).min(MAX_RETRY_DELAY),
-                _ => RETRY_DELAY,
-            };
-        }
-        failing.next_try += failing.delay;
-        // A lock that lasts is told once, not several times a second.
+        let mut failing = Failing { failure, since, failures: 0, next_try: Instant::now() };
+        failing.next_try += if failing.is_passing() {
+            PASSING_DELAY
+        } else {
+            failing.failures = before.map_or(0, |before| before.failures).saturating_add(1);
+            backoff(RETRY_DELAY, MAX_RETRY_DELAY, failing.failures)
+        };
+        // A lock that lasts is logged once, not several times a second.
         if !(was_passing && failing.is_passing()) {
             warn(self.name, &failing.failure);
         }

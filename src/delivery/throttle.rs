@@ -1,5 +1,4 @@
-//! Which endpoints have to wait though more of theirs is due: because their deliveries go out one at a time, or only so many a
-//! second, or because they cannot be reached?
+//! Throttles: endpoints that have to wait although deliveries are due, because of strict order, a rate limit or an open circuit breaker.
 
 use std::collections::HashMap;
 
@@ -8,24 +7,24 @@ use uuid::Uuid;
 use super::outcome::Outcome;
 use super::queue_row::{DueDelivery, Position};
 
-/// Endpoints that may have many a second get those of so many microseconds at once: a reading for each would cost more than it is worth.
-const AT_ONCE: i64 = 50_000;
+/// A high rate limit is kept in steps of this many microseconds: one read for each delivery would cost too much.
+const STEP: i64 = 50_000;
 
-/// An endpoint that rests. The reading leaves it out.
+/// A throttled endpoint. Reads over all endpoints leave it out.
 #[derive(Clone, Copy)]
 pub struct Throttle {
     pub auction_id: Uuid,
-    /// Where the reading of it goes on.
+    /// Where the next read of it begins.
     pub position: Position,
-    /// The delivery that has to be recorded before the next one goes out. Of an endpoint whose deliveries go out in their order
-    /// none may be sent twice after the one that follows it, also if the process is killed in between. Of one that could not be
-    /// reached it shows whether it can be again.
+    /// The delivery that has to be recorded before the next one is sent. With strict order, no delivery may be sent again after the one
+    /// that follows it, even if the process is killed in between. With an open breaker (half-open), it shows whether the endpoint can be
+    /// reached again.
     delivery: Option<Uuid>,
-    /// When a delivery that has failed may be tried again, in Postgres microseconds; those behind it wait with it.
+    /// When a failed delivery may be tried again, in PostgreSQL microseconds; those behind it wait with it.
     retry_at: i64,
-    /// When it has had no more than its number a second, or was left alone for long enough.
+    /// Until then the rate limit or the breaker's pause holds.
     paced_until: i64,
-    /// What a delivery takes of a second by the endpoint's limit, in microseconds; 0 where it is not limited.
+    /// Microseconds from one delivery to the next by the rate limit; 0 without one.
     spacing: i64,
 }
 
@@ -41,108 +40,108 @@ impl Throttles {
         self.0.keys()
     }
 
-    /// This row's delivery has to wait, and all behind it.
+    /// This delivery waits for its next attempt, and all behind it wait too.
     pub fn until_retry(&mut self, row: &DueDelivery, retry_at: i64) {
-        let rest = self.entry(row);
-        (rest.position, rest.retry_at) = (row.position.before(), retry_at);
+        let throttle = self.entry(row);
+        (throttle.position, throttle.retry_at) = (row.position.before(), retry_at);
     }
 
-    /// This row's delivery goes out. What rest its endpoint takes after it, which may be one that is only tried.
+    /// This delivery is sent: throttles its endpoint after it, if it has to be. `is_trial`: the breaker is half-open.
     pub fn after(&mut self, row: &DueDelivery, is_trial: bool, now: i64) {
         if !row.terms.ordered && !is_trial && row.terms.spacing == 0 {
             return;
         }
-        let rest = self.entry(row);
-        // A delivery of an ordered one that fails stays where it is.
-        rest.position = if row.terms.ordered { row.position.before() } else { row.position };
+        let throttle = self.entry(row);
+        // With strict order a delivery that fails keeps its position.
+        throttle.position = if row.terms.ordered { row.position.before() } else { row.position };
         if row.terms.ordered || is_trial {
-            rest.delivery = Some(row.position.delivery_id);
+            throttle.delivery = Some(row.position.delivery_id);
         }
         if row.terms.spacing > 0 {
-            rest.paced_until = rest.paced_until.max(now) + row.terms.spacing;
-            rest.spacing = row.terms.spacing;
+            throttle.paced_until = throttle.paced_until.max(now) + row.terms.spacing;
+            throttle.spacing = row.terms.spacing;
         }
     }
 
-    /// The endpoint could not be reached, and is to be left alone until then.
-    pub fn leave_alone(&mut self, outcome: &Outcome, position: Position, until: i64) {
-        let rest = self.0.entry(outcome.key.endpoint_id).or_insert(Throttle::at(outcome.key.auction_id, position));
-        rest.paced_until = rest.paced_until.max(until);
+    /// The breaker is open: nothing is sent to the endpoint until then.
+    pub fn pause(&mut self, outcome: &Outcome, position: Position, until: i64) {
+        let throttle = self.0.entry(outcome.key.endpoint_id).or_insert(Throttle::at(outcome.key.auction_id, position));
+        throttle.paced_until = throttle.paced_until.max(until);
     }
 
-    /// Whether the endpoint rests, and not because of this delivery.
+    /// Whether the endpoint is throttled, and not because of this delivery.
     pub fn is_because_of_another(&self, endpoint_id: &Uuid, delivery_id: &Uuid) -> bool {
-        self.0.get(endpoint_id).is_some_and(|rest| rest.delivery != Some(*delivery_id))
+        self.0.get(endpoint_id).is_some_and(|throttle| throttle.delivery != Some(*delivery_id))
     }
 
-    /// Rows of an endpoint have come behind the place that the reading of it has got to. False where it does not rest.
+    /// Rows of an endpoint were queued before its position. False if it is not throttled.
     pub fn include(&mut self, endpoint_id: &Uuid, position: Position) -> bool {
-        let rest = self.0.get_mut(endpoint_id);
-        rest.map(|rest| rest.position = rest.position.min(position)).is_some()
+        let throttle = self.0.get_mut(endpoint_id);
+        throttle.map(|throttle| throttle.position = throttle.position.min(position)).is_some()
     }
 
     fn entry(&mut self, row: &DueDelivery) -> &mut Throttle {
         self.0.entry(row.endpoint_id).or_insert(Throttle::at(row.auction_id, row.position))
     }
 
-    /// Whether nothing more of an endpoint may be taken in this reading.
+    /// Whether nothing more of the endpoint may be fetched in this turn.
     pub fn has_enough(&self, endpoint_id: &Uuid, now: i64) -> bool {
-        self.0.get(endpoint_id).is_some_and(|rest| {
-            rest.delivery.is_some() || rest.retry_at > now || rest.paced_until.saturating_sub(now) >= AT_ONCE
+        self.0.get(endpoint_id).is_some_and(|throttle| {
+            throttle.delivery.is_some() || throttle.retry_at > now || throttle.paced_until.saturating_sub(now) >= STEP
         })
     }
 
-    /// The delivery is tried again then.
+    /// The delivery has failed, and its next attempt is due then.
     pub fn retried(&mut self, endpoint_id: &Uuid, delivery_id: &Uuid, retry_at: i64) {
-        if let Some(rest) = self.0.get_mut(endpoint_id).filter(|rest| rest.delivery == Some(*delivery_id)) {
-            rest.retry_at = retry_at;
+        if let Some(throttle) = self.0.get_mut(endpoint_id).filter(|throttle| throttle.delivery == Some(*delivery_id)) {
+            throttle.retry_at = retry_at;
         }
     }
 
-    /// It is looked anew what is to be read of an endpoint: its rest is over.
+    /// Ends the throttle of an endpoint.
     pub fn end(&mut self, endpoint_id: &Uuid) {
         self.0.remove(endpoint_id);
     }
 
-    /// Rows have come behind the places that the reading has got to. From the start, what was to wait may go out now.
-    pub fn rewind_to(&mut self, place: Position) {
-        for rest in self.0.values_mut() {
-            rest.position = rest.position.min(place);
-            if place == Position::START {
-                rest.retry_at = i64::MIN;
+    /// Reads again from this position. From the start, deliveries that wait for an attempt may have been brought forward.
+    pub fn rewind_to(&mut self, position: Position) {
+        for throttle in self.0.values_mut() {
+            throttle.position = throttle.position.min(position);
+            if position == Position::START {
+                throttle.retry_at = i64::MIN;
             }
         }
     }
 
-    /// Endpoints that wait because of their limit.
+    /// Endpoints that wait because of their rate limit.
     pub fn rate_limited(&self) -> impl Iterator<Item = &Uuid> {
-        self.0.iter().filter(|(_, rest)| rest.spacing > 0).map(|(endpoint_id, _)| endpoint_id)
+        self.0.iter().filter(|(_, throttle)| throttle.spacing > 0).map(|(endpoint_id, _)| endpoint_id)
     }
 
-    /// The endpoint's limit may be another now. What it waits for is counted by that.
+    /// Changes an endpoint's rate limit, and how long it still waits.
     pub fn set_rate_limit(&mut self, endpoint_id: &Uuid, spacing: i64) {
-        if let Some(rest) = self.0.get_mut(endpoint_id) {
-            rest.paced_until = rest.paced_until.saturating_add(spacing - rest.spacing);
-            rest.spacing = spacing;
+        if let Some(throttle) = self.0.get_mut(endpoint_id) {
+            throttle.paced_until = throttle.paced_until.saturating_add(spacing - throttle.spacing);
+            throttle.spacing = spacing;
         }
     }
 
-    /// The clock was set back, so the times kept here lie too far ahead. An endpoint may get a delivery early; when a failed
-    /// one may be tried again is in its row.
+    /// The clock was set back, so the times lie too far ahead. An endpoint may get a delivery early; when a failed one may be tried again
+    /// is in its row.
     pub fn forget_times(&mut self) {
-        for rest in self.0.values_mut() {
-            (rest.retry_at, rest.paced_until) = (i64::MIN, i64::MIN);
+        for throttle in self.0.values_mut() {
+            (throttle.retry_at, throttle.paced_until) = (i64::MIN, i64::MIN);
         }
     }
 
-    /// Takes out those whose rest is over.
-    pub fn rested(&mut self, now: i64, is_under_way: impl Fn(&Uuid) -> bool) -> Vec<(Uuid, Throttle)> {
-        self.0.extract_if(|_, rest| rest.ends_at(&is_under_way).is_some_and(|at| at <= now)).collect()
+    /// Removes and returns the throttles that have ended.
+    pub fn take_ended(&mut self, now: i64, is_in_flight: impl Fn(&Uuid) -> bool) -> Vec<(Uuid, Throttle)> {
+        self.0.extract_if(|_, throttle| throttle.ends_at(&is_in_flight).is_some_and(|at| at <= now)).collect()
     }
 
-    /// When the next rest is over, of those that need not wait for a delivery.
-    pub fn next_end(&self, is_under_way: impl Fn(&Uuid) -> bool) -> Option<i64> {
-        self.0.values().filter_map(|rest| rest.ends_at(&is_under_way)).min()
+    /// When the next throttle ends, of those that do not wait for a delivery.
+    pub fn next_end(&self, is_in_flight: impl Fn(&Uuid) -> bool) -> Option<i64> {
+        self.0.values().filter_map(|throttle| throttle.ends_at(&is_in_flight)).min()
     }
 }
 
@@ -151,9 +150,9 @@ impl Throttle {
         Self { auction_id, position, delivery: None, retry_at: i64::MIN, paced_until: i64::MIN, spacing: 0 }
     }
 
-    /// `None` while its delivery is under way.
-    fn ends_at(&self, is_under_way: impl Fn(&Uuid) -> bool) -> Option<i64> {
-        let waits = self.delivery.is_some_and(|delivery| is_under_way(&delivery));
+    /// `None` while its delivery is in flight.
+    fn ends_at(&self, is_in_flight: impl Fn(&Uuid) -> bool) -> Option<i64> {
+        let waits = self.delivery.is_some_and(|delivery| is_in_flight(&delivery));
         (!waits).then(|| self.retry_at.max(self.paced_until))
     }
 }

@@ -1,37 +1,19 @@
-//! How much has the worker delivered, in all and in the last minute, and what went wrong last?
+//! Throughput: counts since the start and of the last minute, and the last failure.
 
 use std::time::Instant;
 
 use super::outcome::Outcome;
+use crate::postgres::worker_stats::Totals;
 
 /// Seconds in the window.
 const WINDOW: u64 = 60;
 
-/// What has been recorded.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Deliveries that have ended well.
-    pub delivered: u64,
-    /// Deliveries that have failed for good.
-    pub failed: u64,
-    /// Requests that have failed, whatever became of their deliveries.
-    pub failed_attempts: u64,
-}
-
-impl Totals {
-    fn add(&mut self, other: &Self) {
-        self.delivered += other.delivered;
-        self.failed += other.failed;
-        self.failed_attempts += other.failed_attempts;
-    }
-}
-
 pub struct Throughput {
     began: Instant,
     totals: Totals,
-    /// Of each second of the window, in the place of its number; the number says which second that was.
+    /// The seconds of the window, each at the index of its number modulo the length, with its number.
     seconds: [(u64, Totals); WINDOW as usize],
-    /// What a request failed with, and when, in Postgres microseconds.
+    /// The error of the last failed request, and when it started, in PostgreSQL microseconds.
     last_failure: Option<(i64, String)>,
 }
 

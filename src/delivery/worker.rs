@@ -1,9 +1,8 @@
-//! What does the worker of a database do from its start to its end?
+//! The worker of a database, from its start to its end.
 //!
-//! It takes turns. In each it looks at what has come due, hands it to the pool's threads, and records what they have
-//! finished; between two turns it sleeps until a commit, a finished request, or the next due time wakes it. It holds no
-//! transaction while a request is under way, and each step of a turn has one of its own (`step.rs`): nothing that can fail
-//! stands between sending and recording.
+//! It works in turns: it fetches due deliveries, hands them to the pool's threads, and records finished attempts. Between two turns it
+//! sleeps until a commit, a finished request or the next due time wakes it. It holds no transaction while a request is in flight, and
+//! each task of a turn has a transaction of its own (`task.rs`): nothing that can fail stands between sending and recording.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
@@ -34,27 +33,26 @@ use crate::postgres::{background_worker, settings, worker_settings};
 
 mod maintenance;
 
-/// Turns begin at least so far apart. Under load one turn then serves several commits, and leaves the processor to those
-/// who make them; after a quiet moment the first event goes out at once.
-const PACE: Duration = Duration::from_millis(1);
+/// Minimum time from the beginning of one turn to the next. Under load one turn then serves several commits and leaves the processor to
+/// the sessions that make them; after a quiet moment the first event is sent at once.
+const MIN_TURN: Duration = Duration::from_millis(1);
 
-/// A turn goes on reading for so long while there is more to read and room for it. Recording takes longer than the pool
-/// needs for what one read brings.
-const READ_AT_MOST: Duration = Duration::from_millis(2);
+/// A turn goes on fetching for this time while there is more to fetch: recording takes longer than the pool needs for what one read
+/// brings.
+const MAX_FETCH_TIME: Duration = Duration::from_millis(2);
 
-/// How long requests under way may still end when the worker has to go. A fast shutdown waits for it.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long requests in flight may take when the worker shuts down. A fast shutdown waits for it.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Somebody asked to look through everything that is due; this often it is done. To walk past a backlog takes a moment, and whoever
-/// asks without end, as a tenant can who has one delivery after the other sent again, must not keep the reading at the start.
-const LOOK_THROUGH_EVERY: Duration = Duration::from_millis(250);
+/// Minimum time between two reads of everything that is due. To walk past a backlog takes a moment, and a tenant who redelivers one
+/// delivery after the other must not keep the fetcher at the start.
+const MIN_RESCAN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Meanwhile what has just been committed is found all the same: rows that lie so far behind the place that the reading has got to,
-/// in microseconds.
+/// Meanwhile rows that have just been committed are found all the same: those up to this far before now, in microseconds.
 const JUST_COMMITTED: i64 = 100_000;
 
-/// How soon to look again where somebody is just dropping or altering the extension.
-const LOCKED_OUT: Duration = Duration::from_millis(50);
+/// How soon to try again while the extension is being dropped or altered.
+const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// The worker's process; the argument is the index of its slot.
 #[unsafe(no_mangle)]
@@ -71,11 +69,11 @@ pub extern "C-unwind" fn webhook_delivery_worker(argument: pg_sys::Datum) {
     unsafe { pg_sys::proc_exit(0) };
 }
 
-/// What a reading has left.
+/// What a fetch has left to do.
 struct Polled {
-    /// It could go on at once.
+    /// More could be fetched at once.
     more: bool,
-    /// The moment that it asked for, in Postgres microseconds.
+    /// The time that it used as now, in PostgreSQL microseconds.
     now: i64,
 }
 
@@ -90,16 +88,15 @@ struct Worker {
     throughput: Throughput,
     /// In Postgres microseconds.
     started_at: i64,
-    /// Why nothing is sent at the moment, for whoever looks.
+    /// Why nothing is sent at the moment.
     idle_because: Option<&'static str>,
-    /// What may be done beside reading, as the last reading has found it.
+    /// What else may be done, as the last poll has found.
     duty: Duty,
-    /// The earliest delivery that commits have announced and no reading has looked for yet.
+    /// The earliest due time that commits have announced and that no fetch has covered yet.
     announced: Option<i64>,
-    /// It is to look through everything that is due, once the time has come again.
-    look_through: bool,
-    next_look_through: Instant,
-    /// When the next delivery will be due that is not due yet.
+    /// Everything that is due is to be read again, at `next_rescan`.
+    rescan: bool,
+    next_rescan: Instant,
     next_due: NextDue,
     next_maintenance: Instant,
     next_expiry: Instant,
@@ -110,23 +107,22 @@ struct Worker {
     reporter: StatusReporter,
 }
 
-/// What a worker does beside reading and recording.
+/// What a worker may do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Duty {
     Nothing,
-    /// It sends nothing, and makes partitions, parks and captures again all the same: rows come in, by the application or by
-    /// logical replication.
-    House,
+    /// It sends nothing, but makes partitions, parks and recaptures: rows still arrive, from the application or by logical replication.
+    Housekeeping,
     Everything,
 }
 
-/// What the reading step ends with.
+/// The result of a poll.
 enum PollResult {
-    /// Deliveries that are due, as far as there is room, are on their way.
+    /// Due deliveries are handed to the pool, within the prefetch limits.
     Polled(Polled),
-    /// There is nothing to be done, for so long.
+    /// There is nothing to do for this time.
     Idle(Duration),
-    /// Somebody wants the database for himself, or it is no longer one of those to work in.
+    /// The database is to be dropped or copied, or is no longer one to work in.
     ShutDown,
 }
 
@@ -145,8 +141,8 @@ impl Worker {
             idle_because: None,
             duty: Duty::Nothing,
             announced: None,
-            look_through: false,
-            next_look_through: now,
+            rescan: false,
+            next_rescan: now,
             next_due: NextDue::Unknown,
             next_maintenance: now,
             next_expiry: now,
@@ -174,14 +170,14 @@ impl Worker {
             let stats = self.stats();
             self.reporter.publish(stats);
             self.sleep(at_most);
-            if let Some(rest) = PACE.checked_sub(began.elapsed()) {
+            if let Some(rest) = MIN_TURN.checked_sub(began.elapsed()) {
                 background_worker::pause(rest);
             }
         }
         self.shut_down();
     }
 
-    /// Sleeps until there is something to do. That a request has ended is no reason for a turn: others will, and are gathered.
+    /// Sleeps until there is something to do. A finished request alone is no reason for a turn: it is recorded with others.
     fn sleep(&mut self, at_most: Duration) {
         let Some(Runtime { pool, .. }) = &self.runtime else {
             background_worker::wait(None, at_most);
@@ -199,28 +195,27 @@ impl Worker {
         }
     }
 
-    /// One turn: the fetcher first, so that no request waits for the commit that records others. Gives back how long there
-    /// will be nothing to do, `None` where the worker has to leave.
+    /// One turn: it fetches first, so that no request waits for the commit that records others. Returns how long there will be nothing
+    /// to do; `None` if the worker has to shut down.
     fn turn(&mut self) -> Option<Duration> {
-        // Before the bell: what is committed after an announcement that this turn does not hear of is then not due yet, and
-        // is not sent before what was announced.
+        // Before the slot is read: rows committed later than what is announced now are then not due yet, and are not sent before it.
         let now = postgres_micros(SystemTime::now());
-        // Before the snapshot: what rings after this is announced again.
+        // Before the snapshot: what is committed later is announced again.
         self.announced = self.announced.into_iter().chain(self.slot.earliest_due()).min();
-        // What the reading does not know of by itself is found again then.
+        // Rows that no commit has announced are found then.
         let mut wait = settings::poll_interval();
-        let mut took = None;
+        let mut fetched = None;
         if self.tasks.reading.may_run() {
-            let looked = in_transaction(|| self.poll(now));
-            match self.tasks.reading.conclude(looked) {
-                Some(PollResult::Polled(now)) => took = Some(now),
+            let polled = in_transaction(|| self.poll(now));
+            match self.tasks.reading.conclude(polled) {
+                Some(PollResult::Polled(now)) => fetched = Some(now),
                 Some(PollResult::Idle(time)) => wait = wait.min(time),
                 Some(PollResult::ShutDown) => return None,
-                // What was read and not taken is found again from the start.
+                // What was read and not handed over is read again.
                 None => {
                     self.fetcher.rewind_to(i64::MIN);
                     if self.tasks.reading.is_broken() {
-                        // Whether it still is so, is not known.
+                        // It may have changed.
                         self.idle_because = None;
                     }
                 }
@@ -231,8 +226,8 @@ impl Worker {
             self.record();
         }
         self.maintain();
-        wait = wait.min(self.time_to_next_step());
-        Some(took.map_or(wait, |took| wait.min(self.time_to_next_reading(took))))
+        wait = wait.min(self.time_to_next_task());
+        Some(fetched.map_or(wait, |fetched| wait.min(self.time_to_next_fetch(fetched))))
     }
 
     fn gather(&mut self) {
@@ -241,7 +236,7 @@ impl Worker {
         }
     }
 
-    /// Looks whether there is anything to do here, and takes in what is due.
+    /// Finds out whether there is anything to do here, and fetches what is due.
     fn poll(&mut self, now: i64) -> SpiResult<PollResult> {
         if Instant::now() >= self.next_database_check {
             self.next_database_check = Instant::now() + settings::poll_interval();
@@ -259,12 +254,12 @@ impl Worker {
             }
             background_worker::Extension::BeingChanged => {
                 self.recapture.end();
-                return Ok(PollResult::Idle(LOCKED_OUT));
+                return Ok(PollResult::Idle(LOCKED_RETRY_DELAY));
             }
             background_worker::Extension::Present(extension) => extension,
         };
         if self.runtime.as_ref().is_some_and(|runtime| runtime.extension != extension) {
-            // One transaction has dropped it and created another, with other types and empty tables.
+            // One transaction has dropped the extension and created it again, with other types and empty tables.
             self.reset();
         }
         if self.runtime.is_none() && !background_worker::extension_is_current()? {
@@ -274,14 +269,14 @@ impl Worker {
         let _rights = RoleGuard::of_worker();
         let runtime = match self.runtime.take() {
             Some(runtime) => runtime,
-            None => self.equip(extension)?,
+            None => self.start_runtime(extension)?,
         };
         let Runtime { statements, pool, .. } = self.runtime.insert(runtime);
         self.fetcher.release(pool.given_back());
 
         let standing = statements.standing()?;
         self.idle_because = match standing {
-            // What cannot be recorded must not be sent: it would be sent again and again.
+            // What cannot be recorded would be sent again and again.
             _ if background_worker::is_read_only() => Some("paused, because default_transaction_read_only is on"),
             Standing::Sending => None,
             Standing::Paused => Some("paused, by webhook_delivery.pause()"),
@@ -291,7 +286,7 @@ impl Worker {
         self.duty = match standing {
             _ if background_worker::is_read_only() => Duty::Nothing,
             Standing::Sending => Duty::Everything,
-            Standing::Paused | Standing::Copied => Duty::House,
+            Standing::Paused | Standing::Copied => Duty::Housekeeping,
             Standing::Unused => Duty::Nothing,
         };
         self.reporter.report_standing(standing);
@@ -304,15 +299,15 @@ impl Worker {
         }
 
         if self.announced == Some(i64::MIN) {
-            self.look_through = true;
+            self.rescan = true;
             self.announced = Some(now - JUST_COMMITTED);
         }
         if let Some(due_at) = self.announced {
             self.fetcher.rewind_to(due_at);
             self.next_due.include((due_at > now).then_some(due_at));
         }
-        let looks_through = self.look_through && Instant::now() >= self.next_look_through;
-        if looks_through {
+        let rescans = self.rescan && Instant::now() >= self.next_rescan;
+        if rescans {
             self.fetcher.rewind_to(i64::MIN);
             // An endpoint may have been paused, disabled or limited.
             let waiting: HashSet<Uuid> =
@@ -324,11 +319,11 @@ impl Worker {
             let not_receiving = targets.iter().filter(|(_, target)| !target.receives());
             pool.give_back_waiting_of(not_receiving.map(|(id, target)| (target.auction_id, *id)));
             self.fetcher.release(pool.given_back());
-            self.look_through = false;
-            self.next_look_through = Instant::now() + LOOK_THROUGH_EVERY;
+            self.rescan = false;
+            self.next_rescan = Instant::now() + MIN_RESCAN_INTERVAL;
         }
         let starts_over = self.fetcher.rewind_if_time(settings::poll_interval());
-        if starts_over || looks_through || !self.next_due.is_ahead_of(now) {
+        if starts_over || rescans || !self.next_due.is_ahead_of(now) {
             self.next_due = NextDue::Unknown;
         }
         let bounds =
@@ -336,12 +331,12 @@ impl Worker {
         let reading = FetchContext { statements, now, bounds };
         let began = Instant::now();
         loop {
-            let found = self.fetcher.find(&reading, pool.waiting())?;
+            let found = self.fetcher.fetch(&reading, pool.waiting())?;
             let more = found.more;
             self.fetcher.accept(&found);
             pool.submit(found.jobs);
             self.completer.add(found.ended);
-            if more && began.elapsed() < READ_AT_MOST {
+            if more && began.elapsed() < MAX_FETCH_TIME {
                 continue;
             }
             if !more && matches!(self.next_due, NextDue::Unknown) {
@@ -352,11 +347,11 @@ impl Worker {
         }
     }
 
-    /// What an earlier worker has sent and not recorded is recorded before anything is read.
-    fn equip(&mut self, extension: pg_sys::Oid) -> SpiResult<Runtime> {
+    /// Prepares statements and threads. What an earlier worker has sent and not recorded is recorded before anything is read.
+    fn start_runtime(&mut self, extension: pg_sys::Oid) -> SpiResult<Runtime> {
         let (runtime, unrecorded) = Runtime::get(extension)?;
         self.health.remember(runtime.statements.failing_endpoints()?);
-        self.fetcher.expect(&unrecorded);
+        self.fetcher.mark_in_flight(&unrecorded);
         self.completer.add_attempts(unrecorded, &settings::retry_policy());
         Ok(runtime)
     }
@@ -380,19 +375,19 @@ impl Worker {
                 self.next_due.include(outcome.next_attempt_at);
             }
             pool.give_back_waiting_of(self.fetcher.newly_opened().into_iter());
-            let held = self.fetcher.hold(self.completer.blocked_auctions());
+            let held = self.fetcher.block_auctions(self.completer.blocked_auctions());
             if !held.is_empty() {
                 pool.give_back_waiting_of_auctions(&held);
             }
         }
     }
 
-    /// How long until a step other than the reading has something to do, or one that failed is tried again.
-    fn time_to_next_step(&self) -> Duration {
+    /// How long until another task has something to do, or a failed one is tried again.
+    fn time_to_next_task(&self) -> Duration {
         let Tasks { reading, recording, remembering, noting, maintenance, expiry, recapture, parking } = &self.tasks;
         let of_duty: &[&Task] = match self.duty {
             Duty::Nothing => &[],
-            Duty::House => &[maintenance, recapture, parking],
+            Duty::Housekeeping => &[maintenance, recapture, parking],
             Duty::Everything => &[remembering, noting, maintenance, expiry, recapture, parking],
         };
         let tries = [reading, recording].into_iter().chain(of_duty.iter().copied());
@@ -403,27 +398,26 @@ impl Worker {
         times.min().unwrap_or(Duration::MAX)
     }
 
-    /// How long until there is more to read.
-    fn time_to_next_reading(&self, Polled { more, now }: Polled) -> Duration {
+    /// How long until there is more to fetch.
+    fn time_to_next_fetch(&self, Polled { more, now }: Polled) -> Duration {
         if more || self.fetcher.has_more(now) {
-            // With deliveries at hand the threads have enough to do for a moment.
+            // The threads have enough to do for a moment.
             let is_busy = self.runtime.as_ref().is_some_and(|runtime| runtime.pool.waiting_total() > 0);
             return if is_busy { MAX_BATCH_AGE } else { Duration::ZERO };
         }
         let now = postgres_micros(SystemTime::now());
         let until = |due_at: i64| Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs());
-        let to_look_through =
-            self.look_through.then(|| self.next_look_through.saturating_duration_since(Instant::now()));
+        let to_rescan = self.rescan.then(|| self.next_rescan.saturating_duration_since(Instant::now()));
         match self.next_due {
             NextDue::Known(at) => {
-                let due = at.into_iter().chain(self.fetcher.next_end_of_rest()).min().map(until);
-                due.into_iter().chain(to_look_through).min().unwrap_or(Duration::MAX)
+                let due = at.into_iter().chain(self.fetcher.next_end_of_throttle()).min().map(until);
+                due.into_iter().chain(to_rescan).min().unwrap_or(Duration::MAX)
             }
             NextDue::Unknown => Duration::ZERO,
         }
     }
 
-    /// The extension is gone, and with it everything that was to be delivered. The pool's threads end.
+    /// The extension was dropped, and the queue with it. Ends the threads.
     fn reset(&mut self) {
         self.runtime = None;
         self.fetcher = Fetcher::new();
@@ -435,10 +429,10 @@ impl Worker {
         (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
     }
 
-    /// Lets requests under way end for a moment and records them: whatever is not recorded is sent again after the restart.
+    /// Waits a moment for requests in flight and records them: what is not recorded is sent again after the restart.
     fn shut_down(mut self) {
         self.recapture.end();
-        let deadline = Instant::now() + GRACE;
+        let deadline = Instant::now() + SHUTDOWN_GRACE;
         if let Some(Runtime { pool, .. }) = &self.runtime {
             pool.give_back_waiting();
             let mut finished = pool.finished();
@@ -454,7 +448,7 @@ impl Worker {
             self.completer.add_attempts(finished, &settings::retry_policy());
         }
         self.completer.retry_locked();
-        // Twice: to be told to go breaks a statement off, whichever is the first.
+        // Twice: the shutdown request cancels the first statement that runs.
         for _ in 0..2 {
             if !self.completer.batch().is_empty() {
                 self.record();
@@ -465,7 +459,7 @@ impl Worker {
         }
     }
 
-    /// What the worker is at.
+    /// What the worker does, for `webhook_delivery.status`.
     fn stats(&self) -> WorkerStats {
         let pool = self.runtime.as_ref().map(|runtime| &runtime.pool);
         WorkerStats {
@@ -483,17 +477,17 @@ impl Worker {
     }
 }
 
-/// No id of an event that is still to be kept is lower.
+/// The lowest id that an event within the retention can have.
 fn oldest_event() -> Uuid {
     let kept = settings::retention().and_then(|retention| SystemTime::now().checked_sub(retention));
     kept.map_or(Uuid::nil(), uuid_floor)
 }
 
-/// Takes the extension's lock until the transaction ends, and acts as the worker's role as long as what it gives lives. Whoever is
-/// just dropping the extension must not be waited for: he waits for us.
+/// Locks the extension until the transaction ends, and acts as the worker's role while the guard lives. It does not wait for a session that
+/// is dropping the extension, because that session waits for us.
 pub fn lock_extension() -> RoleGuard {
     if !matches!(background_worker::extension(), background_worker::Extension::Present(_)) {
-        ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "somebody is dropping or altering the extension");
+        ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "the extension is being dropped or altered");
     }
     RoleGuard::of_worker()
 }

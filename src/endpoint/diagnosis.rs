@@ -1,4 +1,4 @@
-//! Why does an endpoint not receive: what of it does only the server see, and what does its name lead to?
+//! Diagnosis: what only the server sees of an endpoint that receives nothing, and what its name resolves to.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ mod webhook_delivery {
     use pgrx::datum::TimestampWithTimeZone;
     use pgrx::prelude::*;
 
-    /// What webhook_diagnose() asks of an endpoint that the caller sees, beside what he sees himself; no row where he sees none. The
+    /// What webhook_diagnose() asks of an endpoint that the caller sees, in addition to what the caller can read; no row if there is none. The
     /// name is looked up, which takes two seconds at most.
     #[pg_extern(volatile, strict)]
     #[allow(clippy::type_complexity)]
@@ -79,7 +79,8 @@ fn examine(endpoint_id: pgrx::Uuid) -> SpiResult<Option<Seen>> {
         }
         let _settings = PinnedSettings::begin();
         let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
-        let found = client.select(include_str!("../../sql/endpoint/examine.sql"), Some(1), &[endpoint_id.into()])?;
+        let found =
+            client.select(include_str!("../../sql/statements/endpoint/examine.sql"), Some(1), &[endpoint_id.into()])?;
         if found.is_empty() {
             return Ok(None);
         }

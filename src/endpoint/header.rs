@@ -1,4 +1,4 @@
-//! Which headers of his own may a customer have sent?
+//! Headers that a customer may have sent.
 
 use pgrx::prelude::*;
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! What may a secret be, and where is it between the row that is written and the private table that keeps it?
+//! Secrets: what is accepted, and how one gets from the row that is written to the private table.
 //!
 //! It is never in the row itself, not even for a moment: what is in a row is in the write-ahead log, and logical decoding
 //! and other people's triggers read it there.

@@ -1,4 +1,4 @@
-//! How is a test queued by somebody who may not write to the queue?
+//! Queues a test for a caller who may not write to the queue.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -13,8 +13,8 @@ use crate::postgres::wakeup;
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// Queues the catalogue's example of this event type for an endpoint that the caller can see, and gives back the
-    /// delivery's id; null where he sees no such endpoint, there is no such type, or it was tested too often.
+    /// Queues the catalogue's example of this event type for an endpoint that the caller can see, and returns the
+    /// delivery's id; null if the caller sees no such endpoint, there is no such type, or it was tested too often.
     #[pg_extern(volatile, strict)]
     fn queue_test(endpoint_id: pgrx::Uuid, event_type: &str) -> Option<pgrx::Uuid> {
         super::queue_test(endpoint_id, event_type)
@@ -32,7 +32,8 @@ fn queue_test(endpoint_id: pgrx::Uuid, event_type: &str) -> pgrx::spi::SpiResult
         // SAFETY: a clock.
         let moment: TimestampWithTimeZone = timestamp(unsafe { pg_sys::GetCurrentTimestamp() });
         let arguments = [endpoint_id.into(), auction_id.into(), event_type.into(), delivery_id.into(), moment.into()];
-        let queued = client.update(include_str!("../../sql/queue_test.sql"), Some(1), &arguments)?;
+        let queued =
+            client.update(include_str!("../../sql/statements/endpoint/queue_test.sql"), Some(1), &arguments)?;
         if queued.is_empty() {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Can this be an endpoint's URL?
+//! Whether a text can be the URL of an endpoint.
 
 #[pgrx::pg_schema]
 mod webhook_delivery {

@@ -1,4 +1,4 @@
-//! Which of some deliveries does the caller see?
+//! Which of some deliveries the caller sees.
 
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
@@ -25,12 +25,12 @@ pub fn portions(given: Vec<Option<pgrx::Uuid>>) -> Vec<Vec<Uuid>> {
     ids.chunks(AT_ONCE).map(<[Uuid]>::to_vec).collect()
 }
 
-/// Those of them that the caller sees: row-level security and the access function answer for him, and not for us.
+/// Those of them that the caller sees. Runs with the caller's rights, so that row-level security and the access function apply.
 pub fn look_up(client: &SpiClient<'_>, portion: &[Uuid]) -> SpiResult<Vec<Visible>> {
     let (Some(lowest), Some(highest)) = (portion.first(), portion.last()) else { return Ok(Vec::new()) };
     let ids: Vec<pgrx::Uuid> = portion.iter().map(id_datum).collect();
     let arguments = [ids.into(), id_datum(lowest).into(), id_datum(highest).into()];
-    let rows = client.select(include_str!("../../sql/history/visible.sql"), None, &arguments)?;
+    let rows = client.select(include_str!("../../sql/statements/history/visible.sql"), None, &arguments)?;
     let visible = rows.map(|row| {
         let waits = row.get(4)?.unwrap_or(false);
         let (Some(delivery), Some(endpoint), Some(auction)) = (row.get(1)?, row.get(2)?, row.get(3)?) else {

@@ -1,4 +1,4 @@
-//! How is a delivery that still waits kept from being made?
+//! Cancels deliveries that wait.
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
@@ -14,7 +14,7 @@ use crate::postgres::wakeup;
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// Ends those of these deliveries that the caller sees and that still wait for an attempt; gives back how many. One that is
+    /// Ends those of these deliveries that the caller sees and that still wait for an attempt; returns how many. One that is
     /// under way is let end.
     #[pg_extern(volatile, strict)]
     fn cancel(delivery_ids: Vec<Option<pgrx::Uuid>>) -> i64 {
@@ -36,7 +36,7 @@ fn cancel(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
             let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
             let _settings = PinnedSettings::begin();
             let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(()) };
-            let cancel = include_str!("../../sql/history/cancel.sql");
+            let cancel = include_str!("../../sql/statements/history/cancel.sql");
             cancelled += past_parking(|| Ok(client.update(cancel, None, &[ids.clone().into()])?.len()))?;
         }
         Ok::<_, pgrx::spi::SpiError>(())

@@ -1,4 +1,4 @@
-//! How does a customer's data leave what is kept, on his request?
+//! Deletes a customer's data on request.
 
 use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
@@ -13,7 +13,7 @@ use crate::postgres::wakeup;
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// Deletes the data of the auction's events: of those about this row, with this text in their data, or of all. Gives back how
+    /// Deletes the data of the auction's events: of those about this row, with this text in their data, or of all. Returns how
     /// many events these were; null where the caller does not administer the auction.
     #[pg_extern(volatile)]
     fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Option<&str>) -> Option<i64> {
@@ -37,13 +37,14 @@ fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Optio
         let _settings = PinnedSettings::begin();
         let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
         let types = [UUIDOID, UUIDOID, TEXTOID].map(PgOid::from);
-        let expunge = client.prepare_mut(include_str!("../../sql/history/expunge.sql"), &types)?;
+        let expunge = client.prepare_mut(include_str!("../../sql/statements/history/expunge.sql"), &types)?;
         let arguments = [auction_id.into(), row_id.into(), containing.into()];
         let gone = past_parking(|| client.update(&expunge, Some(1), &arguments)?.first().get_one::<i64>())?;
         if is_operator {
             // Whose they are nobody knows, so they are no tenant's.
             let types = [UUIDOID, TEXTOID].map(PgOid::from);
-            let expunge = client.prepare_mut(include_str!("../../sql/history/expunge_errors.sql"), &types)?;
+            let expunge =
+                client.prepare_mut(include_str!("../../sql/statements/history/expunge_errors.sql"), &types)?;
             client.update(&expunge, None, &[row_id.into(), containing.into()])?;
         }
         wakeup::at_commit(i64::MIN);

@@ -1,4 +1,4 @@
-//! When is each of many deliveries due, so that what happens today does not wait behind them?
+//! Spreads many deliveries over time, so that new ones do not wait behind them.
 
 use std::collections::HashMap;
 

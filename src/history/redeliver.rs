@@ -1,4 +1,4 @@
-//! How is a delivery sent once more, with the same webhook_id and the same bytes?
+//! Sends a delivery again, with the same webhook_id and the same bytes.
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
@@ -16,7 +16,7 @@ use crate::postgres::wakeup;
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// What resend() does: gives back how many deliveries are sent again. More than an auction's limit: 53400.
+    /// What resend() does: returns how many deliveries are sent again. More than an auction's limit: 53400.
     #[pg_extern(volatile, strict)]
     fn resend_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> i64 {
         super::resend(delivery_ids)
@@ -48,18 +48,18 @@ fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
                     id_datum(&lowest.id).into(),
                     id_datum(&highest.id).into(),
                 ];
-                sent += client.update(include_str!("../../sql/history/resend.sql"), None, &arguments)?.len();
+                sent += client.update(include_str!("../../sql/statements/history/resend.sql"), None, &arguments)?.len();
             }
             if !waiting.is_empty() {
                 let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
-                let bring_forward = include_str!("../../sql/history/bring_forward.sql");
+                let bring_forward = include_str!("../../sql/statements/history/bring_forward.sql");
                 sent += past_parking(|| Ok(client.update(bring_forward, None, &[ids.clone().into()])?.len()))?;
             }
         }
         Ok::<_, pgrx::spi::SpiError>(())
     })?;
     if sent > 0 {
-        // What was to wait for its time, or rested, is looked at anew.
+        // What was to wait for its time, or rested, is looked at again.
         wakeup::at_commit(i64::MIN);
     }
     Ok(sent as i64)

@@ -1,4 +1,4 @@
-//! How does an endpoint get what happened before it was there?
+//! Sends an endpoint the events of the time before it existed.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -17,7 +17,7 @@ mod webhook_delivery {
     use pgrx::datum::TimestampWithTimeZone;
     use pgrx::prelude::*;
 
-    /// Queues the events of this time for an endpoint that the caller sees, those that it has not had, of these types; gives back
+    /// Queues the events of this time for an endpoint that the caller sees, those that it has not had, of these types; returns
     /// how many. Null where the caller sees no such endpoint; more than an auction's limit: 53400.
     #[pg_extern(volatile, strict)]
     fn replay(
@@ -56,7 +56,8 @@ fn replay(
                 pacing::spacing().into(),
                 allowance.one_too_many().into(),
             ];
-            let queued = client.update(include_str!("../../sql/history/replay.sql"), None, &arguments)?.len();
+            let queued =
+                client.update(include_str!("../../sql/statements/history/replay.sql"), None, &arguments)?.len();
             // What is too much is undone with the transaction.
             allowance.take(client, std::iter::repeat_n(id(auction_id), queued))?;
             queued

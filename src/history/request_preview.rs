@@ -1,4 +1,4 @@
-//! What exactly was sent, so that a receiver's author can try it again at his desk?
+//! The exact request of a delivery, for the author of a receiver.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ mod webhook_delivery {
     use pgrx::prelude::*;
 
     /// URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet. No
-    /// row where he sees no such delivery. Null is what is gone: with the endpoint URL and headers, with the event headers and body.
+    /// row if the caller sees no such delivery. Null if it was deleted: with the endpoint URL and headers, with the event headers and body.
     #[pg_extern(volatile, strict)]
     fn request_of(
         delivery_id: pgrx::Uuid,
@@ -57,7 +57,7 @@ fn request_of(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
         let _settings = PinnedSettings::begin();
         let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
         let arguments = [event_id.into(), endpoint_id.into(), auction_id.into()];
-        let found = client.select(include_str!("../../sql/history/sent.sql"), Some(1), &arguments)?.first();
+        let found = client.select(include_str!("../../sql/statements/history/sent.sql"), Some(1), &arguments)?.first();
         let url: Option<String> = found.get(3)?;
         let event = found.get::<TimestampWithTimeZone>(1)?.zip(found.get::<String>(2)?);
         let Some((occurred_at, data)) = event else { return Ok(Some(Sent { url, headers: None, body: None })) };

@@ -1,4 +1,4 @@
-//! Which auctions may the caller set up webhooks for, and what does he know them by?
+//! The auctions that the caller can set up webhooks for, and their names.
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;

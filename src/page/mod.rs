@@ -1,4 +1,4 @@
-//! What does an administrator's page consist of, and what may it do in his browser?
+//! The administrator's page, and what it may do in a browser.
 //!
 //! One file of HTML without anything from elsewhere. It has no rights of its own: what it shows and changes it asks the REST
 //! server for, with the token of whoever is signed in.
@@ -9,14 +9,41 @@ use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::page::origin::{Origin, Origins};
 use crate::postgres::settings;
 
 mod auctions;
-pub mod origin;
+mod origin;
+
+use origin::{Origin, Origins};
+
+static EMBEDDERS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// Defines the page's setting. Called while the server loads the library.
+pub fn define_setting() {
+    // SAFETY: the check hook does not panic across the boundary, it is guarded.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.page_embedders",
+            c"Web sites that may show the administrator's page in a frame, and hand it a token.",
+            c"A list of origins such as 'https://admin.example.com'. Empty: only pages of the site that serves it.",
+            &EMBEDDERS,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(settings::check::<Origins>),
+            None,
+            None,
+        );
+    }
+}
+
+/// Web sites that may show the page in a frame; the check hook has seen every value that can be set.
+fn embedders() -> Origins {
+    settings::text(&EMBEDDERS).parse().unwrap_or_default()
+}
 
 /// Like everything else in the page ASCII, so that it can be converted to the encoding of every client.
 static STYLES: LazyLock<[String; 2]> =
@@ -62,7 +89,7 @@ mod webhook_delivery {
             language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
     ")]
     fn webhook_admin(_apikey: Option<&str>) -> String {
-        let page = super::Page { api: None, embedders: super::settings::page_embedders() };
+        let page = super::Page { api: None, embedders: super::embedders() };
         page.announce();
         page.html()
     }
@@ -77,7 +104,7 @@ mod webhook_delivery {
                 "Give the address that PostgREST is called at, such as https://HOST/rest/v1.",
             )
         });
-        super::Page { api: Some(api), embedders: super::settings::page_embedders() }.html()
+        super::Page { api: Some(api), embedders: super::embedders() }.html()
     }
 }
 

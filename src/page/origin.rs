@@ -1,4 +1,4 @@
-//! Whose pages may show ours in a frame, and where is the REST server?
+//! Origins: which sites may show the page in a frame, and where the REST server is.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;

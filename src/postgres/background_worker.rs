@@ -1,4 +1,4 @@
-//! How does one of our processes behave as Postgres expects of a process: signals, waiting, transactions, locks, its face?
+//! What PostgreSQL expects of a process: signals, latches, transactions, locks, and what it shows in pg_stat_activity.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;

@@ -1,4 +1,4 @@
-//! How is a statement planned once per session?
+//! Plans that a session makes once.
 
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, PreparedStatement, SpiClient, SpiResult};

@@ -1,4 +1,4 @@
-//! How is somebody told that something cannot be done, and what to do about it?
+//! Errors with SQLSTATE and HINT.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Where are we? A copy of a database knows by this that it is one.
+//! The identity of this installation, by which a copy of a database knows that it is one.
 //!
 //! A copy in another server or another database has another system identifier or oid. A copy of the server's files has both of
 //! the original, so a server that starts from a backup gives itself a third identifier, which it keeps in a file.

@@ -1,4 +1,4 @@
-//! When has what a session remembers of our tables to be read anew?
+//! Invalidation: when a session has to read again what it remembers of our tables.
 //!
 //! A change is announced with the server's own messages about relations, which every session hears before its next
 //! transaction begins, at the latest. They are sent after the change has become visible: whoever has heard one, reads it.
@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// Has every session read anew what it remembers of the trigger's table, when this transaction commits; this one at once.
+    /// Has every session read again what it remembers of the trigger's table, when this transaction commits; this one at once.
     #[pg_trigger]
     fn announce_change<'a>(
         trigger: &'a PgTrigger<'a>,

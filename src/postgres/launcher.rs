@@ -1,4 +1,4 @@
-//! Which databases have a worker, and who starts it again?
+//! The launcher: one worker per database, restarted when it ends.
 //!
 //! One launcher per server, connected to no database: it sees in the shared catalogs which of the databases named in
 //! `webhook_delivery.databases` exist, and keeps a worker in each. A static worker per name could not do that: it would end

@@ -1,4 +1,4 @@
-//! With whose rights, and under which settings, do our own statements run inside a user's session?
+//! The security context: with whose rights, and under which settings, our statements run in a user's session.
 //!
 //! A user who changes a row has no rights on the queue, and the queue's owner must not run what the user wrote. So there
 //! are two roles to act as, each for its own tables: the extension's owner, and the owner of an application's table.
@@ -104,7 +104,7 @@ const SETTINGS: &[(&CStr, &CStr)] = &[
     (c"search_path", c"pg_catalog, pg_temp"),
     // A policy that hides rows from their own table's owner would make events vanish: an error says so instead.
     (c"row_security", c"off"),
-    // Planning a payload anew for each transaction would cost several times what running it does.
+    // Planning a payload again for each transaction would cost several times what running it does.
     (c"plan_cache_mode", c"force_generic_plan"),
     // Rows are looked up by key. What the planner believes of a table that this very transaction has filled is
     // wrong by a million rows, and the plan made now is also for then.

@@ -1,7 +1,8 @@
-//! Which settings are there, in which unit, and who may change them when?
+//! The settings, with their units and who may change them when.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,8 +10,6 @@ use std::time::Duration;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 use webhook_sender::{Networks, Ports, RetryPolicy, RetrySchedule, Rules};
-
-use crate::page::origin::Origins;
 
 /// What becomes of a transaction whose event cannot be built.
 #[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +45,9 @@ static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
 static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static DENIED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-static PAGE_EMBEDDERS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
-/// Makes the settings known; called once, when the server loads the library.
+/// Defines the settings. Called once, while the server loads the library, after those of other modules are defined.
 pub fn define() {
     define_checked();
     GucRegistry::define_string_guc(
@@ -256,7 +254,7 @@ fn define_checked() {
             &RETRY_SCHEDULE,
             GucContext::Sighup,
             GucFlags::default(),
-            Some(check_retry_schedule),
+            Some(check::<RetrySchedule>),
             None,
             None,
         );
@@ -267,7 +265,7 @@ fn define_checked() {
             &ALLOWED_PORTS,
             GucContext::Sighup,
             GucFlags::default(),
-            Some(check_ports),
+            Some(check::<Ports>),
             None,
             None,
         );
@@ -279,7 +277,7 @@ fn define_checked() {
             &ALLOWED_NETWORKS,
             GucContext::Sighup,
             GucFlags::SUPERUSER_ONLY,
-            Some(check_networks),
+            Some(check::<Networks>),
             None,
             None,
         );
@@ -291,80 +289,37 @@ fn define_checked() {
             &DENIED_NETWORKS,
             GucContext::Sighup,
             GucFlags::SUPERUSER_ONLY,
-            Some(check_networks),
-            None,
-            None,
-        );
-        GucRegistry::define_string_guc_with_hooks(
-            c"webhook_delivery.page_embedders",
-            c"Web sites that may show the administrator's page in a frame, and hand it a token.",
-            c"A list of origins such as 'https://admin.example.com'. Empty: only pages of the site that serves it.",
-            &PAGE_EMBEDDERS,
-            GucContext::Suset,
-            GucFlags::default(),
-            Some(check_origins),
+            Some(check::<Networks>),
             None,
             None,
         );
     }
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn check_retry_schedule(
-    new_value: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: what Postgres has handed over.
-    unsafe { check::<RetrySchedule>(new_value) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_ports(
-    new_value: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: what Postgres has handed over.
-    unsafe { check::<Ports>(new_value) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_networks(
-    new_value: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: what Postgres has handed over.
-    unsafe { check::<Networks>(new_value) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_origins(
-    new_value: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: what Postgres has handed over.
-    unsafe { check::<Origins>(new_value) }
-}
-
-/// Whether the text has the form of a `T`; the reason why not becomes the error's DETAIL.
+/// The check hook of a setting whose text has the form of a `T`; the reason why a text does not becomes the error's DETAIL.
 ///
 /// # Safety
-/// A check hook's argument: points to a NUL-terminated text.
-unsafe fn check<T: FromStr<Err: Display>>(new_value: *mut *mut c_char) -> bool {
-    // SAFETY: as the caller promises.
-    let text = unsafe { CStr::from_ptr(*new_value) }.to_string_lossy();
-    let Err(problem) = text.parse::<T>() else { return true };
-    if let Ok(detail) = CString::new(problem.to_string()) {
-        // SAFETY: guc.c frees and reads this text itself, so it must be a palloc'd copy in the error context.
-        unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
-    }
-    false
+/// Called by guc.c: `new_value` points to a NUL-terminated text.
+pub unsafe extern "C-unwind" fn check<T: FromStr<Err: Display>>(
+    new_value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    let parse = || {
+        // SAFETY: as the caller promises.
+        let text = unsafe { CStr::from_ptr(*new_value) }.to_string_lossy();
+        let Err(problem) = text.parse::<T>() else { return true };
+        if let Ok(detail) = CString::new(problem.to_string()) {
+            // SAFETY: guc.c frees and reads this text itself, so it must be a palloc'd copy in the error context.
+            unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
+        }
+        false
+    };
+    // SAFETY: called by the server, in its main thread.
+    unsafe { pgrx::pgrx_extern_c_guard(AssertUnwindSafe(parse)) }
 }
 
-fn text(setting: &GucSetting<Option<CString>>) -> String {
+pub fn text(setting: &GucSetting<Option<CString>>) -> String {
     setting.get().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
@@ -437,11 +392,6 @@ pub fn on_capture_error() -> OnCaptureError {
 /// The role as which the worker acts.
 pub fn role() -> CString {
     ROLE.get().unwrap_or_default()
-}
-
-/// Web sites that may show the administrator's page in a frame; the check hook has seen every value that can be set.
-pub fn page_embedders() -> Origins {
-    text(&PAGE_EMBEDDERS).parse().unwrap_or_default()
 }
 
 /// Where requests may go; the check hooks have seen every value that can be set.

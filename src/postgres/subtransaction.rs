@@ -1,4 +1,4 @@
-//! How does something fail without ending the user's transaction?
+//! Subtransactions: work that fails without ending the user's transaction.
 
 use std::ffi::{CStr, c_void};
 use std::panic::AssertUnwindSafe;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
+use webhook_sender::backoff;
 
 use super::background_worker;
 
@@ -155,11 +156,8 @@ impl SlotIndex {
     /// Whether a worker may be started: there is none, and if the last ones failed, the time to wait is over.
     pub fn is_vacant(self) -> bool {
         let slot = &SLOTS.get().0[self.0];
-        let rest = match slot.failures.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            failures => (RESTART_DELAY * 2_u32.pow((failures - 1).min(16))).min(MAX_RESTART_DELAY),
-        };
-        !slot.has_worker() && now() - slot.failed_at.load(Ordering::Relaxed) >= rest.as_micros() as i64
+        let pause = backoff(RESTART_DELAY, MAX_RESTART_DELAY, slot.failures.load(Ordering::Relaxed));
+        !slot.has_worker() && now() - slot.failed_at.load(Ordering::Relaxed) >= pause.as_micros() as i64
     }
 
     /// The slot of the worker of this database; `None` where there is none.

@@ -1,4 +1,4 @@
-//! Which settings does the worker depend on, whatever the database's and the role's are?
+//! Settings that the worker depends on, whatever the database and the role have.
 
 use std::ffi::CStr;
 

@@ -1,12 +1,12 @@
-//! What does a worker show of itself to whoever asks in SQL?
+//! What a worker publishes about itself, for SQL.
 //!
 //! It writes it into shared memory, not into a table: a worker that can write nothing can still say so.
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
+use uuid::Uuid;
 
 use super::wakeup::{ClaimedSlot, MAX_DATABASES, SlotIndex};
-use crate::delivery::{Locked, Totals};
 
 /// Bytes of a text; what is longer is cut.
 const TEXT_BYTES: usize = 1000;
@@ -34,6 +34,36 @@ impl Text {
     fn get(&self) -> Option<String> {
         (self.length > 0).then(|| String::from_utf8_lossy(&self.bytes[..self.length]).into_owned())
     }
+}
+
+/// What has been recorded.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Deliveries that have succeeded.
+    pub delivered: u64,
+    /// Deliveries that have failed for good.
+    pub failed: u64,
+    /// Requests that have failed, whatever became of their deliveries.
+    pub failed_attempts: u64,
+}
+
+impl Totals {
+    pub fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.failed += other.failed;
+        self.failed_attempts += other.failed_attempts;
+    }
+}
+
+/// Attempts that cannot be recorded, because a transaction has locked their rows of the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Locked {
+    /// How many, of all auctions.
+    pub attempts: usize,
+    /// The auction with most of them.
+    pub auction_id: Uuid,
+    /// The transaction that has locked one of them.
+    pub by: i64,
 }
 
 /// What is in the slot of a worker.

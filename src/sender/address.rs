@@ -1,4 +1,4 @@
-//! Which addresses may a request go to, so that no customer's URL reaches the network that the server stands in?
+//! Addresses that a request may reach: no customer's URL leads into the server's own network.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! Which rules are in force, and does what a customer's URL leads to pass them?
+//! The address guard: the rules in force, and the checks of URLs, addresses and connections.
 
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};

@@ -1,4 +1,4 @@
-//! How many jobs of whom wait, for a submitter who decides what to submit next?
+//! The backlog: how many jobs wait in memory, by auction and endpoint.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +10,9 @@ use crate::Job;
 /// So many jobs, with so many bytes of data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
+    /// Number of jobs.
     pub jobs: usize,
+    /// Bytes of their data.
     pub bytes: usize,
 }
 
@@ -29,16 +31,19 @@ impl Count {
 /// Jobs that have not started, counted by auction and by endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    /// All of them.
     pub all: Count,
     by_auction: HashMap<Uuid, Count>,
     by_endpoint: HashMap<Uuid, Count>,
 }
 
 impl Tally {
+    /// Those of an auction.
     pub fn of_auction(&self, auction_id: &Uuid) -> Count {
         self.by_auction.get(auction_id).copied().unwrap_or_default()
     }
 
+    /// Those of an endpoint.
     pub fn of_endpoint(&self, endpoint_id: &Uuid) -> Count {
         self.by_endpoint.get(endpoint_id).copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What stands in the body of a request?
+//! The body of a request.
 
 use std::io::Write;
 

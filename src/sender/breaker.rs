@@ -1,46 +1,49 @@
-//! Which endpoints cannot be reached, so that to try all that waits for them would be in vain?
+//! The circuit breaker: an endpoint that cannot be reached is tried with one delivery only.
 //!
-//! A circuit breaker: after some attempts in a row for which no connection came about, an endpoint is tried with one delivery
-//! at a time, ever more seldom. The others wait and keep their attempts for the time when somebody listens again.
+//! It opens after some attempts in a row without a connection. While it is open nothing is sent to the endpoint; after a pause it is
+//! half-open, and a single delivery is tried: success closes it, failure opens it for a longer pause. The other deliveries wait and keep
+//! their attempts.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use uuid::Uuid;
 
-/// So many attempts in a row open it.
+use crate::retry::backoff;
+
+/// Failures in a row that open it.
 const THRESHOLD: u32 = 10;
 
-/// Then it is tried again after this time, which doubles with each failure, ...
+/// The first pause; it doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// ... up to this: no longer than the first wait of a retry.
+/// The longest pause: no longer than the first wait of the retry schedule.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The endpoints that could not be reached, with the number of attempts in a row.
+/// The endpoints that could not be reached, with the number of failures in a row.
 #[derive(Default)]
 pub struct Breaker(HashMap<Uuid, u32>);
 
 impl Breaker {
-    /// Somebody has answered, with whatever.
+    /// There was a connection, whatever the answer was.
     pub fn reached(&mut self, endpoint_id: &Uuid) {
         self.0.remove(endpoint_id);
     }
 
-    /// No connection came about. How long the endpoint is to be left alone now; `None` while it is not open.
+    /// There was no connection. Returns the pause if the breaker is open now.
     pub fn failed(&mut self, endpoint_id: Uuid) -> Option<Duration> {
         let failures = self.0.entry(endpoint_id).or_default();
         *failures = failures.saturating_add(1);
         let beyond = failures.checked_sub(THRESHOLD)?;
-        Some(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_PAUSE))
+        Some(backoff(FIRST_PAUSE, LONGEST_PAUSE, beyond.saturating_add(1)))
     }
 
-    /// Forgets those that are not there any more.
+    /// Keeps these endpoints only.
     pub fn retain(&mut self, endpoints: &HashSet<Uuid>) {
         self.0.retain(|endpoint_id, _| endpoints.contains(endpoint_id));
     }
 
-    /// Whether the endpoint is tried with one delivery at a time.
+    /// Whether it is open or half-open.
     pub fn is_open(&self, endpoint_id: &Uuid) -> bool {
         self.0.get(endpoint_id).is_some_and(|failures| *failures >= THRESHOLD)
     }

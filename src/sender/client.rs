@@ -1,4 +1,4 @@
-//! How is one request sent, within which bounds of time and size, and what came of it?
+//! The HTTP client: sends one request within bounds of time and size.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -85,7 +85,7 @@ impl Client {
         let body = body(&job);
         // Not twice in memory while the request is under way.
         job.data = String::new();
-        let (response, course) = self.send(&job, &body, started_at, clock);
+        let (response, timing) = self.send(&job, &body, started_at, clock);
         let Answer { result, excerpt, retry_after } = match response {
             Ok(response) => read(response),
             Err(failure) => Answer { result: Err(failure), excerpt: None, retry_after: None },
@@ -97,7 +97,7 @@ impl Client {
             event_type,
             started_at,
             duration,
-            course,
+            timing,
             result,
             response_excerpt: excerpt,
             retry_after,
@@ -105,7 +105,7 @@ impl Client {
         }
     }
 
-    /// Checked anew: the rules may have changed since the URL was written.
+    /// Checked again: the rules may have changed since the URL was written.
     fn uri(&self, url: &str) -> Result<Uri, Failure> {
         let url = self.guard.normal_url(url).map_err(Failure::of_url)?;
         url.parse().map_err(|_| Failure::of_url(InvalidUrl::Uncallable))
@@ -133,18 +133,18 @@ impl Client {
                 .max_idle_age(max_idle)
                 .timeout_global(Some(job.timeout.saturating_sub(clock.elapsed())))
                 .build();
-            let (answer, course) = followed(|| request.send(body));
+            let (answer, timing) = followed(|| request.send(body));
             let first_byte = answer.is_ok().then(|| clock.elapsed());
-            (answer, Timing { first_byte, ..course })
+            (answer, Timing { first_byte, ..timing })
         };
-        let (answer, course) = match post(MAX_IDLE) {
+        let (answer, timing) = match post(MAX_IDLE) {
             // The server closed the open connection just as we used it, which says nothing about the delivery: once more,
             // on a new one (no open connection is young enough) and within what is left of the time.
-            (Err(problem), course) if course.connect.is_none() && is_hang_up(&problem) => post(Duration::ZERO),
+            (Err(problem), timing) if timing.connect.is_none() && is_hang_up(&problem) => post(Duration::ZERO),
             first => first,
         };
         let failure = |problem| Failure::of_request(problem, uri.host().unwrap_or_default(), job.timeout);
-        (answer.map_err(failure), course)
+        (answer.map_err(failure), timing)
     }
 }
 

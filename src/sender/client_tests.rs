@@ -1,4 +1,4 @@
-//! What does a customer's server see, and what is made of its answers?
+//! What a customer's server sees, and what its answers lead to.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -258,7 +258,7 @@ fn an_excerpt_is_short_valid_text_without_nul() {
     assert_eq!(excerpt(b""), None);
 }
 
-/// A client that gets its addresses from the test and asks anew each time.
+/// A client that gets its addresses from the test and asks again each time.
 fn client_of(look_up: LookUp, rules: Rules) -> Client {
     let guard = Arc::new(AddressGuard::new(rules));
     let resolver = GuardedResolver::with_look_up(Arc::clone(&guard), 4, look_up, Duration::ZERO);
@@ -478,16 +478,16 @@ fn it_is_told_where_the_time_went_and_who_was_called() {
     let url = format!("http://localhost:{}/", server.address.port());
     let [new, open] = [(); 2].map(|()| client.attempt(job(&url)));
     assert_eq!(server.connections(), 1);
-    assert!(new.course.look_up.is_some() && new.course.connect.is_some(), "{:?}", new.course);
-    assert_eq!((open.course.look_up, open.course.connect, open.course.tls), (None, None, None));
+    assert!(new.timing.look_up.is_some() && new.timing.connect.is_some(), "{:?}", new.timing);
+    assert_eq!((open.timing.look_up, open.timing.connect, open.timing.tls), (None, None, None));
     for attempt in [new, open] {
-        assert_eq!(attempt.course.address, Some(server.address.ip()));
-        assert!(attempt.course.first_byte.unwrap() <= attempt.duration);
+        assert_eq!(attempt.timing.address, Some(server.address.ip()));
+        assert!(attempt.timing.first_byte.unwrap() <= attempt.duration);
     }
     // What did not come about is told as far as it went.
-    let refused = client.attempt(job("http://127.0.0.1:1/")).course;
+    let refused = client.attempt(job("http://127.0.0.1:1/")).timing;
     assert_eq!(refused.address, Some(server.address.ip()));
     assert!(refused.connect.is_some() && refused.first_byte.is_none());
-    let unknown = client.attempt(job("http://no-such-host.invalid/")).course;
+    let unknown = client.attempt(job("http://no-such-host.invalid/")).timing;
     assert!(unknown.look_up.is_some() && unknown.connect.is_none() && unknown.address.is_none(), "{unknown:?}");
 }

@@ -1,4 +1,4 @@
-//! Why did an attempt fail, in words that the customer understands?
+//! Why an attempt failed, in words for the customer.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,10 @@ const MAX_LOCATION: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The host's name has no address.
-    Resolve { host: String },
+    Resolve {
+        /// The name.
+        host: String,
+    },
     /// It would go where no request may go. Which address that is, is not told.
     AddressNotAllowed,
     /// Nobody listens there.
@@ -27,7 +30,12 @@ pub enum Failure {
     /// A response that is neither 2xx nor a redirect.
     Status(u16),
     /// A 3xx response; none is followed, since nobody registered where it points.
-    Redirect { status: u16, location: Option<String> },
+    Redirect {
+        /// Its status.
+        status: u16,
+        /// Where it points, bounded.
+        location: Option<String>,
+    },
     /// The connection broke before the response was there.
     Connection(String),
     /// Not a URL that a request may be sent to.

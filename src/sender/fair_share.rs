@@ -1,10 +1,10 @@
-//! How are threads shared out, by auction first and by endpoint second?
+//! The fair share: threads are shared by auction first and by endpoint second.
 //!
-//! Each endpoint has a lane. The rule is known from switches that share their memory as the dynamic threshold: who has much
-//! under way may start another request only while enough threads are idle. An auction may have twice as many requests under
-//! way as there are idle threads, not counting a quarter that is kept for auctions with nothing under way; an endpoint may
-//! have as many as its auction has left. One endpoint alone gets three eighths of the threads, one auction half of them;
-//! several that hang get ever less each, in whatever order they come; a newcomer finds a thread.
+//! The rule is the dynamic threshold of switches with shared memory: the more requests an auction has in flight, the more threads have to
+//! be idle before it may start another. An auction may have twice as many requests in flight as there are idle threads, not counting a
+//! quarter that is kept for auctions without any; an endpoint may have as many as its auction has left. A single endpoint gets three
+//! eighths of the threads, a single auction half of them. Several that hang get less and less each, in whatever order they come, and a
+//! new auction still finds a thread.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,15 +14,15 @@ use crate::backlog::Tally;
 use crate::{DeliveryKey, Job};
 
 #[derive(Default)]
-struct Lane {
+struct EndpointJobs {
     waiting: VecDeque<Job>,
     in_flight: usize,
 }
 
 #[derive(Default)]
 struct Auction {
-    lanes: HashMap<Uuid, Lane>,
-    /// Lanes with a job waiting, in the order of their turns.
+    endpoints: HashMap<Uuid, EndpointJobs>,
+    /// Endpoints with a job waiting, in the order of their turns.
     turns: VecDeque<Uuid>,
     in_flight: usize,
 }
@@ -44,31 +44,31 @@ impl FairShare {
         Self { for_newcomers: threads / 4, ..Self::default() }
     }
 
-    /// Puts the job at the end of its endpoint's lane.
+    /// Puts the job at the end of its endpoint's queue.
     pub fn push(&mut self, job: Job) {
         let DeliveryKey { auction_id, endpoint_id, .. } = job.key;
         self.waiting.add(&job);
         let auction = self.auctions.entry(auction_id).or_default();
-        let lane = auction.lanes.entry(endpoint_id).or_default();
-        if lane.waiting.is_empty() {
+        let endpoint = auction.endpoints.entry(endpoint_id).or_default();
+        if endpoint.waiting.is_empty() {
             if auction.turns.is_empty() {
                 self.turns.push_back(auction_id);
             }
             auction.turns.push_back(endpoint_id);
         }
-        lane.waiting.push_back(job);
+        endpoint.waiting.push_back(job);
     }
 
     /// Is there a job that may start while so many threads are idle?
     ///
-    /// Quick with thousands of lanes too: an auction or a lane that may not start has a request under way, so there are no
+    /// Quick with thousands of endpoints too: an auction or an endpoint that may not start has a request under way, so there are no
     /// more of these than threads.
     pub fn may_start(&self, idle_threads: usize) -> bool {
-        // Without a thread nobody may: asked of thousands of lanes for each request that starts, that would be the work.
+        // Without a thread nobody may: asked of thousands of endpoints for each request that starts, that would be the work.
         idle_threads > 0 && self.turns.iter().any(|auction_id| self.next_of(auction_id, idle_threads).is_some())
     }
 
-    /// The place, among the auction's turns, of its next lane that may start a request; a thread is idle.
+    /// The place, among the auction's turns, of its next endpoint that may start a request; a thread is idle.
     fn next_of(&self, auction_id: &Uuid, idle_threads: usize) -> Option<usize> {
         let auction = self.auctions.get(auction_id)?;
         let room = 2 * idle_threads.saturating_sub(self.for_newcomers);
@@ -77,10 +77,9 @@ impl FairShare {
             return None;
         }
         let room = room.saturating_sub(auction.in_flight);
-        auction
-            .turns
-            .iter()
-            .position(|endpoint_id| auction.lanes.get(endpoint_id).is_some_and(|lane| may_start(lane.in_flight, room)))
+        auction.turns.iter().position(|endpoint_id| {
+            auction.endpoints.get(endpoint_id).is_some_and(|endpoint| may_start(endpoint.in_flight, room))
+        })
     }
 
     /// The next job that may start, for one of so many idle threads.
@@ -91,19 +90,19 @@ impl FairShare {
         let (turn, place) = (0..)
             .zip(&self.turns)
             .find_map(|(turn, auction_id)| self.next_of(auction_id, idle_threads).map(|place| (turn, place)))?;
-        // Whoever was passed over keeps his turn.
+        // Auctions that were passed over keep their turn.
         let auction_id = self.turns.remove(turn)?;
         let auction = self.auctions.get_mut(&auction_id)?;
         let endpoint_id = auction.turns.remove(place)?;
-        let lane = auction.lanes.get_mut(&endpoint_id)?;
-        let job = lane.waiting.pop_front()?;
-        if !lane.waiting.is_empty() {
+        let endpoint = auction.endpoints.get_mut(&endpoint_id)?;
+        let job = endpoint.waiting.pop_front()?;
+        if !endpoint.waiting.is_empty() {
             auction.turns.push_back(endpoint_id);
         }
         if !auction.turns.is_empty() {
             self.turns.push_back(auction_id);
         }
-        lane.in_flight += 1;
+        endpoint.in_flight += 1;
         auction.in_flight += 1;
         self.in_flight += 1;
         self.waiting.remove(&job);
@@ -113,8 +112,8 @@ impl FairShare {
     /// A request that was taken from here is over.
     pub fn ended(&mut self, key: &DeliveryKey) {
         let Some(auction) = self.auctions.get_mut(&key.auction_id) else { return };
-        let Some(lane) = auction.lanes.get_mut(&key.endpoint_id) else { return };
-        lane.in_flight -= 1;
+        let Some(endpoint) = auction.endpoints.get_mut(&key.endpoint_id) else { return };
+        endpoint.in_flight -= 1;
         auction.in_flight -= 1;
         self.in_flight -= 1;
         self.forget_if_done(&key.auction_id, &key.endpoint_id);
@@ -122,14 +121,14 @@ impl FairShare {
 
     /// The auction's endpoints of which jobs wait or are under way.
     pub fn endpoints_of(&self, auction_id: &Uuid) -> Vec<Uuid> {
-        self.auctions.get(auction_id).into_iter().flat_map(|auction| auction.lanes.keys()).copied().collect()
+        self.auctions.get(auction_id).into_iter().flat_map(|auction| auction.endpoints.keys()).copied().collect()
     }
 
     /// Takes the jobs of an endpoint that have not started out, in their order.
     pub fn take_waiting_of(&mut self, auction_id: &Uuid, endpoint_id: &Uuid) -> VecDeque<Job> {
         let Some(auction) = self.auctions.get_mut(auction_id) else { return VecDeque::new() };
-        let Some(lane) = auction.lanes.get_mut(endpoint_id) else { return VecDeque::new() };
-        let jobs = std::mem::take(&mut lane.waiting);
+        let Some(endpoint) = auction.endpoints.get_mut(endpoint_id) else { return VecDeque::new() };
+        let jobs = std::mem::take(&mut endpoint.waiting);
         jobs.iter().for_each(|job| self.waiting.remove(job));
         auction.turns.retain(|waiting| waiting != endpoint_id);
         if auction.turns.is_empty() {
@@ -141,10 +140,14 @@ impl FairShare {
 
     fn forget_if_done(&mut self, auction_id: &Uuid, endpoint_id: &Uuid) {
         let Some(auction) = self.auctions.get_mut(auction_id) else { return };
-        if auction.lanes.get(endpoint_id).is_some_and(|lane| lane.in_flight == 0 && lane.waiting.is_empty()) {
-            auction.lanes.remove(endpoint_id);
+        if auction
+            .endpoints
+            .get(endpoint_id)
+            .is_some_and(|endpoint| endpoint.in_flight == 0 && endpoint.waiting.is_empty())
+        {
+            auction.endpoints.remove(endpoint_id);
         }
-        if auction.lanes.is_empty() {
+        if auction.endpoints.is_empty() {
             self.auctions.remove(auction_id);
         }
     }
@@ -156,11 +159,11 @@ impl FairShare {
         let mut jobs = Vec::new();
         self.auctions.retain(|_, auction| {
             auction.turns.clear();
-            auction.lanes.retain(|_, lane| {
-                jobs.extend(lane.waiting.drain(..));
-                lane.in_flight > 0
+            auction.endpoints.retain(|_, endpoint| {
+                jobs.extend(endpoint.waiting.drain(..));
+                endpoint.in_flight > 0
             });
-            !auction.lanes.is_empty()
+            !auction.endpoints.is_empty()
         });
         jobs
     }

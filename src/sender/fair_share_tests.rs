@@ -1,4 +1,4 @@
-//! Who starts while others hang, how many of whom, and in which order?
+//! Which jobs start while others hang, how many, and in which order.
 
 use super::*;
 use crate::testing::job_of;

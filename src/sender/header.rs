@@ -1,4 +1,4 @@
-//! Which headers of his own may a customer have sent with each request?
+//! Headers that a customer may have sent with each request.
 
 use std::fmt;
 

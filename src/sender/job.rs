@@ -1,4 +1,4 @@
-//! What is one attempt, before it is made and after?
+//! One attempt, before it is made and after.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use crate::{Failure, RetrySchedule, Timing};
 pub struct DeliveryKey {
     /// The webhook_id: the same in every attempt.
     pub delivery_id: Uuid,
-    /// Whose lane the job waits in.
+    /// The endpoint that the job is for.
     pub endpoint_id: Uuid,
+    /// The auction of event and endpoint.
     pub auction_id: Uuid,
     /// What it tells of: jobs of one endpoint and one row are done one after the other, in the order of their submission.
     pub row_id: Option<Uuid>,
@@ -27,18 +28,22 @@ pub struct DeliveryKey {
     pub earlier_attempts: u16,
     /// When the job was due.
     pub due_at: i64,
+    /// Sent by `test_webhook()`: one attempt only.
     pub is_test: bool,
 }
 
 /// An attempt to be made. Given by value: the thread that makes it needs nothing else and shares nothing.
 #[derive(Clone)]
 pub struct Job {
+    /// Which attempt of which delivery.
     pub key: DeliveryKey,
+    /// The type of the event.
     pub event_type: String,
     /// When the event happened; part of the body, and so the same in every attempt.
     pub occurred_at: SystemTime,
-    /// JSON text. Goes into the body as it is, neither parsed nor written anew.
+    /// JSON text. Goes into the body as it is, neither parsed nor written again.
     pub data: String,
+    /// Where it goes.
     pub destination: Arc<Destination>,
     /// For everything: name look-up, connection, TLS, response.
     pub timeout: Duration,
@@ -47,6 +52,7 @@ pub struct Job {
 /// Where an endpoint's deliveries go, and how; shared by all jobs that were read with it.
 #[derive(Clone, Default)]
 pub struct Destination {
+    /// The normal form of the endpoint's URL.
     pub url: String,
     /// What requests are signed with: the present secret, and after it those that receivers may still verify with. Never empty
     /// but in an attempt that another process has made.
@@ -76,11 +82,16 @@ impl fmt::Debug for Job {
 /// How an attempt ended.
 #[derive(Debug)]
 pub struct Attempt {
+    /// Which attempt of which delivery.
     pub key: DeliveryKey,
+    /// The type of the event.
     pub event_type: String,
+    /// When the request started.
     pub started_at: SystemTime,
+    /// From the start of the request to its end.
     pub duration: Duration,
-    pub course: Timing,
+    /// Where that time went.
+    pub timing: Timing,
     /// The status of a 2xx response, or why it was not one.
     pub result: Result<u16, Failure>,
     /// The beginning of the response to a failed attempt: at most 1 KiB of valid UTF-8 without NUL.

@@ -1,10 +1,10 @@
-//! Which requests had succeeded that nobody has recorded, when the process that made them was killed?
+//! The journal: successes that were not recorded when the process was killed.
 //!
 //! Each thread notes a success in a file before anything else. A file survives its writer's death, so that the next process can
 //! record what this one had no time to. It is never synced: after a power failure notes may be missing, and their requests
 //! are made again.
 //!
-//! Two files take turns: when one is full the other begins anew. So the last notes are always there, more than ever wait to be
+//! Two files take turns: when one is full the other begins again. So the last notes are always there, more than ever wait to be
 //! recorded, and never more than two files of them, however long somebody keeps something from being recorded.
 
 use std::fs::{File, OpenOptions};
@@ -30,6 +30,7 @@ pub struct Success {
     started_at: i64,
     /// Milliseconds.
     duration: u32,
+    /// The number of the attempt, from 1.
     pub attempt: u16,
     /// Of the response.
     pub status: u16,
@@ -58,19 +59,23 @@ impl Success {
         self.status > 0
     }
 
+    /// The delivery that succeeded.
     pub fn delivery_id(&self) -> Uuid {
         Uuid::from_bytes(self.delivery_id)
     }
 
+    /// When the request started.
     pub fn started_at(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_micros(self.started_at.max(0).unsigned_abs())
     }
 
+    /// How long it took.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration.into())
     }
 }
 
+/// The two files, and which of them is written to.
 #[derive(Debug)]
 pub struct Journal {
     files: [File; 2],
@@ -86,7 +91,7 @@ struct Place {
 }
 
 impl Journal {
-    /// Opens or makes the files: this path with `.0` and `.1`. What they hold stays until it is their turn to begin anew, so that
+    /// Opens or makes the files: this path with `.0` and `.1`. What they hold stays until it is their turn to begin again, so that
     /// it is still there when this process is killed too before it has recorded it.
     pub fn open(path: &Path) -> io::Result<(Self, Vec<Success>)> {
         let open = |suffix| {
@@ -154,7 +159,7 @@ mod tests {
             result,
             response_excerpt: None,
             retry_after: None,
-            course: Default::default(),
+            timing: Default::default(),
             destination: Default::default(),
         }
     }

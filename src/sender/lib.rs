@@ -18,6 +18,8 @@
 //! | circuit breaker | `breaker.rs` |
 //! | time-ordered identifiers | `ids.rs` |
 
+#![warn(missing_docs)]
+
 mod address;
 mod address_guard;
 mod backlog;
@@ -56,7 +58,7 @@ pub use journal::{Journal, Success};
 pub use pool::{Pool, PoolConfig};
 pub use request::headers;
 pub use resolver::look_up;
-pub use retry::{InvalidSchedule, RetryPolicy, RetrySchedule};
+pub use retry::{InvalidSchedule, RetryPolicy, RetrySchedule, backoff};
 pub use timing::Timing;
 pub use tls::StartError;
 pub use url::{InvalidPorts, InvalidUrl, Ports, Rules};

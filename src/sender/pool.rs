@@ -1,4 +1,4 @@
-//! Who makes the attempts, and how does the submitter learn that one has ended?
+//! The pool of threads that make the attempts, and how it reports that one has ended.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -40,8 +40,8 @@ pub struct PoolConfig {
 /// Threads that sign and send. Dropping it is the end: threads go as they become free, and what waited is forgotten.
 pub struct Pool {
     shared: Arc<Shared>,
-    /// Our end of the bell that threads ring when an attempt has ended.
-    bell: UnixStream,
+    /// Readable when an attempt has ended.
+    wakeup: UnixStream,
     guard: Arc<AddressGuard>,
 }
 
@@ -50,11 +50,11 @@ struct Shared {
     /// Idle threads wait here for a job they may start.
     work: Condvar,
     /// Holds two bytes at most, whatever has ended since the submitter last looked.
-    bell: UnixStream,
+    wakeup: UnixStream,
 }
 
 struct State {
-    lanes: Scheduler,
+    scheduler: Scheduler,
     finished: Vec<Attempt>,
     many: usize,
     /// The pool's owner has dropped it.
@@ -82,19 +82,19 @@ impl Pool {
         let threads = config.threads.max(1);
         let guard = Arc::new(AddressGuard::new(config.rules));
         let client = Arc::new(Client::new(threads, config.ca_file.as_deref(), Arc::clone(&guard))?);
-        let (bell, ringer) = UnixStream::pair().map_err(StartError::Resources)?;
-        for end in [&bell, &ringer] {
+        let (wakeup, waker) = UnixStream::pair().map_err(StartError::Resources)?;
+        for end in [&wakeup, &waker] {
             end.set_nonblocking(true).map_err(StartError::Resources)?;
         }
         let state = State {
-            lanes: Scheduler::new(threads, config.slow_endpoints),
+            scheduler: Scheduler::new(threads, config.slow_endpoints),
             finished: Vec::new(),
             many: config.many,
             over: false,
         };
         let pool = Self {
-            shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), bell: ringer }),
-            bell,
+            shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), wakeup: waker }),
+            wakeup,
             guard,
         };
         for number in 0..threads {
@@ -114,11 +114,11 @@ impl Pool {
         self.guard.set(rules);
     }
 
-    /// Puts jobs into their endpoints' lanes, in their order; never blocks.
+    /// Puts jobs into the queues of their endpoints, in their order; never blocks.
     pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
         let mut state = self.shared.lock();
-        jobs.into_iter().for_each(|job| state.lanes.push(job));
-        let may_start = state.lanes.may_start();
+        jobs.into_iter().for_each(|job| state.scheduler.push(job));
+        let may_start = state.scheduler.may_start();
         drop(state);
         if may_start {
             // Whoever starts the first wakes the next.
@@ -128,7 +128,7 @@ impl Pool {
 
     /// The attempts that have ended since the last call.
     pub fn finished(&self) -> Vec<Attempt> {
-        // First the bell, then the list: what ends in between rings again.
+        // The socket first, then the list: an attempt that ends in between makes it readable again.
         self.silence();
         std::mem::take(&mut self.shared.lock().finished)
     }
@@ -140,56 +140,56 @@ impl Pool {
     }
 
     fn silence(&self) {
-        let mut rings = [0; 16];
-        while matches!((&self.bell).read(&mut rings), Ok(read) if read > 0) {}
+        let mut bytes = [0; 16];
+        while matches!((&self.wakeup).read(&mut bytes), Ok(read) if read > 0) {}
     }
 
     /// Readable when attempts have ended. Belongs to the pool: watch it, do not read it.
     pub fn wake_fd(&self) -> RawFd {
-        self.bell.as_raw_fd()
+        self.wakeup.as_raw_fd()
     }
 
     /// The endpoints whose last attempt came near its time limit. The same pointer as long as they are the same.
     pub fn slow_endpoints(&self) -> Arc<HashSet<Uuid>> {
-        self.shared.lock().lanes.slow_endpoints()
+        self.shared.lock().scheduler.slow_endpoints()
     }
 
     /// The jobs that have not started, counted by auction and endpoint.
     pub fn waiting(&self) -> Backlog {
-        self.shared.lock().lanes.waiting()
+        self.shared.lock().scheduler.waiting()
     }
 
     /// Jobs that have not started.
     pub fn waiting_total(&self) -> usize {
-        self.shared.lock().lanes.waiting_total()
+        self.shared.lock().scheduler.waiting_total()
     }
 
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
-        self.shared.lock().lanes.in_flight()
+        self.shared.lock().scheduler.in_flight()
     }
 
     /// Jobs that were submitted and will not start, since the last call: those of endpoints that have become slow, and those
     /// that `give_back_waiting` has taken out. Whoever submitted them may do so again.
     pub fn given_back(&self) -> Vec<DeliveryKey> {
-        self.shared.lock().lanes.given_back()
+        self.shared.lock().scheduler.given_back()
     }
 
     /// Gives back the jobs of these endpoints, each with its auction, that have not started.
     pub fn give_back_waiting_of(&self, endpoints: impl Iterator<Item = (Uuid, Uuid)>) {
         let mut state = self.shared.lock();
-        endpoints.for_each(|(auction_id, endpoint_id)| state.lanes.give_back_waiting_of(&auction_id, &endpoint_id));
+        endpoints.for_each(|(auction_id, endpoint_id)| state.scheduler.give_back_waiting_of(&auction_id, &endpoint_id));
     }
 
     /// Gives back the jobs of these auctions that have not started.
     pub fn give_back_waiting_of_auctions<'a>(&self, auction_ids: impl IntoIterator<Item = &'a Uuid>) {
         let mut state = self.shared.lock();
-        auction_ids.into_iter().for_each(|auction_id| state.lanes.give_back_waiting_of_auction(auction_id));
+        auction_ids.into_iter().for_each(|auction_id| state.scheduler.give_back_waiting_of_auction(auction_id));
     }
 
     /// Gives back all jobs that have not started.
     pub fn give_back_waiting(&self) {
-        self.shared.lock().lanes.give_back_waiting();
+        self.shared.lock().scheduler.give_back_waiting();
     }
 }
 
@@ -209,23 +209,23 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
         if state.over {
             return;
         }
-        let Some((job, class)) = state.lanes.take() else {
+        let Some((job, class)) = state.scheduler.take() else {
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
-        // One event can let several lanes go on: each thread that starts a job wakes the next, until no job may start.
+        // One event can let several endpoints go on: each thread that starts a job wakes the next, until no job may start.
         // Without it a thread would sleep beside a job that it could do.
-        if state.lanes.may_start() {
+        if state.scheduler.may_start() {
             shared.work.notify_one();
         }
         drop(state);
         let timeout = job.timeout;
         let ended = guarded(job, &attempt);
         state = shared.lock();
-        state.lanes.ended(&ended.key, class, is_slow(ended.duration, timeout));
+        state.scheduler.ended(&ended.key, class, is_slow(ended.duration, timeout));
         if state.finish(ended) {
-            // A full bell is a rung bell, and nobody to hear it is the pool's end.
-            _ = (&shared.bell).write(&[1]);
+            // A full socket is readable, and without a reader the pool is gone.
+            _ = (&shared.wakeup).write(&[1]);
         }
     }
 }
@@ -255,7 +255,7 @@ fn guarded(job: Job, attempt: impl Fn(Job) -> Attempt) -> Attempt {
             result: Err(Failure::Panicked(problem)),
             response_excerpt: None,
             retry_after: None,
-            course: Default::default(),
+            timing: Default::default(),
             destination,
         }
     })

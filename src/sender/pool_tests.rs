@@ -1,8 +1,8 @@
-//! Does the pool do each job once, share its threads fairly, and wake who waits for it?
+//! The pool does each job once, shares its threads fairly and wakes who waits for it.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -20,11 +20,15 @@ fn ok_server() -> Server {
     })
 }
 
-/// Waits as the worker does, for the wake-up alone.
-fn wait(pool: &Pool, deadline: Instant) {
-    let left = deadline.saturating_duration_since(Instant::now()).as_millis() as i32;
+/// Waits as the worker does, for the wake-up alone. Whether it came.
+fn is_woken(pool: &Pool, at_most: Duration) -> bool {
     let mut watched = libc::pollfd { fd: pool.wake_fd(), events: libc::POLLIN, revents: 0 };
-    assert_eq!(unsafe { libc::poll(&mut watched, 1, left) }, 1, "no wake-up");
+    // SAFETY: one entry, which lives during the call.
+    unsafe { libc::poll(&mut watched, 1, at_most.as_millis() as i32) == 1 }
+}
+
+fn wait(pool: &Pool, deadline: Instant) {
+    assert!(is_woken(pool, deadline.saturating_duration_since(Instant::now())), "no wake-up");
 }
 
 fn finished(pool: &Pool, count: usize) -> Vec<Attempt> {
@@ -124,10 +128,7 @@ fn a_pool_of_one_thread_does_its_work() {
 #[test]
 fn the_wake_up_is_there_while_something_has_finished_and_then_gone() {
     let (pool, server) = (pool(2), ok_server());
-    let readable = || {
-        let mut watched = libc::pollfd { fd: pool.wake_fd(), events: libc::POLLIN, revents: 0 };
-        unsafe { libc::poll(&mut watched, 1, 0) == 1 }
-    };
+    let readable = || is_woken(&pool, Duration::ZERO);
     assert!(!readable());
     for _ in 0..2 {
         pool.submit([job(&server.url())]);
@@ -146,10 +147,8 @@ fn the_first_that_has_finished_wakes_and_then_the_one_that_makes_many() {
     for done in 1..=4 {
         pool.submit([job(&server.url())]);
         until("its end", || pool.shared.lock().finished.len() == done);
-        let mut watched = libc::pollfd { fd: pool.wake_fd(), events: libc::POLLIN, revents: 0 };
-        // The bell is rung after the lock is let go of, or never.
-        let patience = if [1, 3].contains(&done) { SOON.as_millis() as i32 } else { 0 };
-        woken.push(unsafe { libc::poll(&mut watched, 1, patience) } == 1);
+        // The wakeup is sent after the lock is released, or never.
+        woken.push(is_woken(&pool, if [1, 3].contains(&done) { SOON } else { Duration::ZERO }));
         assert_eq!(pool.finished_total(), done);
     }
     assert_eq!((woken, pool.finished().len()), (vec![true, false, true, false], 4));

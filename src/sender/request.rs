@@ -1,4 +1,4 @@
-//! What does a request consist of, beside its body?
+//! The headers of a request.
 
 use std::time::SystemTime;
 

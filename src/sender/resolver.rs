@@ -1,4 +1,4 @@
-//! Which addresses does a host have, may all of them be called, and how long may the answer take?
+//! The resolver: the addresses of a host, if all of them may be called, within bounds of time.
 
 use std::collections::HashMap;
 use std::io;
@@ -63,7 +63,7 @@ impl GuardedResolver {
         Self { guard, look_up, lifetime, asking: Arc::new(Asking::at_most(threads * 4)), known: Mutex::default() }
     }
 
-    /// The addresses of a host, if every one of them may be called: whoever mixes one of ours into his is an attacker, whose
+    /// The addresses of a host, if every one of them may be called: a name that also has one of ours belongs to an attacker, whose
     /// others are not to be tried either.
     fn addresses(&self, host: &str, timeout: NextTimeout) -> Result<Vec<IpAddr>, Error> {
         let rules = self.guard.version();
@@ -74,7 +74,7 @@ impl GuardedResolver {
         }
         let addresses = match host.trim_start_matches('[').trim_end_matches(']').parse() {
             Ok(address) => vec![address],
-            Err(_) => timed(|| self.ask(host.to_owned(), timeout), |course| &mut course.look_up)?,
+            Err(_) => timed(|| self.ask(host.to_owned(), timeout), |timing| &mut timing.look_up)?,
         };
         let answer = self.guard.check(&addresses).map(|()| addresses);
         let mut known = self.known(rules);

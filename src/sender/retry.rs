@@ -1,4 +1,4 @@
-//! When is a failed delivery tried again, and when no more?
+//! The retry schedule.
 
 use std::fmt;
 use std::str::FromStr;
@@ -110,6 +110,15 @@ fn parse_delay(text: &str) -> Result<Duration, InvalidSchedule> {
         return Err(InvalidSchedule(format!("\"{text}\" is longer than 30 days")));
     }
     Ok(delay)
+}
+
+/// Exponential backoff: the pause after this number of failures in a row, which doubles with each failure up to the longest. None without a
+/// failure.
+pub fn backoff(first: Duration, longest: Duration, failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        _ => first.saturating_mul(2_u32.saturating_pow(failures - 1)).min(longest),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Whose turn is it, so that no bad endpoint harms anybody else?
+//! The scheduler: which job a thread takes next, so that no bad endpoint harms others.
 //!
-//! Threads are shared out fairly (`share.rs`). Endpoints whose last attempt came near its time limit are *slow*: they have a
+//! Threads are shared out fairly (`fair_share.rs`). Endpoints whose last attempt came near its time limit are *slow*: they have a
 //! quarter of the threads at most, for themselves and however many they are. An endpoint is slow until it answers.
 //! What is told of one row goes to an endpoint one after the other (`rows.rs`).
 
@@ -51,7 +51,7 @@ impl Scheduler {
         }
     }
 
-    /// Puts the job at the end of its endpoint's lane.
+    /// Puts the job at the end of its endpoint's queue.
     pub fn push(&mut self, job: Job) {
         if let Some(job) = self.rows.admit(job) {
             self.let_start(job);
@@ -190,120 +190,120 @@ mod tests {
         job
     }
 
-    fn lanes(threads: usize, jobs: impl IntoIterator<Item = (u128, u128)>) -> Scheduler {
-        let mut lanes = Scheduler::new(threads, HashSet::new());
-        jobs.into_iter().for_each(|(endpoint, delivery)| lanes.push(job(endpoint, delivery)));
-        lanes
+    fn with_jobs(threads: usize, jobs: impl IntoIterator<Item = (u128, u128)>) -> Scheduler {
+        let mut scheduler = Scheduler::new(threads, HashSet::new());
+        jobs.into_iter().for_each(|(endpoint, delivery)| scheduler.push(job(endpoint, delivery)));
+        scheduler
     }
 
-    fn started(lanes: &mut Scheduler) -> Vec<(Job, Class)> {
-        std::iter::from_fn(|| lanes.take()).collect()
+    fn started(scheduler: &mut Scheduler) -> Vec<(Job, Class)> {
+        std::iter::from_fn(|| scheduler.take()).collect()
     }
 
-    fn end_all(lanes: &mut Scheduler, started: Vec<(Job, Class)>, was_slow: bool) {
-        started.into_iter().for_each(|(job, class)| lanes.ended(&job.key, class, was_slow));
+    fn end_all(scheduler: &mut Scheduler, started: Vec<(Job, Class)>, was_slow: bool) {
+        started.into_iter().for_each(|(job, class)| scheduler.ended(&job.key, class, was_slow));
     }
 
     /// Of these endpoints the first request has come near its time limit.
     fn with_slow(threads: usize, endpoints: std::ops::Range<u128>) -> Scheduler {
-        let mut lanes = Scheduler::new(threads, HashSet::new());
+        let mut scheduler = Scheduler::new(threads, HashSet::new());
         for endpoint in endpoints {
-            lanes.push(job(endpoint, 0));
-            let requests = started(&mut lanes);
-            end_all(&mut lanes, requests, true);
+            scheduler.push(job(endpoint, 0));
+            let requests = started(&mut scheduler);
+            end_all(&mut scheduler, requests, true);
         }
-        lanes
+        scheduler
     }
 
     #[test]
     fn slow_endpoints_have_a_quarter_of_the_threads_however_many_they_are() {
-        let mut lanes = with_slow(64, 0..200);
-        (0..2000).for_each(|n| lanes.push(job(n % 200, n)));
-        let requests = started(&mut lanes);
+        let mut scheduler = with_slow(64, 0..200);
+        (0..2000).for_each(|n| scheduler.push(job(n % 200, n)));
+        let requests = started(&mut scheduler);
         assert!(requests.len() == 16 && requests.iter().all(|(_, class)| *class == Class::Slow));
-        (0..100).for_each(|n| lanes.push(job(999, n)));
-        assert_eq!(started(&mut lanes).len(), 16, "of the 48 that are idle a good endpoint gets a third");
+        (0..100).for_each(|n| scheduler.push(job(999, n)));
+        assert_eq!(started(&mut scheduler).len(), 16, "of the 48 that are idle a good endpoint gets a third");
     }
 
     #[test]
     fn endpoints_that_were_slow_before_are_slow_from_the_start() {
-        let mut lanes = Scheduler::new(64, (0..200).map(id).collect());
-        (0..200).for_each(|endpoint| lanes.push(job(endpoint, 1)));
-        assert_eq!(started(&mut lanes).len(), 16);
+        let mut scheduler = Scheduler::new(64, (0..200).map(id).collect());
+        (0..200).for_each(|endpoint| scheduler.push(job(endpoint, 1)));
+        assert_eq!(started(&mut scheduler).len(), 16);
     }
 
     #[test]
     fn slow_endpoints_of_one_auction_leave_one_of_another_a_thread() {
-        let mut lanes = with_slow(64, 0..2);
+        let mut scheduler = with_slow(64, 0..2);
         let of_auction_0 = |n| {
             let mut job = job(0, n);
             job.key.auction_id = id(0);
             job
         };
-        (0..100).for_each(|n| lanes.push(of_auction_0(n)));
-        assert!(started(&mut lanes).len() < 16);
-        lanes.push(job(1, 1));
-        assert_eq!(started(&mut lanes).len(), 1);
+        (0..100).for_each(|n| scheduler.push(of_auction_0(n)));
+        assert!(started(&mut scheduler).len() < 16);
+        scheduler.push(job(1, 1));
+        assert_eq!(started(&mut scheduler).len(), 1);
     }
 
     #[test]
     fn an_endpoint_that_becomes_slow_gives_back_what_waits_for_it() {
-        let mut lanes = lanes(2, [(1, 1), (1, 2), (1, 3), (2, 4)]);
-        let (first, class) = lanes.take().unwrap();
-        lanes.ended(&first.key, class, true);
-        let back: Vec<_> = lanes.given_back().iter().map(|key| key.delivery_id.as_u128()).collect();
-        assert_eq!((back, lanes.given_back().len(), lanes.waiting_total()), (vec![2, 3], 0, 1));
-        assert!(lanes.waiting().is_slow(&id(1)) && !lanes.waiting().is_slow(&id(2)));
+        let mut scheduler = with_jobs(2, [(1, 1), (1, 2), (1, 3), (2, 4)]);
+        let (first, class) = scheduler.take().unwrap();
+        scheduler.ended(&first.key, class, true);
+        let back: Vec<_> = scheduler.given_back().iter().map(|key| key.delivery_id.as_u128()).collect();
+        assert_eq!((back, scheduler.given_back().len(), scheduler.waiting_total()), (vec![2, 3], 0, 1));
+        assert!(scheduler.waiting().is_slow(&id(1)) && !scheduler.waiting().is_slow(&id(2)));
     }
 
     #[test]
     fn an_endpoint_that_answers_is_slow_no_more_and_keeps_what_waits_for_it() {
-        let mut lanes = with_slow(64, 1..2);
-        (0..20).for_each(|n| lanes.push(job(1, n)));
-        let mut requests = started(&mut lanes);
+        let mut scheduler = with_slow(64, 1..2);
+        (0..20).for_each(|n| scheduler.push(job(1, n)));
+        let mut requests = started(&mut scheduler);
         assert_eq!(requests.len(), 6, "of sixteen threads as one alone");
         let (first, class) = requests.remove(0);
-        lanes.ended(&first.key, class, false);
-        assert!(!lanes.waiting().is_slow(&id(1)));
-        assert_eq!((lanes.given_back().len(), lanes.waiting_total()), (0, 14));
-        let more = started(&mut lanes);
+        scheduler.ended(&first.key, class, false);
+        assert!(!scheduler.waiting().is_slow(&id(1)));
+        assert_eq!((scheduler.given_back().len(), scheduler.waiting_total()), (0, 14));
+        let more = started(&mut scheduler);
         assert!(more.len() == 14 && more.iter().all(|(_, class)| *class == Class::Prompt));
-        end_all(&mut lanes, requests, false);
-        end_all(&mut lanes, more, false);
-        assert_eq!((lanes.in_flight(), lanes.idle_threads_for_slow()), (0, 16));
+        end_all(&mut scheduler, requests, false);
+        end_all(&mut scheduler, more, false);
+        assert_eq!((scheduler.in_flight(), scheduler.idle_threads_for_slow()), (0, 16));
     }
 
     #[test]
     fn a_pool_of_one_thread_serves_slow_endpoints_too() {
-        let mut lanes = with_slow(1, 1..2);
-        lanes.push(job(1, 1));
-        assert_eq!(started(&mut lanes).len(), 1);
+        let mut scheduler = with_slow(1, 1..2);
+        scheduler.push(job(1, 1));
+        assert_eq!(started(&mut scheduler).len(), 1);
     }
 
     #[test]
     fn giving_back_what_waits_keeps_count_of_what_is_under_way() {
-        let mut lanes = lanes(2, [(1, 1), (1, 2), (2, 3)]);
-        let (first, class) = lanes.take().unwrap();
-        lanes.give_back_waiting();
-        assert_eq!((lanes.given_back().len(), lanes.in_flight(), lanes.waiting_total()), (2, 1, 0));
-        lanes.ended(&first.key, class, false);
-        lanes.push(job(1, 4));
-        assert_eq!(started(&mut lanes).len(), 1);
+        let mut scheduler = with_jobs(2, [(1, 1), (1, 2), (2, 3)]);
+        let (first, class) = scheduler.take().unwrap();
+        scheduler.give_back_waiting();
+        assert_eq!((scheduler.given_back().len(), scheduler.in_flight(), scheduler.waiting_total()), (2, 1, 0));
+        scheduler.ended(&first.key, class, false);
+        scheduler.push(job(1, 4));
+        assert_eq!(started(&mut scheduler).len(), 1);
     }
 
     #[test]
     fn jobs_of_an_auction_are_given_back_and_those_of_others_stay() {
-        let mut lanes = Scheduler::new(2, HashSet::from([id(3)]));
+        let mut scheduler = Scheduler::new(2, HashSet::from([id(3)]));
         for (auction, endpoint, delivery) in [(1, 1, 1), (1, 2, 2), (2, 4, 4), (1, 3, 3), (1, 1, 5)] {
             let mut job = job(endpoint, delivery);
             job.key.auction_id = id(auction);
-            lanes.push(job);
+            scheduler.push(job);
         }
-        lanes.take().unwrap();
-        lanes.give_back_waiting_of_auction(&id(1));
-        assert_eq!((lanes.given_back().len(), lanes.in_flight(), lanes.waiting_total()), (3, 1, 1));
-        lanes.give_back_waiting_of_auction(&id(9));
-        assert_eq!(lanes.waiting_total(), 1);
+        scheduler.take().unwrap();
+        scheduler.give_back_waiting_of_auction(&id(1));
+        assert_eq!((scheduler.given_back().len(), scheduler.in_flight(), scheduler.waiting_total()), (3, 1, 1));
+        scheduler.give_back_waiting_of_auction(&id(9));
+        assert_eq!(scheduler.waiting_total(), 1);
     }
 
     /// A job that tells of this row.
@@ -319,44 +319,44 @@ mod tests {
 
     #[test]
     fn what_is_told_of_one_row_goes_to_an_endpoint_one_after_the_other_and_holds_up_nothing_else() {
-        let mut lanes = lanes(64, []);
+        let mut scheduler = with_jobs(64, []);
         for (endpoint, row, delivery) in [(1, 7, 1), (1, 7, 2), (1, 8, 3), (1, 7, 4), (2, 7, 5)] {
-            lanes.push(job_of_row(endpoint, row, delivery));
+            scheduler.push(job_of_row(endpoint, row, delivery));
         }
-        lanes.push(job(1, 6));
-        let first = started(&mut lanes);
+        scheduler.push(job(1, 6));
+        let first = started(&mut scheduler);
         let mut begun = deliveries(&first);
         begun.sort();
-        assert_eq!((begun, lanes.waiting_total()), (vec![1, 3, 5, 6], 2));
-        end_all(&mut lanes, first, false);
-        let second = started(&mut lanes);
+        assert_eq!((begun, scheduler.waiting_total()), (vec![1, 3, 5, 6], 2));
+        end_all(&mut scheduler, first, false);
+        let second = started(&mut scheduler);
         assert_eq!(deliveries(&second), [2]);
-        lanes.push(job_of_row(1, 7, 9));
-        assert_eq!(started(&mut lanes).len(), 0);
-        end_all(&mut lanes, second, false);
-        let third = started(&mut lanes);
+        scheduler.push(job_of_row(1, 7, 9));
+        assert_eq!(started(&mut scheduler).len(), 0);
+        end_all(&mut scheduler, second, false);
+        let third = started(&mut scheduler);
         assert_eq!(deliveries(&third), [4]);
-        end_all(&mut lanes, third, false);
-        assert_eq!(deliveries(&started(&mut lanes)), [9]);
+        end_all(&mut scheduler, third, false);
+        assert_eq!(deliveries(&started(&mut scheduler)), [9]);
     }
 
     #[test]
     fn what_is_behind_counts_as_waiting_and_is_given_back_in_its_order() {
-        let mut lanes = lanes(2, []);
-        (1..=4).for_each(|delivery| lanes.push(job_of_row(1, 7, delivery)));
-        lanes.push(job(2, 5));
-        let (first, class) = lanes.take().unwrap();
-        assert_eq!((lanes.waiting_total(), lanes.waiting().beside(&id(1)).of_endpoint(&id(1)).jobs), (4, 3));
-        lanes.ended(&first.key, class, true);
-        let back: Vec<_> = lanes.given_back().iter().map(|key| key.delivery_id.as_u128()).collect();
-        assert_eq!((back, lanes.waiting_total()), (vec![2, 3, 4], 1));
+        let mut scheduler = with_jobs(2, []);
+        (1..=4).for_each(|delivery| scheduler.push(job_of_row(1, 7, delivery)));
+        scheduler.push(job(2, 5));
+        let (first, class) = scheduler.take().unwrap();
+        assert_eq!((scheduler.waiting_total(), scheduler.waiting().beside(&id(1)).of_endpoint(&id(1)).jobs), (4, 3));
+        scheduler.ended(&first.key, class, true);
+        let back: Vec<_> = scheduler.given_back().iter().map(|key| key.delivery_id.as_u128()).collect();
+        assert_eq!((back, scheduler.waiting_total()), (vec![2, 3, 4], 1));
         // Nothing of it is remembered: it may be submitted again.
-        lanes.push(job_of_row(1, 7, 2));
-        lanes.push(job_of_row(1, 7, 3));
-        lanes.give_back_waiting();
-        assert_eq!((lanes.given_back().len(), lanes.waiting_total()), (3, 0));
-        lanes.push(job_of_row(1, 7, 2));
-        assert_eq!(deliveries(&started(&mut lanes)), [2]);
+        scheduler.push(job_of_row(1, 7, 2));
+        scheduler.push(job_of_row(1, 7, 3));
+        scheduler.give_back_waiting();
+        assert_eq!((scheduler.given_back().len(), scheduler.waiting_total()), (3, 0));
+        scheduler.push(job_of_row(1, 7, 2));
+        assert_eq!(deliveries(&started(&mut scheduler)), [2]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How is a request signed, so that the customer knows it is ours?
+//! Signatures of requests.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! What do the tests need: a job, a receiver that behaves as told, and certificates for it?
+//! What tests need: a job, a receiver that behaves as told, and certificates for it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Where did the time of a request go, and whom did it reach?
+//! Where the time of a request went, and which address it reached.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -21,27 +21,27 @@ pub struct Timing {
 
 thread_local! {
     /// Of the request that this thread makes. ureq's layers know nothing of each other, and all run in this thread.
-    static COURSE: Cell<Timing> = Cell::default();
+    static TIMING: Cell<Timing> = Cell::default();
 }
 
 /// Runs a request in this thread and tells how it went.
 pub fn followed<T>(request: impl FnOnce() -> T) -> (T, Timing) {
-    COURSE.take();
+    TIMING.take();
     let result = request();
-    (result, COURSE.get())
+    (result, TIMING.get())
 }
 
 /// Notes something of the request under way.
 pub fn note(change: impl FnOnce(&mut Timing)) {
-    let mut course = COURSE.get();
-    change(&mut course);
-    COURSE.set(course);
+    let mut timing = TIMING.get();
+    change(&mut timing);
+    TIMING.set(timing);
 }
 
 /// Runs a part of it, and notes how long that took.
 pub fn timed<T>(part: impl FnOnce() -> T, of: fn(&mut Timing) -> &mut Option<Duration>) -> T {
     let began = Instant::now();
     let result = part();
-    note(|course| *of(course) = Some(began.elapsed()));
+    note(|timing| *of(timing) = Some(began.elapsed()));
     result
 }

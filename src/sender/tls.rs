@@ -1,4 +1,4 @@
-//! Which servers are believed to be who they say they are?
+//! TLS: which servers are trusted.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,17 @@ use crate::transport::Socket;
 #[derive(Debug)]
 pub enum StartError {
     /// The file with further certificate authorities cannot be read.
-    UnreadableCaFile { path: PathBuf, problem: std::io::Error },
+    UnreadableCaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        problem: std::io::Error,
+    },
     /// It can, but holds no certificate in PEM form, or a broken one.
-    NoCertificateIn { path: PathBuf },
+    NoCertificateIn {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system gives no thread or socket.
     Resources(std::io::Error),
 }
@@ -87,7 +95,7 @@ impl TlsTransport {
 impl Connector<Socket> for TlsTransport {
     type Out = <RustlsConnector as Connector<Socket>>::Out;
 
-    /// All requests trust the same authorities. ureq builds the list of them anew for each connection of a request that
+    /// All requests trust the same authorities. ureq builds the list of them again for each connection of a request that
     /// has settings of its own, as ours have (the time limit), and loses the sessions to be resumed: tell it they have none.
     fn connect(&self, details: &ConnectionDetails, socket: Option<Socket>) -> Result<Option<Self::Out>, ureq::Error> {
         let mut addrs = details.resolver.empty();
@@ -107,7 +115,7 @@ impl Connector<Socket> for TlsTransport {
         if !details.needs_tls() {
             return self.rustls.connect(&details, socket);
         }
-        timed(|| self.rustls.connect(&details, socket), |course| &mut course.tls)
+        timed(|| self.rustls.connect(&details, socket), |timing| &mut timing.tls)
     }
 }
 
@@ -154,7 +162,7 @@ mod tests {
             .spawn(move || {
                 let url = format!("https://localhost:{}/", server.address.port());
                 let attempts = [(); 2].map(|_| client.attempt(job(&url)));
-                assert!(attempts[0].course.tls.is_some(), "the handshake has taken its time");
+                assert!(attempts[0].timing.tls.is_some(), "the handshake has taken its time");
                 let results = attempts.map(|attempt| attempt.result);
                 assert_eq!(results[0], results[1]);
                 if results[0].is_ok() {

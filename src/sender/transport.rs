@@ -1,4 +1,4 @@
-//! How do bytes get to a customer's server and back, without ever outliving the request's time?
+//! The transport: bytes to a customer's server and back, within the request's time.
 //!
 //! In place of ureq's own TCP layer for three things it leaves open: a server that reads one byte at a time must not
 //! prolong a request; head and body of a request leave in one packet; and it is noted whether a connection was new.
@@ -33,7 +33,7 @@ impl Connector for Dial {
     type Out = Socket;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Socket>, Error> {
-        timed(|| self.dial(details), |course| &mut course.connect).map(Some)
+        timed(|| self.dial(details), |timing| &mut timing.connect).map(Some)
     }
 }
 
@@ -47,7 +47,7 @@ impl Dial {
             // Half of what is left, so that one silent address leaves time for the next; the last one gets it all.
             let share = if untried > 1 { (left / 2).max(MIN_PER_ADDRESS) } else { left };
             untried -= 1;
-            note(|course| course.address = Some(address.ip()));
+            note(|timing| timing.address = Some(address.ip()));
             match TcpStream::connect_timeout(address, share) {
                 Ok(stream) => {
                     // One that was reset meanwhile has no other end any more: an error of the connection, not of its address.
@@ -83,7 +83,7 @@ impl Socket {
         let deadline = deadline(timeout);
         let mut rest = &self.unsent[..];
         while !rest.is_empty() && self.write_error.is_none() {
-            // A write may take part of the bytes after all of the time, so the time is set anew for each.
+            // A write may take part of the bytes after all of the time, so the time is set again for each.
             self.stream.set_write_timeout(Some(left(deadline, timeout)?))?;
             match self.stream.write(rest) {
                 Ok(0) => self.write_error = Some(ErrorKind::WriteZero.into()),
@@ -123,7 +123,7 @@ impl Transport for Socket {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         // It may have been opened for an earlier request.
-        note(|course| course.address = Some(self.peer));
+        note(|timing| timing.address = Some(self.peer));
         self.send(&timeout)?;
         let received = self.receive(&timeout);
         match (received, self.write_error.take()) {

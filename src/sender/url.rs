@@ -1,4 +1,4 @@
-//! Which URLs may an endpoint have, and how is each written in its one normal form?
+//! URLs that an endpoint may have, and the normal form of each.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,7 +16,9 @@ const MAX_CHARACTERS: usize = 2000;
 /// What a customer's URL may be and where it may lead, as the operator says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
+    /// Whether http is allowed beside https.
     pub allow_http: bool,
+    /// The ports that are allowed.
     pub ports: Ports,
     /// Networks that may be reached though they are not the public internet.
     pub networks: Networks,
@@ -42,7 +44,12 @@ pub enum InvalidUrl {
     /// It carries a user name or a password.
     Credentials,
     /// Its port is not among those that are allowed.
-    Port { port: u16, allowed: Ports },
+    Port {
+        /// The port of the URL.
+        port: u16,
+        /// Those that are allowed.
+        allowed: Ports,
+    },
     /// Its host is an address, or a name that stands for one, that is not allowed.
     Address,
     /// It contains something that no request can carry.

@@ -1,4 +1,4 @@
-//! What does it cost the server, and what is answered, when a tenant sends a million entries or 10 MB?
+//! A tenant sends a million entries or 10 MB: what it costs the server, and what is answered.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Can a role use the rights of another that runs its functions?
+//! A role cannot use the rights of another that runs its functions.
 
 use webhook_harness::{Listener, refusal, sample};
 

@@ -1,4 +1,4 @@
-//! Does a grant that was not meant open anything?
+//! A grant that was not meant opens nothing.
 
 use postgres::Client;
 use webhook_harness::{Application, Receiver, Reply, Submission, sample};

@@ -1,4 +1,4 @@
-//! Who can make himself an administrator of an auction?
+//! Nobody can become an administrator of an auction by their own doing.
 
 use postgres::Client;
 use webhook_harness::{Application, Receiver, Reply, Supabase, sample, tenant};

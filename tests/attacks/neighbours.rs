@@ -1,4 +1,4 @@
-//! What does a tenant who means ill do to the deliveries of others?
+//! A malicious tenant cannot harm the deliveries of others.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Can a role put code on a table of the extension that runs with the rights of its owner?
+//! No role can put code on a table of the extension that runs with the rights of its owner.
 
 use postgres::Client;
 use webhook_harness::{Application, refusal, sample, tenant};

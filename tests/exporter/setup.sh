@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Which Prometheus exporter do the tests run? Installs it under target/exporter/.
+# Installs the Prometheus exporter that the tests run, under target/exporter/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 readonly target=target/exporter

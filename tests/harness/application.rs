@@ -1,4 +1,4 @@
-//! How does a test get an application whose changes are captured, and make those changes?
+//! An application whose changes are captured, and the changes that a test makes.
 //!
 //! The tables and rows are those of `sql/auction/`. Functions that change rows take any client, so that a test decides on the transaction.
 

@@ -1,4 +1,4 @@
-//! How does a test get a PostgreSQL server of its own, and who cleans up after it?
+//! A PostgreSQL server of a test's own, and its removal.
 
 use std::fs;
 use std::path::{Path, PathBuf};

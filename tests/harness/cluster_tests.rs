@@ -1,4 +1,4 @@
-//! Does a test's server behave as the tests rely on? None of these needs the extension.
+//! A test's server behaves as the tests rely on. None of these needs the extension.
 
 use super::*;
 use crate::life_cycle::StopMode;

@@ -1,4 +1,4 @@
-//! How does a test get a copy of a database, as an operator makes one?
+//! Copies of a database, as an operator makes them.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! How does a test make an endpoint, queue events for it and read what became of them?
+//! An endpoint of a test: creates it, queues events for it, reads what became of them.
 //!
 //! For tests that need no tables of an application: events come from `webhook_delivery.emit()`.
 

@@ -1,4 +1,4 @@
-//! Who ends a cluster when the test that started it is gone?
+//! Ends a cluster when the test that started it is gone.
 
 use std::io::Write;
 use std::path::Path;

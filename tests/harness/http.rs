@@ -1,4 +1,4 @@
-//! Where does a request end, and how does a response begin?
+//! Where a request ends, and how a response begins.
 
 use std::io::Write;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! Which PostgreSQL do the tests run, and as which user?
+//! The PostgreSQL installation that the tests run, and the user that runs it.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What does a test of this extension stand on?
+//! The harness: what every test of this extension stands on.
 //!
 //! A private PostgreSQL cluster ([`Cluster`]), real HTTP receivers ([`Receiver`] in this process, [`ReceiverProgram`] in one of its own),
 //! waiting that names what it waits for ([`wait_until`]), and judges of signatures that are not our own code ([`verify`]).

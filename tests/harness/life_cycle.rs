@@ -1,4 +1,4 @@
-//! What happens to servers, and how does a test make it happen: stops, crashes, a standby taking over, a killed process?
+//! The life of servers: stops, crashes, a standby that takes over, a killed process.
 
 use std::fs;
 use std::path::{Path, PathBuf};

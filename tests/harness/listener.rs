@@ -1,4 +1,4 @@
-//! How does a test see everything that an application's transactions tell?
+//! Sees every event of an application's transactions.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! How does a test receive webhooks and look at every one of them?
+//! A receiver of webhooks that records every request.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};

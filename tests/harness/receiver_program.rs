@@ -1,4 +1,4 @@
-//! How is the receiver started as a program of its own, so that it shares nothing with what is measured?
+//! The receiver as a program of its own, so that it shares nothing with what is measured.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,4 @@
-//! Does a receiver record and answer as the tests rely on?
+//! A receiver records and answers as the tests rely on.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

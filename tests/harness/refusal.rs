@@ -1,4 +1,4 @@
-//! What does the server say when it refuses?
+//! What the server says when it refuses.
 
 use postgres::GenericClient;
 use postgres::error::DbError;

@@ -1,4 +1,4 @@
-//! What can a receiver answer, politely or not?
+//! What a receiver can answer, politely or not.
 
 use std::borrow::Cow;
 use std::time::Duration;

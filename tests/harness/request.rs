@@ -1,4 +1,4 @@
-//! What did a receiver get?
+//! A request that a receiver got.
 
 use std::time::SystemTime;
 

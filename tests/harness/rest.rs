@@ -1,4 +1,4 @@
-//! How does a test make the calls of the documentation, over HTTP and with a token?
+//! The calls of the documentation, over HTTP and with a token.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! How is HTTP/1.1 spoken to whoever sends webhooks?
+//! The server's side of HTTP/1.1, for receivers.
 //!
 //! One event loop per thread, one buffer per connection, no allocation for a request that is answered with a bare status: on two cores every
 //! microsecond that a receiver takes is one that the sender does not get, and a benchmark would measure that.

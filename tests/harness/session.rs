@@ -1,4 +1,4 @@
-//! How does a test speak SQL to its cluster?
+//! SQL sessions of a test.
 
 use postgres::types::{FromSqlOwned, ToSql};
 use postgres::{Client, NoTls};

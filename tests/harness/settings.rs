@@ -1,4 +1,4 @@
-//! With which settings does a test's server run?
+//! The settings of a test's server.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! How does a test get what a Supabase project has: its roles, its default privileges, an application whose owner is no superuser?
+//! What a Supabase project has: its roles, its default privileges, an application whose owner is no superuser.
 
 use postgres::Client;
 

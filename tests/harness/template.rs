@@ -1,4 +1,4 @@
-//! How does a test get a fresh data directory without paying for `initdb` each time?
+//! A fresh data directory without paying for `initdb` each time.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! How does a test ask what PostgREST asks, as a user of the application?
+//! Asks what PostgREST asks, as a user of the application.
 
 use postgres::Client;
 use uuid::Uuid;

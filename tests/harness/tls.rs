@@ -1,4 +1,4 @@
-//! How does a test show certificates that are right, expired, for someone else, or signed by nobody known?
+//! Certificates that are right, expired, for another name, or signed by an unknown authority.
 
 use std::fs;
 use std::net::IpAddr;

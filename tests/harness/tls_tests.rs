@@ -1,4 +1,4 @@
-//! Does a client that trusts the private authority accept and refuse the certificates it should?
+//! A client that trusts the private authority accepts and refuses the certificates that it should.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-// Are the signatures of these requests right? Written from the documentation, with Node's own crypto alone.
+// Verifies the signatures of requests. Written from the documentation, with Node's own crypto alone.
 const { createHmac } = require("node:crypto");
 const { readFileSync } = require("node:fs");
 

@@ -1,4 +1,4 @@
-# Are the signatures of these requests right? Written from the documentation, with the standard library alone.
+# Verifies the signatures of requests. Written from the documentation, with the standard library alone.
 import base64, hashlib, hmac, json, sys
 
 

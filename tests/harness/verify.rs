@@ -1,4 +1,4 @@
-//! Is a request signed as its receiver expects, in the judgement of code that is not ours?
+//! Verifies a request as its receiver does, with code that is not ours.
 //!
 //! Three judges: Python's `hmac`, Node's `crypto`, and the `standardwebhooks` library that receivers take from a registry.
 

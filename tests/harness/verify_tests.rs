@@ -1,4 +1,4 @@
-//! Do the judges agree with the published example, and do they refuse what is forged?
+//! The verifiers agree with the published example, and refuse what is forged.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! How does a test wait for something without sleeping for a fixed time?
+//! Waits for a condition, not for a fixed time.
 
 use std::thread;
 use std::time::{Duration, Instant};

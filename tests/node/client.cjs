@@ -1,4 +1,4 @@
-// Do supabase-js's calls work as an application's pages make them? Ends with an error where one does not.
+// supabase-js's calls work as an application's pages make them. Ends with an error where one does not.
 // usage: node client.cjs URL TOKEN AUCTION RECEIVER
 "use strict";
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Which packages do the tests run in Node.js? Installs them under target/node/.
+# Installs the packages that the tests run in Node.js, under target/node/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,4 +1,4 @@
-//! Can an application bring event types of its own?
+//! An application can bring event types of its own.
 
 use postgres::Client;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Can an application whose tables are named otherwise tell the same events?
+//! An application whose tables have other names can send the same events.
 
 use postgres::Client;
 use serde_json::json;

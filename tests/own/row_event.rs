@@ -1,4 +1,4 @@
-//! Does a row of any table become an event, with nobody's rights but its table owner's?
+//! A row of any table becomes an event, with the rights of its table's owner only.
 
 use postgres::Client;
 use serde_json::{Value, json};

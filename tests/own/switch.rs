@@ -1,4 +1,4 @@
-//! Who may switch the capture off?
+//! Who may switch capture off.
 
 use webhook_harness::{Listener, sample};
 

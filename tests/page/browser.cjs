@@ -1,4 +1,4 @@
-// Which browser shows the page?
+// The browser that shows the page.
 "use strict";
 
 const { execFileSync } = require("node:child_process");

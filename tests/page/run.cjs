@@ -1,4 +1,4 @@
-// How does a test see what an administrator sees? Runs a scenario in a browser and ends with an error where it does not hold.
+// Runs a scenario of an administrator in a browser; ends with an error where it does not hold.
 // usage: node run.cjs SCENARIO, with what the test has set up as JSON in STAGE
 "use strict";
 

@@ -1,4 +1,4 @@
-// What has a scenario at hand?
+// What a scenario has at hand.
 "use strict";
 
 const assert = require("node:assert/strict");

@@ -1,4 +1,4 @@
-//! How fast, how often and in what order did webhooks arrive? A receiver as a program of its own, for the benchmark and for measuring by hand.
+//! A receiver as a program of its own, for the benchmark and for measuring by hand: how fast, how often and in what order webhooks arrive.
 //!
 //! It takes its options from the command line, prints its address as its first line and runs until its standard input ends or it is killed.
 

@@ -1,4 +1,4 @@
-//! Which REST server do the tests talk to where no PostgREST is given?
+//! The REST server that the tests talk to where no PostgREST is given.
 //!
 //! Takes its settings from the environment, by PostgREST's names, so that either program can be started in the same way.
 

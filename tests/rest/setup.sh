@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Which REST server do the tests take?
+# Builds the REST server that the tests take.
 #
 # Compiles webhook-rest, unless POSTGREST names a PostgREST.
 set -euo pipefail

@@ -1,4 +1,4 @@
-//! What does the worker do beside sending and recording, so that it can go on and others know how it does?
+//! What the worker does beside sending and recording.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,14 +10,14 @@ use crate::delivery::task::in_transaction;
 use crate::ids::postgres_micros;
 use crate::postgres::settings;
 
-/// How often partitions are made ahead, and forgotten what is remembered of endpoints that are no more.
+/// How often partitions are made ahead, and the state of deleted endpoints is removed.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// How soon that is tried again where a backup or a long transaction was in the way.
+/// How soon to try again when a backup or a long transaction holds a lock.
 const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
 
 impl Worker {
-    /// Each of these that it is time for, in a transaction of its own.
+    /// Runs the tasks that are due, each in a transaction of its own.
     pub(super) fn maintain(&mut self) {
         if self.duty != Duty::Nothing && Instant::now() >= self.next_maintenance && self.tasks.maintenance.may_run() {
             self.make_partitions();
@@ -91,13 +91,13 @@ impl Worker {
             Ok((statements.create_partitions()?, statements.failing_endpoints()?))
         });
         if let Some((made, failing)) = self.tasks.maintenance.conclude(maintained) {
-            self.fetcher.forget_all_but(&failing);
+            self.fetcher.retain(&failing);
             self.health.remember(failing);
             self.next_maintenance = Instant::now() + if made { MAINTENANCE_INTERVAL } else { MAINTENANCE_RETRY };
         }
     }
 
-    /// Has events captured again that a lock has kept from being captured, every now and then until the lock is released.
+    /// Starts the recapture of events that a lock has turned into dead letters, every now and then until the lock is released.
     fn recapture(&mut self) {
         let Some(Runtime { statements, .. }) = &self.runtime else { return };
         self.next_recapture = Instant::now() + settings::poll_interval();
@@ -112,7 +112,7 @@ impl Worker {
         self.tasks.recapture.conclude(started);
     }
 
-    /// Drops one partition at a time, in a transaction of its own: nobody is to wait for the next.
+    /// Drops one partition at a time, so that no session waits for several.
     fn expire(&mut self) {
         let Some(Runtime { statements, .. }) = &self.runtime else { return };
         let expired = in_transaction(|| {
@@ -122,7 +122,7 @@ impl Worker {
         });
         let Some((more_waits, expired)) = self.tasks.expiry.conclude(expired) else { return };
         if more_waits {
-            self.look_through = true;
+            self.rescan = true;
         }
         let pause = match expired {
             Expired::Dropped => Duration::ZERO,

@@ -1,4 +1,4 @@
-// How is the REST server asked?
+// Calls to the REST server.
 "use strict";
 
 /** What the server says is wrong, or what is wrong with the way to it. `hint`: what to do. */

@@ -1,4 +1,4 @@
-// Who is signed in, and which view is shown?
+// The signed-in user, and the view that is shown.
 "use strict";
 
 function SignIn({ hasExpired }) {

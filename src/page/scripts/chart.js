@@ -1,4 +1,4 @@
-// How many were delivered, and how many failed, over time?
+// The chart of deliveries over time.
 "use strict";
 
 const HOUR = 3_600_000;

@@ -1,4 +1,4 @@
-// What do all views consist of: loading, buttons that say that they work, notes, questions?
+// Components that all views share: loading, buttons, notes, dialogs.
 "use strict";
 
 /**

@@ -1,4 +1,4 @@
-// What exactly was sent, and what was answered each time?
+// One delivery: the request, and the answer to each attempt.
 "use strict";
 
 function Attempt({ attempt }) {

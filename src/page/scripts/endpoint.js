@@ -1,4 +1,4 @@
-// How does one endpoint do, and what can be done about it?
+// One endpoint: its health, and what can be done about it.
 "use strict";
 
 const TABS = { overview: "Overview", history: "Deliveries", trouble: "Troubleshooting", verify: "Verify signatures" };

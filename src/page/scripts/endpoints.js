@@ -1,4 +1,4 @@
-// Which endpoints are there, and how do they do?
+// The list of endpoints.
 "use strict";
 
 function EndpointRow({ endpoint, health, activity, auction }) {

@@ -1,4 +1,4 @@
-// Which events are there, and which does an endpoint want?
+// Event types, and those that an endpoint subscribes to.
 "use strict";
 
 /** The catalogue by family: { submission: [type, ...], ... }. */
@@ -20,7 +20,7 @@ function EventTree({ catalogue, events, change }) {
     change(isOn ? [...others, entry] : others);
   };
   const hasAll = events.includes("*");
-  // As one finds it; from then on it is his who opens and closes.
+  // Open or closed at first; from then on as the user has it.
   const opened = useMemo(() => new Set(hasAll ? [] : wantedTypes(events, catalogue).map(({ family }) => family)), []);
   return html`<fieldset class="tree">
     <legend>Events</legend>

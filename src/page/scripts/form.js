@@ -1,4 +1,4 @@
-// What does one say of an endpoint, and is it acceptable before it is saved?
+// The form of an endpoint, and its checks before it is saved.
 "use strict";
 
 /** Says of a URL, as it is typed, what the database would say of it. */

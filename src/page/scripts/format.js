@@ -1,4 +1,4 @@
-// How are times, numbers and states put into words? And the libraries' names, for all that follows.
+// Times, numbers and states as text; and names of the libraries, for the scripts that follow.
 "use strict";
 
 const { h, render, Component } = preact;

@@ -1,4 +1,4 @@
-// What became of each delivery, newest first?
+// The history of deliveries, newest first.
 "use strict";
 
 const PAGE = 50;

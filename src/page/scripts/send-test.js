@@ -1,4 +1,4 @@
-// Does the endpoint answer a test?
+// Sending a test to an endpoint.
 "use strict";
 
 /** Until it has ended, and a little longer than a request may take. */

@@ -1,4 +1,4 @@
-// Whose token goes with each call, and where does a fresh one come from?
+// The token of the session, and how it is renewed.
 "use strict";
 
 /**

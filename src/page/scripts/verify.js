@@ -1,4 +1,4 @@
-// How does a receiver know that a request is ours?
+// Code that verifies a signature, for receivers.
 "use strict";
 
 const LANGUAGES = { typescript: "TypeScript", python: "Python", go: "Go" };

@@ -1,4 +1,4 @@
-//! How many deliveries per second get through where a fifth of the endpoints is dead?
+//! Deliveries per second where a fifth of the endpoints is dead.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What does an event of one's own cost the statement that emits it?
+//! What an event of one's own costs the statement that emits it.
 
 use std::time::Instant;
 

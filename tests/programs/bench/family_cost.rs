@@ -1,4 +1,4 @@
-//! What does an event of each family cost the statement that makes it, with one interested endpoint?
+//! What an event of each family costs the statement that makes it, with one interested endpoint.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! How long does a good endpoint wait beside two hundred that never answer?
+//! How long a good endpoint waits beside two hundred that never answer.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How long does a page of the history take a tenant, who has one auction among many?
+//! How long a page of the history takes a tenant with one auction among many.
 
 use std::time::Instant;
 

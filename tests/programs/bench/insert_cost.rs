@@ -1,4 +1,4 @@
-//! What does the user's INSERT cost with the triggers, compared with the same INSERT without them?
+//! What the user's INSERT costs with the triggers, compared with the same INSERT without them.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! How many requests are made twice when the worker is killed while it sends as fast as it can?
+//! How many requests are made twice when the worker is killed while it sends as fast as it can.
 
 use crate::patience::wait_for;
 use crate::stand::{AUCTION, Stand};

@@ -1,4 +1,4 @@
-//! What do a million rows in one INSERT cost the session that inserts them?
+//! What a million rows in one INSERT cost the session that inserts them.
 
 use std::time::Instant;
 

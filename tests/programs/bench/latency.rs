@@ -1,4 +1,4 @@
-//! How long from a commit to the arrival of its webhook?
+//! How long from a commit to the arrival of its webhook.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

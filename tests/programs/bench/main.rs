@@ -1,4 +1,4 @@
-//! How fast is it, against what this machine could do at best, and what does it cost?
+//! The benchmark: how fast it is compared with what this machine could do at best, and what it costs.
 //!
 //! Everything is measured in one run on one machine, and compared within it: absolute numbers of a shared machine say little
 //! tomorrow, ratios do. Prints lines for a person and writes `target/bench.json` for comparison over time.

@@ -1,4 +1,4 @@
-//! How does the benchmark wait, on a machine that may be slow for a minute?
+//! How the benchmark waits on a machine that may be slow for a minute.
 
 use std::time::{Duration, Instant};
 

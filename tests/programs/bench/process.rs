@@ -1,4 +1,4 @@
-//! What has a process used, as Linux counts it?
+//! What a process has used, as Linux counts it.
 
 /// The kernel's unit of CPU time in /proc: 100 a second on every Linux that PostgreSQL runs on.
 const TICKS_PER_S: f64 = 100.0;

@@ -1,4 +1,4 @@
-//! What was measured, for a person and for comparison over time?
+//! What was measured, for a person and for comparison over time.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

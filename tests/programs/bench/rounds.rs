@@ -1,4 +1,4 @@
-//! How many deliveries per second, and how many could it have been? Round after round, until enough of them were undisturbed.
+//! Deliveries per second, and the ceiling. Round after round, until enough of them were undisturbed.
 
 use crate::report::median;
 use crate::stand::Stand;

@@ -1,4 +1,4 @@
-//! What does the benchmark run on?
+//! What the benchmark runs on.
 
 use postgres::Client;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! How many deliveries per second, from the commit that queued them to the last history row?
+//! Deliveries per second, from the commit that queued them to the last history row.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What is lost when the worker is killed in the middle of its work?
+//! The worker is killed in the middle of its work, and nothing is lost.
 
 use std::collections::HashSet;
 

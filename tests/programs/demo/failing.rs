@@ -1,4 +1,4 @@
-//! What becomes of a delivery whose endpoint answers 503?
+//! A delivery whose endpoint answers 503.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How is JSON laid out for reading without changing anything but its spaces?
+//! JSON laid out for reading, with nothing but its spaces changed.
 //!
 //! It is not parsed: order of the keys, numbers and escapes are shown as they came.
 

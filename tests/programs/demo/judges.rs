@@ -1,4 +1,4 @@
-//! Who says that a signature is right? Whoever of the independent judges is on this machine.
+//! The independent verifiers of signatures that this machine has.
 
 use std::process::{Command, Stdio};
 

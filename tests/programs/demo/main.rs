@@ -1,4 +1,4 @@
-//! What does the extension do, on real input, from the row change to the recorded attempt?
+//! The demonstration: what the extension does on real input, from the row change to the recorded attempt.
 //!
 //! Everything shown is executed as shown, on a private server and over TCP. The last line says what arrived of what was committed;
 //! the exit status is 0 only if all of it did, correctly signed, and nothing else shown was other than it should be.

@@ -1,4 +1,4 @@
-//! "Our webhook did not arrive": how is it found out why, and made good?
+//! "Our webhook did not arrive": how to find out why, and how to make it good.
 
 use webhook_harness::{DEADLINE, Endpoint, wait_until};
 

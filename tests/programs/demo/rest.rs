@@ -1,4 +1,4 @@
-//! Do the calls that a customer's page makes work, over HTTP, where the REST server is there?
+//! The calls that a customer's page makes, over HTTP, where the REST server is installed.
 
 use serde_json::{Value, json};
 use webhook_harness::Rest;

@@ -1,4 +1,4 @@
-//! How does the demonstration look to the person who reads it?
+//! How the demonstration looks to the person who reads it.
 
 use std::io::IsTerminal;
 

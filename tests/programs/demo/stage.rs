@@ -1,4 +1,4 @@
-//! What does the demonstration play on, and how is a request shown as it comes?
+//! What the demonstration runs on, and how a request is shown as it comes.
 
 use std::time::SystemTime;
 

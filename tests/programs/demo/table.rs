@@ -1,4 +1,4 @@
-//! What did a statement give, as text in columns?
+//! The result of a statement as text in columns.
 
 use postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 

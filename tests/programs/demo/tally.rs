@@ -1,4 +1,4 @@
-//! What was committed, what of it arrived, and how much of that was signed as it should be?
+//! What was committed, what of it arrived, and how much of that was signed as it should be.
 
 use std::collections::HashSet;
 

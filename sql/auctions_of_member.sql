@@ -1,4 +1,0 @@
--- Which auctions does public.auction_members name the caller as owner or admin of? Runs with the rights of the table's owner.
--- $1 the caller
-select member.auction_id::uuid from public.auction_members as member
-where member.user_id = $1 and member.role in ('owner', 'admin')

@@ -1,3 +1,0 @@
--- Is there such an event type?
--- $1 event type
-select exists (select from public.webhook_event_types as known where known.event_type = $1)

@@ -1,2 +1,0 @@
--- Which event types are there?
-select string_agg(known.event_type, ', ' order by known.event_type) from public.webhook_event_types as known

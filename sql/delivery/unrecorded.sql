@@ -1,6 +1,0 @@
--- Which of these attempts are not recorded?
--- $1 due_at, $2 delivery_id, $3 attempt: arrays of equal length. Gives back the place in them beside the row of the queue.
-select given.place, queue.auction_id, queue.endpoint_id, queue.event_id, queue.event_type, queue.is_test
-from unnest($1::timestamptz[], $2::uuid[], $3::smallint[]) with ordinality as given (due_at, delivery_id, attempt, place)
-join webhook_delivery.queue
-    on queue.due_at = given.due_at and queue.delivery_id = given.delivery_id and queue.attempts = given.attempt - 1

@@ -1,0 +1,144 @@
+-- Partitions by time: created ahead, dropped when they expire.
+
+create function webhook_delivery.partitions(parent name) returns table (partition name, begins_at timestamptz, ends_at timestamptz)
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select child.relname, webhook_delivery.uuid_v7_time(bounds[1]::uuid), webhook_delivery.uuid_v7_time(bounds[2]::uuid)
+    from pg_inherits
+    join pg_class as child on child.oid = pg_inherits.inhrelid
+    -- The default partition has no bounds.
+    cross join lateral regexp_match(pg_get_expr(child.relpartbound, child.oid), 'FROM [(]''(.*)''[)] TO [(]''(.*)''[)]') as bounds
+    where pg_inherits.inhparent = format('webhook_delivery.%I', parent)::regclass and bounds is not null
+    $$;
+
+comment on function webhook_delivery.partitions(name) is
+    'The partitions of a table by time (events, attempts_ended, attempts_retried), and which time each is for; not the default one';
+
+create function webhook_delivery.create_partition(parent name, key name, day date, days integer default 1) returns boolean
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    -- Where and what a partition is does not depend on the session that makes it.
+    set default_tablespace = ''
+    set default_table_access_method = heap
+    as $$
+declare
+    partition constant name := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
+    lower_bound constant uuid := webhook_delivery.uuid_v7_floor(day::timestamp at time zone 'UTC');
+    upper_bound constant uuid := webhook_delivery.uuid_v7_floor((day + days)::timestamp at time zone 'UTC');
+begin
+    if to_regclass(format('webhook_delivery.%I', partition)) is not null then
+        return false;
+    end if;
+    -- A day that has begun has rows to be moved. An INSERT that has just chosen the default partition for one more would
+    -- fail, and a query that was planned without the new partition would miss what has moved: both wait at the parent.
+    execute format('lock table only webhook_delivery.%I in %s mode', parent,
+        case when lower_bound <= webhook_delivery.uuid_v7() then 'access exclusive' else 'share update exclusive' end);
+    execute format('lock table webhook_delivery.%I in access exclusive mode', parent || '_default');
+    -- Filled before it is attached: rows that were quicker than the partition lie in the default one.
+    execute format('create table webhook_delivery.%I (like webhook_delivery.%I including all)', partition, parent || '_default');
+    execute format(
+        'with moved as (delete from webhook_delivery.%1$I where %2$I >= %3$L and %2$I < %4$L returning *)
+         insert into webhook_delivery.%5$I select * from moved',
+        parent || '_default', key, lower_bound, upper_bound, partition);
+    execute format('alter table webhook_delivery.%I attach partition webhook_delivery.%I for values from (%L) to (%L)',
+        parent, partition, lower_bound, upper_bound);
+    -- Not copied with the default partition's other properties.
+    execute format('alter table webhook_delivery.%I enable row level security', partition);
+    perform webhook_delivery.revoke_from_others(format('webhook_delivery.%I', partition)::regclass);
+    return true;
+end
+$$;
+
+comment on function webhook_delivery.create_partition(name, name, date, integer) is
+    'Makes the partition for so many days from this one on, unless there is one that begins then; says whether it did. Locks the default partition';
+
+create function webhook_delivery.create_partitions(days_ahead integer default 3) returns boolean
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    -- While we wait for a backup or a long transaction, everybody who comes after us waits too.
+    set lock_timeout = '50ms'
+    as $$
+declare
+    today constant date := (now() at time zone 'UTC')::date;
+    retention constant interval := current_setting('webhook_delivery.retention')::interval;
+    -- Some thirty for the whole of the retention, however long: a page of the history opens all of them.
+    span constant integer := case
+        when retention = interval '0' then 30
+        else greatest(1, ceil(extract(epoch from retention) / (30 * 86400)))
+    end;
+    tables record;
+    day date;
+    made_until date;
+    next_day date;
+begin
+    for tables in
+        select * from (values ('events', 'id'), ('attempts_ended', 'delivery_id'), ('attempts_retried', 'delivery_id'))
+            as known (parent, key)
+    loop
+        -- What came while there was no worker to make them is sorted in, of the last week. Partitions may lie far ahead, from when
+        -- the clock did.
+        select least(greatest(coalesce(min((known.begins_at at time zone 'UTC')::date), today), today - 7), today) into day
+        from webhook_delivery.partitions(tables.parent) as known;
+        while day <= today + days_ahead loop
+            select max((known.ends_at at time zone 'UTC')::date) filter (where (known.begins_at at time zone 'UTC')::date <= day),
+                least(day + span, min((known.begins_at at time zone 'UTC')::date) filter (where (known.begins_at at time zone 'UTC')::date > day))
+            into made_until, next_day
+            from webhook_delivery.partitions(tables.parent) as known;
+            if made_until > day then
+                day := made_until;
+                continue;
+            end if;
+            perform webhook_delivery.create_partition(tables.parent, tables.key, day, next_day - day);
+            day := next_day;
+        end loop;
+    end loop;
+    return true;
+exception when lock_not_available then
+    -- Nothing is lost: the default partition takes what has no other.
+    return false;
+end
+$$;
+
+comment on function webhook_delivery.create_partitions(integer) is
+    'Makes the partitions of events and attempts that are missing, for today and the days ahead: of a day each, or of more days where webhook_delivery.retention is longer than thirty. False where someone, a backup perhaps, uses the tables: try again later. The worker, who owns no table, calls it';
+
+create function webhook_delivery.drop_expired(out dropped name, out is_locked boolean)
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    -- Whoever has a table in use is not waited for: all who came after us would wait with us.
+    set lock_timeout = '20ms'
+    as $$
+declare
+    retention constant interval := current_setting('webhook_delivery.retention')::interval;
+    before constant timestamptz := now() - retention;
+begin
+    is_locked := false;
+    if retention = interval '0' then
+        return;
+    end if;
+    select expired.partition into dropped
+    from unnest('{attempts_retried, attempts_ended, events}'::name[]) with ordinality as known (parent, place)
+    cross join lateral webhook_delivery.partitions(known.parent) as expired
+    where expired.ends_at <= before
+    order by expired.ends_at, known.place
+    limit 1;
+    if found then
+        execute format('drop table webhook_delivery.%I', dropped);
+        return;
+    end if;
+    -- What had no partition: few rows, some of them the ends of what has outlived its event.
+    delete from webhook_delivery.events_default where ctid = any (array(
+        select ctid from webhook_delivery.events_default where id < webhook_delivery.uuid_v7_floor(before) limit 10000));
+    delete from webhook_delivery.attempts_ended_default where ctid = any (array(
+        select ctid from webhook_delivery.attempts_ended_default where attempted_at < before limit 10000));
+    delete from webhook_delivery.attempts_retried_default where ctid = any (array(
+        select ctid from webhook_delivery.attempts_retried_default where attempted_at < before limit 10000));
+exception when lock_not_available then
+    dropped := null;
+    is_locked := true;
+end
+$$;
+
+comment on function webhook_delivery.drop_expired() is
+    'Drops the oldest partition of events or attempts whose whole time lies before webhook_delivery.retention, and returns its name; null where there is none any more, or where is_locked says that somebody uses it: try again later. For the worker';

@@ -1,0 +1,2 @@
+-- All event types.
+select string_agg(known.event_type, ', ' order by known.event_type) from public.webhook_event_types as known

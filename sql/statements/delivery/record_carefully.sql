@@ -1,0 +1,42 @@
+-- What record.sql does, past what is in its way: an attempt that is in the log already, because it was made twice, before and
+-- after a crash, is not logged again; and where somebody has locked a row of the queue nothing of it is recorded, because to
+-- wait for that transaction would stop all others. Returns the deliveries of these, and the transaction that has locked each.
+-- $1 the attempts
+with outcome as materialized (
+    select given.*, waiting.partition, waiting.place,
+        case when waiting.place is null then (
+            select held.xmax::text::bigint from webhook_delivery.queue as held
+            where held.due_at = given.due_at and held.delivery_id = given.delivery_id) end as locked_by
+    from unnest($1::webhook_delivery.outcome[]) as given
+    left join lateral (
+        select tableoid as partition, ctid as place
+        from webhook_delivery.queue
+        where queue.due_at = given.due_at and queue.delivery_id = given.delivery_id
+        for update skip locked
+    ) as waiting on true
+), ended as (
+    delete from webhook_delivery.queue
+    using outcome
+    where queue.tableoid = outcome.partition and queue.ctid = outcome.place and outcome.next_attempt_at is null
+), retried as (
+    update webhook_delivery.queue set
+        due_at = case when outcome.keeps_position then queue.due_at else outcome.next_attempt_at end,
+        not_before = case when outcome.keeps_position then outcome.next_attempt_at end,
+        attempts = outcome.attempt,
+        response_status_code = outcome.response_status_code, response_time_ms = outcome.response_time_ms,
+        error_message = outcome.error_message, attempted_at = outcome.attempted_at
+    from outcome
+    where queue.tableoid = outcome.partition and queue.ctid = outcome.place and outcome.next_attempt_at is not null
+), logged as (
+    insert into webhook_delivery.attempts (
+        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
+        tls_ms, first_byte_ms, address, created_at)
+    select delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
+        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
+        tls_ms, first_byte_ms, address, created_at
+    from outcome
+    where locked_by is null
+    on conflict do nothing
+)
+select delivery_id, locked_by from outcome where locked_by is not null

@@ -1,0 +1,51 @@
+-- What of an endpoint only the extension's owner can read.
+-- $1 endpoint
+with wanted as (
+    -- An event of the application's own may come from emit(): without a trigger it is reported to endpoints that name it.
+    select known.event_type, known.is_builtin or wanting.events && array[known.event_type, known.family || '.*'] as is_expected
+    from public.webhook_event_types as known
+    join public.webhook_endpoints as wanting on wanting.id = $1
+    where known.family <> 'webhook' and wanting.events && array[known.event_type, known.family || '.*', '*']
+), attached as (
+    select (webhook_delivery.trigger_arguments(made.tgargs, made.tgnargs))[1] as event_type, bool_or(made.tgenabled in ('D', 'R')) as is_disabled
+    from pg_trigger as made
+    where made.tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.row_event'::regproc)
+    group by 1
+), emitted as (
+    -- emit() makes events that are about no row.
+    select latest.event_type
+    from (
+        select log.event_type, log.event_id from webhook_delivery.attempts_ended as log
+        where log.endpoint_id = $1 and not log.is_test
+        order by log.created_at desc
+        limit 100
+    ) as latest
+    join webhook_delivery.events as event on event.id = latest.event_id
+    where event.row_id is null
+)
+select endpoint.url,
+    case when starts_with(endpoint.secrets[1], 'whsec_') then 'whsec' when endpoint.secrets[1] is not null then 'own' end,
+    (select stored.previous_until from webhook_delivery.endpoint_secrets as stored
+        where stored.endpoint_id = endpoint.id and stored.previous_until > now()),
+    case
+        when pg_is_in_recovery() then 'standby'
+        when worker.pid is null then 'no worker'
+        when here.standing = 'sending' and worker.idle_because is null and worker.problem is null then 'sending'
+        when here.standing = 'sending' then 'failing'
+        else 'paused'
+    end,
+    endpoint.is_paused,
+    -- Of the events that it wants: those that no trigger makes, those with a trigger that is disabled, and those that could not be built,
+    -- of its auction or of one that is not known.
+    array(select wanted.event_type from wanted where wanted.is_expected and wanted.event_type not in (
+        select attached.event_type from attached where attached.event_type is not null
+        union all
+        select emitted.event_type from emitted) order by wanted.event_type),
+    array(select wanted.event_type from wanted join attached using (event_type) where attached.is_disabled order by wanted.event_type),
+    array(select distinct dead.event_type from webhook_delivery.capture_errors as dead join wanted using (event_type)
+        where dead.auction_ids is null or endpoint.auction_id = any (dead.auction_ids) or array_position(dead.auction_ids, null) is not null
+        order by dead.event_type)
+from webhook_delivery.endpoint_targets as endpoint
+cross join webhook_delivery.standing as here
+left join webhook_delivery.worker_report() as worker on true
+where endpoint.id = $1

@@ -1,0 +1,7 @@
+-- What the request of a delivery consists of. One row; nulls for what does not exist any more.
+-- $1 event, $2 endpoint, $3 auction
+select event.occurred_at, event.data::text, endpoint.url, endpoint.secrets, nullif(endpoint.headers, '{}')::text
+from (values ($1::uuid, $2::uuid, $3::uuid)) as delivery (event_id, endpoint_id, auction_id)
+left join webhook_delivery.events as event on event.id = delivery.event_id
+left join webhook_delivery.endpoint_targets as endpoint
+    on endpoint.id = delivery.endpoint_id and endpoint.auction_id = delivery.auction_id

@@ -1,0 +1,365 @@
+//! What may be in the worker's way without anything being lost, sent again for ever, or held up for others.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use postgres::Client;
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, StopMode, wait_until};
+
+fn started() -> (Cluster, Client) {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    (cluster, client)
+}
+
+/// A trigger function that fails, whoever fires it.
+const REFUSE: &str = "create function public.refuse() returns trigger language plpgsql as
+    $$ begin raise 'not here' using hint = 'Go away.'; end $$;";
+
+/// What `webhook_delivery.status` has to say: its state, and what fails.
+fn status(client: &mut Client) -> (String, Option<String>) {
+    let row = client.query_one("select state, problem from webhook_delivery.status", &[]).unwrap();
+    (row.get(0), row.get(1))
+}
+
+#[track_caller]
+fn wait_for_status(client: &mut Client, state: &str, problem: Option<&str>) {
+    wait_until(&format!("the status {state:?}, {problem:?}"), DEADLINE, || {
+        let found = status(client);
+        (found.0 == state && found.1.as_deref() == problem).then_some(())
+    });
+}
+
+#[track_caller]
+fn assert_gets_through(client: &mut Client, receiver: &Receiver) {
+    let endpoint = Endpoint::create(client, &receiver.url("/others"));
+    endpoint.emit(client, 3);
+    endpoint.wait_for(client, 3, "success");
+}
+
+/// Turns that the worker takes while the server's clock goes on by so many seconds; those that are seen.
+fn turns_within(client: &mut Client, seconds: f64) -> usize {
+    let sql = "select state_change, extract(epoch from clock_timestamp())::float8
+               from pg_stat_activity where backend_type = 'webhook_delivery worker'";
+    let (mut turns, mut began) = (HashSet::new(), None);
+    wait_until("the clock to go on", DEADLINE, || {
+        let row = client.query_one(sql, &[]).unwrap();
+        turns.insert(row.get::<_, SystemTime>(0));
+        let now: f64 = row.get(1);
+        (now - *began.get_or_insert(now) >= seconds).then_some(())
+    });
+    turns.len()
+}
+
+#[test]
+fn partitions_that_cannot_be_made_stand_between_no_request_and_its_record() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (cluster, mut client) = started();
+    client
+        .batch_execute(
+            "create function public.refuse() returns event_trigger language plpgsql as
+                 $$ begin raise 'no tables today' using hint = 'Ask tomorrow.'; end $$;
+             create event trigger refuse on ddl_command_start when tag in ('CREATE TABLE') execute function public.refuse()",
+        )
+        .unwrap();
+    let worker = cluster.wait_for_worker("postgres", None);
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 3);
+    endpoint.wait_for(&mut client, 3, "success");
+    wait_for_status(&mut client, "failing", Some("making partitions fails: no tables today"));
+    endpoint.emit(&mut client, 3);
+    endpoint.wait_for(&mut client, 6, "success");
+    assert_eq!((receiver.count(), cluster.worker_pid("postgres")), (6, Some(worker)));
+    let log = cluster.log();
+    assert!(log.contains("WARNING:  webhook_delivery: making partitions fails: no tables today"), "{log}");
+    assert!(log.contains("HINT:  Ask tomorrow. It is tried again"), "{log}");
+
+    client.batch_execute("drop event trigger refuse").unwrap();
+    wait_for_status(&mut client, "sending", None);
+    let partitions = "select count(*) from pg_inherits where inhparent = 'webhook_delivery.attempts_ended'::regclass";
+    assert_eq!(client.query_one(partitions, &[]).unwrap().get::<_, i64>(0), 5);
+    assert_eq!(receiver.count(), 6);
+}
+
+#[test]
+fn while_nothing_can_be_recorded_nothing_more_is_sent_and_nothing_twice() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 1);
+    endpoint.wait_for(&mut client, 1, "success");
+    let worker = cluster.wait_for_worker("postgres", None);
+    client.batch_execute(REFUSE).unwrap();
+    client
+        .batch_execute("create trigger refuse before insert on webhook_delivery.attempts for each row execute function public.refuse()")
+        .unwrap();
+    endpoint.emit(&mut client, 1);
+    wait_for_status(&mut client, "failing", Some("recording what was sent fails: not here"));
+    assert_eq!(receiver.count(), 2);
+    endpoint.emit(&mut client, 5);
+    assert!(turns_within(&mut client, 2.0) < 20, "it waits for its next try");
+    // Several tries later it is still the one request.
+    wait_until("three tries", DEADLINE, || {
+        (cluster.log().matches("recording what was sent fails: not here").count() >= 3).then_some(())
+    });
+    assert_eq!(receiver.count(), 2);
+
+    client.batch_execute("drop trigger refuse on webhook_delivery.attempts").unwrap();
+    endpoint.wait_for(&mut client, 7, "success");
+    assert_eq!((receiver.count(), cluster.worker_pid("postgres")), (7, Some(worker)));
+}
+
+#[test]
+fn while_nothing_can_be_read_what_was_sent_is_recorded() {
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(400)));
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    let worker = cluster.wait_for_worker("postgres", None);
+    endpoint.emit(&mut client, 3);
+    receiver.wait_for(3, DEADLINE);
+    client.batch_execute("alter table webhook_delivery.events rename data to something_else").unwrap();
+    client.batch_execute("select webhook_delivery.wake('-infinity')").unwrap();
+    wait_until("a worker that says what fails", DEADLINE, || {
+        let (state, problem) = status(&mut client);
+        (state == "failing" && problem?.contains("reading the queue fails: column \"data\"")).then_some(())
+    });
+    endpoint.wait_for(&mut client, 3, "success");
+
+    client.batch_execute("alter table webhook_delivery.events rename something_else to data").unwrap();
+    endpoint.emit(&mut client, 3);
+    endpoint.wait_for(&mut client, 6, "success");
+    assert_eq!((receiver.count(), cluster.worker_pid("postgres")), (6, Some(worker)));
+}
+
+#[test]
+fn a_paused_worker_does_not_run_in_circles_when_deliveries_come_due() {
+    let receiver = Receiver::start(|_| Reply::status(503));
+    let cluster = Cluster::start(&[("webhook_delivery.retry_schedule", "1s")]);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 1);
+    endpoint.wait_for(&mut client, 1, "retrying");
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    endpoint.emit(&mut client, 1);
+    assert!(turns_within(&mut client, 3.0) < 20);
+    assert_eq!(receiver.count(), 1);
+}
+
+#[test]
+fn settings_of_the_database_and_the_role_do_not_reach_the_worker() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let cluster = Cluster::start(&[("webhook_delivery.databases", "app")]);
+    cluster.execute("create database app");
+    cluster.execute("create role nobody");
+    // Sessions that began before the settings.
+    let (mut client, mut other) = (cluster.connect_to("app"), cluster.connect_to("app"));
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    let settings = [
+        ("default_transaction_isolation", "serializable"),
+        ("default_transaction_deferrable", "on"),
+        ("lock_timeout", "1"),
+        ("statement_timeout", "1"),
+        ("idle_in_transaction_session_timeout", "1"),
+        ("search_path", "elsewhere"),
+        ("enable_nestloop", "off"),
+        ("enable_tidscan", "off"),
+        ("role", "nobody"),
+    ];
+    for (name, value) in settings {
+        cluster.execute(&format!("alter database app set {name} = '{value}'"));
+        cluster.execute(&format!("alter role postgres in database app set {name} = '{value}'"));
+    }
+    let before = cluster.wait_for_worker("app", None);
+    cluster.execute(&format!("select pg_terminate_backend({before})"));
+    let worker = cluster.wait_for_worker("app", Some(before));
+
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    let partitions = "select count(*) from pg_inherits where inhparent = 'webhook_delivery.attempts_ended'::regclass";
+    wait_until("the partitions", DEADLINE, || {
+        (client.query_one(partitions, &[]).unwrap().get::<_, i64>(0) == 5).then_some(())
+    });
+
+    // A serializable transaction remembers what it has read as long as another one is open.
+    let mut reader = other.build_transaction().isolation_level(postgres::IsolationLevel::Serializable).start().unwrap();
+    reader.query_one("select count(*) from webhook_delivery.attempts", &[]).unwrap();
+    reader.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap();
+    endpoint.emit(&mut reader, 1);
+    endpoint.emit(&mut client, 20);
+    endpoint.wait_for(&mut client, 20, "success");
+    let remembered = "select count(*) from pg_locks where mode = 'SIReadLock' and pid = $1";
+    assert_eq!(client.query_one(remembered, &[&worker]).unwrap().get::<_, i64>(0), 0);
+    reader.commit().unwrap();
+    endpoint.wait_for(&mut client, 21, "success");
+
+    // The worker waits for this lock longer than a millisecond, and gets it.
+    let mut locking = other.transaction().unwrap();
+    locking.batch_execute("lock table webhook_delivery.attempts in share row exclusive mode").unwrap();
+    endpoint.emit(&mut client, 1);
+    let waiting = "select from pg_locks where pid = $1 and clock_timestamp() - waitstart > interval '20 ms'";
+    wait_until("a worker that waits for the lock", DEADLINE, || client.query_opt(waiting, &[&worker]).unwrap());
+    locking.commit().unwrap();
+    endpoint.wait_for(&mut client, 22, "success");
+    assert_eq!((receiver.count(), cluster.worker_pid("app")), (22, Some(worker)));
+
+    wait_for_status(&mut client, "sending", None);
+}
+
+#[test]
+fn an_update_of_the_queue_that_is_not_committed_holds_up_no_other_delivery() {
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 5);
+    receiver.wait_for(5, DEADLINE);
+    let mut operator = cluster.connect();
+    let mut update = operator.transaction().unwrap();
+    assert_eq!(update.execute("update webhook_delivery.queue set attempts = attempts", &[]).unwrap(), 5);
+    assert_gets_through(&mut client, &receiver);
+    wait_until("the attempts that cannot be recorded", DEADLINE, || {
+        let sql = "select attempts_to_record = 5 from webhook_delivery.status";
+        client.query_one(sql, &[]).unwrap().get::<_, bool>(0).then_some(())
+    });
+    assert!(endpoint.deliveries(&mut client).iter().all(|delivery| delivery.status == "pending"));
+    update.rollback().unwrap();
+    endpoint.wait_for(&mut client, 5, "success");
+    assert_eq!(receiver.count(), 8, "what waited to be recorded was not sent again");
+}
+
+#[test]
+fn locked_rows_hold_up_no_other_delivery_however_many_they_are() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    endpoint.emit(&mut client, 500);
+    let mut operator = cluster.connect();
+    let mut locking = operator.transaction().unwrap();
+    locking.batch_execute("select from webhook_delivery.queue for update").unwrap();
+    client.batch_execute("select webhook_delivery.resume()").unwrap();
+    // With so many that cannot be recorded, nothing more of this auction is sent.
+    receiver.wait_for(256, DEADLINE);
+    assert_gets_through(&mut client, &receiver);
+    locking.rollback().unwrap();
+    endpoint.wait_for(&mut client, 500, "success");
+    assert_eq!(receiver.count(), 503, "what waited to be recorded was not sent again");
+}
+
+#[test]
+fn a_delivery_that_the_operator_puts_off_while_its_request_is_under_way_is_made_again_then() {
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 1);
+    receiver.wait_for(1, DEADLINE);
+    cluster.execute("update webhook_delivery.queue set due_at = now() + interval '3 s'");
+    receiver.wait_for(2, DEADLINE);
+    endpoint.wait_for(&mut client, 1, "success");
+    wait_until("an empty queue", DEADLINE, || {
+        let left = "select count(*) from webhook_delivery.queue";
+        (client.query_one(left, &[]).unwrap().get::<_, i64>(0) == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_locked_queue_is_waited_for_and_nothing_is_sent_twice() {
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    let worker = cluster.wait_for_worker("postgres", None);
+    for (round, mode) in [(1, "share"), (2, "access exclusive")] {
+        endpoint.emit(&mut client, 5);
+        receiver.wait_for(round * 5, DEADLINE);
+        let mut operator = cluster.connect();
+        // Whoever wonders what is the matter must not have to wait for it himself.
+        client.batch_execute("set lock_timeout = '5s'").unwrap();
+        let mut locking = operator.transaction().unwrap();
+        locking.batch_execute(&format!("lock table webhook_delivery.queue in {mode} mode")).unwrap();
+        wait_until("a worker that has found it locked", DEADLINE, || {
+            status(&mut client).1.is_some_and(|problem| problem.contains("lock timeout")).then_some(())
+        });
+        locking.commit().unwrap();
+        endpoint.wait_for(&mut client, round * 5, "success");
+        wait_for_status(&mut client, "sending", None);
+    }
+    assert_eq!((receiver.count(), cluster.worker_pid("postgres")), (10, Some(worker)));
+}
+
+#[test]
+fn pg_cancel_backend_neither_ends_the_worker_nor_makes_it_send_anything_twice() {
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(5)));
+    let (cluster, mut client) = started();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    let worker = cluster.wait_for_worker("postgres", None);
+    endpoint.emit(&mut client, 2_000);
+    let mut canceller = cluster.connect();
+    for _ in 0..300 {
+        canceller.execute("select pg_cancel_backend($1)", &[&worker]).unwrap();
+    }
+    endpoint.wait_for(&mut client, 2_000, "success");
+    assert_eq!((receiver.count(), cluster.worker_pid("postgres")), (2_000, Some(worker)));
+}
+
+#[test]
+fn a_worker_told_to_go_while_it_makes_partitions_records_what_it_has_sent() {
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(300)));
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    // In one transaction: in the first turn in which there is anything to do, the worker sends and makes partitions.
+    client
+        .batch_execute(
+            "begin;
+             create extension webhook_delivery;
+             create function public.dawdle() returns event_trigger language plpgsql as $$ begin perform pg_sleep(20); end $$;
+             create event trigger dawdle on ddl_command_start when tag in ('CREATE TABLE') execute function public.dawdle()",
+        )
+        .unwrap();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 5);
+    client.batch_execute("commit").unwrap();
+    receiver.wait_for(5, DEADLINE);
+    wait_until("a worker that makes partitions", DEADLINE, || {
+        let sql =
+            "select from pg_stat_activity where backend_type = 'webhook_delivery worker' and wait_event = 'PgSleep'";
+        client.query_opt(sql, &[]).unwrap()
+    });
+    let took = cluster.stop(StopMode::Fast);
+    assert!(took < Duration::from_secs(5), "the shutdown took {took:?}");
+    cluster.start_again();
+    let mut client = cluster.connect();
+    client.batch_execute("drop event trigger dawdle").unwrap();
+    endpoint.wait_for(&mut client, 5, "success");
+    assert_eq!(receiver.count(), 5);
+}
+
+/// Whether it still is paused, the worker cannot know then.
+#[test]
+fn worker_that_cannot_read_is_failing_and_not_paused() {
+    let (_cluster, mut client) = started();
+    Endpoint::create(&mut client, "https://example.com/");
+    client.batch_execute("select webhook_delivery.pause()").unwrap();
+    wait_for_status(&mut client, "paused", None);
+    client.batch_execute("drop owned by webhook_delivery_worker; select webhook_delivery.resume()").unwrap();
+    let failing = "select hint from webhook_delivery.status where state = 'failing' and problem like 'reading the queue fails: permission denied%'";
+    let row = wait_until("the state failing", DEADLINE, || client.query_opt(failing, &[]).unwrap());
+    assert!(!row.get::<_, &str>(0).contains("paused"));
+    client.batch_execute("select webhook_delivery.grant_worker('webhook_delivery_worker')").unwrap();
+    wait_for_status(&mut client, "sending", None);
+}
+
+#[test]
+fn hint_of_no_worker_names_its_cause() {
+    for (settings, named) in [
+        ([("webhook_delivery.databases", "other, another")].as_slice(), "Add postgres to webhook_delivery.databases"),
+        (&[("max_worker_processes", "1"), ("max_logical_replication_workers", "0")], "max_worker_processes"),
+        (&[("max_worker_processes", "0")], "max_worker_processes"),
+    ] {
+        let cluster = Cluster::start(settings);
+        let mut client = cluster.connect();
+        client.batch_execute("create extension webhook_delivery").unwrap();
+        let hint = "select hint from webhook_delivery.status where state = 'no worker' and hint not like 'It is being started%'";
+        let row = wait_until("the hint", DEADLINE, || client.query_opt(hint, &[]).unwrap());
+        assert!(row.get::<_, &str>(0).contains(named), "{settings:?}: {}", row.get::<_, &str>(0));
+    }
+}

@@ -1,0 +1,142 @@
+//! What becomes of the worker and its deliveries when a process or the whole server ends, and on a standby.
+
+use std::time::{Duration, Instant};
+
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, StopMode, wait_until};
+
+fn started() -> Cluster {
+    let cluster = Cluster::start(&[]);
+    cluster.execute("create extension webhook_delivery");
+    cluster
+}
+
+fn terminate(cluster: &Cluster, backend_type: &str) -> i32 {
+    let sql = "select pid, pg_terminate_backend(pid) from pg_stat_activity where backend_type = $1";
+    cluster.query_one(sql, &[&backend_type])
+}
+
+fn launcher_pid(cluster: &Cluster) -> Option<i32> {
+    let sql = "select pid from pg_stat_activity where backend_type = 'webhook_delivery launcher'";
+    cluster.connect().query_opt(sql, &[]).unwrap().map(|row| row.get(0))
+}
+
+#[test]
+fn a_terminated_worker_comes_back_and_delivers_what_was_queued_meanwhile() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let cluster = started();
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    cluster.wait_for_worker("postgres", None);
+    for round in 1..=3 {
+        let old = terminate(&cluster, "webhook_delivery worker");
+        endpoint.emit(&mut client, 10);
+        cluster.wait_for_worker("postgres", Some(old));
+        endpoint.wait_for(&mut client, round * 10, "success");
+    }
+    assert_eq!(receiver.count(), 30, "a worker that is asked to go sends nothing twice");
+}
+
+#[test]
+fn a_terminated_worker_records_the_requests_that_end_within_its_grace() {
+    let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(400)));
+    let cluster = started();
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 20);
+    receiver.wait_for(20, DEADLINE);
+    let old = terminate(&cluster, "webhook_delivery worker");
+    cluster.wait_for_worker("postgres", Some(old));
+    endpoint.wait_for(&mut client, 20, "success");
+    assert_eq!(receiver.count(), 20, "every request under way was recorded, none was sent again");
+}
+
+#[test]
+fn a_terminated_launcher_comes_back_and_goes_on_keeping_workers() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let cluster = started();
+    let worker = cluster.wait_for_worker("postgres", None);
+    let old = terminate(&cluster, "webhook_delivery launcher");
+    wait_until("another launcher", DEADLINE, || launcher_pid(&cluster).filter(|pid| *pid != old));
+    assert_eq!(cluster.worker_pid("postgres"), Some(worker), "the worker does not go with it");
+
+    terminate(&cluster, "webhook_delivery worker");
+    cluster.wait_for_worker("postgres", Some(worker));
+    let mut client = cluster.connect();
+    Endpoint::create(&mut client, &receiver.url("/")).emit(&mut client, 1);
+    receiver.wait_for(1, DEADLINE);
+}
+
+#[test]
+fn a_fast_shutdown_is_through_within_2_s_with_requests_in_flight_which_are_made_again() {
+    let receiver = Receiver::start(|_| Reply::hang());
+    let cluster = started();
+    let mut client = cluster.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    endpoint.emit(&mut client, 50);
+    receiver.wait_for(10, DEADLINE);
+    drop(client);
+    let took = cluster.stop(StopMode::Fast);
+    assert!(took < Duration::from_secs(2), "the shutdown took {took:?}");
+    let log = cluster.log();
+    assert!(!log.contains("PANIC") && !log.contains("was terminated by signal"), "{log}");
+
+    receiver.clear();
+    cluster.start_again();
+    let requests = receiver.wait_for_distinct(10, DEADLINE);
+    let queued: Vec<_> = endpoint.deliveries(&mut cluster.connect()).iter().map(|delivery| delivery.id).collect();
+    assert_eq!(queued.len(), 50);
+    assert!(requests.iter().all(|request| queued.contains(&request.webhook_id().unwrap())));
+}
+
+#[test]
+fn an_idle_server_stops_at_once() {
+    let cluster = started();
+    cluster.wait_for_worker("postgres", None);
+    let took = cluster.stop(StopMode::Fast);
+    assert!(took < Duration::from_secs(1), "the shutdown took {took:?}");
+}
+
+#[test]
+fn a_smart_shutdown_does_not_wait_for_the_worker_either() {
+    let receiver = Receiver::start(|_| Reply::hang());
+    let cluster = started();
+    let mut client = cluster.connect();
+    Endpoint::create(&mut client, &receiver.url("/")).emit(&mut client, 10);
+    receiver.wait_for(10, DEADLINE);
+    drop(client);
+    let took = cluster.stop(StopMode::Smart);
+    assert!(took < Duration::from_secs(3), "the shutdown took {took:?}");
+}
+
+#[test]
+fn a_standby_sends_nothing_and_delivers_what_was_queued_once_it_is_promoted() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let primary = started();
+    let mut client = primary.connect();
+    let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
+    let standby = primary.standby();
+    // Nobody delivers on the primary any more: what is queued now is the standby's to send.
+    let worker = primary.wait_for_worker("postgres", None);
+    primary.set("webhook_delivery.databases", "");
+    wait_until("the primary's worker to leave", DEADLINE, || {
+        (primary.worker_pid("postgres") != Some(worker)).then_some(())
+    });
+    endpoint.emit(&mut client, 25);
+
+    wait_until("the queue on the standby", DEADLINE, || {
+        let queued = "select count(*) from webhook_delivery.queue";
+        (standby.query_one::<i64>(queued, &[]) == 25).then_some(())
+    });
+    let ours = "select count(*) from pg_stat_activity where backend_type like 'webhook_delivery%'";
+    assert_eq!(standby.query_one::<i64>(ours, &[]), 0);
+    assert_eq!(receiver.count(), 0);
+
+    drop(client);
+    primary.stop(StopMode::Immediate);
+    let promoted_at = Instant::now();
+    standby.promote();
+    receiver.wait_for_distinct(25, Duration::from_secs(5));
+    println!("25 deliveries {:?} after the promotion began", promoted_at.elapsed());
+    endpoint.wait_for(&mut standby.connect(), 25, "success");
+    assert_eq!(receiver.count(), 25);
+}
