@@ -13,7 +13,7 @@
 //!
 //! Beside it: `endpoint/` (what a customer writes: URL, headers, secret; diagnosis), `history/` (redeliver, recover, replay, cancel,
 //! expunge), `page/` (the administrator's page), `postgres/` (how the extension lives inside a server), `access.rs` (who administers an
-//! auction), `ids.rs` (time-ordered uuids and timestamps).
+//! auction: the auction is the tenant), `ids.rs` (time-ordered uuids and timestamps).
 
 use pgrx::prelude::*;
 

@@ -234,7 +234,7 @@ fn a_paused_database_queues_and_records_and_sends_nothing_also_after_a_restart()
     receiver.wait_for(10, DEADLINE);
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     wait_for_state(&mut client, "paused");
-    let left = wait_until("the requests under way to end and be recorded", DEADLINE, || {
+    let left = wait_until("the requests in flight to end and be recorded", DEADLINE, || {
         let left = queued(&mut client);
         (left + receiver.count() as i64 == 100).then_some(left)
     });

@@ -95,13 +95,13 @@ fn while_nothing_can_be_recorded_nothing_more_is_sent_and_nothing_twice() {
         .batch_execute("create trigger refuse before insert on webhook_delivery.attempts for each row execute function public.refuse()")
         .unwrap();
     endpoint.emit(&mut client, 1);
-    wait_for_status(&mut client, "failing", Some("recording what was sent fails: not here"));
+    wait_for_status(&mut client, "failing", Some("recording finished attempts fails: not here"));
     assert_eq!(receiver.count(), 2);
     endpoint.emit(&mut client, 5);
     assert!(turns_within(&mut client, 2.0) < 20, "it waits for its next try");
     // Several tries later it is still the one request.
     wait_until("three tries", DEADLINE, || {
-        (cluster.log().matches("recording what was sent fails: not here").count() >= 3).then_some(())
+        (cluster.log().matches("recording finished attempts fails: not here").count() >= 3).then_some(())
     });
     assert_eq!(receiver.count(), 2);
 

@@ -220,3 +220,18 @@ fn to_drop_a_partition_is_a_change_of_the_catalogue_whatever_is_in_it() {
     // To delete the rows would write some 15 MB.
     assert!(bytes < 2_000_000, "{bytes} bytes of WAL");
 }
+
+#[test]
+fn partition_that_another_session_has_just_made_is_no_error() {
+    let receiver = Receiver::by_path();
+    let (cluster, mut client, _) = started(&[], &receiver);
+    let make = "select webhook_delivery.create_partition('events', 'id', (now() at time zone 'UTC')::date + 20)";
+    let mut first = client.transaction().unwrap();
+    assert!(first.query_one(make, &[]).unwrap().get::<_, bool>(0));
+    let mut other = cluster.connect();
+    let second = std::thread::spawn(move || other.query_one(make, &[]).map(|row| row.get::<_, bool>(0)));
+    let waits = "select count(*) from pg_locks where not granted and relation = 'webhook_delivery.events'::regclass";
+    wait_until("the second session to wait", DEADLINE, || (cluster.query_one::<i64>(waits, &[]) > 0).then_some(()));
+    first.commit().unwrap();
+    assert!(!second.join().unwrap().unwrap(), "it is there already");
+}

@@ -22,10 +22,8 @@ fn returned(client: &mut Client, sql: &str, id: Uuid) -> String {
 
 /// The secret as the worker reads it.
 fn stored(client: &mut Client, id: Uuid) -> String {
-    client
-        .query_one("select secret from webhook_delivery.endpoint_secrets where endpoint_id = $1", &[&id])
-        .unwrap()
-        .get(0)
+    let sql = "select secret from webhook_delivery.endpoint_secrets where endpoint_id = $1";
+    client.query_one(sql, &[&id]).unwrap().get(0)
 }
 
 fn with_secret(application: &mut Application, receiver: &Receiver, secret: &str) -> Endpoint {

@@ -220,7 +220,8 @@ fn of_the_worker(client: &mut Client) -> Vec<Statement> {
     let from_start = |leave_out: &str, only: &str| {
         text(&["'-infinity'", "'00000000-0000-0000-0000-000000000000'", "now()", leave_out, only, "250"])
     };
-    let long = |number| text(&["now() - interval '1 minute'", "now() + interval '1 minute'", "200"][..number]);
+    let long =
+        |number| text(&["'-infinity'", "now() - interval '1 minute'", "now() + interval '1 minute'", "200"][..number]);
     let file = |file, case, arguments| Statement { file, case, arguments };
     vec![
         file("standing", "", vec![]),
@@ -241,8 +242,8 @@ fn of_the_worker(client: &mut Client) -> Vec<Statement> {
         file("expire", "", text(&["webhook_delivery.uuid_v7_floor(now() - interval '30 days')"])),
         file("has_locked_errors", "", vec![]),
         file("take_locked_error", "", text(&["0"])),
-        file("has_to_park", "", long(2)),
-        file("park", "", long(3)),
+        file("has_to_park", "", long(3)),
+        file("park", "", long(4)),
         file("parked_size", "", vec![]),
         file("count_parked", "", text(&["0", "4"])),
         file("publish_counts", "", counts),

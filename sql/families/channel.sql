@@ -45,7 +45,7 @@ select payload.event_type, 'channels', $query$
                 select person.full_name from @application@.users as person where person.id = channel.created_by)) end as created_by,
             to_char(timezone('UTC', channel.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at
     ) as told
-    -- A channel that comes into the world archived, as an import makes them, is nobody's news.
+    -- A channel that is archived when it is created, as by an import, is no event.
     where case @event@
         when 'channel.created' then channel.archived_at is null
         else channel.archived_at is not null and changed.previous ->> 'archived_at' is null

@@ -80,7 +80,7 @@ select payload.event_type, 'auction_members', $query$
         from json_to_record(changed.previous) as gone (
             id uuid, auction_id uuid, user_id uuid, role text, invited_by uuid, joined_at timestamptz)
         where @event@ = 'member.removed'
-            -- Of an auction that is deleted with everything in it nobody is told, and who is a member again was not removed.
+            -- No event for an auction that is deleted with everything in it, nor for a user who is a member again.
             and exists (select from @application@.auctions as auction where auction.id = gone.auction_id)
             and not exists (
                 select from @application@.auction_members as again

@@ -1,4 +1,4 @@
--- message.*: chat messages, from messages. What a deleted message said is sent to nobody any more.
+-- message.*: chat messages, from messages. What a deleted message said is not sent any more.
 
 insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description,

@@ -107,22 +107,23 @@ comment on policy administrators_of_the_auction on public.webhook_endpoints is
 alter table webhook_delivery.queue enable row level security;
 create policy administrators_of_the_auction on webhook_delivery.queue for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
-comment on policy administrators_of_the_auction on webhook_delivery.queue is 'webhook_deliveries reads with the rights of whoever asks';
+comment on policy administrators_of_the_auction on webhook_delivery.queue is 'webhook_deliveries reads with the caller''s rights';
 
 alter table webhook_delivery.parked_counts enable row level security;
+-- The row of no endpoint says that there are counts.
 create policy administrators_of_the_auction on webhook_delivery.parked_counts for select
-    using (auction_id = any (array(select webhook_delivery.administered_auctions())));
-comment on policy administrators_of_the_auction on webhook_delivery.parked_counts is 'webhook_endpoint_health reads with the rights of whoever asks';
+    using (auction_id = any (array(select webhook_delivery.administered_auctions())) or endpoint_id = '00000000-0000-0000-0000-000000000000');
+comment on policy administrators_of_the_auction on webhook_delivery.parked_counts is 'webhook_endpoint_health reads with the caller''s rights';
 
 alter table webhook_delivery.attempts enable row level security;
 create policy administrators_of_the_auction on webhook_delivery.attempts for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
-comment on policy administrators_of_the_auction on webhook_delivery.attempts is 'webhook_delivery_attempts reads with the rights of whoever asks';
+comment on policy administrators_of_the_auction on webhook_delivery.attempts is 'webhook_delivery_attempts reads with the caller''s rights';
 
 alter table webhook_delivery.attempts_ended enable row level security;
 create policy administrators_of_the_auction on webhook_delivery.attempts_ended for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
-comment on policy administrators_of_the_auction on webhook_delivery.attempts_ended is 'webhook_deliveries reads with the rights of whoever asks';
+comment on policy administrators_of_the_auction on webhook_delivery.attempts_ended is 'webhook_deliveries reads with the caller''s rights';
 
 -- Without a policy only the owner and roles that bypass row-level security see a row, also after a grant by mistake.
 alter table webhook_delivery.endpoint_secrets enable row level security;

@@ -1,6 +1,6 @@
 -- What every other object of the extension relies on.
 
--- Not IF NOT EXISTS: whoever had made the schema before would own it.
+-- Not IF NOT EXISTS: a role that had made the schema before would own it.
 create schema webhook_delivery;
 
 -- What PostgREST sends as it is, and not as JSON.

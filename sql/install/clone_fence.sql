@@ -16,7 +16,7 @@ comment on column webhook_delivery.homes.system_identifier is 'The server''s, as
 comment on column webhook_delivery.homes.database_oid is 'The database''s, as pg_database has it';
 comment on column webhook_delivery.homes.since is 'When the first endpoint was created there, or resume() was called';
 comment on column webhook_delivery.homes.paused_at is 'When webhook_delivery.pause() was called; null while it sends';
-comment on column webhook_delivery.homes.pause_reason is 'Why, as whoever called it said';
+comment on column webhook_delivery.homes.pause_reason is 'The reason that was given';
 comment on column webhook_delivery.homes.restore_id is 'The last restore of the server''s files from a backup, as restore_id() gives it; empty where there was none';
 
 create view webhook_delivery.standing as

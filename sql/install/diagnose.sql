@@ -4,13 +4,13 @@
 alter table webhook_delivery.endpoint_health enable row level security;
 create policy who_sees_the_endpoint on webhook_delivery.endpoint_health for select
     using (endpoint_id in (select endpoint.id from public.webhook_endpoints as endpoint));
-comment on policy who_sees_the_endpoint on webhook_delivery.endpoint_health is 'webhook_endpoint_health reads with the rights of whoever asks';
+comment on policy who_sees_the_endpoint on webhook_delivery.endpoint_health is 'webhook_endpoint_health reads with the caller''s rights';
 
 alter table webhook_delivery.pauses enable row level security;
 create policy administrators_of_the_auction on webhook_delivery.pauses for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions()))
         or endpoint_id in (select endpoint.id from public.webhook_endpoints as endpoint));
-comment on policy administrators_of_the_auction on webhook_delivery.pauses is 'webhook_endpoint_health reads with the rights of whoever asks';
+comment on policy administrators_of_the_auction on webhook_delivery.pauses is 'webhook_endpoint_health reads with the caller''s rights';
 
 create view public.webhook_endpoint_health with (security_invoker) as
     select
@@ -66,7 +66,7 @@ comment on column public.webhook_endpoint_health.paused_at is 'When the operator
 comment on column public.webhook_endpoint_health.delivered_24h is 'Deliveries queued in the last 24 hours that have succeeded, tests included';
 comment on column public.webhook_endpoint_health.failed_24h is 'Deliveries queued in the last 24 hours that have used up all of their attempts, tests included';
 comment on column public.webhook_endpoint_health.success_rate_24h is 'The part of both that has succeeded, 0 to 1; null where there are none';
-comment on column public.webhook_endpoint_health.response_time_p50_ms is 'Half of the latest thousand of these were answered within so many milliseconds';
+comment on column public.webhook_endpoint_health.response_time_p50_ms is 'Half of the latest thousand of these were answered within this number of milliseconds';
 comment on column public.webhook_endpoint_health.response_time_p95_ms is 'Nineteen of twenty were';
 comment on column public.webhook_endpoint_health.failing_since is 'When the first attempt failed after the last success; null while it succeeds';
 comment on column public.webhook_endpoint_health.consecutive_failures is 'Deliveries in a row that have used up all of their attempts since then';

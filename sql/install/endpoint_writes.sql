@@ -67,7 +67,7 @@ $$;
 comment on function webhook_delivery.check_number_of_endpoints(uuid) is
     'Refuses (23514) the endpoint that was just inserted where the auction has more than webhook_delivery.max_endpoints';
 
--- Runs as the caller, before the others by its trigger's name. Whoever could choose an id would learn from the refusal that
+-- Runs as the caller, before the others by its trigger's name. A caller who could choose an id would learn from the refusal that
 -- another auction has an endpoint with it.
 create function webhook_delivery.endpoint_before_naming() returns trigger
     language plpgsql
@@ -87,7 +87,7 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_before_naming() is
-    'Gives a new endpoint its id, and refuses (22023) one that somebody has chosen who cannot see all endpoints';
+    'Gives a new endpoint its id, and refuses (22023) one that was chosen by a caller who cannot see all endpoints';
 
 -- Runs as the caller.
 create function webhook_delivery.endpoint_before_disabling() returns trigger

@@ -45,14 +45,14 @@ comment on column public.webhook_endpoints.secret is
 comment on column public.webhook_endpoints.is_active is 'false: new events are not queued for it, unless disabled_at says that the server has disabled it; what is queued waits until it is true again';
 comment on column public.webhook_endpoints.description is 'The customer''s own note';
 comment on column public.webhook_endpoints.headers is
-    'Headers sent beside ours, names and values as text: {"Authorization": "Bearer ..."}. At most 20, values of at most 1,000 characters of ASCII. Whoever sees the endpoint sees them';
+    'Headers sent in addition to ours, names and values as text: {"Authorization": "Bearer ..."}. At most 20, values of at most 1,000 characters of ASCII. They are visible with the endpoint';
 comment on column public.webhook_endpoints.retry_schedule is
     'Waits after failed attempts, each 1 second to 30 days and without months; {} for one attempt only. Null: those of webhook_delivery.retry_schedule';
 comment on column public.webhook_endpoints.ordered is
     'Deliveries go out one at a time, in the order of the auction''s events: after a failure the others wait until it has succeeded or used up its attempts';
 comment on column public.webhook_endpoints.max_per_second is 'Requests per second at most, spread evenly: 0.01 to 10,000. Null: as many as there is room for. Tests do not count';
 comment on column public.webhook_endpoints.disabled_at is
-    'When the server disabled it, because it failed for too long or answered 410. Events are queued for it nevertheless, and go out when is_active is set to true. Set to null by whoever wants none';
+    'When the server disabled it, because it failed for too long or answered 410. Events are queued for it nevertheless, and go out when is_active is set to true. Set it to null to have none queued';
 comment on column public.webhook_endpoints.disabled_reason is 'Why it did';
 comment on column public.webhook_endpoints.created_at is 'When the endpoint was created. Set by the server, like the two that follow';
 comment on column public.webhook_endpoints.updated_at is 'When the endpoint was last changed';
@@ -70,7 +70,7 @@ create table webhook_delivery.endpoint_secrets (
     constraint a_previous_secret_is_kept_until_some_time check ((previous_secret is null) = (previous_until is null))
 );
 
-comment on table webhook_delivery.endpoint_secrets is 'The signing secrets. Nobody but the owner and the worker reads this table';
+comment on table webhook_delivery.endpoint_secrets is 'The signing secrets. Only the owner and the worker read this table';
 comment on column webhook_delivery.endpoint_secrets.endpoint_id is 'The endpoint whose requests are signed with it';
 comment on column webhook_delivery.endpoint_secrets.secret is 'The HMAC-SHA256 key as the customer gave it, or whsec_<base64> when generated';
 
@@ -182,7 +182,7 @@ create function public.generated_secret(endpoint public.webhook_endpoints) retur
     as $$ select webhook_delivery.show_generated_secret(endpoint.id) $$;
 
 comment on function public.generated_secret(public.webhook_endpoints) is
-    'INSERT ... RETURNING generated_secret(webhook_endpoints): the secret that this statement has generated for the endpoint, null at any other time. It is in no row, so nobody else reads it';
+    'INSERT ... RETURNING generated_secret(webhook_endpoints): the secret that this statement has generated for the endpoint, null at any other time. It is in no row, so no other statement reads it';
 
 select pg_catalog.pg_extension_config_dump('public.webhook_endpoints', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_secrets', '');

@@ -9,7 +9,7 @@ begin
     execute format('grant select, insert, update, delete on public.webhook_endpoints to %s', grantee);
     execute format('grant select on public.webhook_event_types, public.webhook_deliveries, public.webhook_delivery_attempts,
         public.webhook_endpoint_health to %s', grantee);
-    -- What the views read, in the name of whoever asks. Row-level security decides here.
+    -- What the views read with the caller's rights. Row-level security decides here.
     execute format('grant select on webhook_delivery.queue, webhook_delivery.parked_counts, webhook_delivery.queue_counts,
         webhook_delivery.endpoint_health to %s', grantee);
     -- Why is between the operator and himself.
@@ -92,22 +92,22 @@ comment on function webhook_delivery.check_secret(text) is 'Refuses (22023) a se
 comment on function webhook_delivery.generate_secret() is 'A new secret: whsec_ and 32 random bytes in base64';
 comment on function webhook_delivery.stash_secret(uuid, text, boolean) is 'Keeps a secret, and whether it was generated, until it is known that the row is written';
 comment on function webhook_delivery.stashed_secret(uuid) is 'The stashed secret of an endpoint, or null';
-comment on function webhook_delivery.stashed_is_unknown(uuid) is 'Whether the stashed secret of an endpoint was generated and nobody has seen it, or null';
+comment on function webhook_delivery.stashed_is_unknown(uuid) is 'Whether the stashed secret of an endpoint was generated and has not been shown, or null';
 comment on function webhook_delivery.show_generated_secret(uuid) is 'The secret that the running statement has generated for an endpoint, or null; always null in a trigger';
 comment on function webhook_delivery.take_stashed_secret(uuid) is 'Takes the stashed secret of an endpoint out, or null';
 comment on function webhook_delivery.begin_stashing() is 'A statement that writes endpoints begins';
 comment on function webhook_delivery.end_stashing() is 'It ends, and what it has stashed is forgotten';
-comment on function webhook_delivery.begin_rotation(uuid, double precision) is 'Has the next update of this endpoint in this transaction generate a secret, and the old one sign as well for so many seconds, 0 to 30 days (22023). Does nothing by itself';
+comment on function webhook_delivery.begin_rotation(uuid, double precision) is 'Has the next update of this endpoint in this transaction generate a secret, and the old one sign as well for this number of seconds, 0 to 30 days (22023). Does nothing by itself';
 comment on function webhook_delivery.rotation(uuid) is 'For how many seconds the old secret of this endpoint goes on signing when it is replaced; null where it does not';
 comment on function webhook_delivery.auctions_of_member() is 'The auctions of which auction_members names the sub of request.jwt.claims as owner or admin, where webhook_delivery.access_function names no other function. Read with the rights of that table''s owner';
 comment on function webhook_delivery.queue_test(uuid, text) is 'Queues the catalogue''s example of this event type for an endpoint that the caller can see; returns the delivery''s id, null if there is no such endpoint, there is no such type, or its auction has sent webhook_delivery.tests_per_minute tests within a minute';
 comment on function webhook_delivery.resend_visible(uuid[]) is 'What resend() does: how many deliveries are sent again. More than webhook_delivery.resends_per_minute of an auction: 53400, of which resend() makes PT429';
-comment on function webhook_delivery.cancel(uuid[]) is 'Ends those of these deliveries that the caller sees and that wait for an attempt, as failed with the error "cancelled"; returns how many. A request that is under way is let end, and may still succeed';
+comment on function webhook_delivery.cancel(uuid[]) is 'Ends those of these deliveries that the caller sees and that wait for an attempt, as failed with the error "cancelled"; returns how many. A request that is in flight is let end, and may still succeed';
 comment on function webhook_delivery.replay(uuid, timestamptz, timestamptz, text[]) is 'What replay_webhooks() does: queues events from this time until before that one, of these types, for an endpoint that has not had them. Returns how many, null where the caller sees no such endpoint. More than webhook_delivery.resends_per_minute of an auction: 53400, of which replay_webhooks() makes PT429';
 comment on function webhook_delivery.emit_for_rows(text, uuid[], text) is 'What emit_for() does';
 comment on function webhook_delivery.request_of(uuid) is 'URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet: no row if there is none; null what was deleted. See webhook_event()';
 comment on function webhook_delivery.examine(uuid) is 'What webhook_diagnose() asks of an endpoint that the caller sees, in addition to what the caller can read: addresses of its URL or the problem with them (the name is looked up, which takes two seconds at most), the form of its secret (whsec or own), until when the previous one signs as well, the state of the worker, whether it is paused, the events that it wants and no trigger makes, those with a trigger that is disabled, and those that could not be built. No row where he sees none';
 comment on function webhook_delivery.expunge(uuid, uuid, text) is 'What expunge_webhook_data() does: deletes the data of the auction''s events, of those about this row (or null) and with this text in it (or null). Returns how many, null where the caller does not administer the auction';
-comment on function public.webhook_admin(text) is 'The administrator''s page: endpoints, tests, history and what is wrong with them, for whoever signs in. PostgREST serves it as rpc/webhook_admin, as a browser asks for it; the argument is the gateway''s key, where the address has to carry one';
+comment on function public.webhook_admin(text) is 'The administrator''s page: endpoints, tests, history and what is wrong with them, for the user who signs in. PostgREST serves it as rpc/webhook_admin, as a browser asks for it; the argument is the gateway''s key, where the address has to carry one';
 comment on function webhook_delivery.admin_page(text) is 'The same page for a web server of your own; the argument is the address that PostgREST is called at: https://HOST/rest/v1. What cannot be one: 22023';
 comment on function webhook_delivery.named_auctions() is 'What webhook_auctions() shows';

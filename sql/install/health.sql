@@ -84,7 +84,7 @@ begin
     if found then
         perform webhook_delivery.wake(moment);
     end if;
-    -- Whoever may connect may listen: ids only.
+    -- Every role that can connect can LISTEN: ids only.
     perform pg_notify('webhook_delivery', json_build_object('event', event_type, 'auction_id', auction_id, 'endpoint_id', about,
         'delivery_id', data -> 'delivery_id')::text);
 end
@@ -118,7 +118,7 @@ create function webhook_delivery.tell_failed(
 comment on function webhook_delivery.tell_failed(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]) is
     'Sends webhook.delivery_failed for each of these deliveries: arrays of equal length. For the worker';
 
--- Nobody's triggers on the endpoints run, but those that are always to: who may attach one is not to act as our owner.
+-- Only ENABLE ALWAYS triggers on the endpoints run: a role that can attach a trigger must not act as our owner.
 create function webhook_delivery.note_health(
     endpoint_ids uuid[], succeeded boolean[], failing_since timestamptz[], failed_deliveries integer[], gone boolean[],
     error_messages text[], disable_after_failures integer, disable_after interval
@@ -198,7 +198,7 @@ begin
                     format('nothing has succeeded since %s; the last: %s',
                         webhook_delivery.iso_time(failing.failing_since), failing.error_message)
             end;
-            -- Whoever is just changing the endpoint is not waited for: the next failure comes here again.
+            -- A session that is changing the endpoint is not waited for: the next failure comes here again.
             perform from public.webhook_endpoints as endpoint
             where endpoint.id = note_health.endpoint_id and endpoint.is_active
             for no key update skip locked;

@@ -1,7 +1,7 @@
 -- The history of deliveries and attempts.
 
 -- Two selects from one table each, without a condition: so the planner reads a page from the indexes, whatever else there is.
--- Which rows somebody sees, row-level security says.
+-- Row-level security decides which rows a caller sees.
 create view public.webhook_deliveries with (security_invoker) as
     select
         delivery_id as id,

@@ -6,7 +6,7 @@ create view webhook_delivery.metrics as
     from status
     cross join webhook_delivery.worker_report() as worker
     cross join lateral (values
-        ('requests_in_flight', 'gauge', 'Requests under way', worker.requests_in_flight::double precision),
+        ('requests_in_flight', 'gauge', 'Requests in flight', worker.requests_in_flight::double precision),
         ('attempts_to_record', 'gauge', 'Attempts that have ended and are not in the history yet', worker.attempts_to_record),
         ('delivered_total', 'counter', 'Deliveries that have succeeded since the worker began', worker.delivered),
         ('failed_total', 'counter', 'Deliveries that have failed for good since the worker began', worker.failed),

@@ -30,7 +30,7 @@ end
 $$;
 
 comment on function webhook_delivery.pause(text, uuid, uuid) is
-    'Stops sending, when the transaction commits, until resume(): to an endpoint, to an auction, or without either from this database. Events are captured and queued as before; requests under way end and are recorded. Tests wait as well. Unknown endpoint: PT404';
+    'Stops sending, when the transaction commits, until resume(): to an endpoint, to an auction, or without either from this database. Events are captured and queued as before; requests in flight end and are recorded. Tests wait as well. Unknown endpoint: PT404';
 
 create function webhook_delivery.resume(endpoint_id uuid default null, auction_id uuid default null) returns void
     language plpgsql volatile
@@ -59,7 +59,7 @@ comment on function webhook_delivery.resume(uuid, uuid) is
 create function webhook_delivery.queue_depth(out deliveries bigint, out due bigint, out oldest_due_at timestamptz)
     language plpgsql stable security definer
     set search_path = pg_catalog, pg_temp
-    -- Whoever has locked the queue is what one looks for here.
+    -- The view is for finding out who has locked the queue.
     set lock_timeout = '100ms'
     as $$
 begin
@@ -77,7 +77,7 @@ end
 $$;
 
 comment on function webhook_delivery.queue_depth() is
-    'How many deliveries are still to be made, how many of them are due and could be sent, and when the oldest of these was due. Nulls where somebody has locked the queue';
+    'How many deliveries are still to be made, how many of them are due and could be sent, and when the oldest of these was due. Nulls while the queue is locked';
 
 create function webhook_delivery.endpoint_backlog() returns table (endpoint_id uuid, deliveries bigint)
     language plpgsql stable security definer
@@ -93,7 +93,7 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_backlog() is
-    'How many deliveries to each endpoint are still to be made: no row for one that has none, and none at all where somebody has locked the queue';
+    'How many deliveries to each endpoint are still to be made: no row for one that has none, and none at all while the queue is locked';
 
 create function webhook_delivery.busy_auctions() returns table (auction_id uuid, events bigint)
     language plpgsql stable security definer
@@ -194,15 +194,15 @@ comment on column webhook_delivery.status.state is
 comment on column webhook_delivery.status.since is 'Since when the state is that, or the worker is there';
 comment on column webhook_delivery.status.hint is 'What to do, null where nothing is to be done';
 comment on column webhook_delivery.status.paused_at is 'When pause() was called';
-comment on column webhook_delivery.status.pause_reason is 'Why, as whoever called it said';
+comment on column webhook_delivery.status.pause_reason is 'The reason that was given';
 comment on column webhook_delivery.status.endpoints_paused is 'Endpoints that pause() has stopped by themselves; webhook_delivery.pauses says which and why';
 comment on column webhook_delivery.status.auctions_paused is 'Auctions that pause() has stopped';
 comment on column webhook_delivery.status.worker_pid is 'The worker''s process, as in pg_stat_activity';
 comment on column webhook_delivery.status.worker_started_at is 'Since when there is this worker';
-comment on column webhook_delivery.status.requests_in_flight is 'Requests under way';
+comment on column webhook_delivery.status.requests_in_flight is 'Requests in flight';
 comment on column webhook_delivery.status.deliveries_in_memory is 'Deliveries taken from the queue that wait for a thread';
 comment on column webhook_delivery.status.attempts_to_record is 'Attempts that have ended and are not in the history yet. Many of them: see blocked, or recording fails';
-comment on column webhook_delivery.status.queued is 'Deliveries still to be made, those that wait for another attempt and those for a disabled or paused endpoint included; null where somebody has locked the queue';
+comment on column webhook_delivery.status.queued is 'Deliveries still to be made, those that wait for another attempt and those for a disabled or paused endpoint included; null while the queue is locked';
 comment on column webhook_delivery.status.due is 'Of these, those whose time has come and whose endpoint receives';
 comment on column webhook_delivery.status.oldest_due_at is 'When the oldest of those was due: how far behind the worker is';
 comment on column webhook_delivery.status.delivered_per_minute is 'Deliveries that have ended well in the last minute';

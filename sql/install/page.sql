@@ -6,7 +6,7 @@ create function public.webhook_auctions() returns table (auction_id uuid, name t
     as $$ select known.auction_id, known.name from webhook_delivery.named_auctions() as known order by known.name, known.auction_id $$;
 
 comment on function public.webhook_auctions() is
-    'The auctions whose webhooks the caller may see and change, with their names in public.auctions; null where there is none. Whoever sees every auction gets those that have endpoints';
+    'The auctions whose webhooks the caller may see and change, with their names in public.auctions; null where there is none. A caller who sees every auction gets those that have endpoints';
 
 create function public.check_webhook_url(url text) returns text
     language plpgsql stable

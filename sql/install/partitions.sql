@@ -35,6 +35,10 @@ begin
     execute format('lock table only webhook_delivery.%I in %s mode', parent,
         case when lower_bound <= webhook_delivery.uuid_v7() then 'access exclusive' else 'share update exclusive' end);
     execute format('lock table webhook_delivery.%I in access exclusive mode', parent || '_default');
+    -- Another session may have made it while this one waited for the locks.
+    if to_regclass(format('webhook_delivery.%I', partition)) is not null then
+        return false;
+    end if;
     -- Filled before it is attached: rows that were quicker than the partition lie in the default one.
     execute format('create table webhook_delivery.%I (like webhook_delivery.%I including all)', partition, parent || '_default');
     execute format(
@@ -51,7 +55,7 @@ end
 $$;
 
 comment on function webhook_delivery.create_partition(name, name, date, integer) is
-    'Makes the partition for so many days from this one on, unless there is one that begins then; says whether it did. Locks the default partition';
+    'Makes the partition that begins with this day and holds this number of days, unless one begins then; returns whether it did. Locks the default partition';
 
 create function webhook_delivery.create_partitions(days_ahead integer default 3) returns boolean
     language plpgsql security definer
@@ -106,7 +110,7 @@ comment on function webhook_delivery.create_partitions(integer) is
 create function webhook_delivery.drop_expired(out dropped name, out is_locked boolean)
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
-    -- Whoever has a table in use is not waited for: all who came after us would wait with us.
+    -- Sessions that use a table are not waited for: all that come after us would wait with us.
     set lock_timeout = '20ms'
     as $$
 declare
@@ -141,4 +145,4 @@ end
 $$;
 
 comment on function webhook_delivery.drop_expired() is
-    'Drops the oldest partition of events or attempts whose whole time lies before webhook_delivery.retention, and returns its name; null where there is none any more, or where is_locked says that somebody uses it: try again later. For the worker';
+    'Drops the oldest partition of events or attempts whose whole time lies before webhook_delivery.retention, and returns its name; null where there is none any more, or where is_locked says that it is in use: try again later. For the worker';

@@ -20,7 +20,7 @@ create table webhook_delivery.queue (
 ) partition by list (is_parked);
 
 comment on table webhook_delivery.queue is
-    'Deliveries still to be made. A row is deleted when its delivery ends; which of them are under way only the worker knows. Partitioned by whether the delivery is parked';
+    'Deliveries still to be made. A row is deleted when its delivery ends; which of them are in flight only the worker knows. Partitioned by whether the delivery is parked';
 comment on column webhook_delivery.queue.due_at is 'When the next attempt may start; -infinity: it is cancelled, and the worker is to end it. The key begins with it: a million retries of tomorrow cost today nothing';
 comment on column webhook_delivery.queue.delivery_id is 'The webhook_id: the same in every attempt';
 comment on column webhook_delivery.queue.auction_id is 'The auction of event and endpoint';
@@ -74,7 +74,7 @@ create table webhook_delivery.parked_counts (
 );
 
 comment on table webhook_delivery.parked_counts is
-    'How many deliveries are parked, counted by the worker once a minute while there are very many. Empty otherwise: then whoever asks counts them';
+    'How many deliveries are parked, counted by the worker once a minute while there are very many. Empty otherwise: then each query counts them';
 comment on column webhook_delivery.parked_counts.endpoint_id is 'Where they go';
 comment on column webhook_delivery.parked_counts.auction_id is 'The auction of events and endpoint';
 comment on column webhook_delivery.parked_counts.is_test is 'Sent by test_webhook()';
@@ -83,7 +83,7 @@ comment on column webhook_delivery.parked_counts.due is 'Of these, those whose t
 comment on column webhook_delivery.parked_counts.oldest_due_at is 'When the oldest of those was due';
 comment on column webhook_delivery.parked_counts.next_attempt_at is 'When the next attempt may start';
 
--- As whoever calls it. A function, because the planner would take the view for as expensive as the counting that it seldom does.
+-- Runs with the caller's rights. A function, because the planner would take the view for as expensive as the counting that it seldom does.
 create function webhook_delivery.count_queue(parked boolean) returns table (
     endpoint_id uuid, auction_id uuid, is_test boolean, deliveries bigint, due bigint, oldest_due_at timestamptz, next_attempt_at timestamptz)
     language plpgsql stable
@@ -112,6 +112,7 @@ comment on function webhook_delivery.count_queue(boolean) is
 create view webhook_delivery.queue_counts with (security_invoker) as
     select endpoint_id, auction_id, is_test, deliveries, due, oldest_due_at, next_attempt_at
     from webhook_delivery.parked_counts
+    where deliveries > 0
     union all
     select endpoint_id, auction_id, is_test, deliveries, due, oldest_due_at, next_attempt_at
     from webhook_delivery.count_queue(parked => false)

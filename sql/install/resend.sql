@@ -172,4 +172,4 @@ end
 $$;
 
 comment on function public.cancel_webhook(uuid) is
-    'No further attempt of a delivery that waits: it ends as failed, with the error "cancelled". A request that is under way is let end, and may still succeed. Unknown delivery: PT404; one that has ended: PT409';
+    'No further attempt of a delivery that waits: it ends as failed, with the error "cancelled". A request that is in flight is let end, and may still succeed. Unknown delivery: PT404; one that has ended: PT409';

@@ -84,7 +84,7 @@ comment on table webhook_delivery.attempts_ended is 'Attempts that ended their d
 create table webhook_delivery.attempts_ended_default partition of webhook_delivery.attempts_ended (
     constraint deliveries_end_once primary key (delivery_id, attempt)
 ) default;
--- Newest first: of one endpoint, of one auction, of all that somebody may see; and of these the few that failed. An endpoint's
+-- Newest first: of one endpoint, of one auction, of all that a caller may see; and of these the few that failed. An endpoint's
 -- are counted by status, which then is read from the index alone.
 create index ended_by_endpoint on webhook_delivery.attempts_ended_default (endpoint_id, created_at) include (auction_id, delivery_status);
 create index ended_by_auction on webhook_delivery.attempts_ended_default (auction_id, created_at);
@@ -181,7 +181,7 @@ create table webhook_delivery.slow_endpoints (
 );
 
 comment on table webhook_delivery.slow_endpoints is
-    'Endpoints whose last request came near its time limit: they share a quarter of the requests under way. Kept so that the next worker, after a failover too, need not find out by being held up';
+    'Endpoints whose last request came near its time limit: they share a quarter of the requests in flight. Kept so that the next worker, after a failover too, need not find out by being held up';
 comment on column webhook_delivery.slow_endpoints.endpoint_id is 'The endpoint';
 comment on column webhook_delivery.slow_endpoints.since is 'When that was seen first';
 

@@ -12,7 +12,7 @@ create function webhook_delivery.refuse_unknown_endpoint(endpoint_id uuid) retur
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    -- The same words for both: nobody learns that another's endpoint exists.
+    -- The same message for both, so that a caller does not learn that another's endpoint exists.
     raise exception using
         errcode = 'PT404',
         message = format('there is no webhook endpoint %s', endpoint_id),

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use super::event_builder::EventBuilder;
 use super::pending_changes::{PENDING, PendingChanges};
-use super::{emit, event_key, foreign_tables, moves};
+use super::{emit, event_key, foreign_tables, partition_moves};
 use crate::ids::timestamp;
 use crate::postgres::security_context;
 use crate::postgres::timeouts::TimeoutGuard;
@@ -34,7 +34,7 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
         }
         XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
             drop(PENDING.take());
-            moves::forget();
+            partition_moves::forget();
             event_key::forget_if_many();
         }
         _ => {}

@@ -36,7 +36,7 @@ struct Name {
     unless: Option<EventKey>,
 }
 
-/// What a event_key stands for.
+/// What an `EventKey` stands for.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     pub event_type: String,

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::moves::{self, Seen};
+use super::partition_moves::{self, Seen};
 use super::toggle::is_switched_off;
 use crate::postgres::warning::Warning;
 
@@ -39,15 +39,15 @@ pub fn fire(trigger: &PgTrigger, handle: fn(&Firing)) {
     // SAFETY: the server keeps the relation, the tuples and the trigger while it runs.
     let firing = unsafe { Firing { relation: &*data.tg_relation, old, new, arguments: arguments(&*data.tg_trigger) } };
     // SAFETY: the tuples are those of the trigger's relation.
-    let seen = unsafe { moves::look_at(&firing) };
+    let seen = unsafe { partition_moves::look_at(&firing) };
     if is_switched_off(firing.relation) {
         return;
     }
     match seen {
         Seen::Change => handle(&firing),
-        Seen::Departure => moves::note_departure(&firing, handle),
+        Seen::Departure => partition_moves::note_departure(&firing, handle),
         // SAFETY: as above.
-        Seen::Arrival(Some(departed)) => unsafe { moves::fire_for_update(&firing, departed) },
+        Seen::Arrival(Some(departed)) => unsafe { partition_moves::fire_for_update(&firing, departed) },
         Seen::Arrival(None) => {}
     }
 }

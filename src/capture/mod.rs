@@ -2,14 +2,14 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | a trigger notes the key of the changed row, or the whole row | `firing.rs`, `trigger.rs`, `row_event.rs` |
-//! | a row that moves to another partition is an update | `moves.rs` |
+//! | a trigger notes the key of the changed row, or the whole row | `firing.rs`, `builtin_trigger.rs`, `row_event.rs` |
+//! | a row that moves to another partition is an update | `partition_moves.rs` |
 //! | the owner can switch capture off | `toggle.rs` |
 //! | old values and rows are kept | `row_snapshot.rs` |
 //! | which event a change is | `event_key.rs` |
 //! | what the transaction has noted, and a savepoint takes back | `pending_changes.rs` |
 //! | code emits an event itself, or events of rows that existed before | `emit.rs`, `backfill.rs` |
-//! | who may attach triggers and set payload functions | `own.rs` |
+//! | who may attach triggers and set payload functions | `caller_rights.rs` |
 //! | which endpoints are interested, remembered by the session | `subscriptions.rs` |
 //! | what happens at commit | `at_commit.rs` |
 //! | the data of all noted rows is read, and one queue row is written per interested endpoint | `event_builder.rs`, `payload.rs`, `fan_out.rs` |
@@ -21,6 +21,8 @@
 
 mod at_commit;
 mod backfill;
+mod builtin_trigger;
+mod caller_rights;
 mod capture_errors;
 mod emit;
 mod event_builder;
@@ -28,8 +30,7 @@ mod event_key;
 mod fan_out;
 mod firing;
 mod foreign_tables;
-mod moves;
-mod own;
+mod partition_moves;
 mod payload;
 mod pending_changes;
 mod recapture;
@@ -37,6 +38,5 @@ mod row_event;
 mod row_snapshot;
 mod subscriptions;
 mod toggle;
-mod trigger;
 
 pub use at_commit::init;

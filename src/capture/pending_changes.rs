@@ -18,7 +18,7 @@ const TURNS_AT_MOST: u32 = 15;
 /// The auction of a row that does not say which: the place after the last.
 const UNKNOWN: u32 = u32::MAX;
 
-/// Of one row, what is to be told of it is the key.
+/// A noted change of a row. Its event key and the row are its key in the map.
 struct Note {
     /// Where it was noted: rolling back to a savepoint takes back what was noted since.
     subtransaction: u32,

@@ -1,4 +1,4 @@
-//! Images: what a row said when a trigger saw it.
+//! Row snapshots: what a row said when a trigger saw it.
 //!
 //! A trigger keeps the bytes of the row. Making JSON of them runs the output functions and casts of the application's types,
 //! which must neither fail in the user's statement nor run with other rights than those of the table's owner.

@@ -1,7 +1,7 @@
 //! Subscriptions, as far as the session has read them: it remembers them, so that an event that nobody wants costs no
 //! statement.
 //!
-//! What is remembered is forgotten when an endpoint changes (`server/news.rs`). Never missed is a subscription whose commit
+//! What is remembered is forgotten when an endpoint changes (`postgres/invalidation.rs`). Never missed is a subscription whose commit
 //! had returned before the transaction began. One that is committed while it runs counts as soon as the session has heard.
 
 use std::cell::RefCell;

@@ -1,4 +1,5 @@
-//! The health of endpoints: failures since the last success, and the notices that follow.
+//! The health of endpoints: successes and failures, gathered for `note_health()` in `sql/install/health.sql`, which records them and
+//! disables endpoints.
 //!
 //! What was recorded is gathered here by endpoint, and noted now and then by a step of its own: it writes to rows that customers
 //! have locks on, and nothing that can wait may stand between sending and recording. What a killed worker had not noted yet, of

@@ -268,9 +268,10 @@ impl Fetcher {
         }
         let leave_out =
             self.backlogged.keys().chain(&self.disabled).chain(self.throttles.endpoints()).copied().collect();
-        let Batch { rows, more } = statements.read_due(self.position, *now, leave_out, None, limit, *bounds)?;
+        let batch = statements.read_due(self.position, *now, leave_out, None, limit, *bounds)?;
+        let backlog = batch.endpoint_that_fills(MAX_BATCH);
+        let Batch { rows, more } = batch;
         self.adapt_batch(&rows);
-        let backlog = backlog_in(&rows).filter(|_| more);
         for row in rows {
             let before = self.position;
             self.position = row.position;
@@ -396,11 +397,4 @@ impl Fetcher {
             Action::Wait => unreachable!("handled above"),
         }
     }
-}
-
-/// The endpoint, and its auction, of which a whole batch is full.
-fn backlog_in(rows: &[DueDelivery]) -> Option<(Uuid, Uuid)> {
-    let first = rows.first().filter(|_| rows.len() >= MAX_BATCH)?;
-    let is_of_first = |row: &DueDelivery| row.endpoint_id == first.endpoint_id && !row.skips_throttle;
-    rows.iter().all(is_of_first).then_some((first.endpoint_id, first.auction_id))
 }

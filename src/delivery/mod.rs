@@ -4,14 +4,14 @@
 //! |---|---|
 //! | the worker's loop from its start to its end | `worker.rs` |
 //! | which due deliveries are fetched now | `fetcher.rs` |
-//! | rate limits, strict order, and pauses after failures | `throttle.rs` |
+//! | rate limits, strict order, open and half-open circuit breakers | `throttle.rs` |
 //! | how many deliveries may wait in memory, by tenant and endpoint | `prefetch.rs` |
-//! | a due row of the queue, its event and its endpoint | `queue_row.rs` |
-//! | when the next delivery is due | `next_due.rs` |
+//! | a due row of the queue, its event and its endpoint | `queue_row.rs`, `target.rs` |
+//! | when the next fetch is due | `fetch_schedule.rs` |
 //! | all SQL statements of the worker | `statements.rs`, `parking_statements.rs` |
 //! | what an attempt has led to | `outcome.rs`, `outcome_rows.rs` |
 //! | finished attempts are recorded in batches | `completer.rs` |
-//! | endpoints that keep failing are disabled | `endpoint_health.rs` |
+//! | successes and failures by endpoint, for `note_health()`, which disables endpoints (`sql/install/health.sql`) | `endpoint_health.rs` |
 //! | deliveries that wait for long move to their own partition | `parking.rs` |
 //! | partitions, expiry and other maintenance | `worker/maintenance.rs` |
 //! | dead letters that a lock caused are captured again | `recapture.rs` |
@@ -21,8 +21,8 @@
 
 mod completer;
 mod endpoint_health;
+mod fetch_schedule;
 mod fetcher;
-mod next_due;
 mod outcome;
 mod outcome_rows;
 mod parking;
@@ -33,6 +33,7 @@ mod recapture;
 mod runtime;
 mod statements;
 mod status_reporter;
+mod target;
 mod task;
 mod throttle;
 mod throughput;

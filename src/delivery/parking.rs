@@ -27,16 +27,27 @@ const FEW: i64 = COUNTED_AT_ONCE;
 /// How soon to look again when nothing is left to park.
 const PARK_EVERY: Duration = Duration::from_secs(5);
 
+/// How soon to look for overdue deliveries from the start again.
+const RESTART_EVERY: Duration = Duration::from_secs(15);
+
 /// How soon to count again.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 
-/// Of the time since the last step so much belongs to other work, for each part that the step took.
-const REST: u32 = 9;
+/// For each part of time that a step has taken, this many parts belong to other work before the next one.
+const OTHER_WORK: u32 = 9;
+
+/// The same when there was nothing to park, and before overdue deliveries are looked for from the start again: with an old snapshot open,
+/// the look walks over dead rows.
+const OTHER_WORK_WITHOUT_ANY: u32 = 99;
 
 pub struct Parking {
     next_step: Instant,
     /// The step then continues what the last one has not finished.
     is_unfinished: bool,
+    /// Deliveries that were due before this were parked, or could not be: the next step begins there.
+    overdue_from: i64,
+    /// When it begins at the start again, because of deliveries that were locked or committed late.
+    next_restart: Instant,
     count: Count,
 }
 
@@ -52,6 +63,11 @@ pub struct Group {
     pub endpoint_id: Uuid,
     pub auction_id: Uuid,
     pub is_test: bool,
+}
+
+impl Group {
+    /// Of no endpoint.
+    const MARKER: Self = Self { endpoint_id: Uuid::nil(), auction_id: Uuid::nil(), is_test: false };
 }
 
 /// How many there are of a group, with times in Postgres microseconds.
@@ -77,6 +93,10 @@ impl Counted {
 pub struct Progress {
     /// More deliveries may be left to park.
     has_more_to_park: bool,
+    /// Deliveries that were due before this were looked at.
+    overdue_until: i64,
+    /// It began at the start.
+    has_restarted: bool,
     count: CountProgress,
 }
 
@@ -85,6 +105,8 @@ enum CountProgress {
     None,
     /// The table has so many blocks.
     Began(i64),
+    /// The table has grown to so many blocks.
+    Extended(i64),
     /// The next blocks hold these.
     Read(Vec<(Group, Counted)>),
     Ended,
@@ -93,7 +115,13 @@ enum CountProgress {
 impl Parking {
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { next_step: now, is_unfinished: false, count: Count::BeginsAt(now) }
+        Self {
+            next_step: now,
+            is_unfinished: false,
+            overdue_from: i64::MIN,
+            next_restart: now,
+            count: Count::BeginsAt(now),
+        }
     }
 
     pub fn is_due(&self) -> bool {
@@ -107,7 +135,12 @@ impl Parking {
 
     /// Takes a step, inside a transaction; `now` in Postgres microseconds. Nothing has happened until `conclude`.
     pub fn step(&self, statements: &ParkingStatements, now: i64) -> SpiResult<Progress> {
-        let parked = statements.park(now - PARK_AFTER, now + PARK_AFTER, PARKED_AT_ONCE)?;
+        let has_restarted = self.next_restart <= Instant::now();
+        let from = if has_restarted { i64::MIN } else { self.overdue_from };
+        let overdue_until = now - PARK_AFTER;
+        let parked = statements.park(from, overdue_until, now + PARK_AFTER, PARKED_AT_ONCE)?;
+        let has_more_to_park = parked >= i64::from(PARKED_AT_ONCE);
+        let parking = Progress { has_more_to_park, overdue_until, has_restarted, count: CountProgress::None };
         let count = match &self.count {
             Count::BeginsAt(moment) if *moment > Instant::now() => CountProgress::None,
             Count::BeginsAt(_) => {
@@ -124,32 +157,49 @@ impl Parking {
             Count::Running { next_block, end, .. } if next_block < end => {
                 CountProgress::Read(statements.count_parked(*next_block, next_block + COUNTED_AT_ONCE)?)
             }
-            Count::Running { counted, .. } => {
-                statements.publish_counts(counted)?;
+            Count::Running { end, counted, .. } => {
+                let (blocks, _) = statements.parked_size()?;
+                if blocks > *end {
+                    // What was parked meanwhile lies behind the end.
+                    return Ok(Progress { count: CountProgress::Extended(blocks), ..parking });
+                }
+                let mut counts = counted.clone();
+                // Says that there are counts, also to a tenant who has no delivery among them.
+                counts.insert(Group::MARKER, Counted::default());
+                statements.publish_counts(&counts)?;
                 CountProgress::Ended
             }
         };
-        Ok(Progress { has_more_to_park: parked >= PARKED_AT_ONCE as usize, count })
+        Ok(Progress { count, ..parking })
     }
 
     /// The transaction of a step that took so long is committed.
-    pub fn conclude(&mut self, Progress { has_more_to_park, count }: Progress, took: Duration) {
+    pub fn conclude(&mut self, progress: Progress, took: Duration) {
+        let Progress { has_more_to_park, overdue_until, has_restarted, count } = progress;
+        if !has_more_to_park {
+            self.overdue_from = overdue_until;
+        }
+        if has_restarted {
+            self.next_restart = Instant::now() + RESTART_EVERY.max(took * OTHER_WORK_WITHOUT_ANY);
+        }
         match (count, &mut self.count) {
             (CountProgress::None, _) => {}
             (CountProgress::Began(end), state) => {
                 *state = Count::Running { next_block: 0, end, counted: HashMap::new() };
             }
+            (CountProgress::Extended(blocks), Count::Running { end, .. }) => *end = blocks,
             (CountProgress::Read(found), Count::Running { next_block, counted, .. }) => {
                 *next_block += COUNTED_AT_ONCE;
                 for (group, number) in found {
                     counted.entry(group).or_default().add(&number);
                 }
             }
-            (CountProgress::Ended | CountProgress::Read(_), state) => {
+            (CountProgress::Ended | CountProgress::Extended(_) | CountProgress::Read(_), state) => {
                 *state = Count::BeginsAt(Instant::now() + COUNT_EVERY);
             }
         }
         self.is_unfinished = has_more_to_park || matches!(self.count, Count::Running { .. });
-        self.next_step = Instant::now() + if self.is_unfinished { took * REST } else { PARK_EVERY };
+        let pause = if self.is_unfinished { took * OTHER_WORK } else { PARK_EVERY.max(took * OTHER_WORK_WITHOUT_ANY) };
+        self.next_step = Instant::now() + pause;
     }
 }

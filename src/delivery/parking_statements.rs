@@ -27,10 +27,10 @@ impl ParkingStatements {
         let counts = [ids, ids, flags, numbers, numbers, moments, moments];
         Ok(Self {
             has_to_park: client
-                .prepare(include_str!("../../sql/statements/delivery/has_to_park.sql"), &[moment, moment])?
+                .prepare(include_str!("../../sql/statements/delivery/has_to_park.sql"), &[moment, moment, moment])?
                 .keep(),
             park: client
-                .prepare_mut(include_str!("../../sql/statements/delivery/park.sql"), &[moment, moment, number])?
+                .prepare_mut(include_str!("../../sql/statements/delivery/park.sql"), &[moment, moment, moment, number])?
                 .keep(),
             parked_size: client.prepare(include_str!("../../sql/statements/delivery/parked_size.sql"), &[])?.keep(),
             count_parked: client
@@ -42,16 +42,19 @@ impl ParkingStatements {
         })
     }
 
-    /// Parks deliveries that are due before the one moment or after the other, at most `limit` of each. Returns how many.
-    pub fn park(&self, before: i64, after: i64, limit: i32) -> SpiResult<usize> {
-        let moments = [timestamp(before).into(), timestamp(after).into()];
+    /// Parks deliveries that are due from the one moment until before the other or after the third, at most `limit` of each. Returns how
+    /// many.
+    pub fn park(&self, from: i64, before: i64, after: i64, limit: i32) -> SpiResult<i64> {
+        let moments = [timestamp(from).into(), timestamp(before).into(), timestamp(after).into()];
         let has_to_park =
             Spi::connect(|client| client.select(&self.has_to_park, Some(1), &moments)?.first().get_one())?;
         if has_to_park != Some(true) {
             return Ok(0);
         }
-        let [before, after] = moments;
-        Spi::connect_mut(|client| Ok(client.update(&self.park, None, &[before, after, limit.into()])?.len()))
+        let [from, before, after] = moments;
+        let arguments = [from, before, after, limit.into()];
+        let parked = Spi::connect_mut(|client| client.update(&self.park, Some(1), &arguments)?.first().get_one())?;
+        Ok(parked.unwrap_or(0))
     }
 
     /// The number of blocks that the table of the parked deliveries has, and whether there are counts of it.

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
-use webhook_sender::{DeliveryKey, Destination, Job};
+use webhook_sender::{DeliveryKey, Job};
 
 use super::outcome::{EndReason, Outcome};
+use super::target::{Target, Terms};
 use crate::ids::{id, system_time};
 
 /// A position in the queue's key order: where a read ended and the next one begins.
@@ -48,6 +49,15 @@ pub struct Batch {
     pub more: bool,
 }
 
+impl Batch {
+    /// The endpoint, and its auction, that fills a whole batch of this size and may have more.
+    pub fn endpoint_that_fills(&self, size: usize) -> Option<(Uuid, Uuid)> {
+        let first = self.rows.first().filter(|_| self.more && self.rows.len() >= size)?;
+        let is_of_first = |row: &DueDelivery| row.endpoint_id == first.endpoint_id && !row.skips_throttle;
+        self.rows.iter().all(is_of_first).then_some((first.endpoint_id, first.auction_id))
+    }
+}
+
 /// A row of the queue that is due.
 pub struct DueDelivery {
     pub position: Position,
@@ -59,15 +69,6 @@ pub struct DueDelivery {
     pub not_before: Option<i64>,
     pub terms: Terms,
     pub action: Action,
-}
-
-/// How an endpoint wants its deliveries.
-#[derive(Clone, Copy, Default)]
-pub struct Terms {
-    /// One at a time, in order.
-    pub ordered: bool,
-    /// Microseconds from one delivery to the next by its rate limit; 0 without one.
-    pub spacing: i64,
 }
 
 impl DueDelivery {
@@ -135,24 +136,6 @@ pub struct QueueRow {
     data: Option<String>,
     bytes: i32,
     not_before: Option<i64>,
-}
-
-/// An endpoint, as far as its deliveries need it.
-pub struct Target {
-    pub auction_id: Uuid,
-    pub is_active: bool,
-    /// By the operator; then it receives no tests either.
-    pub is_paused: bool,
-    pub terms: Terms,
-    /// `None` if it has no secret.
-    pub destination: Option<Arc<Destination>>,
-}
-
-impl Target {
-    /// Whether it receives anything but tests.
-    pub fn receives(&self) -> bool {
-        self.is_active && !self.is_paused
-    }
 }
 
 impl QueueRow {

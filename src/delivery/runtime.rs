@@ -27,8 +27,8 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// And the attempts that an earlier worker has made and not recorded.
-    pub fn get(extension: pg_sys::Oid) -> SpiResult<(Self, Vec<Attempt>)> {
+    /// Prepares the statements and starts the threads. Also returns the attempts that an earlier worker has not recorded.
+    pub fn start(extension: pg_sys::Oid) -> SpiResult<(Self, Vec<Attempt>)> {
         let statements = Statements::prepare()?;
         let (journal, noted) = open_journal().unzip();
         let unrecorded = statements.unrecorded(&noted.unwrap_or_default())?;

@@ -2,20 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
 use uuid::Uuid;
-use webhook_sender::{Attempt, DeliveryKey, Destination, RetrySchedule, Success};
+use webhook_sender::{Attempt, DeliveryKey, Success};
 
 use super::endpoint_health::{FailedDelivery, HealthChange, HealthNotice};
 use super::outcome::Outcome;
 use super::outcome_rows::OutcomeType;
 use super::parking_statements::ParkingStatements;
-use super::queue_row::{Batch, Bounds, Event, MAX_BATCH_BYTES, Position, QueueRow, Target, Terms, required};
-use crate::endpoint::headers_in;
+use super::queue_row::{Batch, Bounds, Event, MAX_BATCH_BYTES, Position, QueueRow, required};
+use super::target::Target;
 use crate::ids::{id, id_datum, timestamp};
 use crate::postgres::settings::DisablePolicy;
 
@@ -94,14 +93,14 @@ impl Statements {
 
     /// Whether anything may be sent from here, in the snapshot of this transaction. Not cached: a restore that brings rows of another
     /// installation and its queue in one commit must be seen with both or with none.
-    pub fn standing(&self) -> SpiResult<Standing> {
+    pub fn standing(&self) -> SpiResult<SendingState> {
         let standing: Option<String> =
             Spi::connect(|client| client.select(&self.standing, Some(1), &[])?.first().get_one())?;
         Ok(match standing.as_deref() {
-            Some("sending") => Standing::Sending,
-            Some("paused") => Standing::Paused,
-            Some("unused") => Standing::Unused,
-            _ => Standing::Copied,
+            Some("sending") => SendingState::Sending,
+            Some("paused") => SendingState::Paused,
+            Some("unused") => SendingState::Unused,
+            _ => SendingState::Copied,
         })
     }
 
@@ -174,24 +173,7 @@ impl Statements {
         }
         let ids: Vec<pgrx::Uuid> = endpoint_ids.iter().map(id_datum).collect();
         let rows = client.select(&self.targets, None, &[ids.into()])?;
-        rows.map(|row| {
-            let (url, secrets) = (required(row.get(4)?), row.get::<Vec<String>>(5)?);
-            let headers = headers_in(row.get(6)?);
-            let waits = row.get::<Vec<Interval>>(7)?;
-            let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.iter().map(duration)));
-            let ordered = required(row.get(8)?);
-            let spacing = row.get::<f32>(9)?.map_or(0, |per_second| (1_000_000.0 / per_second) as i64);
-            let destination = |secrets| Arc::new(Destination { url, secrets, headers, retry_schedule, ordered });
-            let target = Target {
-                auction_id: id(required(row.get(2)?)),
-                is_active: required(row.get(3)?),
-                is_paused: required(row.get(10)?),
-                terms: Terms { ordered, spacing },
-                destination: secrets.map(destination),
-            };
-            Ok((id(required(row.get(1)?)), target))
-        })
-        .collect()
+        rows.map(|row| Target::from_row(&row)).collect()
     }
 
     /// These endpoints, without those that are deleted.
@@ -377,7 +359,7 @@ pub enum Expired {
 
 /// Whether anything may be sent from here: the values of `webhook_delivery.standing`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum SendingState {
     Sending,
     /// By `webhook_delivery.pause()`.
     Paused,
@@ -398,11 +380,6 @@ fn transaction_of(id: i64) -> i64 {
         }
         pg_sys::SubTransGetTopmostTransaction(transaction).into_inner().into()
     }
-}
-
-/// The length of a wait, which is not negative.
-fn duration(wait: &Interval) -> Duration {
-    Duration::from_micros(u64::try_from(wait.as_micros()).unwrap_or(0))
 }
 
 /// One of several arrays of equal length.

@@ -1,10 +1,11 @@
-//! What the worker reports about itself to the log, to `pg_stat_activity` and to `webhook_delivery.status`.
+//! What the worker reports about itself: to the log, to `pg_stat_activity`, and to shared memory (`postgres/worker_stats.rs`), from
+//! where the view `webhook_delivery.status` (`sql/install/operator.sql`) reads it.
 
 use std::ffi::CString;
 
 use pgrx::prelude::*;
 
-use super::statements::Standing;
+use super::statements::SendingState;
 use crate::postgres::background_worker;
 use crate::postgres::wakeup::ClaimedSlot;
 use crate::postgres::worker_stats::WorkerStats;
@@ -13,7 +14,7 @@ use crate::postgres::worker_stats::WorkerStats;
 pub struct StatusReporter {
     slot: ClaimedSlot,
     published: WorkerStats,
-    standing: Standing,
+    standing: SendingState,
 }
 
 impl StatusReporter {
@@ -21,7 +22,7 @@ impl StatusReporter {
     pub fn new(slot: ClaimedSlot) -> Self {
         let published = WorkerStats::default();
         published.publish(slot);
-        Self { slot, published, standing: Standing::Sending }
+        Self { slot, published, standing: SendingState::Sending }
     }
 
     /// Publishes what the worker does.
@@ -44,27 +45,27 @@ impl StatusReporter {
     }
 
     /// Logs that sending has stopped or has resumed.
-    pub fn report_standing(&mut self, standing: Standing) {
+    pub fn report_standing(&mut self, standing: SendingState) {
         if standing != std::mem::replace(&mut self.standing, standing) {
             log(standing);
         }
     }
 }
 
-fn log(standing: Standing) {
+fn log(standing: SendingState) {
     let (level, message, hint) = match standing {
-        Standing::Copied => (
+        SendingState::Copied => (
             PgLogLevel::WARNING,
             "webhook_delivery sends nothing from this database, because it is a copy of another one",
             "If it takes the other one's place: select webhook_delivery.resume().",
         ),
-        Standing::Paused => (
+        SendingState::Paused => (
             PgLogLevel::LOG,
             "webhook_delivery is paused in this database",
             "To send again: select webhook_delivery.resume().",
         ),
-        Standing::Sending => (PgLogLevel::LOG, "webhook_delivery sends from this database", ""),
-        Standing::Unused => return,
+        SendingState::Sending => (PgLogLevel::LOG, "webhook_delivery sends from this database", ""),
+        SendingState::Unused => return,
     };
     let mut report =
         pg_sys::panic::ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, pgrx::function_name!());

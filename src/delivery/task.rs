@@ -27,8 +27,8 @@ const PASSING_DELAY: Duration = Duration::from_millis(50);
 pub struct Tasks {
     pub reading: Task,
     pub recording: Task,
-    pub remembering: Task,
-    pub noting: Task,
+    pub slow_endpoints: Task,
+    pub health: Task,
     pub maintenance: Task,
     pub expiry: Task,
     pub recapture: Task,
@@ -39,20 +39,20 @@ impl Tasks {
     pub fn new() -> Self {
         Self {
             reading: Task::new("reading the queue"),
-            recording: Task::new("recording what was sent"),
-            remembering: Task::new("remembering slow endpoints"),
-            noting: Task::new("noting how endpoints do"),
+            recording: Task::new("recording finished attempts"),
+            slow_endpoints: Task::new("recording slow endpoints"),
+            health: Task::new("recording the health of endpoints"),
             maintenance: Task::new("making partitions"),
             expiry: Task::new("dropping what is older than the retention"),
-            recapture: Task::new("capturing again what a lock has kept from being captured"),
+            recapture: Task::new("recapturing dead letters"),
             parking: Task::new("parking deliveries that wait"),
         }
     }
 
     /// What fails, and since when, in PostgreSQL microseconds.
     pub fn problem(&self) -> Option<(i64, String)> {
-        let Self { reading, recording, remembering, noting, maintenance, expiry, recapture, parking } = self;
-        let all = [recording, reading, remembering, noting, maintenance, expiry, recapture, parking];
+        let Self { reading, recording, slow_endpoints, health, maintenance, expiry, recapture, parking } = self;
+        let all = [recording, reading, slow_endpoints, health, maintenance, expiry, recapture, parking];
         let problems: Vec<_> = all.into_iter().filter_map(Task::problem).collect();
         let since = problems.iter().map(|(since, _)| postgres_micros(*since)).min()?;
         Some((since, problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>().join("; ")))

@@ -4,24 +4,20 @@
 //! sleeps until a commit, a finished request or the next due time wakes it. It holds no transaction while a request is in flight, and
 //! each task of a turn has a transaction of its own (`task.rs`): nothing that can fail stands between sending and recording.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
-use pgrx::spi::SpiResult;
 use uuid::Uuid;
 use webhook_sender::Pool;
 
 use super::completer::{Completer, MAX_BATCH_AGE};
 use super::endpoint_health::EndpointHealth;
-use super::fetcher::{FetchContext, Fetcher};
-use super::next_due::NextDue;
+use super::fetch_schedule::FetchSchedule;
+use super::fetcher::Fetcher;
 use super::parking::Parking;
-use super::queue_row::Bounds;
 use super::recapture::Recapture;
 use super::runtime::Runtime;
-use super::statements::Standing;
 use super::status_reporter::StatusReporter;
 use super::task::{Task, Tasks, in_transaction};
 use super::throughput::Throughput;
@@ -32,27 +28,16 @@ use crate::postgres::worker_stats::WorkerStats;
 use crate::postgres::{background_worker, settings, worker_settings};
 
 mod maintenance;
+mod polling;
+
+use polling::{PollResult, Polled};
 
 /// Minimum time from the beginning of one turn to the next. Under load one turn then serves several commits and leaves the processor to
 /// the sessions that make them; after a quiet moment the first event is sent at once.
 const MIN_TURN: Duration = Duration::from_millis(1);
 
-/// A turn goes on fetching for this time while there is more to fetch: recording takes longer than the pool needs for what one read
-/// brings.
-const MAX_FETCH_TIME: Duration = Duration::from_millis(2);
-
 /// How long requests in flight may take when the worker shuts down. A fast shutdown waits for it.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
-
-/// Minimum time between two reads of everything that is due. To walk past a backlog takes a moment, and a tenant who redelivers one
-/// delivery after the other must not keep the fetcher at the start.
-const MIN_RESCAN_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Meanwhile rows that have just been committed are found all the same: those up to this far before now, in microseconds.
-const JUST_COMMITTED: i64 = 100_000;
-
-/// How soon to try again while the extension is being dropped or altered.
-const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// The worker's process; the argument is the index of its slot.
 #[unsafe(no_mangle)]
@@ -67,14 +52,6 @@ pub extern "C-unwind" fn webhook_delivery_worker(argument: pg_sys::Datum) {
     }
     // SAFETY: ends the process, as Postgres has it. The launcher starts the next one where the database still exists.
     unsafe { pg_sys::proc_exit(0) };
-}
-
-/// What a fetch has left to do.
-struct Polled {
-    /// More could be fetched at once.
-    more: bool,
-    /// The time that it used as now, in PostgreSQL microseconds.
-    now: i64,
 }
 
 struct Worker {
@@ -92,12 +69,7 @@ struct Worker {
     idle_because: Option<&'static str>,
     /// What else may be done, as the last poll has found.
     duty: Duty,
-    /// The earliest due time that commits have announced and that no fetch has covered yet.
-    announced: Option<i64>,
-    /// Everything that is due is to be read again, at `next_rescan`.
-    rescan: bool,
-    next_rescan: Instant,
-    next_due: NextDue,
+    schedule: FetchSchedule,
     next_maintenance: Instant,
     next_expiry: Instant,
     next_recapture: Instant,
@@ -111,19 +83,18 @@ struct Worker {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Duty {
     Nothing,
-    /// It sends nothing, but makes partitions, parks and recaptures: rows still arrive, from the application or by logical replication.
+    /// It is a copy: it makes partitions and recaptures, because rows still arrive, from the application or by logical replication. It does
+    /// not touch the queue, in which replication has to find every row where the original has it.
+    Fenced,
+    /// It is paused: it sends nothing, and does all other work.
     Housekeeping,
     Everything,
 }
 
-/// The result of a poll.
-enum PollResult {
-    /// Due deliveries are handed to the pool, within the prefetch limits.
-    Polled(Polled),
-    /// There is nothing to do for this time.
-    Idle(Duration),
-    /// The database is to be dropped or copied, or is no longer one to work in.
-    ShutDown,
+impl Duty {
+    fn includes_parking(self) -> bool {
+        matches!(self, Self::Housekeeping | Self::Everything)
+    }
 }
 
 impl Worker {
@@ -140,10 +111,7 @@ impl Worker {
             started_at: postgres_micros(SystemTime::now()),
             idle_because: None,
             duty: Duty::Nothing,
-            announced: None,
-            rescan: false,
-            next_rescan: now,
-            next_due: NextDue::Unknown,
+            schedule: FetchSchedule::new(),
             next_maintenance: now,
             next_expiry: now,
             next_recapture: now,
@@ -201,7 +169,7 @@ impl Worker {
         // Before the slot is read: rows committed later than what is announced now are then not due yet, and are not sent before it.
         let now = postgres_micros(SystemTime::now());
         // Before the snapshot: what is committed later is announced again.
-        self.announced = self.announced.into_iter().chain(self.slot.earliest_due()).min();
+        self.schedule.announce(self.slot.earliest_due());
         // Rows that no commit has announced are found then.
         let mut wait = settings::poll_interval();
         let mut fetched = None;
@@ -236,126 +204,6 @@ impl Worker {
         }
     }
 
-    /// Finds out whether there is anything to do here, and fetches what is due.
-    fn poll(&mut self, now: i64) -> SpiResult<PollResult> {
-        if Instant::now() >= self.next_database_check {
-            self.next_database_check = Instant::now() + settings::poll_interval();
-            let at_rest = background_worker::database_is_at_rest(self.slot.database());
-            if !at_rest || !settings::databases().contains(&background_worker::database_name()) {
-                return Ok(PollResult::ShutDown);
-            }
-        }
-        let extension = match background_worker::extension() {
-            background_worker::Extension::Absent => {
-                self.duty = Duty::Nothing;
-                self.reset();
-                self.idle_because = Some("waiting for CREATE EXTENSION webhook_delivery");
-                return Ok(PollResult::Idle(settings::poll_interval()));
-            }
-            background_worker::Extension::BeingChanged => {
-                self.recapture.end();
-                return Ok(PollResult::Idle(LOCKED_RETRY_DELAY));
-            }
-            background_worker::Extension::Present(extension) => extension,
-        };
-        if self.runtime.as_ref().is_some_and(|runtime| runtime.extension != extension) {
-            // One transaction has dropped the extension and created it again, with other types and empty tables.
-            self.reset();
-        }
-        if self.runtime.is_none() && !background_worker::extension_is_current()? {
-            self.idle_because = Some("waiting for: alter extension webhook_delivery update");
-            return Ok(PollResult::Idle(settings::poll_interval()));
-        }
-        let _rights = RoleGuard::of_worker();
-        let runtime = match self.runtime.take() {
-            Some(runtime) => runtime,
-            None => self.start_runtime(extension)?,
-        };
-        let Runtime { statements, pool, .. } = self.runtime.insert(runtime);
-        self.fetcher.release(pool.given_back());
-
-        let standing = statements.standing()?;
-        self.idle_because = match standing {
-            // What cannot be recorded would be sent again and again.
-            _ if background_worker::is_read_only() => Some("paused, because default_transaction_read_only is on"),
-            Standing::Sending => None,
-            Standing::Paused => Some("paused, by webhook_delivery.pause()"),
-            Standing::Copied => Some("paused, because this is a copy of another database"),
-            Standing::Unused => Some("waiting for the first endpoint"),
-        };
-        self.duty = match standing {
-            _ if background_worker::is_read_only() => Duty::Nothing,
-            Standing::Sending => Duty::Everything,
-            Standing::Paused | Standing::Copied => Duty::Housekeeping,
-            Standing::Unused => Duty::Nothing,
-        };
-        self.reporter.report_standing(standing);
-        if self.idle_because.is_some() || self.tasks.recording.is_broken() {
-            pool.give_back_waiting();
-            return Ok(PollResult::Idle(settings::poll_interval()));
-        }
-        if self.completer.is_full() {
-            return Ok(PollResult::Idle(settings::poll_interval()));
-        }
-
-        if self.announced == Some(i64::MIN) {
-            self.rescan = true;
-            self.announced = Some(now - JUST_COMMITTED);
-        }
-        if let Some(due_at) = self.announced {
-            self.fetcher.rewind_to(due_at);
-            self.next_due.include((due_at > now).then_some(due_at));
-        }
-        let rescans = self.rescan && Instant::now() >= self.next_rescan;
-        if rescans {
-            self.fetcher.rewind_to(i64::MIN);
-            // An endpoint may have been paused, disabled or limited.
-            let waiting: HashSet<Uuid> =
-                pool.waiting().endpoints().copied().chain(self.fetcher.rate_limited()).collect();
-            let targets = statements.targets_now(waiting)?;
-            for (endpoint_id, target) in &targets {
-                self.fetcher.set_rate_limit(endpoint_id, target.terms.spacing);
-            }
-            let not_receiving = targets.iter().filter(|(_, target)| !target.receives());
-            pool.give_back_waiting_of(not_receiving.map(|(id, target)| (target.auction_id, *id)));
-            self.fetcher.release(pool.given_back());
-            self.rescan = false;
-            self.next_rescan = Instant::now() + MIN_RESCAN_INTERVAL;
-        }
-        let starts_over = self.fetcher.rewind_if_time(settings::poll_interval());
-        if starts_over || rescans || !self.next_due.is_ahead_of(now) {
-            self.next_due = NextDue::Unknown;
-        }
-        let bounds =
-            Bounds { timeout: settings::request_timeout(), payload: settings::max_payload(), oldest: oldest_event() };
-        let reading = FetchContext { statements, now, bounds };
-        let began = Instant::now();
-        loop {
-            let found = self.fetcher.fetch(&reading, pool.waiting())?;
-            let more = found.more;
-            self.fetcher.accept(&found);
-            pool.submit(found.jobs);
-            self.completer.add(found.ended);
-            if more && began.elapsed() < MAX_FETCH_TIME {
-                continue;
-            }
-            if !more && matches!(self.next_due, NextDue::Unknown) {
-                self.next_due = NextDue::Known(statements.next_due(now)?);
-            }
-            self.announced = None;
-            return Ok(PollResult::Polled(Polled { more, now }));
-        }
-    }
-
-    /// Prepares statements and threads. What an earlier worker has sent and not recorded is recorded before anything is read.
-    fn start_runtime(&mut self, extension: pg_sys::Oid) -> SpiResult<Runtime> {
-        let (runtime, unrecorded) = Runtime::get(extension)?;
-        self.health.remember(runtime.statements.failing_endpoints()?);
-        self.fetcher.mark_in_flight(&unrecorded);
-        self.completer.add_attempts(unrecorded, &settings::retry_policy());
-        Ok(runtime)
-    }
-
     fn record(&mut self) {
         let Some(Runtime { statements, pool, .. }) = &self.runtime else { return };
         let outcomes = self.completer.batch();
@@ -372,7 +220,7 @@ impl Worker {
                 self.fetcher.recorded(&outcome);
                 self.health.recorded(&outcome);
                 self.throughput.recorded(&outcome);
-                self.next_due.include(outcome.next_attempt_at);
+                self.schedule.include(outcome.next_attempt_at);
             }
             pool.give_back_waiting_of(self.fetcher.newly_opened().into_iter());
             let held = self.fetcher.block_auctions(self.completer.blocked_auctions());
@@ -384,16 +232,17 @@ impl Worker {
 
     /// How long until another task has something to do, or a failed one is tried again.
     fn time_to_next_task(&self) -> Duration {
-        let Tasks { reading, recording, remembering, noting, maintenance, expiry, recapture, parking } = &self.tasks;
+        let Tasks { reading, recording, slow_endpoints, health, maintenance, expiry, recapture, parking } = &self.tasks;
         let of_duty: &[&Task] = match self.duty {
             Duty::Nothing => &[],
+            Duty::Fenced => &[maintenance, recapture],
             Duty::Housekeeping => &[maintenance, recapture, parking],
-            Duty::Everything => &[remembering, noting, maintenance, expiry, recapture, parking],
+            Duty::Everything => &[slow_endpoints, health, maintenance, expiry, recapture, parking],
         };
         let tries = [reading, recording].into_iter().chain(of_duty.iter().copied());
         let to_record = if recording.may_run() { self.completer.time_to_due() } else { None };
-        let to_note = if self.duty == Duty::Everything && noting.may_run() { self.health.time_to_due() } else { None };
-        let to_park = if self.duty != Duty::Nothing && parking.may_run() { self.parking.time_to_due() } else { None };
+        let to_note = if self.duty == Duty::Everything && health.may_run() { self.health.time_to_due() } else { None };
+        let to_park = if self.duty.includes_parking() && parking.may_run() { self.parking.time_to_due() } else { None };
         let times = tries.filter_map(Task::time_to_next_try).chain(to_record).chain(to_note).chain(to_park);
         times.min().unwrap_or(Duration::MAX)
     }
@@ -405,16 +254,7 @@ impl Worker {
             let is_busy = self.runtime.as_ref().is_some_and(|runtime| runtime.pool.waiting_total() > 0);
             return if is_busy { MAX_BATCH_AGE } else { Duration::ZERO };
         }
-        let now = postgres_micros(SystemTime::now());
-        let until = |due_at: i64| Duration::from_micros(due_at.saturating_sub(now).max(0).unsigned_abs());
-        let to_rescan = self.rescan.then(|| self.next_rescan.saturating_duration_since(Instant::now()));
-        match self.next_due {
-            NextDue::Known(at) => {
-                let due = at.into_iter().chain(self.fetcher.next_end_of_throttle()).min().map(until);
-                due.into_iter().chain(to_rescan).min().unwrap_or(Duration::MAX)
-            }
-            NextDue::Unknown => Duration::ZERO,
-        }
+        self.schedule.time_to_next(self.fetcher.next_end_of_throttle())
     }
 
     /// The extension was dropped, and the queue with it. Ends the threads.
@@ -424,7 +264,7 @@ impl Worker {
         self.completer = Completer::new();
         self.health = EndpointHealth::new();
         self.tasks = Tasks::new();
-        self.next_due = NextDue::Unknown;
+        self.schedule.forget_next_due();
         self.parking = Parking::new();
         (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
     }

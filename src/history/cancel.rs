@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
 use super::authorization::{look_up, portions};
-use super::past_parking::past_parking;
+use super::retry_moved_row::retry_moved_row;
 use crate::ids::id_datum;
 use crate::postgres::errors::check_writable;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};
@@ -37,7 +37,7 @@ fn cancel(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
             let _settings = PinnedSettings::begin();
             let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(()) };
             let cancel = include_str!("../../sql/statements/history/cancel.sql");
-            cancelled += past_parking(|| Ok(client.update(cancel, None, &[ids.clone().into()])?.len()))?;
+            cancelled += retry_moved_row(|| Ok(client.update(cancel, None, &[ids.clone().into()])?.len()))?;
         }
         Ok::<_, pgrx::spi::SpiError>(())
     })?;

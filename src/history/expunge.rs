@@ -4,7 +4,7 @@ use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
-use super::past_parking::past_parking;
+use super::retry_moved_row::retry_moved_row;
 use crate::postgres::errors::check_writable;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};
 use crate::postgres::wakeup;
@@ -39,7 +39,7 @@ fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Optio
         let types = [UUIDOID, UUIDOID, TEXTOID].map(PgOid::from);
         let expunge = client.prepare_mut(include_str!("../../sql/statements/history/expunge.sql"), &types)?;
         let arguments = [auction_id.into(), row_id.into(), containing.into()];
-        let gone = past_parking(|| client.update(&expunge, Some(1), &arguments)?.first().get_one::<i64>())?;
+        let gone = retry_moved_row(|| client.update(&expunge, Some(1), &arguments)?.first().get_one::<i64>())?;
         if is_operator {
             // Whose they are nobody knows, so they are no tenant's.
             let types = [UUIDOID, TEXTOID].map(PgOid::from);

@@ -8,7 +8,7 @@ mod authorization;
 mod cancel;
 mod expunge;
 mod pacing;
-mod past_parking;
 mod redeliver;
 mod replay;
 mod request_preview;
+mod retry_moved_row;

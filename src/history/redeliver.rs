@@ -6,7 +6,7 @@ use pgrx::spi::SpiResult;
 use super::allowance::Allowance;
 use super::authorization::{Visible, look_up, portions};
 use super::pacing::Pacing;
-use super::past_parking::past_parking;
+use super::retry_moved_row::retry_moved_row;
 use crate::ids::{id_datum, timestamp};
 use crate::postgres::errors::check_writable;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};
@@ -53,7 +53,7 @@ fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
             if !waiting.is_empty() {
                 let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
                 let bring_forward = include_str!("../../sql/statements/history/bring_forward.sql");
-                sent += past_parking(|| Ok(client.update(bring_forward, None, &[ids.clone().into()])?.len()))?;
+                sent += retry_moved_row(|| Ok(client.update(bring_forward, None, &[ids.clone().into()])?.len()))?;
             }
         }
         Ok::<_, pgrx::spi::SpiError>(())

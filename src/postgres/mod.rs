@@ -2,13 +2,13 @@
 //!
 //! | what | file |
 //! |---|---|
-//! | settings | `settings.rs` |
+//! | settings | `settings/` |
 //! | one worker per database, restarted when it ends | `launcher.rs` |
 //! | signals, latches and transactions of our processes | `background_worker.rs` |
 //! | settings that the worker depends on | `worker_settings.rs` |
 //! | a commit wakes the worker | `wakeup.rs` |
 //! | what a worker publishes in shared memory | `worker_stats.rs` |
-//! | whether this database is a copy of another | `installation.rs` |
+//! | the identity of this installation, which the clone fence compares (`sql/install/clone_fence.sql`) | `installation.rs` |
 //! | with whose rights our code runs in a user's session | `security_context.rs` |
 //! | errors that do not end the user's transaction | `subtransaction.rs` |
 //! | errors and warnings that we raise | `errors.rs`, `warning.rs` |

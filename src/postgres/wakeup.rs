@@ -45,6 +45,8 @@ struct WorkerSlot {
     failures: AtomicU32,
     /// When the last of them did, in microseconds of the monotonic clock.
     failed_at: AtomicI64,
+    /// Until then the worker moves no rows of the queue between partitions, in microseconds of the monotonic clock.
+    parking_held_until: AtomicI64,
 }
 
 impl Default for WorkerSlot {
@@ -56,6 +58,7 @@ impl Default for WorkerSlot {
             started_at: AtomicI64::new(0),
             failures: AtomicU32::new(0),
             failed_at: AtomicI64::new(0),
+            parking_held_until: AtomicI64::new(0),
         }
     }
 }
@@ -124,6 +127,15 @@ fn notify(database: u32, due: i64) {
 /// Wakes the worker when this transaction commits; `due_at`, in Postgres microseconds, is the earliest delivery it queued.
 pub fn at_commit(due_at: i64) {
     QUEUED.fetch_min(due_at, Ordering::Relaxed);
+}
+
+/// Keeps the worker of this database from parking for a while: a session changes rows that it would move.
+pub fn hold_parking(time: Duration) {
+    // SAFETY: a plain integer that is set before any statement can run.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    for slot in SLOTS.get().0.iter().filter(|slot| slot.database.load(Ordering::Acquire) == database) {
+        slot.parking_held_until.fetch_max(now() + time.as_micros() as i64, Ordering::AcqRel);
+    }
 }
 
 /// The slot of a database, as the launcher sees it.
@@ -219,6 +231,11 @@ impl ClaimedSlot {
         // SAFETY: the callback takes the index's number by value and touches atomics only.
         unsafe { pg_sys::before_shmem_exit(Some(release), pg_sys::Datum::from(index)) };
         Some(Self(index))
+    }
+
+    /// Whether a session keeps the worker from parking.
+    pub fn is_parking_held(self) -> bool {
+        SLOTS.get().0[self.0].parking_held_until.load(Ordering::Acquire) > now()
     }
 
     pub fn slot(self) -> SlotIndex {

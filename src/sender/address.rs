@@ -98,7 +98,7 @@ impl Networks {
 }
 
 /// Whether it is an address of this machine, on which the database listens and perhaps more. Where that cannot be found out,
-/// the connection tells: both of its ends are the same address then (`socket.rs`).
+/// the connection tells: both of its ends are the same address then (`transport.rs`).
 fn is_own(address: IpAddr) -> bool {
     if_addrs::get_if_addrs().is_ok_and(|own| own.iter().any(|interface| interface.ip() == address))
 }

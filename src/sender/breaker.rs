@@ -2,7 +2,8 @@
 //!
 //! It opens after some attempts in a row without a connection. While it is open nothing is sent to the endpoint; after a pause it is
 //! half-open, and a single delivery is tried: success closes it, failure opens it for a longer pause. The other deliveries wait and keep
-//! their attempts.
+//! their attempts. This file counts failures and gives the pause; that the endpoint waits, and the trial, are in the extension's
+//! `delivery/throttle.rs`.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

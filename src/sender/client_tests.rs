@@ -12,6 +12,11 @@ use crate::signature::{body_signature, standard_signatures};
 use crate::testing::{OK, SOON, Server, Then, job, loopback};
 use crate::{Networks, Rules};
 
+#[path = "client_address_tests.rs"]
+mod addresses;
+#[path = "client_raw_tests.rs"]
+mod raw;
+
 fn client() -> Client {
     Client::new(4, None, Arc::new(AddressGuard::new(loopback()))).unwrap()
 }
@@ -256,161 +261,6 @@ fn an_excerpt_is_short_valid_text_without_nul() {
     assert_eq!(excerpt(b"a\0b\xff"), Some("ab\u{fffd}".into()));
     assert!(excerpt(&[0xff; MAX_EXCERPT]).unwrap().len() <= MAX_EXCERPT);
     assert_eq!(excerpt(b""), None);
-}
-
-/// A client that gets its addresses from the test and asks again each time.
-fn client_of(look_up: LookUp, rules: Rules) -> Client {
-    let guard = Arc::new(AddressGuard::new(rules));
-    let resolver = GuardedResolver::with_look_up(Arc::clone(&guard), 4, look_up, Duration::ZERO);
-    Client::with_resolver(4, None, guard, resolver).unwrap()
-}
-
-#[test]
-fn a_name_that_stands_for_another_address_the_second_time_gains_nothing() {
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let server = Server::start(say(OK));
-    let client = client_of(
-        |_| {
-            let first = ASKED.fetch_add(1, Ordering::SeqCst) == 0;
-            Ok(vec![if first { "127.0.0.1" } else { "127.0.0.2" }.parse().unwrap()])
-        },
-        Rules { networks: "127.0.0.1".parse().unwrap(), ..loopback() },
-    );
-    let url = format!("http://rebinding.example:{}/", server.address.port());
-    assert_eq!(client.attempt(job(&url)).result, Ok(200));
-    assert_eq!(client.attempt(job(&url)).result, Err(Failure::AddressNotAllowed));
-    assert_eq!((server.connections(), ASKED.load(Ordering::SeqCst)), (1, 2));
-}
-
-#[test]
-fn an_address_that_is_not_allowed_is_not_called_and_not_named() {
-    let server = Server::start(say(OK));
-    let (ports, allow_http) = (loopback().ports, true);
-    let client = client_of(|_| Ok(vec!["127.0.0.1".parse().unwrap()]), Rules { ports, allow_http, ..Rules::default() });
-    for host in ["inside.example", "127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
-        let failure = client.attempt(job(&format!("http://{host}:{}/", server.address.port()))).result.unwrap_err();
-        assert_eq!(failure.to_string(), "address not allowed", "{host}");
-    }
-    assert_eq!(server.connections(), 0);
-}
-
-#[test]
-fn the_machines_own_addresses_are_not_called_whatever_they_are() {
-    let own: Vec<_> = if_addrs::get_if_addrs().unwrap().iter().map(if_addrs::Interface::ip).collect();
-    assert!(!own.is_empty());
-    let guard = AddressGuard::default();
-    assert!(own.iter().all(|address| guard.check(&[*address]).is_err()), "{own:?}");
-    // Beside the list of interfaces: a connection whose two ends are the same address.
-    let public = "8.8.8.8".parse().unwrap();
-    assert!(guard.check_connection(public, public).is_err());
-    assert!(guard.check_connection(public, "10.0.0.1".parse().unwrap()).is_ok());
-    assert!(guard.check_connection("10.0.0.1".parse().unwrap(), public).is_err());
-    let own = "127.0.0.1".parse().unwrap();
-    assert!(AddressGuard::new(loopback()).check_connection(own, own).is_ok());
-}
-
-#[test]
-fn rules_hold_from_the_next_request_on() {
-    let (server, client) = (Server::start(say(OK)), client());
-    assert_eq!(client.attempt(job(&server.url())).result, Ok(200));
-    for (rules, message) in [
-        (Rules { allow_http: false, ..loopback() }, "invalid URL: the URL must begin with https://".to_owned()),
-        (
-            Rules { ports: "443".parse().unwrap(), ..loopback() },
-            format!("invalid URL: port {} is not allowed", server.address.port()),
-        ),
-        (Rules { networks: Networks::default(), ..loopback() }, "address not allowed".to_owned()),
-    ] {
-        client.guard.set(rules);
-        assert_eq!(client.attempt(job(&server.url())).result.unwrap_err().to_string(), message);
-    }
-    client.guard.set(loopback());
-    assert_eq!(client.attempt(job(&server.url())).result, Ok(200));
-    assert_eq!(server.connections(), 1);
-}
-
-/// Speaks for itself, one function call per connection.
-fn bare(speak: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let speak = Arc::new(speak);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let speak = Arc::clone(&speak);
-            std::thread::spawn(move || speak(stream.unwrap()));
-        }
-    });
-    url
-}
-
-#[test]
-fn a_second_response_is_not_taken_for_the_answer_to_the_next_request() {
-    let server = Server::start(|number, out| {
-        let answer =
-            if number == 0 { [OK, OK].concat() } else { b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec() };
-        out.write_all(&answer).unwrap();
-        Then::Keep
-    });
-    let client = client();
-    assert_eq!(client.attempt(job(&server.url())).result, Ok(200));
-    assert_eq!(client.attempt(job(&server.url())).result, Err(Failure::Status(500)));
-    assert_eq!(server.connections(), 2);
-}
-
-#[test]
-fn an_answer_that_comes_before_the_request_is_an_answer() {
-    let url = bare(|mut stream| {
-        stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-        _ = std::io::copy(&mut stream, &mut std::io::sink());
-    });
-    let mut large = job(&url);
-    large.data = format!("\"{}\"", "x".repeat(1 << 20));
-    assert_eq!(client().attempt(large).result, Err(Failure::Status(413)));
-}
-
-#[test]
-fn a_compressed_response_is_not_inflated() {
-    // The beginning of a gzip stream: what follows would be any number of zeros.
-    let server = Server::start(|_, out| {
-        out.write_all(b"HTTP/1.1 500 Oops\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08x")
-            .unwrap();
-        Then::Keep
-    });
-    let ended = client().attempt(job(&server.url()));
-    assert_eq!((ended.result, ended.response_excerpt), (Err(Failure::Status(500)), Some("\x1f\u{fffd}\x08x".into())));
-    let request = server.requests.recv_timeout(SOON).unwrap();
-    assert_eq!(request.header("accept-encoding"), None);
-}
-
-#[test]
-fn a_connection_that_is_reset_or_closed_in_the_middle_is_told_so_unless_the_status_was_there() {
-    let reset = |mut stream: TcpStream, said: &[u8]| {
-        _ = stream.read(&mut [0; 65536]);
-        _ = stream.write_all(said);
-        // Without waiting for what is under way: the other side sees a reset.
-        _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
-    };
-    let closed = Failure::Connection("connection closed before a response".into());
-    assert_eq!(client().attempt(job(&bare(move |stream| reset(stream, b"HTTP/1.1 2")))).result, Err(closed.clone()));
-    let half = bare(|mut stream| {
-        _ = stream.write_all(b"HTTP/1.1 200");
-        _ = stream.shutdown(std::net::Shutdown::Write);
-        _ = std::io::copy(&mut stream, &mut std::io::sink());
-    });
-    assert_eq!(client().attempt(job(&half)).result, Err(closed));
-    let in_the_body = bare(|mut stream| {
-        _ = stream.read(&mut [0; 65536]);
-        _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this");
-    });
-    assert_eq!(client().attempt(job(&in_the_body)).result, Ok(200));
-}
-
-#[test]
-fn a_server_that_says_nothing_in_the_tls_handshake_is_given_up_after_the_time() {
-    let url = bare(|mut stream| _ = std::io::copy(&mut stream, &mut std::io::sink())).replace("http:", "https:");
-    let mut job = job(&url);
-    job.timeout = Duration::from_millis(100);
-    assert_eq!(attempt_soon(job).result, Err(Failure::TimedOut(Duration::from_millis(100))));
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(crate) const STACK_SIZE: usize = 512 * 1024;
 /// What a pool is made of.
 #[derive(Clone, Debug, Default)]
 pub struct PoolConfig {
-    /// Requests under way at most; each takes a thread. At least 1.
+    /// Requests in flight at most; each takes a thread. At least 1.
     pub threads: usize,
     /// Where requests may go, until `Pool::set_rules`.
     pub rules: Rules,
@@ -164,7 +164,7 @@ impl Pool {
         self.shared.lock().scheduler.waiting_total()
     }
 
-    /// Requests under way.
+    /// Requests in flight.
     pub fn in_flight(&self) -> usize {
         self.shared.lock().scheduler.in_flight()
     }

@@ -79,7 +79,7 @@ fn every_job_is_done_once_and_comes_back_with_its_key() {
 fn a_hanging_endpoint_gets_no_more_than_half_the_threads_and_others_go_on() {
     let (pool, server, (_listener, hanging)) = (pool(8), ok_server(), black_hole());
     pool.submit((0..20).map(|_| job_of(1, &hanging)));
-    until("several requests under way", || pool.in_flight() > 1);
+    until("several requests in flight", || pool.in_flight() > 1);
     pool.submit((0..20).map(|_| job_of(2, &server.url())));
     let others = finished(&pool, 20);
     assert!(others.iter().all(|attempt| attempt.result == Ok(200)));

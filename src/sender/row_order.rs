@@ -1,4 +1,4 @@
-//! The order of an endpoint's requests about one row.
+//! The order of an endpoint's requests about one row. Strict order of a whole endpoint is in the extension's `delivery/throttle.rs`.
 //!
 //! One after the other, as they were submitted: a customer who is told that a problem was closed and then that it was opened
 //! would believe the latter. The next one waits for the end of an attempt and not for its success, so that a receiver that

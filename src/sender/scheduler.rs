@@ -2,7 +2,7 @@
 //!
 //! Threads are shared out fairly (`fair_share.rs`). Endpoints whose last attempt came near its time limit are *slow*: they have a
 //! quarter of the threads at most, for themselves and however many they are. An endpoint is slow until it answers.
-//! What is told of one row goes to an endpoint one after the other (`rows.rs`).
+//! Events about one row are sent to an endpoint one at a time (`row_order.rs`).
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,18 +1,40 @@
--- Parks deliveries: those that have been due for a while and were not made, and those that will not be due for a while.
--- $1 due before this moment or $2 after this one, $3 maximum number of each
+-- Parks deliveries: those that have been due for a while and were not made, and those that will not be due for a while. While there are
+-- counts of the parked deliveries, these are added. Returns how many were parked.
+-- $1 due from this moment until before $2, or after $3; $4 maximum number of each
 with overdue as materialized (
     select due_at, delivery_id from webhook_delivery.queue
-    where not is_parked and due_at < $1 and due_at > '-infinity'
+    where not is_parked and due_at >= $1 and due_at < $2 and due_at > '-infinity'
     order by due_at, delivery_id
-    limit $3
+    limit $4
     for update skip locked
 ), later as materialized (
     select due_at, delivery_id from webhook_delivery.queue
-    where not is_parked and due_at > $2
+    where not is_parked and due_at > $3
     order by due_at, delivery_id
-    limit $3
+    limit $4
     for update skip locked
+), parked as (
+    update webhook_delivery.queue as waiting set is_parked = true
+    from (select * from overdue union all select * from later) as found
+    where not waiting.is_parked and waiting.due_at = found.due_at and waiting.delivery_id = found.delivery_id
+    returning waiting.endpoint_id, waiting.auction_id, waiting.is_test, waiting.due_at, waiting.not_before
+), counted as (
+    insert into webhook_delivery.parked_counts as known
+    select
+        endpoint_id,
+        auction_id,
+        is_test,
+        count(*),
+        count(*) filter (where coalesce(not_before, due_at) <= now()),
+        min(due_at) filter (where coalesce(not_before, due_at) <= now()),
+        min(coalesce(not_before, due_at))
+    from parked
+    where exists (select from webhook_delivery.parked_counts)
+    group by endpoint_id, auction_id, is_test
+    on conflict on constraint parked_deliveries_are_counted_once do update set
+        deliveries = known.deliveries + excluded.deliveries,
+        due = known.due + excluded.due,
+        oldest_due_at = least(known.oldest_due_at, excluded.oldest_due_at),
+        next_attempt_at = least(known.next_attempt_at, excluded.next_attempt_at)
 )
-update webhook_delivery.queue as waiting set is_parked = true
-from (select * from overdue union all select * from later) as found
-where not waiting.is_parked and waiting.due_at = found.due_at and waiting.delivery_id = found.delivery_id
+select count(*) from parked

@@ -1,4 +1,4 @@
--- How many deliveries are parked, for whoever asks: these numbers, and no others.
+-- Replaces the counts of the parked deliveries by these.
 -- $1 endpoint_id, $2 auction_id, $3 is_test, $4 deliveries, $5 due, $6 oldest_due_at, $7 next_attempt_at: arrays of equal length
 with counted as materialized (
     select *

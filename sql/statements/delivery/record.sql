@@ -1,5 +1,5 @@
 -- Many finished attempts at once: a delivery that ended leaves the queue, one to be tried again gets its time, and each
--- attempt enters the log. Fails where one of them is in the log already, or somebody has locked one's row of the queue:
+-- attempt enters the log. Fails where one of them is in the log already, or another transaction has locked the row of one in the queue:
 -- record_carefully.sql takes the same argument, and to find that out more time.
 -- $1 the attempts
 with outcome as materialized (

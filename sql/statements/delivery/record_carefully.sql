@@ -1,5 +1,5 @@
 -- What record.sql does, past what is in its way: an attempt that is in the log already, because it was made twice, before and
--- after a crash, is not logged again; and where somebody has locked a row of the queue nothing of it is recorded, because to
+-- after a crash, is not logged again; and where another transaction has locked a row of the queue nothing of it is recorded, because to
 -- wait for that transaction would stop all others. Returns the deliveries of these, and the transaction that has locked each.
 -- $1 the attempts
 with outcome as materialized (

@@ -1,5 +1,5 @@
 -- Which of these attempts are not recorded.
--- $1 due_at, $2 delivery_id, $3 attempt: arrays of equal length. Returns the place in them beside the row of the queue.
+-- $1 due_at, $2 delivery_id, $3 attempt: arrays of equal length. Returns the index in them with the row of the queue.
 select given.place, queue.auction_id, queue.endpoint_id, queue.event_id, queue.event_type, queue.is_test
 from unnest($1::timestamptz[], $2::uuid[], $3::smallint[]) with ordinality as given (due_at, delivery_id, attempt, place)
 join webhook_delivery.queue

@@ -1,4 +1,4 @@
--- Deliveries that wait for another attempt have it now, and a whole schedule after it. Those that are due are under way, or have
+-- Deliveries that wait for another attempt have it now, and a whole schedule after it. Those that are due are in flight, or have
 -- their turn soon; of those no more is asked.
 -- $1 delivery ids
 update webhook_delivery.queue as waiting set due_at = least(waiting.due_at, now()), not_before = null, earlier_attempts = waiting.attempts

@@ -1,4 +1,4 @@
--- Deliveries that wait are to end. That of one that is under way may still succeed, and then has: so the worker, who alone knows
+-- Ends deliveries that wait. One that is in flight may still succeed: so the worker, which alone knows
 -- that, ends them. It reads these first.
 -- $1 delivery ids
 update webhook_delivery.queue as waiting set due_at = '-infinity'

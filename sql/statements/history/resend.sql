@@ -1,5 +1,5 @@
 -- Queues deliveries that have ended again, for a whole schedule of attempts; what was logged as their end was one more attempt.
--- Passes over those whose endpoint or event is gone, and tests, of which there are so many a minute.
+-- Passes over those whose endpoint or event is gone, and tests, which have a limit of their own.
 -- $1 delivery ids, $2 when each is due: arrays of equal length; $3 the lowest and $4 the highest of the ids, which keep other
 -- partitions out
 with wanted as materialized (

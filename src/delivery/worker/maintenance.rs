@@ -25,16 +25,20 @@ impl Worker {
         if self.duty != Duty::Nothing && Instant::now() >= self.next_recapture && self.tasks.recapture.may_run() {
             self.recapture();
         }
-        if self.duty != Duty::Nothing && self.parking.is_due() && self.tasks.parking.may_run() {
+        if self.duty.includes_parking()
+            && self.parking.is_due()
+            && self.tasks.parking.may_run()
+            && !self.slot.is_parking_held()
+        {
             self.park();
         }
         if self.duty != Duty::Everything {
             return;
         }
-        if self.tasks.remembering.may_run() {
+        if self.tasks.slow_endpoints.may_run() {
             self.remember_slow();
         }
-        if self.health.time_to_due() == Some(Duration::ZERO) && self.tasks.noting.may_run() {
+        if self.health.time_to_due() == Some(Duration::ZERO) && self.tasks.health.may_run() {
             self.note_health();
         }
         if Instant::now() >= self.next_expiry && self.tasks.expiry.may_run() {
@@ -64,7 +68,7 @@ impl Worker {
             let _rights = lock_extension();
             statements.remember_slow(slow.difference(remembered_slow), remembered_slow.difference(&slow))
         });
-        if self.tasks.remembering.conclude(remembered).is_some() {
+        if self.tasks.slow_endpoints.conclude(remembered).is_some() {
             *remembered_slow = slow;
         }
     }
@@ -77,7 +81,7 @@ impl Worker {
             let _rights = lock_extension();
             statements.note_health(notes, failed, &policy)
         });
-        if let Some(told) = self.tasks.noting.conclude(noted) {
+        if let Some(told) = self.tasks.health.conclude(noted) {
             self.health.noted(&told);
             let disabled = told.iter().filter(|told| told.is_disabled());
             pool.give_back_waiting_of(disabled.map(|told| (told.auction_id, told.endpoint_id)));
@@ -122,7 +126,7 @@ impl Worker {
         });
         let Some((more_waits, expired)) = self.tasks.expiry.conclude(expired) else { return };
         if more_waits {
-            self.rescan = true;
+            self.schedule.request_rescan();
         }
         let pause = match expired {
             Expired::Dropped => Duration::ZERO,

@@ -54,7 +54,7 @@ fn beside(stand: &Stand, tenants: &[Uuid], each_has_timed_out: bool) -> f64 {
         stand.cluster.set("webhook_delivery.request_timeout", "30s");
     }
     let latency = latency::of_the_good_endpoint(stand);
-    // Requests under way would hang on for half a minute, and retries for hours.
+    // Requests in flight would hang on for half a minute, and retries for hours.
     session.batch_execute("delete from webhook_endpoints; truncate webhook_delivery.queue").expect("no endpoints");
     stand.replace_worker();
     latency.p99

@@ -97,7 +97,7 @@ impl Stand {
         });
     }
 
-    /// Another process delivers from now on, and the requests under way are forgotten.
+    /// Another process delivers from now on, and the requests in flight are forgotten.
     pub fn replace_worker(&self) {
         self.restart_worker();
         self.cluster.execute("truncate webhook_delivery.queue");

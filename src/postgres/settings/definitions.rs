@@ -1,60 +1,67 @@
-//! The settings, with their units and who may change them when.
+//! The definitions of the settings: name, description, unit, default, bounds, and who may change each when.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
-use webhook_sender::{Networks, Ports, RetryPolicy, RetrySchedule, Rules};
+use webhook_sender::{Networks, Ports, RetrySchedule};
 
-/// What becomes of a transaction whose event cannot be built.
-#[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq)]
-pub enum OnCaptureError {
-    /// It commits without the event; a WARNING and a row of `capture_errors` say so.
-    #[name = c"warn"]
-    Warn,
-    /// It fails.
-    #[name = c"error"]
-    Error,
-}
+use super::OnCaptureError;
 
-static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
-static POOL_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64);
-static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
-static RETRY_SCHEDULE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"1m, 5m, 30m, 2h, 12h"));
-static RETRY_AFTER_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(3600);
-static DISABLE_AFTER_FAILURES: GucSetting<i32> = GucSetting::<i32>::new(10);
-static DISABLE_AFTER: GucSetting<i32> = GucSetting::<i32>::new(5 * 24 * 3600);
-static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
-static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
-static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
-static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureError>::new(OnCaptureError::Warn);
-static ACCESS_FUNCTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-static ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"webhook_delivery_worker"));
-static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
-static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(60);
-static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
-static RESENDS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_000);
-static BUSY_EVENTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
-static RESEND_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
-static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
-static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
-static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-static DENIED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
+pub static POOL_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64);
+pub static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
+pub static RETRY_SCHEDULE: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"1m, 5m, 30m, 2h, 12h"));
+pub static RETRY_AFTER_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(3600);
+pub static DISABLE_AFTER_FAILURES: GucSetting<i32> = GucSetting::<i32>::new(10);
+pub static DISABLE_AFTER: GucSetting<i32> = GucSetting::<i32>::new(5 * 24 * 3600);
+pub static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+pub static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
+pub static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
+pub static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureError>::new(OnCaptureError::Warn);
+pub static ACCESS_FUNCTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"webhook_delivery_worker"));
+pub static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
+pub static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(60);
+pub static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
+pub static RESENDS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+pub static BUSY_EVENTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+pub static RESEND_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
+pub static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
+pub static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
+pub static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static DENIED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// Defines the settings. Called once, while the server loads the library, after those of other modules are defined.
 pub fn define() {
-    define_checked();
+    define_worker();
+    define_capture();
+    define_tenants();
+    define_addresses();
+    // SAFETY: a NUL-terminated literal. From here on a misspelt webhook_delivery.* setting is an error, not a silent default.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"webhook_delivery".as_ptr()) };
+}
+
+/// What the worker does, and how it sends.
+fn define_worker() {
     GucRegistry::define_string_guc(
         c"webhook_delivery.databases",
         c"Databases in which a worker delivers webhooks.",
         c"Comma-separated names, at most 64. A database that does not exist yet, or has no extension yet, is waited for.",
         &DATABASES,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"webhook_delivery.role",
+        c"Role as which the worker acts.",
+        c"CREATE EXTENSION makes it where there is none; another has what it needs by webhook_delivery.grant_worker().",
+        &ROLE,
         GucContext::Sighup,
         GucFlags::default(),
     );
@@ -70,6 +77,16 @@ pub fn define() {
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
+        c"webhook_delivery.poll_interval",
+        c"How often an idle worker looks by itself.",
+        c"A commit wakes it at once; this is for what cannot: COMMIT PREPARED later or in another session, and a database that is to be dropped.",
+        &POLL_INTERVAL,
+        10,
+        60_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
         c"webhook_delivery.request_timeout",
         c"Time for one request in all: name look-up, connection, TLS and response.",
         c"",
@@ -78,6 +95,14 @@ pub fn define() {
         600_000,
         GucContext::Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_string_guc(
+        c"webhook_delivery.ca_file",
+        c"PEM file with certificate authorities to trust beside the system's.",
+        c"Read when a worker starts.",
+        &CA_FILE,
+        GucContext::Postmaster,
+        GucFlags::SUPERUSER_ONLY,
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.retry_after_limit",
@@ -110,15 +135,34 @@ pub fn define() {
         GucFlags::UNIT_S,
     );
     GucRegistry::define_int_guc(
-        c"webhook_delivery.poll_interval",
-        c"How often an idle worker looks by itself.",
-        c"A commit wakes it at once; this is for what cannot: COMMIT PREPARED later or in another session, and a database that is to be dropped.",
-        &POLL_INTERVAL,
-        10,
-        60_000,
+        c"webhook_delivery.retention",
+        c"How long events and the history of deliveries are kept.",
+        c"What still waits for an attempt then has failed. 0: for ever.",
+        &RETENTION,
+        0,
+        i32::MAX,
         GucContext::Sighup,
-        GucFlags::UNIT_MS,
+        GucFlags::UNIT_S,
     );
+    // SAFETY: the check hook does not let a panic pass, it is guarded.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.retry_schedule",
+            c"Waiting times between the attempts of a delivery.",
+            c"A list such as '1m, 5m, 30m, 2h, 12h': after each failed attempt the next of these, and after the last one the \
+              delivery has failed. Units: ms, s, m, h, d. Empty: one attempt only.",
+            &RETRY_SCHEDULE,
+            GucContext::Sighup,
+            GucFlags::default(),
+            Some(check::<RetrySchedule>),
+            None,
+            None,
+        );
+    }
+}
+
+/// What is captured.
+fn define_capture() {
     GucRegistry::define_bool_guc(
         c"webhook_delivery.capture",
         c"Whether changes of the application's tables become events.",
@@ -145,6 +189,10 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::default(),
     );
+}
+
+/// What tenants may do.
+fn define_tenants() {
     GucRegistry::define_string_guc(
         c"webhook_delivery.access_function",
         c"Function () returns setof uuid that gives the auctions which the caller administers.",
@@ -152,14 +200,6 @@ pub fn define() {
           webhook_delivery.auctions_of_member, which asks public.auction_members for the sub of request.jwt.claims.",
         &ACCESS_FUNCTION,
         GucContext::Suset,
-        GucFlags::default(),
-    );
-    GucRegistry::define_string_guc(
-        c"webhook_delivery.role",
-        c"Role as which the worker acts.",
-        c"CREATE EXTENSION makes it where there is none; another has what it needs by webhook_delivery.grant_worker().",
-        &ROLE,
-        GucContext::Sighup,
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
@@ -181,16 +221,6 @@ pub fn define() {
         100_000,
         GucContext::Suset,
         GucFlags::default(),
-    );
-    GucRegistry::define_int_guc(
-        c"webhook_delivery.retention",
-        c"How long events and the history of deliveries are kept.",
-        c"What still waits for an attempt then has failed. 0: for ever.",
-        &RETENTION,
-        0,
-        i32::MAX,
-        GucContext::Sighup,
-        GucFlags::UNIT_S,
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.resends_per_minute",
@@ -222,6 +252,10 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::default(),
     );
+}
+
+/// Where requests may go.
+fn define_addresses() {
     GucRegistry::define_bool_guc(
         c"webhook_delivery.allow_http",
         c"Accepts endpoints with http:// URLs.",
@@ -230,34 +264,8 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::default(),
     );
-    GucRegistry::define_string_guc(
-        c"webhook_delivery.ca_file",
-        c"PEM file with certificate authorities to trust beside the system's.",
-        c"Read when a worker starts.",
-        &CA_FILE,
-        GucContext::Postmaster,
-        GucFlags::SUPERUSER_ONLY,
-    );
-    // SAFETY: a NUL-terminated literal. From here on a misspelt webhook_delivery.* setting is an error, not a silent default.
-    unsafe { pg_sys::MarkGUCPrefixReserved(c"webhook_delivery".as_ptr()) };
-}
-
-/// Those whose text has a form, and is refused when it is entered.
-fn define_checked() {
-    // SAFETY: the check hooks cannot panic across the boundary, they are guarded.
+    // SAFETY: the check hook does not let a panic pass, it is guarded.
     unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            c"webhook_delivery.retry_schedule",
-            c"Waiting times between the attempts of a delivery.",
-            c"A list such as '1m, 5m, 30m, 2h, 12h': after each failed attempt the next of these, and after the last one the \
-              delivery has failed. Units: ms, s, m, h, d. Empty: one attempt only.",
-            &RETRY_SCHEDULE,
-            GucContext::Sighup,
-            GucFlags::default(),
-            Some(check::<RetrySchedule>),
-            None,
-            None,
-        );
         GucRegistry::define_string_guc_with_hooks(
             c"webhook_delivery.allowed_ports",
             c"Ports that endpoints may name.",
@@ -317,94 +325,4 @@ pub unsafe extern "C-unwind" fn check<T: FromStr<Err: Display>>(
     };
     // SAFETY: called by the server, in its main thread.
     unsafe { pgrx::pgrx_extern_c_guard(AssertUnwindSafe(parse)) }
-}
-
-pub fn text(setting: &GucSetting<Option<CString>>) -> String {
-    setting.get().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// The databases to work in, in the order given.
-pub fn databases() -> Vec<String> {
-    let list = text(&DATABASES);
-    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
-}
-
-pub fn pool_size() -> usize {
-    POOL_SIZE.get().unsigned_abs() as usize
-}
-
-pub fn request_timeout() -> Duration {
-    Duration::from_millis(REQUEST_TIMEOUT.get().unsigned_abs().into())
-}
-
-/// When what failed is tried again; the check hook has seen every schedule that can be set.
-pub fn retry_policy() -> RetryPolicy {
-    RetryPolicy {
-        schedule: text(&RETRY_SCHEDULE).parse().unwrap_or_default(),
-        retry_after_limit: Duration::from_secs(RETRY_AFTER_LIMIT.get().unsigned_abs().into()),
-    }
-}
-
-/// When an endpoint that fails is disabled. 0 stands for never.
-pub struct DisablePolicy {
-    pub after_failures: i32,
-    pub after: Duration,
-}
-
-pub fn disable_policy() -> DisablePolicy {
-    let after = Duration::from_secs(DISABLE_AFTER.get().unsigned_abs().into());
-    DisablePolicy { after_failures: DISABLE_AFTER_FAILURES.get(), after }
-}
-
-pub fn poll_interval() -> Duration {
-    Duration::from_millis(POLL_INTERVAL.get().unsigned_abs().into())
-}
-
-/// How long events are kept; `None` for ever.
-pub fn retention() -> Option<Duration> {
-    let seconds = RETENTION.get().unsigned_abs();
-    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
-}
-
-/// Deliveries of an auction that tenants send again within a minute at most.
-pub fn resends_per_minute() -> i64 {
-    RESENDS_PER_MINUTE.get().into()
-}
-
-/// Of one endpoint; 0 for all at once.
-pub fn resend_per_second() -> i32 {
-    RESEND_PER_SECOND.get()
-}
-
-pub fn capture() -> bool {
-    CAPTURE.get()
-}
-
-/// Bytes.
-pub fn max_payload() -> i32 {
-    MAX_PAYLOAD.get() * 1024
-}
-
-pub fn on_capture_error() -> OnCaptureError {
-    ON_CAPTURE_ERROR.get()
-}
-
-/// The role as which the worker acts.
-pub fn role() -> CString {
-    ROLE.get().unwrap_or_default()
-}
-
-/// Where requests may go; the check hooks have seen every value that can be set.
-pub fn rules() -> Rules {
-    Rules {
-        allow_http: ALLOW_HTTP.get(),
-        ports: text(&ALLOWED_PORTS).parse().unwrap_or_default(),
-        networks: text(&ALLOWED_NETWORKS).parse().unwrap_or_default(),
-        denied: text(&DENIED_NETWORKS).parse().unwrap_or_default(),
-    }
-}
-
-pub fn ca_file() -> Option<PathBuf> {
-    let path = text(&CA_FILE);
-    (!path.is_empty()).then(|| path.into())
 }

@@ -1,4 +1,4 @@
-//! Moves: a row that an UPDATE brings into another partition of its table.
+//! Row movement: an UPDATE that brings a row into another partition of its table.
 //!
 //! The server deletes it from the one and inserts it into the other, and fires the triggers for that: first those for the
 //! deleted row, right after them those for the inserted one. The row counts as deleted until it arrives, because a BEFORE
@@ -10,10 +10,10 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
+use super::builtin_trigger::{is_same, note_change};
 use super::firing::{Firing, Row, ancestors_of, arguments};
 use super::pending_changes::PENDING;
 use super::row_event::{key_columns, row_event};
-use super::trigger::{is_same, note_change};
 
 /// Statements whose last move is remembered. Triggers may move rows of other tables, and of the same, between the two halves.
 const REMEMBERED_AT_MOST: usize = 32;

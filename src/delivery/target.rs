@@ -1,0 +1,64 @@
+//! The target of a delivery: its endpoint, as far as the worker needs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgrx::datum::Interval;
+use pgrx::spi::{SpiHeapTupleData, SpiResult};
+use uuid::Uuid;
+use webhook_sender::{Destination, RetrySchedule};
+
+use super::queue_row::required;
+use crate::endpoint::headers_in;
+use crate::ids::id;
+
+/// How an endpoint wants its deliveries.
+#[derive(Clone, Copy, Default)]
+pub struct Terms {
+    /// One at a time, in order.
+    pub ordered: bool,
+    /// Microseconds from one delivery to the next by its rate limit; 0 without one.
+    pub spacing: i64,
+}
+
+/// An endpoint, as far as its deliveries need it.
+pub struct Target {
+    pub auction_id: Uuid,
+    pub is_active: bool,
+    /// By the operator; then it receives no tests either.
+    pub is_paused: bool,
+    pub terms: Terms,
+    /// `None` if it has no secret.
+    pub destination: Option<Arc<Destination>>,
+}
+
+impl Target {
+    /// The endpoint's id and the rest of a row of `targets.sql`.
+    pub fn from_row(row: &SpiHeapTupleData<'_>) -> SpiResult<(Uuid, Self)> {
+        let (url, secrets) = (required(row.get(4)?), row.get::<Vec<String>>(5)?);
+        let headers = headers_in(row.get(6)?);
+        let waits = row.get::<Vec<Interval>>(7)?;
+        let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.iter().map(duration)));
+        let ordered = required(row.get(8)?);
+        let spacing = row.get::<f32>(9)?.map_or(0, |per_second| (1_000_000.0 / per_second) as i64);
+        let destination = |secrets| Arc::new(Destination { url, secrets, headers, retry_schedule, ordered });
+        let target = Self {
+            auction_id: id(required(row.get(2)?)),
+            is_active: required(row.get(3)?),
+            is_paused: required(row.get(10)?),
+            terms: Terms { ordered, spacing },
+            destination: secrets.map(destination),
+        };
+        Ok((id(required(row.get(1)?)), target))
+    }
+
+    /// Whether it receives anything but tests.
+    pub fn receives(&self) -> bool {
+        self.is_active && !self.is_paused
+    }
+}
+
+/// The length of a wait, which is not negative.
+fn duration(wait: &Interval) -> Duration {
+    Duration::from_micros(u64::try_from(wait.as_micros()).unwrap_or(0))
+}

@@ -1,0 +1,179 @@
+//! Polling: whether the worker has anything to do in its database, and the fetch of what is due.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
+use uuid::Uuid;
+
+use super::{Duty, Worker, oldest_event};
+use crate::delivery::fetcher::FetchContext;
+use crate::delivery::queue_row::Bounds;
+use crate::delivery::runtime::Runtime;
+use crate::delivery::statements::SendingState;
+use crate::postgres::security_context::RoleGuard;
+use crate::postgres::{background_worker, settings};
+
+/// A turn goes on fetching for this time while there is more to fetch: recording takes longer than the pool needs for what one read
+/// brings.
+const MAX_FETCH_TIME: Duration = Duration::from_millis(2);
+
+/// How soon to try again while the extension is being dropped or altered.
+const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// What a fetch has left to do.
+pub(super) struct Polled {
+    /// More could be fetched at once.
+    pub more: bool,
+    /// The time that it used as now, in PostgreSQL microseconds.
+    pub now: i64,
+}
+
+/// The result of a poll.
+pub(super) enum PollResult {
+    /// Due deliveries are handed to the pool, within the prefetch limits.
+    Polled(Polled),
+    /// There is nothing to do for this time.
+    Idle(Duration),
+    /// The database is to be dropped or copied, or is no longer one to work in.
+    ShutDown,
+}
+
+impl Worker {
+    /// Finds out whether there is anything to do here, and fetches what is due.
+    pub(super) fn poll(&mut self, now: i64) -> SpiResult<PollResult> {
+        if self.has_to_shut_down() {
+            return Ok(PollResult::ShutDown);
+        }
+        if let Some(pause) = self.check_extension()? {
+            return Ok(PollResult::Idle(pause));
+        }
+        let _role = RoleGuard::of_worker();
+        if !self.may_send()? || self.completer.is_full() {
+            return Ok(PollResult::Idle(settings::poll_interval()));
+        }
+        let rewind_to = self.schedule.begin(now);
+        rewind_to.into_iter().for_each(|due_at| self.fetcher.rewind_to(due_at));
+        if self.schedule.is_rescan_due() {
+            self.rescan()?;
+        }
+        self.fetch(now)
+    }
+
+    /// Whether the database is to be dropped or copied, or is no longer one to work in. Checked now and then.
+    fn has_to_shut_down(&mut self) -> bool {
+        if Instant::now() < self.next_database_check {
+            return false;
+        }
+        self.next_database_check = Instant::now() + settings::poll_interval();
+        !background_worker::database_is_at_rest(self.slot.database())
+            || !settings::databases().contains(&background_worker::database_name())
+    }
+
+    /// Makes sure that there is a runtime for the extension that is there now. Returns how long to wait if there can be none.
+    fn check_extension(&mut self) -> SpiResult<Option<Duration>> {
+        let extension = match background_worker::extension() {
+            background_worker::Extension::Absent => {
+                self.duty = Duty::Nothing;
+                self.reset();
+                self.idle_because = Some("waiting for CREATE EXTENSION webhook_delivery");
+                return Ok(Some(settings::poll_interval()));
+            }
+            background_worker::Extension::BeingChanged => {
+                self.recapture.end();
+                return Ok(Some(LOCKED_RETRY_DELAY));
+            }
+            background_worker::Extension::Present(extension) => extension,
+        };
+        if self.runtime.as_ref().is_some_and(|runtime| runtime.extension != extension) {
+            // One transaction has dropped the extension and created it again, with other types and empty tables.
+            self.reset();
+        }
+        if self.runtime.is_none() {
+            if !background_worker::extension_is_current()? {
+                self.idle_because = Some("waiting for: alter extension webhook_delivery update");
+                return Ok(Some(settings::poll_interval()));
+            }
+            let _role = RoleGuard::of_worker();
+            self.runtime = Some(self.start_runtime(extension)?);
+        }
+        Ok(None)
+    }
+
+    /// Whether anything may be sent from here. If not, the pool gives back what waits.
+    fn may_send(&mut self) -> SpiResult<bool> {
+        let Some(Runtime { statements, pool, .. }) = &self.runtime else { return Ok(false) };
+        self.fetcher.release(pool.given_back());
+        let standing = statements.standing()?;
+        (self.duty, self.idle_because) = match standing {
+            // What cannot be recorded would be sent again and again.
+            _ if background_worker::is_read_only() => {
+                (Duty::Nothing, Some("paused, because default_transaction_read_only is on"))
+            }
+            SendingState::Sending => (Duty::Everything, None),
+            SendingState::Paused => (Duty::Housekeeping, Some("paused, by webhook_delivery.pause()")),
+            SendingState::Copied => (Duty::Fenced, Some("paused, because this is a copy of another database")),
+            SendingState::Unused => (Duty::Nothing, Some("waiting for the first endpoint")),
+        };
+        self.reporter.report_standing(standing);
+        let may_send = self.idle_because.is_none() && !self.tasks.recording.is_broken();
+        if !may_send {
+            pool.give_back_waiting();
+        }
+        Ok(may_send)
+    }
+
+    /// Reads again from the start, with endpoints as they are now: one may have been paused, disabled or limited.
+    fn rescan(&mut self) -> SpiResult<()> {
+        let Some(Runtime { statements, pool, .. }) = &self.runtime else { return Ok(()) };
+        self.fetcher.rewind_to(i64::MIN);
+        let waiting: HashSet<Uuid> = pool.waiting().endpoints().copied().chain(self.fetcher.rate_limited()).collect();
+        let targets = statements.targets_now(waiting)?;
+        for (endpoint_id, target) in &targets {
+            self.fetcher.set_rate_limit(endpoint_id, target.terms.spacing);
+        }
+        let not_receiving = targets.iter().filter(|(_, target)| !target.receives());
+        pool.give_back_waiting_of(not_receiving.map(|(id, target)| (target.auction_id, *id)));
+        self.fetcher.release(pool.given_back());
+        self.schedule.rescanned();
+        Ok(())
+    }
+
+    /// Hands due deliveries to the pool, within the prefetch limits.
+    fn fetch(&mut self, now: i64) -> SpiResult<PollResult> {
+        let Some(Runtime { statements, pool, .. }) = &self.runtime else {
+            return Ok(PollResult::Idle(settings::poll_interval()));
+        };
+        let has_rewound = self.fetcher.rewind_if_time(settings::poll_interval());
+        let needs_next_due = self.schedule.needs_next_due(now, has_rewound);
+        let bounds =
+            Bounds { timeout: settings::request_timeout(), payload: settings::max_payload(), oldest: oldest_event() };
+        let context = FetchContext { statements, now, bounds };
+        let began = Instant::now();
+        loop {
+            let fetched = self.fetcher.fetch(&context, pool.waiting())?;
+            let more = fetched.more;
+            self.fetcher.accept(&fetched);
+            pool.submit(fetched.jobs);
+            self.completer.add(fetched.ended);
+            if more && began.elapsed() < MAX_FETCH_TIME {
+                continue;
+            }
+            if !more && needs_next_due {
+                self.schedule.set_next_due(statements.next_due(now)?);
+            }
+            self.schedule.fetched();
+            return Ok(PollResult::Polled(Polled { more, now }));
+        }
+    }
+
+    /// Prepares statements and threads. What an earlier worker has sent and not recorded is recorded before anything is read.
+    fn start_runtime(&mut self, extension: pg_sys::Oid) -> SpiResult<Runtime> {
+        let (runtime, unrecorded) = Runtime::start(extension)?;
+        self.health.remember(runtime.statements.failing_endpoints()?);
+        self.fetcher.mark_in_flight(&unrecorded);
+        self.completer.add_attempts(unrecorded, &settings::retry_policy());
+        Ok(runtime)
+    }
+}

@@ -1,0 +1,191 @@
+//! What becomes of deliveries when their endpoint is disabled or deleted.
+
+use super::*;
+
+#[test]
+fn what_is_queued_for_a_disabled_endpoint_waits_until_it_is_enabled() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[]);
+    let client = &mut application.client;
+    let mut transaction = client.transaction().unwrap();
+    riverside.emit(&mut transaction, 20);
+    transaction.execute(SET_ACTIVE, &[&riverside.id, &false]).unwrap();
+    transaction.commit().unwrap();
+    // Queued later and delivered earlier: the worker has passed by what waits.
+    hilltop.emit(client, 20);
+    hilltop.wait_for(client, 20, "success");
+    let waiting = riverside.deliveries(client);
+    assert_eq!(waiting.len(), 20);
+    assert!(waiting.iter().all(|delivery| delivery.status == "pending" && delivery.attempts == 0), "{waiting:?}");
+    assert_eq!(receiver.requests_to("/riverside").len(), 0);
+    // While it is disabled nothing is added.
+    riverside.emit(client, 5);
+    client.execute(SET_ACTIVE, &[&riverside.id, &true]).unwrap();
+    riverside.wait_for(client, 20, "success");
+    application.settle();
+    assert_eq!(receiver.requests_to("/riverside").len(), 20);
+}
+
+#[test]
+fn retries_of_a_disabled_endpoint_wait_until_it_is_enabled_also_over_a_restart() {
+    let receiver = Receiver::by_path();
+    let (mut application, _, hilltop) = two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "300ms")]);
+    let failing = application.endpoint(sample::RIVERSIDE, &receiver.url("/fail-then-ok/1"), &["submission.updated"]);
+    let client = &mut application.client;
+    client.execute("select webhook_delivery.emit('submission.updated', $1, '{}')", &[&sample::RIVERSIDE]).unwrap();
+    failing.wait_for(client, 1, "retrying");
+    client.execute(SET_ACTIVE, &[&failing.id, &false]).unwrap();
+    let attempts = receiver.requests_to("/fail-then-ok/1").len();
+    application.cluster.restart(webhook_harness::StopMode::Fast);
+    application.client = application.cluster.connect();
+    let client = &mut application.client;
+    let is_due = "select next_attempt_at < now() from webhook_deliveries where endpoint_id = $1";
+    webhook_harness::wait_until("the retry to be due", webhook_harness::DEADLINE, || {
+        client.query_one(is_due, &[&failing.id]).unwrap().get::<_, bool>(0).then_some(())
+    });
+    hilltop.emit(client, 1);
+    hilltop.wait_for(client, 1, "success");
+    assert_eq!(receiver.requests_to("/fail-then-ok/1").len(), attempts);
+    client.execute(SET_ACTIVE, &[&failing.id, &true]).unwrap();
+    let delivered = failing.wait_for(client, 1, "success");
+    assert_eq!(delivered[0].attempts, 2);
+}
+
+#[test]
+fn what_comes_due_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
+    let receiver = Receiver::by_path();
+    let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "1h")]);
+    let failing = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
+    let client = &mut application.client;
+    let mut transaction = client.transaction().unwrap();
+    riverside.emit(&mut transaction, 3);
+    transaction.execute(SET_ACTIVE, &[&riverside.id, &false]).unwrap();
+    transaction.commit().unwrap();
+    failing.wait_for(client, 3, "retrying");
+    let disabled_by_hand = "select count(*) from webhook_deliveries where status = 'pending'";
+    assert_eq!(client.query_one(disabled_by_hand, &[]).unwrap().get::<_, i64>(0), 3);
+    client.execute("delete from webhook_endpoints where auction_id = $1", &[&sample::RIVERSIDE]).unwrap();
+    failing.wait_for(client, 3, "retrying");
+    // In an hour, or when the operator says so.
+    client.batch_execute("update webhook_delivery.queue set due_at = now() where attempts > 0").unwrap();
+
+    for (endpoint, attempts_before) in [(&riverside, 0), (&failing, 1)] {
+        let ended = endpoint.wait_for(client, 3, "failed");
+        assert_eq!(ended.len(), 3);
+        for delivery in ended {
+            assert_eq!(delivery.error_message.as_deref(), Some("the endpoint was deleted"), "{delivery:?}");
+            assert!(delivery.next_attempt_at.is_none() && delivery.completed_at.is_some(), "{delivery:?}");
+            assert_eq!(delivery.response_status_code, None, "{delivery:?}");
+        }
+        // The requests that were made stay in the history, as they were.
+        let made =
+            "select count(*) from webhook_delivery_attempts where endpoint_id = $1 and error_message = 'status 503'";
+        assert_eq!(client.query_one(made, &[&endpoint.id]).unwrap().get::<_, i64>(0), 3 * attempts_before);
+    }
+    hilltop.emit(client, 1);
+    application.settle();
+    assert_eq!(receiver.requests_to("/status/503").len(), 3);
+    assert_eq!(receiver.requests_to("/hilltop").len(), 1);
+    assert_eq!(receiver.requests_to("/riverside").len(), 0);
+    assert_eq!(application.count("select count(*) from webhook_delivery.endpoint_secrets"), 1);
+}
+
+#[test]
+fn an_endpoint_deleted_and_created_again_in_one_transaction_gets_what_waits_for_it() {
+    let receiver = Receiver::by_path();
+    let (mut application, riverside, _) = two_endpoints(&receiver, &[]);
+    let client = &mut application.client;
+    let mut transaction = client.transaction().unwrap();
+    riverside.emit(&mut transaction, 3);
+    transaction.execute("delete from webhook_endpoints where id = $1", &[&riverside.id]).unwrap();
+    let again = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, $3, '{*}', 'another secret, given again')";
+    transaction.execute(again, &[&riverside.id, &riverside.auction_id, &receiver.url("/again")]).unwrap();
+    transaction.commit().unwrap();
+    riverside.wait_for(client, 3, "success");
+    assert_signed("another secret, given again", &receiver.requests_to("/again"));
+    assert_eq!(receiver.count(), 3);
+}
+
+#[test]
+fn an_endpoint_of_another_auction_with_the_id_of_a_deleted_one_gets_nothing_of_what_waits_for_that() {
+    let receiver = Receiver::by_path();
+    let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[]);
+    let client = &mut application.client;
+    let mut transaction = client.transaction().unwrap();
+    riverside.emit(&mut transaction, 3);
+    transaction.execute("delete from webhook_endpoints where id = $1", &[&riverside.id]).unwrap();
+    let thief = "insert into webhook_endpoints (id, auction_id, url, events) values ($1, $2, $3, '{*}')";
+    transaction.execute(thief, &[&riverside.id, &hilltop.auction_id, &receiver.url("/thief")]).unwrap();
+    transaction.commit().unwrap();
+    let ended = riverside.wait_for(client, 3, "failed");
+    assert!(ended.iter().all(|delivery| delivery.error_message.as_deref() == Some("the endpoint was deleted")));
+    assert_eq!(receiver.count(), 0);
+}
+
+#[test]
+fn a_request_under_way_to_an_endpoint_that_is_deleted_is_recorded_and_not_made_again() {
+    let receiver = Receiver::start(|_| Reply::status(503).after(Duration::from_secs(1)));
+    let (mut application, riverside, _) =
+        two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "10ms, 10ms")]);
+    let client = &mut application.client;
+    riverside.emit(client, 1);
+    receiver.wait_for(1, DEADLINE);
+    client.execute("delete from webhook_endpoints where id = $1", &[&riverside.id]).unwrap();
+    let ended = riverside.wait_for(client, 1, "failed");
+    assert_eq!((ended[0].error_message.as_deref(), ended[0].attempts), (Some("the endpoint was deleted"), 1));
+    assert_eq!(receiver.count(), 1);
+}
+
+#[test]
+fn a_delivery_without_its_event_ends_as_failed_and_says_so_and_is_never_hidden() {
+    let receiver = Receiver::by_path();
+    let (mut application, riverside, _) = two_endpoints(&receiver, &[]);
+    let client = &mut application.client;
+    client.execute(SET_ACTIVE, &[&riverside.id, &false]).unwrap();
+    let queued = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
+                  select now() + interval '1 h', webhook_delivery.uuid_v7(), $1, $2, webhook_delivery.uuid_v7(), 'submission.created'";
+    client.execute(queued, &[&riverside.auction_id, &riverside.id]).unwrap();
+    assert_eq!(riverside.deliveries(client)[0].status, "pending");
+    client.batch_execute("update webhook_delivery.queue set due_at = now()").unwrap();
+    let ended = riverside.wait_for(client, 1, "failed");
+    assert_eq!((ended[0].error_message.as_deref(), ended[0].attempts), (Some("the event was deleted"), 0));
+    assert_eq!(receiver.count(), 0);
+}
+
+#[test]
+fn a_secret_goes_with_its_endpoint_deleted_or_truncated_and_stays_with_one_that_is_created_again() {
+    let (_cluster, mut client) = cluster_with(&[]);
+    let endpoint = Endpoint::create(&mut client, "https://example.com");
+    let secrets = "select count(*) from webhook_delivery.endpoint_secrets";
+    let again = "with gone as (delete from webhook_endpoints where id = $1 returning auction_id)
+                 insert into webhook_endpoints (auction_id, url, events) select auction_id, 'https://example.org', '{*}' from gone";
+    assert_eq!(client.execute(again, &[&endpoint.id]).unwrap(), 1);
+    assert_eq!(client.query_one(secrets, &[]).unwrap().get::<_, i64>(0), 1);
+    client.execute("delete from webhook_endpoints", &[]).unwrap();
+    assert_eq!(client.query_one(secrets, &[]).unwrap().get::<_, i64>(0), 0);
+    Endpoint::create(&mut client, "https://example.com");
+    client.execute("truncate webhook_endpoints", &[]).unwrap();
+    assert_eq!(client.query_one(secrets, &[]).unwrap().get::<_, i64>(0), 0);
+}
+
+#[test]
+fn what_the_transaction_queues_that_disables_the_endpoint_waits() {
+    let receiver = Receiver::start(|_| Reply::ok());
+    let mut application = Application::start(&[]);
+    for round in 1..=100 {
+        let endpoint = application.endpoint(Uuid::new_v4(), &receiver.url("/"), &["*"]);
+        let client = &mut application.client;
+        // The worker has just seen it active.
+        endpoint.emit(client, 1);
+        endpoint.wait_for(client, 1, "success");
+        let mut transaction = client.transaction().unwrap();
+        endpoint.emit(&mut transaction, 1);
+        transaction.execute("update webhook_endpoints set is_active = false where id = $1", &[&endpoint.id]).unwrap();
+        transaction.commit().unwrap();
+        assert_eq!(receiver.count(), round);
+    }
+    // Time enough for whatever should not have been sent.
+    application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]).emit(&mut application.client, 1);
+    application.wait_for_deliveries(101, "success");
+    assert_eq!(receiver.count(), 101);
+}

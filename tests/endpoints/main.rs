@@ -1,0 +1,30 @@
+//! Endpoints: which can be written, and what becomes of deliveries when one is disabled or deleted.
+
+use std::time::Duration;
+
+use postgres::Client;
+use uuid::Uuid;
+use webhook_harness::verify::assert_signed;
+use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, sample, tenant};
+
+mod disabled_or_deleted;
+mod written;
+
+fn cluster_with(settings: &[(&str, &str)]) -> (Cluster, Client) {
+    let cluster = Cluster::start(settings);
+    let mut client = cluster.connect();
+    client.batch_execute("create extension webhook_delivery").unwrap();
+    (cluster, client)
+}
+
+const INSERT: &str = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, $3) returning id";
+
+/// An application with an endpoint for everything of Riverside and one for everything of Hilltop.
+fn two_endpoints(receiver: &Receiver, settings: &[(&str, &str)]) -> (Application, Endpoint, Endpoint) {
+    let mut application = Application::start(settings);
+    let riverside = application.endpoint(sample::RIVERSIDE, &receiver.url("/riverside"), &["*"]);
+    let hilltop = application.endpoint(sample::HILLTOP, &receiver.url("/hilltop"), &["*"]);
+    (application, riverside, hilltop)
+}
+
+const SET_ACTIVE: &str = "update webhook_endpoints set is_active = $2 where id = $1";

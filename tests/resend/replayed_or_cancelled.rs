@@ -1,0 +1,163 @@
+//! Events of the past for an endpoint that has not had them, and deliveries that are cancelled.
+
+use super::*;
+
+#[test]
+fn an_endpoint_gets_what_happened_before_it_was_there_and_has_it_once() {
+    let mut scene = Scene::new(&[]);
+    scene.ended(5, "success");
+    let client = &mut scene.application.client;
+    client
+        .execute("select webhook_delivery.emit('inspection.created', $1, '{\"n\" : 6}')", &[&sample::RIVERSIDE])
+        .unwrap();
+    client.execute("select test_webhook($1, 'message.created')", &[&scene.endpoint.id]).unwrap();
+    scene.endpoint.wait_for(client, 7, "success");
+    let late = scene.application.endpoint(sample::RIVERSIDE, &scene.receiver.url("/late"), &["submission.*"]);
+    scene.application.endpoint(sample::HILLTOP, &scene.receiver.url("/"), &["*"]);
+    scene.endpoint = late.clone();
+    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour')"), 5);
+    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour')"), 0, "they are queued");
+    late.wait_for(&mut scene.application.client, 5, "success");
+    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour')"), 0, "it has had them");
+    // Other types than those that it subscribes to, where they are named; never a test.
+    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour', events => '{*}')"), 1);
+    late.wait_for(&mut scene.application.client, 6, "success");
+    let requests = scene.receiver.requests_to("/late");
+    assert_signed(&late.secret, &requests);
+    let mut numbers: Vec<_> = requests.iter().map(|request| request.json()["data"]["n"].as_i64().unwrap()).collect();
+    numbers.sort();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+    // The bodies are those of then, but for the webhook_id.
+    let of = |requests: &[webhook_harness::Request], n: i64| {
+        requests.iter().find(|request| request.json()["data"]["n"] == n).unwrap().json()
+    };
+    let (now, then) = (of(&requests, 1), of(&scene.receiver.requests_to("/"), 1));
+    assert_eq!(now["timestamp"], then["timestamp"]);
+    assert_ne!(now["webhook_id"], then["webhook_id"]);
+    let error =
+        refusal(&mut scene.admin, "select replay_webhooks($1, '-infinity', events => '{no.such}')", &[&late.id]);
+    assert_eq!(error.code().code(), "22023", "{error:?}");
+}
+
+#[test]
+fn a_delivery_that_is_cancelled_is_not_tried_again_and_says_so() {
+    let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);
+    scene.answer(503);
+    scene.endpoint.emit(&mut scene.application.client, 1);
+    let id = scene.endpoint.wait_for(&mut scene.application.client, 1, "retrying")[0].id;
+    scene.admin.execute("select cancel_webhook($1)", &[&id]).unwrap();
+    let delivery = scene.endpoint.wait_for(&mut scene.application.client, 1, "failed").remove(0);
+    assert_eq!((delivery.attempts, delivery.error_message.as_deref()), (1, Some("cancelled")));
+    assert_eq!((scene.attempts(id).len(), scene.receiver.count()), (1, 1));
+    let error = refusal(&mut scene.admin, "select cancel_webhook($1)", &[&id]);
+    assert_eq!(error.code().code(), "PT409", "{error:?}");
+    // It can be sent after all.
+    scene.answer(200);
+    assert_eq!(scene.redeliver(id), "retrying");
+    scene.endpoint.wait_for(&mut scene.application.client, 1, "success");
+    assert_eq!(scene.attempts(id), [(1, "failed".into()), (2, "success".into())]);
+}
+
+#[test]
+fn what_waits_for_a_disabled_or_an_ordered_endpoint_is_cancelled_without_sending_what_waits_beside_it() {
+    let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);
+    for (prepare, status) in [
+        ("update webhook_endpoints set is_active = false, disabled_at = now(), disabled_reason = 'a test'", 200),
+        ("update webhook_endpoints set is_active = true, ordered = true", 503),
+    ] {
+        scene.answer(status);
+        scene.application.client.batch_execute("delete from webhook_delivery.queue").unwrap();
+        scene.application.client.batch_execute(prepare).unwrap();
+        scene.endpoint.emit(&mut scene.application.client, 5);
+        let queued = "select delivery_id from webhook_delivery.queue order by delivery_id";
+        let queued: Vec<Uuid> =
+            scene.application.client.query(queued, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+        if status == 503 {
+            scene.endpoint.wait_for(&mut scene.application.client, 1, "retrying");
+        }
+        let before = scene.receiver.count();
+        let cancelled: i64 =
+            scene.admin.query_one("select webhook_delivery.cancel($1)", &[&queued[2..].to_vec()]).unwrap().get(0);
+        assert_eq!(cancelled, 3);
+        wait_until("the cancelled ones to leave the queue", DEADLINE, || {
+            (scene.application.count("select count(*) from webhook_delivery.queue") == 2).then_some(())
+        });
+        assert_eq!(scene.receiver.count(), before);
+    }
+    assert_eq!(scene.application.count("select count(*) from webhook_deliveries where error_message = 'cancelled'"), 6);
+}
+
+#[test]
+fn a_request_under_way_when_its_delivery_is_cancelled_may_succeed_and_the_history_says_so() {
+    let mut scene = Scene::new(&[]);
+    let update = "update webhook_endpoints set url = $1";
+    scene.application.client.execute(update, &[&scene.receiver.url("/hang")]).unwrap();
+    scene.endpoint.emit(&mut scene.application.client, 1);
+    let id = scene.receiver.wait_for(1, DEADLINE)[0].webhook_id().unwrap();
+    scene.admin.execute("select cancel_webhook($1)", &[&id]).unwrap();
+    scene.application.settle();
+    let delivery = scene.endpoint.deliveries(&mut scene.application.client);
+    assert_eq!((delivery.len(), delivery[0].status.as_str(), delivery[0].attempts), (1, "success", 1));
+    assert_eq!(scene.receiver.count(), 1);
+}
+
+#[test]
+fn nobody_is_told_of_a_delivery_that_was_cancelled() {
+    let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);
+    let told = scene.application.endpoint(sample::RIVERSIDE, &scene.receiver.url("/alerts"), &["webhook.*"]);
+    scene.answer(503);
+    scene.endpoint.emit(&mut scene.application.client, 2);
+    let waiting = scene.endpoint.wait_for(&mut scene.application.client, 2, "retrying");
+    scene.admin.execute("select cancel_webhook($1)", &[&waiting[0].id]).unwrap();
+    scene.endpoint.wait_for(&mut scene.application.client, 1, "failed");
+    // A failure after it, of which it is told, shows that there was time to.
+    scene.application.cluster.set("webhook_delivery.retry_schedule", "");
+    scene.redeliver(waiting[1].id);
+    wait_until("word of the failure", DEADLINE, || {
+        scene
+            .receiver
+            .requests_to("/alerts")
+            .iter()
+            .any(|request| request.json()["data"]["delivery_id"] == waiting[1].id.to_string())
+            .then_some(())
+    });
+    let of_cancelled = told.deliveries(&mut scene.application.client).len();
+    assert_eq!(of_cancelled, 1);
+}
+
+#[test]
+fn events_of_rows_that_were_there_before_are_those_that_their_triggers_would_have_made() {
+    let mut scene = Scene::new(&[]);
+    let client = &mut scene.application.client;
+    let insert = "insert into inspections (auction_id, location_id, user_id, vin_number)
+        select $1, $2, $3, n::text from generate_series(1, 300) as n returning id";
+    let rows = client.query(insert, &[&sample::RIVERSIDE, &sample::NORTH_LOT, &sample::DANA]).unwrap();
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+    scene.endpoint.wait_for(client, 300, "success");
+    let captured = scene.receiver.requests();
+    scene.receiver.clear();
+    let emit = "select webhook_delivery.emit_for('inspection.created', $1)";
+    let unknown = [Uuid::new_v4()];
+    assert_eq!(client.query_one(emit, &[&unknown.as_slice()]).unwrap().get::<_, i64>(0), 0);
+    assert_eq!(client.query_one(emit, &[&ids]).unwrap().get::<_, i64>(0), 300);
+    scene.endpoint.wait_for(client, 600, "success");
+    let emitted = scene.receiver.requests();
+    let data = |requests: &[webhook_harness::Request]| {
+        let mut data: Vec<_> = requests.iter().map(|request| request.json()["data"].to_string()).collect();
+        data.sort();
+        data
+    };
+    assert_eq!(data(&emitted), data(&captured));
+    // An event that no table makes, an unknown one, a schema without tables.
+    for (call, code) in [
+        ("'webhook.endpoint_failing', $1", "0A000"),
+        ("'no.such', $1", "22023"),
+        ("'inspection.created', $1, schema => 'nowhere'", "3F000"),
+        ("'inspection.created', $1, schema => 'pg_catalog'", "42P01"),
+    ] {
+        let error = refusal(client, &format!("select webhook_delivery.emit_for({call})"), &[&ids]);
+        assert_eq!(error.code().code(), code, "{call}: {error:?}");
+        assert!(error.hint().is_some(), "{error:?}");
+    }
+    assert_eq!(scene.application.count("select count(*) from webhook_delivery.capture_errors"), 0);
+}
