@@ -1,7 +1,7 @@
 //! emit(): code in the database sends an event of its own.
 //!
-//! The event is kept until the commit, and written with all others of the transaction: twenty thousand in one statement then
-//! cost twenty statements and not twenty thousand.
+//! The event is kept until the commit and written with all others of the transaction: twenty thousand of one statement cost twenty
+//! statements, not twenty thousand.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -12,11 +12,11 @@ use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
+use super::emitted::Emitted;
 use super::event_builder::EventBuilder;
 use super::event_key::{Event, EventKey};
 use super::fan_out::{Events, Wanted, fan_out, now};
-use super::pending_changes::PENDING;
-use super::pending_changes::WholeRow;
+use super::pending_changes::{PENDING, WholeRow};
 use super::{row_snapshot, subscriptions};
 use crate::ids;
 use crate::postgres::cached_plan::CachedPlan;
@@ -26,68 +26,6 @@ use crate::postgres::security_context::{self, PinnedSettings, RoleGuard};
 use crate::postgres::subtransaction::{SqlError, in_subtransaction};
 use crate::postgres::timeouts::LockWait;
 
-/// So many events, or so many bytes of data, are kept; more are written at once.
-const KEPT_AT_MOST: usize = 1000;
-const KEPT_BYTES_AT_MOST: usize = 1 << 20;
-
-/// An event to be written at the commit.
-pub struct Emitted {
-    event_type: String,
-    wanted: Wanted,
-    /// JSON.
-    data: String,
-    /// Where it was emitted: rolling back to a savepoint takes back what was emitted since.
-    subtransaction: u32,
-}
-
-impl Emitted {
-    /// The event, as a row whose data is known.
-    fn into_row(self) -> (Event, WholeRow, Uuid) {
-        let kept = row_snapshot::Kept::Data(self.data);
-        (Event::emitted(self.event_type), WholeRow { about: None, kept }, self.wanted.auction_id)
-    }
-}
-
-/// What a transaction has emitted and not written yet.
-#[derive(Default)]
-pub struct Kept {
-    events: Vec<Emitted>,
-    bytes: usize,
-}
-
-impl Kept {
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
-    pub fn into_events(self) -> Vec<Emitted> {
-        self.events
-    }
-
-    /// Takes back what this subtransaction and those within it have emitted: the last ones, since it began.
-    pub fn forget_since(&mut self, subtransaction: u32) {
-        while let Some(undone) = self.events.pop_if(|last| last.subtransaction >= subtransaction) {
-            self.bytes -= undone.data.len();
-        }
-    }
-
-    fn push(&mut self, emitted: Emitted) {
-        self.bytes += emitted.data.len();
-        self.events.push(emitted);
-    }
-
-    /// What this subtransaction has emitted, where much is kept. What an outer one has must not be undone with it.
-    fn take_if_many(&mut self, subtransaction: u32) -> Vec<Emitted> {
-        if self.events.len() < KEPT_AT_MOST && self.bytes < KEPT_BYTES_AT_MOST {
-            return Vec::new();
-        }
-        let own = self.events.iter().rev().take_while(|event| event.subtransaction >= subtransaction).count();
-        let taken = self.events.split_off(self.events.len() - own);
-        self.bytes -= taken.iter().map(|event| event.data.len()).sum::<usize>();
-        taken
-    }
-}
-
 #[pg_schema]
 mod webhook_delivery {
     use pgrx::prelude::*;
@@ -96,7 +34,7 @@ mod webhook_delivery {
     /// event's id, null when no endpoint wants it. The event is written with the commit: where that fails, on a full disk
     /// (53100), so does the transaction. It is the only call that can end a commit; whatever else cannot be captured is a
     /// dead letter.
-    // A json is in memory what a text is, and Rust's json would write it again.
+    // json has the representation of text; Rust's type for it would format the value again.
     #[pg_extern(sql = "
         create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
             language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -127,7 +65,7 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
     let endpoint_ids = match wanting {
         Ok(endpoint_ids) => endpoint_ids,
         Err(failure) if failure.is_lock_timeout => {
-            // Who wants it is asked again at the commit.
+            // The interested endpoints are looked up again at the commit.
             let (event_key, data) = (EventKey::of_emitted(event_type), row_snapshot::Kept::Data(data.to_owned()));
             PENDING
                 .with_borrow_mut(|changes| changes.note_whole_row(event_key, auction_id, None, subtransaction, data));
@@ -149,7 +87,7 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
     Ok(Some(event_id))
 }
 
-/// The endpoints of the auction that want the event. A lock is waited for for a moment only.
+/// The interested endpoints of the auction. Waits for a lock for a moment only.
 fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Uuid> {
     let _lock_wait = LockWait::bounded();
     with_rights(|client| subscriptions::wanting(client, event_type, std::iter::once(auction_id)))
@@ -158,22 +96,22 @@ fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Uuid> {
         .unwrap_or_default()
 }
 
-/// Writes events at the commit. Where a lock is in the way they are dead letters; any other failure ends the transaction.
+/// Writes events at the commit. If a lock is in the way they become dead letters; any other failure ends the transaction.
 pub fn write_or_keep(emitted: Vec<Emitted>, builder: &mut EventBuilder) {
     if emitted.is_empty() {
         return;
     }
     if let Err(failure) = lock_tables() {
-        return builder.fail_emitted(emitted.into_iter().map(Emitted::into_row), failure);
+        return builder.fail_emitted(emitted.into_iter().map(into_row), failure);
     }
-    // From here on a failure ends the transaction: so nothing is to fail that passes by itself.
+    // From here on a failure ends the transaction, so locks are waited for.
     let _lock_wait = LockWait::unbounded();
     if let Err(problem) = write(emitted) {
         pgrx::error!("events could not be written: {problem}");
     }
 }
 
-/// Takes the locks of what is written to. Without a subtransaction where nobody else has them.
+/// Locks the tables that are written to. Without a subtransaction if the locks are free.
 fn lock_tables() -> Result<(), SqlError> {
     for name in [c"events", c"queue"] {
         let Some(table) = security_context::relation(c"webhook_delivery", name) else { continue };
@@ -219,7 +157,7 @@ fn with_rights<R>(work: impl FnOnce(&mut SpiClient<'_>) -> SpiResult<R>) -> SpiR
 #[derive(Default)]
 struct KnownTypes {
     names: HashSet<String>,
-    /// What `Topic::changes` was when they were read.
+    /// The value of `Topic::changes` when they were read.
     changes: u64,
 }
 
@@ -228,7 +166,7 @@ thread_local! {
     static IS_KNOWN: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// Refuses what is not in the catalogue.
+/// Refuses a type that is not in the catalogue.
 pub fn check_type(event_type: &str) -> SpiResult<()> {
     let is_remembered = KNOWN_TYPES
         .with_borrow(|known| known.names.contains(event_type) && known.changes == Topic::EventTypes.changes());
@@ -266,4 +204,10 @@ pub fn check_type(event_type: &str) -> SpiResult<()> {
         });
         Ok(())
     })
+}
+
+/// The event, as a row whose data is known.
+fn into_row(emitted: Emitted) -> (Event, WholeRow, Uuid) {
+    let kept = row_snapshot::Kept::Data(emitted.data);
+    (Event::emitted(emitted.event_type), WholeRow { about: None, kept }, emitted.wanted.auction_id)
 }

@@ -1,8 +1,8 @@
-//! Building events: changed rows become events in the queue.
+//! The event builder: changed rows become events in the queue.
 //!
-//! The rows of an event are taken some at a time. Their data is read with the rights of their table's owner, in a
-//! subtransaction that is rolled back, so that nothing the application's code leaves behind reaches the commit; and written
-//! to the queue with our rights, in another. What fails costs no more than its portion.
+//! Rows are built in portions. Their data is read with the rights of their table's owner, in a subtransaction that is rolled back, so that
+//! nothing that the application's code leaves behind reaches the commit; it is written to the queue with our rights, in another
+//! subtransaction. A failure costs no more than its portion.
 
 use std::iter::Peekable;
 
@@ -25,21 +25,21 @@ use crate::postgres::security_context::{PinnedSettings, RoleGuard};
 use crate::postgres::settings::{self, OnCaptureError};
 use crate::postgres::subtransaction::{SqlError, in_rolled_back_subtransaction, in_subtransaction};
 
-/// Rows of the first portion; how many the next ones have depends on how large their data is.
+/// Rows of the first portion. The size of the next ones depends on their data.
 const FIRST_PORTION: usize = 256;
 
-/// At most so many rows in one: with more than some 64 portions a transaction has more subtransactions than the server
-/// keeps in memory, and that slows everybody's snapshots.
+/// Maximum number of rows of a portion. With more than about 64 portions a transaction has more subtransactions than the server keeps in
+/// memory, which slows the snapshots of all sessions.
 const LARGEST_PORTION: usize = 16_384;
 
-/// The data of one portion should have about so many bytes. It is in memory a few times over.
+/// The data of a portion should have about this number of bytes. It is in memory a few times.
 const PORTION_BYTES: usize = 4 << 20;
 
-/// So many times in a transaction a portion that failed is halved, to find the rows that it fails for. After that it
-/// fails as a whole: where every one of a million rows fails, two million attempts would not make it better.
+/// How often in a transaction a failed portion is halved to find the rows that it fails for. After that a portion fails as a whole: if
+/// each of a million rows fails, two million tries would not help.
 const HALVINGS: usize = 512;
 
-/// The capture of one transaction.
+/// Builds the events of one transaction.
 pub struct EventBuilder {
     on_error: OnCaptureError,
     occurred_at: TimestampWithTimeZone,
@@ -48,20 +48,20 @@ pub struct EventBuilder {
     /// Events, so far.
     written: i64,
     failures: CaptureErrors,
-    /// A lock was waited for too long. It is not waited for again: the whole transaction waits for it once.
+    /// A lock that was not granted in time. The transaction waits once and not again.
     locked: Option<SqlError>,
 }
 
-/// What was read of rows: arrays of equal length.
+/// Data of rows: arrays of equal length.
 #[derive(Default)]
 struct Data {
     auction_ids: Vec<Option<Uuid>>,
-    /// Which rows the events are about.
+    /// The rows that the events are about.
     row_ids: Vec<Option<Uuid>>,
     data: Option<JsonArray>,
 }
 
-/// What was read of rows, and the endpoints that want it.
+/// Data of rows, with the interested endpoints.
 #[derive(Default)]
 struct Portion {
     data: Data,
@@ -81,7 +81,7 @@ impl EventBuilder {
         }
     }
 
-    /// One that captures a dead letter again: what fails stays, with its reason of now.
+    /// Builds a dead letter again: what fails stays one, with its new reason.
     pub fn of_dead_letter(occurred_at: TimestampWithTimeZone, error_id: i64) -> Self {
         Self {
             on_error: OnCaptureError::Warn,
@@ -90,12 +90,12 @@ impl EventBuilder {
         }
     }
 
-    /// One whose failures end the transaction.
+    /// Failures end the transaction.
     pub fn that_fails(occurred_at: TimestampWithTimeZone) -> Self {
         Self { on_error: OnCaptureError::Error, ..Self::new(occurred_at) }
     }
 
-    /// Writes the events of these rows that somebody wants.
+    /// Writes the events of these rows, as far as an endpoint is interested.
     pub fn build<'a>(&mut self, event: &Event, rows: impl Iterator<Item = Row<'a>>) {
         let mut rows = rows.filter(|row| !is_unwanted(event, row)).peekable();
         if rows.peek().is_none() {
@@ -111,7 +111,7 @@ impl EventBuilder {
         }
     }
 
-    /// What was to be told of these rows cannot be: it is kept, or ends the transaction where that is what is wanted.
+    /// The events of these rows failed: they become dead letters, or end the transaction if `on_capture_error` says so.
     pub fn fail(&mut self, event: &Event, rows: &[Row<'_>], failure: SqlError) {
         match self.on_error {
             OnCaptureError::Warn => {
@@ -124,7 +124,7 @@ impl EventBuilder {
         }
     }
 
-    /// What was emitted cannot be written: each event with its data and its auction.
+    /// Emitted events failed: they become dead letters, each with its data and its auction.
     pub fn fail_emitted(&mut self, emitted: impl Iterator<Item = (Event, WholeRow, Uuid)>, failure: SqlError) {
         for (event, WholeRow { about, kept }, auction_id) in emitted {
             let row = Row { key: Uuid::nil(), about, auction_id: Some(auction_id), kept: Some(&kept) };
@@ -193,7 +193,7 @@ impl EventBuilder {
         }
     }
 
-    /// Returns how many bytes of data were read.
+    /// Returns the number of bytes of data that were read.
     fn read_and_write(&mut self, event: &Event, rows: &[Row<'_>]) -> Result<usize, SqlError> {
         let occurred_at = self.occurred_at;
         let portion = in_rolled_back_subtransaction(|| {
@@ -246,8 +246,7 @@ impl Portion {
     }
 }
 
-/// So many rows at most, and of those that were kept no more than have about the bytes of a portion together: of them it is
-/// known before they are read.
+/// The next portion: at most this number of rows. Rows that were kept have known sizes, so their bytes are bounded as well.
 fn next_portion<'a>(rows: &mut Peekable<impl Iterator<Item = Row<'a>>>, at_most: usize) -> Vec<Row<'a>> {
     let mut portion = Vec::new();
     let mut bytes = 0;

@@ -8,8 +8,7 @@ use uuid::Uuid;
 
 use super::subscriptions;
 
-/// What is told of a row: a place among the names of events that the session has met. A number, because a million rows
-/// would carry a million copies of the name.
+/// An index in the session's list of events. A number, because a million rows would carry a million copies of the name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventKey(u32);
 
@@ -22,7 +21,7 @@ pub struct RowTable {
 }
 
 impl RowTable {
-    /// Of events whose data comes from no table.
+    /// For events whose data comes from no table.
     pub const NONE: Self = Self { oid: pg_sys::InvalidOid, owner: pg_sys::InvalidOid };
 }
 
@@ -52,11 +51,11 @@ impl Event {
     }
 }
 
-/// A session that has met more names forgets them at the end of the transaction: triggers can be created without end.
+/// A session with more names forgets them at the end of the transaction: the number of triggers is not bounded.
 const REMEMBERED_AT_MOST: usize = 1024;
 
 thread_local! {
-    /// Grows with the events that the session's triggers tell of.
+    /// Grows with the number of events that the session's triggers make.
     static NAMES: RefCell<Vec<Name>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -70,8 +69,8 @@ pub fn forget_if_many() {
 }
 
 impl EventKey {
-    /// The event of this type, which is needless for a row that has the event `unless` in the same transaction: who
-    /// creates, does not also update. Empty: never. Triggers that differ in this have different keys.
+    /// The event of this type, which is not sent for a row that has the event `unless` in the same transaction: a
+    /// row that is created is not also updated. Empty: always sent. Triggers that differ in this have different keys.
     pub fn of(event_type: &CStr, unless: &CStr, schema: pg_sys::Oid) -> Self {
         NAMES.with_borrow_mut(|names| {
             let unless = (!unless.is_empty()).then(|| Self::known_or_new(names, unless, None, schema, None));
@@ -126,7 +125,7 @@ impl EventKey {
         })
     }
 
-    /// Whether the session remembers that no endpoint of the auction wants it.
+    /// Whether it is cached that no endpoint of the auction wants it.
     pub fn is_unwanted(self, auction_id: &Uuid) -> bool {
         NAMES.with_borrow(|names| {
             // A name that is not UTF-8 is no event type's.
@@ -136,7 +135,7 @@ impl EventKey {
         })
     }
 
-    /// The event that makes this one needless.
+    /// The event that replaces this one.
     pub fn unless(self) -> Option<Self> {
         NAMES.with_borrow(|names| names[self.0 as usize].unless)
     }

@@ -12,7 +12,7 @@ use crate::ids::{self, timestamp};
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::wakeup;
 
-/// An event that somebody wants.
+/// An event that an endpoint is interested in.
 pub struct Wanted {
     pub event_id: Uuid,
     pub auction_id: Uuid,
@@ -21,9 +21,9 @@ pub struct Wanted {
 
 /// Events of one type.
 pub struct Events<'a> {
-    /// `None` for those that nobody wants.
+    /// `None` for events without an interested endpoint.
     pub wanted: Vec<Option<Wanted>>,
-    /// Which rows they are about, and their data: the server's own arrays, as long as `wanted`.
+    /// The rows that they are about, and their data: the server's own arrays, as long as `wanted`.
     pub row_ids: DatumWithOid<'a>,
     pub data: DatumWithOid<'a>,
 }
@@ -32,8 +32,8 @@ thread_local! {
     static STATEMENT: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// Writes the events that somebody wants, and returns how many these were. With the rights of the extension's owner, and
-/// our settings.
+/// Writes the events that have an interested endpoint, and returns their number. Runs with the rights of the extension's owner and our
+/// settings.
 pub fn fan_out(
     client: &mut SpiClient<'_>,
     event_type: &str,
@@ -83,7 +83,7 @@ pub fn fan_out(
             of_deliveries(|(event, _)| to_datum(&event.event_id)),
         ];
         client.update(statement, None, &arguments)?;
-        // Where the worker has read past this moment when we commit, it goes back to it.
+        // If the worker has read past this moment by the commit, it goes back to it.
         wakeup::at_commit(moment.into());
         Ok(written as i64)
     })

@@ -8,7 +8,7 @@
 //! | old values and rows are kept | `row_snapshot.rs` |
 //! | which event a change is | `event_key.rs` |
 //! | what the transaction has noted, and a savepoint takes back | `pending_changes.rs` |
-//! | code emits an event itself, or events of rows that existed before | `emit.rs`, `backfill.rs` |
+//! | code emits an event itself, or events of rows that existed before | `emit.rs`, `emitted.rs`, `backfill.rs` |
 //! | who may attach triggers and set payload functions | `caller_rights.rs` |
 //! | which endpoints are interested, remembered by the session | `subscriptions.rs` |
 //! | what happens at commit | `at_commit.rs` |
@@ -25,6 +25,7 @@ mod builtin_trigger;
 mod caller_rights;
 mod capture_errors;
 mod emit;
+mod emitted;
 mod event_builder;
 mod event_key;
 mod fan_out;

@@ -7,24 +7,24 @@ use indexmap::map::Entry;
 use indexmap::{IndexMap, IndexSet};
 use uuid::Uuid;
 
-use super::emit;
+use super::emitted::EmittedEvents;
 use super::event_key::EventKey;
 use super::row_snapshot::{COPIED_BYTES_AT_MOST, Kept};
 
-/// So often the events of one row may take turns in one transaction. What comes after that is told event by event: each
-/// turn is a subtransaction, and more than some 64 of these slow the whole server.
+/// How often the events of one row may alternate in one transaction. Beyond it they are built event by event: each change of the event is
+/// a subtransaction, and more than about 64 of these slow the whole server.
 const TURNS_AT_MOST: u32 = 15;
 
-/// The auction of a row that does not say which: the place after the last.
+/// The auction of a row that does not have one: the index after the last.
 const UNKNOWN: u32 = u32::MAX;
 
 /// A noted change of a row. Its event key and the row are its key in the map.
 struct Note {
-    /// Where it was noted: rolling back to a savepoint takes back what was noted since.
+    /// The subtransaction that noted it: a rollback to a savepoint takes it back.
     subtransaction: u32,
-    /// The place, among the auctions met, of the one that the row was last seen in.
+    /// The index, in the list of auctions, of the one that the row was last seen in.
     auction: u32,
-    /// The row that the event is about, where it is not the one that changed: the inspection of a defect.
+    /// The row that the event is about if it is not the one that changed: the inspection of a defect.
     about: Option<Uuid>,
     /// The row as it was when it was first noted. A box, because few events need it.
     kept: Option<Box<Kept>>,
@@ -34,7 +34,7 @@ struct Note {
 
 /// A row that was seen in another auction than before.
 struct Move {
-    /// Its place among the notes.
+    /// The index of its note.
     note: usize,
     from: u32,
     subtransaction: u32,
@@ -60,17 +60,17 @@ thread_local! {
     pub static PENDING: RefCell<PendingChanges> = RefCell::default();
 }
 
-/// What a transaction owes. Two keys and three numbers a row, as a rule, so that a million rows of one statement fit into
-/// any session.
+/// The changes of a transaction. Usually two keys and three numbers for a row, so that a million rows of one statement fit into the memory
+/// of a session.
 #[derive(Default)]
 pub struct PendingChanges {
-    /// In the order in which the rows were first seen: what a subtransaction noted are the last ones when it is rolled back.
+    /// In the order in which the rows were first seen: the notes of a subtransaction are the last ones when it is rolled back.
     notes: IndexMap<(EventKey, Uuid), Note>,
     auctions: IndexSet<Uuid>,
     moves: Vec<Move>,
     unreadable: Vec<Unreadable>,
     /// Events that need not be built.
-    pub emitted: emit::Kept,
+    pub emitted: EmittedEvents,
     /// Whole rows noted so far.
     whole_rows: u128,
     /// Bytes of values stored outside of the rows that are kept as they were.
@@ -79,13 +79,13 @@ pub struct PendingChanges {
     has_refused: bool,
 }
 
-/// A row of which an event is to tell.
+/// A row that is to become an event.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
     pub key: Uuid,
     /// The row that the event is about, where it is not the one of the key; of a whole row the one that it is, if it has a key.
     pub about: Option<Uuid>,
-    /// The auction in which it was last seen; `None` where the changed table does not say. It is in this one at the commit.
+    /// The auction in which it was last seen; `None` if the changed table has no such column. It is in this one at the commit.
     pub auction_id: Option<Uuid>,
     /// As it was before the transaction, where the event needs that; of an event of a row trigger, what the trigger saw.
     pub kept: Option<&'a Kept>,
@@ -120,7 +120,7 @@ impl PendingChanges {
             Some(id) => self.auctions.insert_full(id).0 as u32,
             None => UNKNOWN,
         };
-        // The event that is told instead moves to the row's auction like the row.
+        // The event that is sent instead moves to the row's auction like the row.
         let told = event_key.unless().map(|other| (other, change.about.unwrap_or(change.key)));
         let told = told.filter(|other| self.is_noted(other));
         match self.notes.entry(told.unwrap_or((event_key, change.key))) {
@@ -139,12 +139,12 @@ impl PendingChanges {
         }
     }
 
-    /// How many notes there are: the place of the next one.
+    /// The number of notes, which is the index of the next one.
     pub fn number_of_notes(&self) -> usize {
         self.notes.len()
     }
 
-    /// Makes the notes at these places invalid.
+    /// Makes the notes at these indexes invalid.
     pub fn withdraw(&mut self, notes: impl IntoIterator<Item = usize>) {
         for note in notes {
             if let Some((_, note)) = self.notes.get_index_mut(note) {
@@ -204,7 +204,7 @@ impl PendingChanges {
         }
     }
 
-    /// Whether it is the first time in the transaction that somebody may not switch the capture off: once is enough to hear it.
+    /// Whether this is the first time in the transaction that switching capture off is refused: the warning is sent once.
     pub fn is_first_refusal(&mut self) -> bool {
         !std::mem::replace(&mut self.has_refused, true)
     }
@@ -213,10 +213,10 @@ impl PendingChanges {
         std::mem::take(&mut self.unreadable)
     }
 
-    /// What is to be told, in the order in which it happened to each row: event by event as far as that allows, so that
-    /// many rows are built at once.
+    /// The events to build, for each row in the order in which they happened: grouped by event as far as that allows, so that many rows
+    /// are built at once.
     pub fn in_order(&self) -> Vec<(EventKey, Vec<usize>)> {
-        // Of each row what it was last noted for, and how many times it has been noted for something else by then.
+        // For each row its last event, and how often its event has changed by then.
         let mut last_seen: HashMap<Uuid, (EventKey, u32)> = HashMap::new();
         let mut groups: BTreeMap<u32, IndexMap<EventKey, Vec<usize>>> = BTreeMap::new();
         let mut keys = self.notes.keys().map(|(event_key, _)| event_key);
@@ -240,7 +240,7 @@ impl PendingChanges {
         groups.into_values().flatten().collect()
     }
 
-    /// The rows at these places.
+    /// The rows at these indexes.
     pub fn rows(&self, places: &[usize]) -> impl Iterator<Item = Row<'_>> {
         places.iter().filter_map(|place| self.notes.get_index(*place)).map(|((_, key), note)| Row {
             key: *key,

@@ -1,8 +1,7 @@
-//! Subscriptions, as far as the session has read them: it remembers them, so that an event that nobody wants costs no
-//! statement.
+//! Subscriptions, cached by the session, so that an event without an interested endpoint costs no statement.
 //!
-//! What is remembered is forgotten when an endpoint changes (`postgres/invalidation.rs`). Never missed is a subscription whose commit
-//! had returned before the transaction began. One that is committed while it runs counts as soon as the session has heard.
+//! The cache is invalidated when an endpoint changes (`postgres/invalidation.rs`). A subscription whose commit had returned before the
+//! transaction began is never missed. One that is committed while the transaction runs counts from the invalidation on.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,8 +14,8 @@ use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::invalidation::{LatestSnapshot, Topic};
 use crate::postgres::security_context::{self, PinnedSettings};
 
-/// Auctions that a session remembers, each with so many endpoints at most: of one with more it asks each time, so that nobody
-/// fills the memory of every session by creating endpoints.
+/// Maximum number of auctions in the cache, and of endpoints of one. Auctions with more endpoints are read each time, so that creating
+/// endpoints does not fill the memory of every session.
 const REMEMBERED_AT_MOST: usize = 4096;
 const ENDPOINTS_AT_MOST: usize = 100;
 
@@ -29,7 +28,7 @@ struct Subscription {
 #[derive(Default)]
 struct Memory {
     by_auction: HashMap<Uuid, Vec<Subscription>>,
-    /// What `Topic::changes` was when it was read.
+    /// The value of `Topic::changes` when it was read.
     changes: u64,
 }
 
@@ -39,7 +38,7 @@ thread_local! {
 }
 
 impl Subscription {
-    /// `*` is all of the application's events: what tells of webhooks themselves is sent to whoever names it.
+    /// `*` stands for all events of the application. Events about webhooks are sent only to endpoints that name them.
     fn wants(&self, event_type: &str) -> bool {
         let family = event_type.split('.').next();
         let is_for_all = family != Some("webhook");
@@ -49,7 +48,7 @@ impl Subscription {
     }
 }
 
-/// The endpoints of an auction that want events of this type; `None` where that is not remembered.
+/// The endpoints of an auction that want events of this type; `None` if that is not cached.
 pub fn remembered(auction_id: &Uuid, event_type: &str) -> Option<Vec<Uuid>> {
     MEMORY.with_borrow(|memory| {
         let subscriptions = memory.by_auction.get(auction_id).filter(|_| memory.is_fresh())?;
@@ -58,7 +57,7 @@ pub fn remembered(auction_id: &Uuid, event_type: &str) -> Option<Vec<Uuid>> {
     })
 }
 
-/// For each of these auctions the endpoints that want events of this type. Reads what is not remembered; with the rights of
+/// For each of these auctions the endpoints that want events of this type. Reads what is not cached, with the rights of
 /// the extension's owner.
 pub fn wanting(
     client: &SpiClient<'_>,
@@ -95,7 +94,7 @@ impl Memory {
         self.changes == Topic::Subscriptions.changes()
     }
 
-    /// Makes room, and forgets what may be wrong.
+    /// Removes what may be outdated, and makes space.
     fn prepare(&mut self, changes: u64) {
         if self.changes != changes || self.by_auction.len() >= REMEMBERED_AT_MOST {
             self.by_auction.clear();
@@ -107,7 +106,7 @@ impl Memory {
 fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid, Vec<Subscription>>> {
     let _settings = PinnedSettings::begin();
     Topic::Subscriptions.watch([security_context::relation(c"public", c"webhook_endpoints"), None]);
-    // Before the snapshot: what changes from now on is heard of later, and what changed before is read.
+    // Before the snapshot: a later change causes a later invalidation, and an earlier one is read.
     let changes = Topic::Subscriptions.changes();
     MEMORY.with_borrow_mut(|memory| memory.prepare(changes));
     let mut found: HashMap<Uuid, Vec<Subscription>> = auction_ids.iter().map(|id| (*id, Vec::new())).collect();

@@ -12,7 +12,7 @@ use pgrx::spi::SpiResult;
 
 use super::subtransaction::SqlError;
 
-/// What a wait is called in `pg_stat_activity`: an extension's.
+/// The wait event in `pg_stat_activity`: that of extensions.
 const WAIT_EVENT: u32 = pg_sys::PG_WAIT_EXTENSION;
 
 unsafe extern "C-unwind" {
@@ -22,8 +22,8 @@ unsafe extern "C-unwind" {
     fn die(signal: i32);
 }
 
-/// SIGTERM ends the process as it ends a session: at the next place where that is safe, whatever runs, and no code can catch it. The
-/// default of background workers ends it at once, also where that brings the whole server down.
+/// SIGTERM ends the process as it ends a session: at the next safe point, and no code can catch it. The default of background workers ends
+/// it at once, even where that brings the whole server down.
 pub fn die_of_sigterm() {
     // SAFETY: Postgres' own handler.
     unsafe {
@@ -32,8 +32,8 @@ pub fn die_of_sigterm() {
     }
 }
 
-/// Lets SIGTERM and SIGHUP in. Start threads before, or with signals blocked: one that takes the main thread's signals
-/// makes it sleep on.
+/// Installs the handlers of SIGTERM and SIGHUP. Start threads before, or with signals blocked: a thread that takes a signal keeps the main
+/// thread from waking up.
 pub fn attach_signal_handlers() {
     // SAFETY: Postgres' own handler, and one of ours that does only what is allowed in one.
     unsafe {
@@ -44,11 +44,11 @@ pub fn attach_signal_handlers() {
     let_statements_be_cancelled(false);
 }
 
-/// SIGTERM has come, now or earlier.
+/// SIGTERM was received.
 static TOLD_TO_GO: AtomicBool = AtomicBool::new(false);
 
-/// Breaks off the statement that runs, so that a shutdown never waits for one, and leaves the process time to record what
-/// it has sent. SIGTERM may come twice at once: the postmaster sends it to the process and to its group.
+/// Cancels the statement that runs, so that a shutdown never waits for one, and leaves the process time to record what it has sent. SIGTERM
+/// may come twice: the postmaster sends it to the process and to its group.
 unsafe extern "C-unwind" fn tell_to_go(_signal: i32) {
     TOLD_TO_GO.store(true, Ordering::Relaxed);
     // SAFETY: as Postgres' handler of SIGINT: flags of this process, and its latch.
@@ -59,13 +59,13 @@ unsafe extern "C-unwind" fn tell_to_go(_signal: i32) {
     }
 }
 
-/// Whether SIGTERM came: a shutdown, or pg_terminate_backend. A process that ends after it has not failed.
+/// Whether SIGTERM was received: a shutdown, or `pg_terminate_backend()`. A process that ends after it has not failed.
 pub fn was_told_to_go() -> bool {
     TOLD_TO_GO.load(Ordering::Relaxed)
 }
 
-/// Lets SIGTERM and pg_cancel_backend break off what runs, or not. They are for statements: between two transactions there
-/// is none, and an error would end the process.
+/// Whether SIGTERM and `pg_cancel_backend()` may cancel what runs. Between two transactions they must not: an error there would end the
+/// process.
 fn let_statements_be_cancelled(may_be: bool) {
     // SAFETY: state of this process. Postgres itself sets the count to 0 when an error is raised.
     unsafe {
@@ -87,7 +87,7 @@ unsafe fn set_handler(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
     }
 }
 
-/// Rereads the configuration after SIGHUP, and says whether it did. Without this a reload would reach everybody but us.
+/// Rereads the configuration after SIGHUP. Returns whether it did. Without this a reload would not reach the process.
 pub fn reload_settings_if_asked() -> bool {
     // SAFETY: a flag of this process, set by the signal handler; outside of any transaction.
     unsafe {
@@ -100,19 +100,19 @@ pub fn reload_settings_if_asked() -> bool {
     }
 }
 
-/// What a wait ended with.
+/// Why a wait has ended.
 #[derive(PartialEq, Eq)]
 pub enum Woken {
     /// The latch was set: a commit, a signal.
     Latch,
     /// The descriptor is readable.
     Descriptor,
-    /// The time is over.
+    /// The time has passed.
     Time,
 }
 
-/// Sleeps until the latch is set, the descriptor is readable, or the time is over. Ends the process when the postmaster is
-/// gone. Serves the server's barriers meanwhile, without which DROP DATABASE waits for us.
+/// Sleeps until the latch is set, the descriptor is readable, or the time has passed. Ends the process when the postmaster has died. Serves
+/// the server's barriers meanwhile; otherwise DROP DATABASE would wait for us.
 pub fn wait(readable: Option<RawFd>, at_most: Duration) -> Woken {
     let (events, socket) = match readable {
         Some(descriptor) => (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE, descriptor),
@@ -131,7 +131,7 @@ pub fn wait(readable: Option<RawFd>, at_most: Duration) -> Woken {
     }
 }
 
-/// Sleeps for so long, whatever happens but the postmaster's end. Only for moments: a signal waits as well.
+/// Sleeps for this time, unless the postmaster dies. Only for moments: signals wait as well.
 pub fn pause(duration: Duration) {
     wait_for(0, pg_sys::PGINVALID_SOCKET, duration);
 }
@@ -143,7 +143,7 @@ fn wait_for(events: u32, socket: pg_sys::pgsocket, at_most: Duration) -> u32 {
     unsafe { pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, socket, milliseconds, WAIT_EVENT) as u32 }
 }
 
-/// Runs `body` in a transaction of its own. What fails in it, its commit included, is undone and given back as a value.
+/// Runs `body` in a transaction of its own. An error in it, its commit included, undoes it and is returned as a value.
 pub fn try_transaction<T>(body: impl FnOnce() -> T) -> Result<T, SqlError> {
     PgTryBuilder::new(AssertUnwindSafe(|| Ok(transaction(body))))
         .catch_others(|error| Err(Box::new(error)))
@@ -174,7 +174,7 @@ pub fn transaction<T>(body: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Takes a weak lock on a catalog object until the transaction ends, if nobody holds or changes it; never waits.
+/// Takes a weak lock on a catalog object until the transaction ends, if no session holds or changes it. Never waits.
 fn try_lock_object(database: pg_sys::Oid, class: pg_sys::Oid, object: pg_sys::Oid, mode: u32) -> bool {
     let tag = pg_sys::LOCKTAG {
         locktag_field1: database.to_u32(),
@@ -189,8 +189,8 @@ fn try_lock_object(database: pg_sys::Oid, class: pg_sys::Oid, object: pg_sys::Oi
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
-/// Whether nobody is about to drop, rename, move or copy the database. Whoever is has its lock already and waits, for
-/// five seconds, that all others leave.
+/// Whether no session is about to drop, rename, move or copy the database. Such a session has the lock already and waits up to five seconds
+/// for all others to leave.
 pub fn database_is_at_rest(database: pg_sys::Oid) -> bool {
     try_lock_object(pg_sys::InvalidOid, pg_sys::DatabaseRelationId, database, pg_sys::RowExclusiveLock)
 }
@@ -204,18 +204,18 @@ pub fn database_name() -> String {
     }
 }
 
-/// Whether there is something to deliver from.
+/// Whether the extension exists in this database.
 #[derive(PartialEq, Eq)]
 pub enum Extension {
     /// It does not exist in this database.
     Absent,
-    /// Somebody is about to drop it.
+    /// It is being dropped.
     BeingChanged,
     /// It exists, by this oid, and stays until the transaction ends.
     Present(pg_sys::Oid),
 }
 
-/// Looks for the extension and takes its lock, so that DROP EXTENSION and we never wait for each other in a circle.
+/// Looks up the extension and takes its lock, so that there is no deadlock with DROP EXTENSION.
 pub fn extension() -> Extension {
     // SAFETY: a NUL-terminated name, inside a transaction.
     let find = || unsafe { pg_sys::get_extension_oid(c"webhook_delivery".as_ptr(), true) };
@@ -232,20 +232,20 @@ pub fn extension() -> Extension {
     if find() == found { Extension::Present(found) } else { Extension::Absent }
 }
 
-/// Whether the extension's objects are those of this library: a new one is there before somebody has updated them.
+/// Whether the extension's objects have this library's version: a new library can be loaded before ALTER EXTENSION UPDATE.
 pub fn extension_is_current() -> SpiResult<bool> {
     let installed = "select extversion from pg_catalog.pg_extension where extname = 'webhook_delivery'";
     let installed: Option<String> = Spi::connect(|client| client.select(installed, Some(1), &[])?.first().get_one())?;
     Ok(installed.as_deref() == Some(env!("CARGO_PKG_VERSION")))
 }
 
-/// Whether this transaction may write nothing, as `default_transaction_read_only` has it.
+/// Whether this transaction is read-only, by `default_transaction_read_only`.
 pub fn is_read_only() -> bool {
     // SAFETY: a flag that is set when a transaction begins.
     unsafe { pg_sys::XactReadOnly }
 }
 
-/// Whether this is a background process, and no session of a user.
+/// Whether this is a background process and not a session of a user.
 pub fn is_background() -> bool {
     // SAFETY: set when the process started.
     !unsafe { pg_sys::MyBgworkerEntry }.is_null()
@@ -263,19 +263,19 @@ pub fn report_busy() {
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, std::ptr::null()) };
 }
 
-/// Shows the process as idle, and what it is at in `pg_stat_activity.query`.
+/// Shows the process as idle, and this text in `pg_stat_activity.query`.
 pub fn report_idle(activity: &CStr) {
     // SAFETY: copies the text.
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, activity.as_ptr()) };
 }
 
-/// Hands the table statistics to the server. Without this autovacuum never learns what we leave dead.
+/// Reports the table statistics to the server. Without this autovacuum never learns of our dead rows.
 pub fn report_statistics() {
     // SAFETY: outside of a transaction. `false`: Postgres itself limits it to about once a second.
     unsafe { pg_sys::pgstat_report_stat(false) };
 }
 
-/// Runs `start` with all signals blocked, so that the threads it starts never take one that is meant for the process.
+/// Runs `start` with all signals blocked, so that the threads that it starts never take a signal of the process.
 pub fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: plain calls on two sets on the stack; the mask before is restored.
     unsafe {

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, PreparedStatement, SpiClient, SpiResult};
 
-/// A statement's plan, made when it is first wanted. For a field of a `thread_local`.
+/// The plan of a statement, made at its first use. For a field of a `thread_local`.
 #[derive(Default)]
 pub struct CachedPlan(Option<OwnedPreparedStatement>);
 

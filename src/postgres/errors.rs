@@ -11,8 +11,8 @@ pub fn refuse(code: PgSqlErrorCode, message: impl Into<Cow<'static, str>>, hint:
     unreachable!("an ERROR does not return")
 }
 
-/// Refuses (25006) what writes on a standby and in a read-only transaction. SPI takes a transaction id before it looks at the
-/// statement, and that fails on a standby with words about transaction ids.
+/// Refuses writes (25006) on a standby and in a read-only transaction. SPI takes a transaction id before it looks at the statement, and that
+/// fails on a standby with a message about transaction ids.
 pub fn check_writable() {
     // SAFETY: two flags of this process, inside a transaction.
     let (is_standby, is_read_only) = unsafe { (pg_sys::RecoveryInProgress(), pg_sys::XactReadOnly) };

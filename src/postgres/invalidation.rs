@@ -1,7 +1,7 @@
 //! Invalidation: when a session has to read again what it remembers of our tables.
 //!
-//! A change is announced with the server's own messages about relations, which every session hears before its next
-//! transaction begins, at the latest. They are sent after the change has become visible: whoever has heard one, reads it.
+//! A change is announced with the server's relation cache invalidations, which every session receives before its next transaction at the
+//! latest. They are sent after the change has become visible, so a session that has received one reads the change.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// Has every session read again what it remembers of the trigger's table, when this transaction commits; this one at once.
+    /// Invalidates what sessions have cached of the trigger's table, when this transaction commits; in this session at once.
     #[pg_trigger]
     fn announce_change<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -22,10 +22,10 @@ mod webhook_delivery {
     }
 }
 
-/// What is remembered together.
+/// Tables that are cached together.
 #[derive(Clone, Copy)]
 pub enum Topic {
-    /// `webhook_endpoints`: who wants what.
+    /// `webhook_endpoints`: subscriptions.
     Subscriptions,
     /// `webhook_event_types`.
     EventTypes,
@@ -33,7 +33,7 @@ pub enum Topic {
     Payloads,
 }
 
-/// One of them.
+/// How often the tables of a topic have changed.
 struct News {
     tables: Cell<[pg_sys::Oid; 2]>,
     changes: Cell<u64>,
@@ -49,7 +49,7 @@ thread_local! {
     static NEWS: [News; 3] = const { [const { News::none() }; 3] };
 }
 
-/// Has the session told when tables change; called while the server loads the library.
+/// Registers for invalidations. Called while the server loads the library.
 pub fn init() {
     // SAFETY: the callback lives as long as the library, which is never unloaded.
     unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };
@@ -64,22 +64,22 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
 }
 
 impl Topic {
-    /// How many changes the session has heard of. What was read when it was another number may be wrong.
+    /// The number of changes that the session has received. What was cached at another number may be outdated.
     pub fn changes(self) -> u64 {
         // SAFETY: takes in messages that have come, inside a transaction.
         unsafe { pg_sys::AcceptInvalidationMessages() };
         NEWS.with(|topics| topics[self as usize].changes.get())
     }
 
-    /// These tables are about to be read, and remembered.
+    /// These tables are about to be read and cached.
     pub fn watch(self, tables: [Option<pg_sys::Oid>; 2]) {
         let tables = tables.map(Option::unwrap_or_default);
         NEWS.with(|topics| topics[self as usize].tables.set(tables));
     }
 }
 
-/// While it lives, what is only read is read as it is now. To be taken after `Topic::changes`, for whatever is remembered: the
-/// snapshot of a statement that has begun, or of a REPEATABLE READ transaction, is older than what the session has heard of.
+/// While it lives, statements that only read use a snapshot of now. Take it after `Topic::changes`, for everything that is cached: the
+/// snapshot of a running statement, or of a REPEATABLE READ transaction, is older than the invalidations that the session has received.
 pub struct LatestSnapshot;
 
 impl LatestSnapshot {

@@ -1,8 +1,8 @@
 //! The launcher: one worker per database, restarted when it ends.
 //!
-//! One launcher per server, connected to no database: it sees in the shared catalogs which of the databases named in
-//! `webhook_delivery.databases` exist, and keeps a worker in each. A static worker per name could not do that: it would end
-//! with a FATAL every second for a database that is not there yet.
+//! There is one launcher per server, connected to no database. It finds in the shared catalogs which of the databases in
+//! `webhook_delivery.databases` exist, and keeps a worker in each. A static worker per name would end with a FATAL every second while its
+//! database does not exist.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,16 +15,16 @@ use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 use super::wakeup::SlotIndex;
 use super::{background_worker, settings};
 
-/// How often databases that appeared meanwhile are looked for; the end of a worker is signalled and needs no looking.
+/// How often to look for new databases. The end of a worker is signalled.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How the launcher does, for whoever asks why there is no worker.
+/// The state of the launcher, for the reason why there is no worker.
 #[derive(Default)]
 struct State(AtomicU32);
 
 const ABSENT: u32 = 0;
 const RUNNING: u32 = 1;
-/// A worker could not be started, because all places for background workers are taken.
+/// A worker could not be started, because all background worker slots are taken.
 const NO_SLOT: u32 = 2;
 
 // SAFETY: an atomic, no pointer.
@@ -46,7 +46,7 @@ pub fn init() {
 mod webhook_delivery {
     use super::*;
 
-    /// How the launcher does, which starts a worker in each database: running, no slot, absent.
+    /// The state of the launcher, which starts a worker in each database: running, no slot, absent.
     #[pg_extern(volatile, strict)]
     fn launcher_state() -> &'static str {
         match STATE.get().0.load(Ordering::Relaxed) {
@@ -112,7 +112,7 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
         background_worker::wait(None, LOOK_INTERVAL);
     }
     set_state(ABSENT);
-    // Anything but 0: after pg_terminate_backend the postmaster shall start another.
+    // Not 0, so that the postmaster starts another after pg_terminate_backend().
     // SAFETY: ends the process, as Postgres has it.
     unsafe { pg_sys::proc_exit(1) };
 }
@@ -160,7 +160,7 @@ fn start_worker(slot: SlotIndex) -> Option<DynamicBackgroundWorker> {
         .set_function("webhook_delivery_worker")
         .enable_spi_access()
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
-        // Never by the postmaster: the launcher is the one that knows whether the database still exists.
+        // Not restarted by the postmaster: only the launcher knows whether the database still exists.
         .set_restart_time(None)
         // SAFETY: set when the process started.
         .set_notify_pid(unsafe { pg_sys::MyProcPid })

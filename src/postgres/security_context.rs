@@ -1,7 +1,7 @@
 //! The security context: with whose rights, and under which settings, our statements run in a user's session.
 //!
-//! A user who changes a row has no rights on the queue, and the queue's owner must not run what the user wrote. So there
-//! are two roles to act as, each for its own tables: the extension's owner, and the owner of an application's table.
+//! A user who changes a row has no rights on the queue, and the queue's owner must not run code that the user wrote. So there are two roles
+//! to act as, each for its own tables: the extension's owner, and the owner of an application's table.
 
 use std::ffi::CStr;
 
@@ -11,7 +11,7 @@ use super::errors::refuse;
 use super::settings;
 use super::worker_settings::{SAME_TEXT_FORMS, TEXT_FORMS};
 
-/// While it lives, this session acts as another role. An error ends the (sub)transaction, and that gives the role back too.
+/// While it lives, this session acts as another role. An error ends the (sub)transaction, which resets the role as well.
 pub struct RoleGuard {
     user: pg_sys::Oid,
     security_context: i32,
@@ -21,22 +21,21 @@ pub struct RoleGuard {
 }
 
 impl RoleGuard {
-    /// Those of whoever ran CREATE EXTENSION, for our own tables; `None` where the extension is gone. A superuser's, as a
-    /// rule: statements run with them under [`PinnedSettings`], or have every name and operator qualified.
+    /// The role that ran CREATE EXTENSION, for our own tables; `None` if the extension does not exist. Usually a superuser: its statements run
+    /// under [`PinnedSettings`], or have every name and operator qualified.
     pub fn of_extension_owner() -> Option<Self> {
         Some(Self::take(extension_owner()?, 0))
     }
 
-    /// Those of the owner of a table, for reading the application's tables; `None` where there is no such table.
+    /// The owner of a table, for reading the application's tables; `None` if there is no such table.
     ///
-    /// Views, casts and functions that the application's tables bring along run with no more rights than their owner has,
-    /// and, as in the refresh of a materialized view, can neither leave something behind in the session nor write.
+    /// Views, casts and functions of the application run with the rights of the table's owner, and, as in the refresh of a materialized view,
+    /// can neither write nor leave anything behind in the session.
     pub fn of_owner_of(relation: pg_sys::Oid) -> Option<Self> {
         Self::of_table_owner(owner_of_relation(relation)?)
     }
 
-    /// The same, of a role that owns a table of the application or did so until it was dropped; `None` where there is no such
-    /// role.
+    /// The same, for the owner of a table of the application that may have been dropped; `None` if there is no such role.
     pub fn of_table_owner(owner: pg_sys::Oid) -> Option<Self> {
         attribute(pg_sys::SysCacheIdentifier::AUTHOID, owner, pg_sys::Anum_pg_authid_oid)?;
         let mut rights = Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION);
@@ -46,7 +45,7 @@ impl RoleGuard {
         Some(rights)
     }
 
-    /// Those of the role as which the worker acts. Statements that run meanwhile cannot become anybody else.
+    /// The role as which the worker acts. Statements that run meanwhile cannot change the role.
     pub fn of_worker() -> Self {
         let name = settings::role();
         // SAFETY: a look-up by a NUL-terminated name, inside a transaction.
@@ -95,22 +94,22 @@ impl Drop for RoleGuard {
     }
 }
 
-/// While it lives, statements are understood and planned as ours are meant, whatever the user has set.
+/// While it lives, our statements are parsed and planned as they are meant, whatever the user has set.
 pub struct PinnedSettings(SettingsLevel);
 
-/// Names, how statements are planned, and what is said meanwhile.
+/// Name resolution, planning, and messages.
 const SETTINGS: &[(&CStr, &CStr)] = &[
-    // Nobody can put anything into these schemas that we would find under a name we meant otherwise.
+    // No user can create an object in these schemas that we would take for another.
     (c"search_path", c"pg_catalog, pg_temp"),
-    // A policy that hides rows from their own table's owner would make events vanish: an error says so instead.
+    // A policy that hides rows from the owner of their table would lose events: with off it is an error.
     (c"row_security", c"off"),
-    // Planning a payload again for each transaction would cost several times what running it does.
+    // Planning a payload for each transaction would cost several times its execution.
     (c"plan_cache_mode", c"force_generic_plan"),
-    // Rows are looked up by key. What the planner believes of a table that this very transaction has filled is
-    // wrong by a million rows, and the plan made now is also for then.
+    // Rows are looked up by key. The planner's estimate of a table that this transaction has filled is wrong by a million
+    // rows, and the plan is kept.
     (c"enable_seqscan", c"off"),
     (c"enable_bitmapscan", c"off"),
-    // Each row is looked up once: what it was would be remembered for nothing.
+    // Each row is looked up once.
     (c"enable_memoize", c"off"),
     (c"jit", c"off"),
     // A notice of the application's code may have characters that the client's encoding lacks, which is an error.
@@ -123,7 +122,7 @@ impl PinnedSettings {
         for (name, value) in SETTINGS {
             set_locally(name, value);
         }
-        // Most sessions have most of these as they are meant, and to look costs less than to set.
+        // Most sessions have most of these values already, and a comparison is cheaper than a change.
         for (name, value) in TEXT_FORMS.iter().filter(|(name, value)| is_set_otherwise(name, value)) {
             set_locally(name, value);
         }
@@ -139,7 +138,7 @@ impl Drop for PinnedSettings {
     }
 }
 
-/// What is set in a level of settings is undone when it ends, as what the SET clause of a function has set.
+/// Settings that are changed within a level are reset when it ends, as those of a function's SET clause.
 pub struct SettingsLevel(i32);
 
 impl SettingsLevel {
@@ -154,7 +153,7 @@ impl SettingsLevel {
     }
 }
 
-/// Sets until the level that has begun ends.
+/// Sets a value until the current level ends.
 pub fn set_locally(name: &CStr, value: &CStr) {
     // SAFETY: NUL-terminated texts that guc.c copies; a level has begun.
     unsafe {
@@ -171,7 +170,7 @@ pub fn set_locally(name: &CStr, value: &CStr) {
     }
 }
 
-/// Whether the setting has another value; not where this version of PostgreSQL does not have it.
+/// Whether the setting exists in this version of PostgreSQL and has another value.
 fn is_set_otherwise(name: &CStr, value: &CStr) -> bool {
     // SAFETY: a NUL-terminated name in, a NUL-terminated value or null out, which is read before it can change.
     unsafe {
@@ -183,12 +182,12 @@ fn is_set_otherwise(name: &CStr, value: &CStr) -> bool {
     }
 }
 
-/// Whether the extension is there, as seen by this transaction.
+/// Whether the extension exists, as this transaction sees it.
 pub fn extension_exists() -> bool {
     extension_owner().is_some()
 }
 
-/// The relation with this name; `None` where there is none.
+/// The relation with this name; `None` if there is none.
 pub fn relation(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: look-ups by NUL-terminated names, inside a transaction.
     unsafe {

@@ -7,17 +7,17 @@ use pgrx::PgTryBuilder;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 
-/// An SQL error, as a value: what a user would have read of it.
+/// An SQL error as a value, with what a user would have read of it.
 #[derive(Debug, Clone)]
 pub struct SqlError {
-    /// SQLSTATE, also one of the application's own that no list knows.
+    /// The SQLSTATE, which can be one of the application's own.
     pub code: String,
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
-    /// In which functions it happened.
+    /// The CONTEXT.
     pub context: Option<Box<str>>,
-    /// The server gave up waiting for a lock. The same code raised by a function of the application says nothing of a lock.
+    /// The server gave up waiting for a lock. The same SQLSTATE raised by a function of the application does not count.
     pub is_lock_timeout: bool,
 }
 
@@ -44,17 +44,16 @@ impl SqlError {
     }
 }
 
-/// Runs `work` in a subtransaction. An error in it undoes what it did and comes back as a value; only the cancellation of the
-/// statement goes on as an error.
+/// Runs `work` in a subtransaction. An error undoes its changes and is returned as a value; only the cancellation of the statement remains
+/// an error.
 pub fn in_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, SqlError> {
     run(work, AtSuccess::Keep)
 }
 
-/// Runs `work` in a subtransaction that is rolled back also where it succeeds, for code of the application that only reads.
+/// Runs `work` in a subtransaction that is rolled back even if it succeeds, for code of the application that only reads.
 ///
-/// Whatever that code leaves behind is gone before the commit goes on: open cursors (the server has closed those of the
-/// transaction for the last time), notifications, locks, settings, changes of temporary tables. The result must not point
-/// into memory of the subtransaction.
+/// So what that code leaves behind does not reach the commit: open cursors (the server has closed those of the transaction for the last
+/// time), notifications, locks, settings, changes of temporary tables. The result must not point into memory of the subtransaction.
 pub fn in_rolled_back_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, SqlError> {
     run(work, AtSuccess::RollBack)
 }
@@ -100,7 +99,7 @@ fn run<T>(work: impl FnOnce() -> T, at_success: AtSuccess) -> Result<T, SqlError
     outcome.map_err(|error| witness.failure(*error))
 }
 
-/// Sees errors while they are raised, because what pgrx hands on lacks their context and any SQLSTATE that it does not know.
+/// Sees errors while they are raised, because pgrx drops their context and every SQLSTATE that it does not know.
 #[derive(Default)]
 struct Witness {
     code: Option<String>,
@@ -137,7 +136,7 @@ impl Witness {
                     ..failure
                 }
             }
-            // Raised by ourselves: what the witness saw was an earlier error, which somebody has caught.
+            // Raised by ourselves: what the witness saw was an earlier error that was caught.
             CaughtError::ErrorReport(_) | CaughtError::RustPanic { .. } => error.into(),
         }
     }

@@ -20,8 +20,8 @@ const LIMITS: &[u32] = &[3];
 #[cfg(any(feature = "pg17", feature = "pg18"))]
 const LIMITS: &[u32] = &[3, 8];
 
-/// A transaction waits so long for a lock that capture needs, whatever the user's own `lock_timeout` is. What cannot be captured by then
-/// is a dead letter, and is captured again when the lock is gone.
+/// How long a transaction waits for a lock that capture needs, whatever the user's `lock_timeout` is. What cannot be captured by then becomes
+/// a dead letter, and is recaptured when the lock is released.
 const LOCK_TIMEOUT: &CStr = c"1s";
 
 /// While it lives, `lock_timeout` is ours.
@@ -32,7 +32,7 @@ impl LockWait {
         Self::of(LOCK_TIMEOUT)
     }
 
-    /// Where a lock that is not had would end the user's transaction.
+    /// For locks without which the user's transaction would end.
     pub fn unbounded() -> Self {
         Self::of(c"0")
     }
@@ -53,12 +53,12 @@ impl Drop for LockWait {
     }
 }
 
-/// While it lives, the user's `statement_timeout` and `transaction_timeout` do not hold, and `lock_timeout` is ours: they are meant for
-/// what the user does, and would end the transaction, or lose the event, for what somebody else does to our tables. The user can
+/// While it lives, the user's `statement_timeout` and `transaction_timeout` are suspended, and `lock_timeout` is ours. They are meant for what
+/// the user does; here they would end the transaction, or lose the event, because of other sessions' locks on our tables. The user can
 /// still cancel.
 pub struct TimeoutGuard {
     _lock_wait: LockWait,
-    /// Limits that were running, and when each would have been reached.
+    /// Timeouts that were active, and when each would have fired.
     running: Vec<(u32, pg_sys::TimestampTz)>,
 }
 

@@ -1,6 +1,6 @@
 //! What a worker publishes about itself, for SQL.
 //!
-//! It writes it into shared memory, not into a table: a worker that can write nothing can still say so.
+//! It is in shared memory and not in a table, so that a worker that cannot write can still say so.
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::wakeup::{ClaimedSlot, MAX_DATABASES, SlotIndex};
 
-/// Bytes of a text; what is longer is cut.
+/// Maximum number of bytes of a text; a longer one is cut.
 const TEXT_BYTES: usize = 1000;
 
 /// A text in shared memory.
@@ -66,7 +66,7 @@ pub struct Locked {
     pub by: i64,
 }
 
-/// What is in the slot of a worker.
+/// The published state of a worker.
 #[derive(Clone, Copy, Default)]
 struct Entry {
     pid: i32,
@@ -108,7 +108,7 @@ pub fn init() {
     pg_shmem_init!(ENTRIES);
 }
 
-/// What a worker says of itself.
+/// What a worker publishes.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct WorkerStats {
     pub requests_in_flight: usize,
@@ -154,7 +154,7 @@ impl WorkerStats {
     }
 }
 
-/// That of the worker of this database; `None` where there is no worker.
+/// The state of this database's worker; `None` if there is no worker.
 fn of_this_database() -> Option<Entry> {
     // SAFETY: set when the session began.
     let slot = SlotIndex::of_worker_in(unsafe { pg_sys::MyDatabaseId })?;
@@ -168,7 +168,7 @@ mod webhook_delivery {
 
     use crate::ids::timestamp;
 
-    /// What the worker of this database says of itself; no row where there is none. Columns are only ever added at the end: what
+    /// What the worker of this database publishes; no row if there is none. Columns are only ever added at the end: what
     /// an older version of the extension's objects has declared stays true until they are updated.
     #[pg_extern(volatile, strict)]
     #[allow(clippy::type_complexity)]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::Job;
 
-/// So many jobs, with so many bytes of data.
+/// A number of jobs and of bytes of data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Number of jobs.
@@ -69,7 +69,7 @@ impl Tally {
     }
 }
 
-/// Jobs that have not started. Those of slow endpoints are counted by themselves, as they wait by themselves.
+/// Jobs that have not started. Those of slow endpoints are counted apart, because they wait apart.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog {
     pub(crate) prompt: Tally,
@@ -78,12 +78,12 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Whether the endpoint's last attempt came near its time limit, so that it shares a part of the pool with others like it.
+    /// Whether the endpoint's last attempt came near its time limit, so that it shares a part of the pool with other slow ones.
     pub fn is_slow(&self, endpoint_id: &Uuid) -> bool {
         self.slow_endpoints.contains(endpoint_id)
     }
 
-    /// The jobs among which those of this endpoint wait.
+    /// The jobs that wait together with those of this endpoint.
     pub fn beside(&self, endpoint_id: &Uuid) -> &Tally {
         if self.is_slow(endpoint_id) { &self.slow } else { &self.prompt }
     }
@@ -98,7 +98,7 @@ impl Backlog {
         &self.slow
     }
 
-    /// Endpoints of which jobs wait.
+    /// Endpoints that have jobs waiting.
     pub fn endpoints(&self) -> impl Iterator<Item = &Uuid> {
         self.prompt.by_endpoint.keys().chain(self.slow.by_endpoint.keys())
     }

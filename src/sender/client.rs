@@ -20,13 +20,13 @@ use crate::tls::{TlsTransport, trusted};
 use crate::transport::Dial;
 use crate::{Attempt, Failure, InvalidUrl, Job, StartError};
 
-/// So much of a response is read, in order that the connection can be used again; with more to come it is closed.
+/// Maximum number of bytes of a response that are read, so that the connection can be used again; a longer response closes it.
 const MAX_BODY: u64 = 64 * 1024;
 
-/// So much of a failed response is kept.
+/// Maximum number of bytes of a failed response that are kept.
 const MAX_EXCERPT: usize = 1024;
 
-/// More header than this and the response is refused.
+/// A response with a larger header is refused.
 const MAX_HEADER: usize = 16 * 1024;
 
 /// Must be larger than the largest header, or ureq mistakes a full buffer for the connection's end.
@@ -35,7 +35,7 @@ const INPUT_BUFFER: usize = 2 * MAX_HEADER;
 /// A request is copied to its connection in pieces of this size.
 const OUTPUT_BUFFER: usize = 16 * 1024;
 
-/// An idle connection is used again for so long. Servers close theirs after 60 s or more as a rule.
+/// How long an idle connection may be used again. Servers usually close theirs after 60 s or more.
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
 /// Sends requests; shared by all threads, and with it the open connections.
@@ -45,7 +45,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// `threads` is how many requests may be under way at once, and so how many connections to one host are kept.
+    /// `threads`: how many requests may be in flight at once, and so how many connections to one host are kept.
     pub fn new(threads: usize, ca_file: Option<&Path>, guard: Arc<AddressGuard>) -> Result<Self, StartError> {
         let resolver = GuardedResolver::new(Arc::clone(&guard), threads);
         Self::with_resolver(threads, ca_file, guard, resolver)
@@ -60,12 +60,12 @@ impl Client {
         let config = Config::builder()
             // A variable of the server's environment must not lead customers' data elsewhere.
             .proxy(None)
-            // Nowhere but where the customer said: with 0, a 3xx comes back as the response it is.
+            // Redirects are not followed: with 0, a 3xx is returned as the response.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .user_agent(AutoHeaderValue::None)
-            // Nothing is asked for in compressed form, and nothing is inflated.
+            // No compressed response is asked for, and none is inflated.
             .accept_encoding(AutoHeaderValue::None)
             .max_response_header_size(MAX_HEADER)
             .max_idle_connections(threads * 2)
@@ -79,11 +79,11 @@ impl Client {
         Ok(Self { agent: Agent::with_parts(config, connector, resolver), guard })
     }
 
-    /// Makes the attempt. Whatever happens is in the result; it takes at most the job's time and bounded memory.
+    /// Makes the attempt. Every failure is in the result. It takes at most the job's time limit and bounded memory.
     pub fn attempt(&self, mut job: Job) -> Attempt {
         let (started_at, clock) = (SystemTime::now(), Instant::now());
         let body = body(&job);
-        // Not twice in memory while the request is under way.
+        // Not twice in memory while the request is in flight.
         job.data = String::new();
         let (response, timing) = self.send(&job, &body, started_at, clock);
         let Answer { result, excerpt, retry_after } = match response {
@@ -148,7 +148,7 @@ impl Client {
     }
 }
 
-/// The other side ended the connection before there was a response.
+/// The server ended the connection before there was a response.
 fn is_hang_up(problem: &Error) -> bool {
     use ErrorKind::*;
     matches!(problem, Error::Io(problem) if matches!(
@@ -156,15 +156,15 @@ fn is_hang_up(problem: &Error) -> bool {
     ))
 }
 
-/// What came back.
+/// The response.
 struct Answer {
     result: Result<u16, Failure>,
     excerpt: Option<String>,
     retry_after: Option<Duration>,
 }
 
-/// The status decides; the body is read only to free the connection, and for the excerpt of a failure. What goes wrong
-/// while reading it changes nothing: the customer has answered.
+/// The status decides. The body is read only to free the connection, and for the excerpt of a failure; an error while reading it changes
+/// nothing.
 fn read(mut response: Response<Body>) -> Answer {
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -172,7 +172,7 @@ fn read(mut response: Response<Body>) -> Answer {
     let retry_after = header("retry-after").and_then(|text| retry_after(text, SystemTime::now()));
     let mut beginning = Vec::new();
     let mut reader = response.body_mut().as_reader();
-    // An error here has cost the connection, nothing else.
+    // An error here costs the connection only.
     _ = reader.by_ref().take(MAX_EXCERPT as u64).read_to_end(&mut beginning);
     _ = std::io::copy(&mut reader.take(MAX_BODY - MAX_EXCERPT as u64), &mut std::io::sink());
     let failure = match status {
@@ -183,7 +183,7 @@ fn read(mut response: Response<Body>) -> Answer {
     Answer { result: Err(failure), excerpt: excerpt(&beginning), retry_after }
 }
 
-/// What of the response a customer may read again, as text that a database takes.
+/// The excerpt of a response, as text that a database accepts.
 fn excerpt(bytes: &[u8]) -> Option<String> {
     let mut text: String = String::from_utf8_lossy(bytes).chars().filter(|c| *c != '\0').collect();
     while text.len() > MAX_EXCERPT {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{Failure, RetrySchedule, Timing};
 
-/// Which attempt of which delivery. Goes through the pool unchanged, so that whoever submitted the job finds its place again.
+/// Which attempt of which delivery. It goes through the pool unchanged, so that the submitter finds the delivery again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryKey {
     /// The webhook_id: the same in every attempt.
@@ -17,11 +17,11 @@ pub struct DeliveryKey {
     pub endpoint_id: Uuid,
     /// The auction of event and endpoint.
     pub auction_id: Uuid,
-    /// What it tells of: jobs of one endpoint and one row are done one after the other, in the order of their submission.
+    /// The row that the event is about: jobs of one endpoint and one row run one after the other, in the order of their submission.
     pub row_id: Option<Uuid>,
     /// 1 for the first.
     pub attempt: u16,
-    // The pool does not read the rest: it is the submitter's own.
+    // The pool does not read what follows.
     /// What is delivered.
     pub event_id: Uuid,
     /// Attempts made before the delivery was sent again: its schedule begins after them.
@@ -32,7 +32,7 @@ pub struct DeliveryKey {
     pub is_test: bool,
 }
 
-/// An attempt to be made. Given by value: the thread that makes it needs nothing else and shares nothing.
+/// An attempt to be made. The thread that makes it gets it by value, needs nothing else and shares nothing.
 #[derive(Clone)]
 pub struct Job {
     /// Which attempt of which delivery.
@@ -45,7 +45,7 @@ pub struct Job {
     pub data: String,
     /// Where it goes.
     pub destination: Arc<Destination>,
-    /// For everything: name look-up, connection, TLS, response.
+    /// The time limit of the whole request: name look-up, connection, TLS, response.
     pub timeout: Duration,
 }
 
@@ -54,14 +54,14 @@ pub struct Job {
 pub struct Destination {
     /// The normal form of the endpoint's URL.
     pub url: String,
-    /// What requests are signed with: the present secret, and after it those that receivers may still verify with. Never empty
-    /// but in an attempt that another process has made.
+    /// The secrets that requests are signed with: the current one first, then those that receivers may still verify with. Empty only in
+    /// an attempt that another process has made.
     pub secrets: Vec<String>,
-    /// The customer's own, checked by `check_header`.
+    /// The customer's headers, checked by `check_header`.
     pub headers: Vec<(String, String)>,
-    /// The endpoint's own; `None` where it has that of all.
+    /// The endpoint's retry schedule; `None` for the default one.
     pub retry_schedule: Option<RetrySchedule>,
-    /// What fails keeps its place before all that follows. The submitter's own, as the schedule is.
+    /// Strict order: a failed delivery keeps its position before those that follow. Only the submitter reads it.
     pub ordered: bool,
 }
 
@@ -96,7 +96,7 @@ pub struct Attempt {
     pub result: Result<u16, Failure>,
     /// The beginning of the response to a failed attempt: at most 1 KiB of valid UTF-8 without NUL.
     pub response_excerpt: Option<String>,
-    /// How long the receiver of a failed attempt has asked to be left alone.
+    /// The `Retry-After` of a failed attempt.
     pub retry_after: Option<Duration>,
     /// The job's.
     pub destination: Arc<Destination>,

@@ -1,11 +1,10 @@
 //! The journal: successes that were not recorded when the process was killed.
 //!
-//! Each thread notes a success in a file before anything else. A file survives its writer's death, so that the next process can
-//! record what this one had no time to. It is never synced: after a power failure notes may be missing, and their requests
-//! are made again.
+//! Each thread notes a success in a file before anything else. The file survives the process, so that the next one can record what this
+//! one had no time to. It is never synced: after a power failure notes may be missing, and their requests are made again.
 //!
-//! Two files take turns: when one is full the other begins again. So the last notes are always there, more than ever wait to be
-//! recorded, and never more than two files of them, however long somebody keeps something from being recorded.
+//! Two files take turns: when one is full the other is overwritten. So the last notes are always there, more of them than attempts can
+//! wait to be recorded, and the files do not grow, however long a lock keeps attempts from being recorded.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -38,7 +37,7 @@ pub struct Success {
 
 const NOTE: usize = size_of::<Success>();
 
-/// A file with so many bytes is full. Its 32,768 notes are more than a submitter may leave unrecorded.
+/// Bytes of a full file. Its 32,768 notes are more than a submitter may leave unrecorded.
 const FULL: u64 = 32_768 * NOTE as u64;
 
 impl Success {
@@ -54,7 +53,7 @@ impl Success {
         })
     }
 
-    /// Nothing of it is missing: the status comes last, and a place that nobody has written to is full of zeros.
+    /// Whether it was written as a whole: the status comes last, and what was not written is zero.
     fn is_whole(&self) -> bool {
         self.status > 0
     }
@@ -91,8 +90,8 @@ struct Place {
 }
 
 impl Journal {
-    /// Opens or makes the files: this path with `.0` and `.1`. What they hold stays until it is their turn to begin again, so that
-    /// it is still there when this process is killed too before it has recorded it.
+    /// Opens or creates the files: this path with `.0` and `.1`. Their notes stay until a file is overwritten, so that they are still there
+    /// if this process is killed before it has recorded them.
     pub fn open(path: &Path) -> io::Result<(Self, Vec<Success>)> {
         let open = |suffix| {
             let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
@@ -111,11 +110,11 @@ impl Journal {
         Ok((Self { files, next: Mutex::new(next) }, [first, second].concat()))
     }
 
-    /// Notes an attempt if it has succeeded. Where the disk is full nothing is noted, and nobody is to hear of it: the request
-    /// may be made again, that is all.
+    /// Notes an attempt if it has succeeded. An error such as a full disk is ignored: its only consequence is that the request may be made
+    /// again.
     pub(crate) fn note(&self, attempt: &Attempt) {
         let Some(note) = Success::of(attempt) else { return };
-        // A place of its own: a note that was written in part leaves the others readable.
+        // At a position of its own, so that a note that was written in part leaves the others readable.
         let Place { file, offset } = self.take_place();
         _ = self.files[file].write_all_at(note.as_bytes(), offset);
     }
@@ -124,7 +123,7 @@ impl Journal {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if next.offset >= FULL {
             *next = Place { file: 1 - next.file, offset: 0 };
-            // Where that fails old notes stay: of deliveries that are recorded.
+            // If that fails old notes stay, of deliveries that are recorded.
             _ = self.files[next.file].set_len(0);
         }
         let place = *next;

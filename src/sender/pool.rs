@@ -16,28 +16,27 @@ use crate::client::Client;
 use crate::scheduler::{Scheduler, is_slow};
 use crate::{Attempt, Backlog, DeliveryKey, Failure, Job, Journal, Rules, StartError};
 
-/// Enough for a TLS handshake with a long certificate chain; the default of 2 MiB times a thousand threads is not small.
+/// Enough for a TLS handshake with a long certificate chain. The default of 2 MiB would be much for a thousand threads.
 pub(crate) const STACK_SIZE: usize = 512 * 1024;
 
-/// What a pool is made of.
+/// The configuration of a pool.
 #[derive(Clone, Debug, Default)]
 pub struct PoolConfig {
-    /// Requests in flight at most; each takes a thread. At least 1.
+    /// Maximum number of requests in flight; each takes a thread. At least 1.
     pub threads: usize,
     /// Where requests may go, until `Pool::set_rules`.
     pub rules: Rules,
-    /// PEM file with certificate authorities that are trusted beside the machine's.
+    /// PEM file with certificate authorities to trust in addition to the machine's.
     pub ca_file: Option<PathBuf>,
     /// Endpoints that are known to be slow, until they answer.
     pub slow_endpoints: HashSet<Uuid>,
-    /// The submitter is woken by the first attempt that has ended since it last took them, and again by the one that makes
-    /// so many.
+    /// The submitter is woken by the first attempt that ends after it has taken the finished ones, and again when there are this many.
     pub many: usize,
-    /// Where each thread notes what has succeeded.
+    /// Where threads note successes.
     pub journal: Option<Arc<Journal>>,
 }
 
-/// Threads that sign and send. Dropping it is the end: threads go as they become free, and what waited is forgotten.
+/// Threads that sign and send. When it is dropped, threads end as they become idle, and jobs that wait are forgotten.
 pub struct Pool {
     shared: Arc<Shared>,
     /// Readable when an attempt has ended.
@@ -47,9 +46,9 @@ pub struct Pool {
 
 struct Shared {
     state: Mutex<State>,
-    /// Idle threads wait here for a job they may start.
+    /// Idle threads wait here for a job that may start.
     work: Condvar,
-    /// Holds two bytes at most, whatever has ended since the submitter last looked.
+    /// Holds at most two bytes, however many attempts have ended since the submitter read them.
     wakeup: UnixStream,
 }
 
@@ -57,12 +56,12 @@ struct State {
     scheduler: Scheduler,
     finished: Vec<Attempt>,
     many: usize,
-    /// The pool's owner has dropped it.
+    /// The pool was dropped.
     over: bool,
 }
 
 impl State {
-    /// Whether the submitter should look: at the first that has ended, and when there are many.
+    /// Whether to wake the submitter: at the first finished attempt, and when there are many.
     fn finish(&mut self, ended: Attempt) -> bool {
         self.finished.push(ended);
         [1, self.many].contains(&self.finished.len())
@@ -70,7 +69,7 @@ impl State {
 }
 
 impl Shared {
-    /// Jobs run outside the lock, so a panic while it is held leaves nothing half done that matters.
+    /// Jobs run outside the lock, so a panic while it is held leaves no job half done.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,25 +102,25 @@ impl Pool {
                 .name(format!("webhook-send-{number}"))
                 .stack_size(STACK_SIZE)
                 .spawn(move || work(&shared, |job| noted(client.attempt(job), journal.as_deref())))
-                // Those that have started end when `pool` is dropped here.
+                // The threads that have started end when `pool` is dropped here.
                 .map_err(StartError::Resources)?;
         }
         Ok(pool)
     }
 
-    /// From the next request on these rules hold.
+    /// Changes the rules, from the next request on.
     pub fn set_rules(&self, rules: Rules) {
         self.guard.set(rules);
     }
 
-    /// Puts jobs into the queues of their endpoints, in their order; never blocks.
+    /// Appends jobs to the queues of their endpoints. Never blocks.
     pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
         let mut state = self.shared.lock();
         jobs.into_iter().for_each(|job| state.scheduler.push(job));
         let may_start = state.scheduler.may_start();
         drop(state);
         if may_start {
-            // Whoever starts the first wakes the next.
+            // A thread that starts a job wakes the next.
             self.shared.work.notify_one();
         }
     }
@@ -133,7 +132,7 @@ impl Pool {
         std::mem::take(&mut self.shared.lock().finished)
     }
 
-    /// How many attempts have ended since they were last taken. What woke the submitter is over.
+    /// The number of finished attempts that were not taken yet. Clears the wakeup.
     pub fn finished_total(&self) -> usize {
         self.silence();
         self.shared.lock().finished.len()
@@ -144,12 +143,12 @@ impl Pool {
         while matches!((&self.wakeup).read(&mut bytes), Ok(read) if read > 0) {}
     }
 
-    /// Readable when attempts have ended. Belongs to the pool: watch it, do not read it.
+    /// Readable when attempts have ended. Only the pool reads it; others may wait for it.
     pub fn wake_fd(&self) -> RawFd {
         self.wakeup.as_raw_fd()
     }
 
-    /// The endpoints whose last attempt came near its time limit. The same pointer as long as they are the same.
+    /// The endpoints whose last attempt came near its time limit. The pointer changes when they do.
     pub fn slow_endpoints(&self) -> Arc<HashSet<Uuid>> {
         self.shared.lock().scheduler.slow_endpoints()
     }
@@ -169,8 +168,8 @@ impl Pool {
         self.shared.lock().scheduler.in_flight()
     }
 
-    /// Jobs that were submitted and will not start, since the last call: those of endpoints that have become slow, and those
-    /// that `give_back_waiting` has taken out. Whoever submitted them may do so again.
+    /// Jobs that will not start, of the time since the last call: those of endpoints that have become slow, and those that
+    /// `give_back_waiting` has taken out. They may be submitted again.
     pub fn given_back(&self) -> Vec<DeliveryKey> {
         self.shared.lock().scheduler.given_back()
     }
@@ -202,7 +201,7 @@ impl Drop for Pool {
     }
 }
 
-/// A thread's life: takes the next job that may start, until the pool is over.
+/// The loop of a thread: takes the next job that may start, until the pool is dropped.
 fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
     let mut state = shared.lock();
     loop {
@@ -214,7 +213,7 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
             continue;
         };
         // One event can let several endpoints go on: each thread that starts a job wakes the next, until no job may start.
-        // Without it a thread would sleep beside a job that it could do.
+        // Without this a thread could sleep although there is a job for it.
         if state.scheduler.may_start() {
             shared.work.notify_one();
         }
@@ -237,7 +236,7 @@ fn noted(ended: Attempt, journal: Option<&Journal>) -> Attempt {
     ended
 }
 
-/// A panic must not cost a thread for ever: it becomes the attempt's outcome.
+/// A panic becomes the attempt's outcome, so that it does not end a thread.
 fn guarded(job: Job, attempt: impl Fn(Job) -> Attempt) -> Attempt {
     let (key, event_type, started_at) = (job.key.clone(), job.event_type.clone(), SystemTime::now());
     let destination = Arc::clone(&job.destination);

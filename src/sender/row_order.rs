@@ -1,8 +1,8 @@
 //! The order of an endpoint's requests about one row. Strict order of a whole endpoint is in the extension's `delivery/throttle.rs`.
 //!
-//! One after the other, as they were submitted: a customer who is told that a problem was closed and then that it was opened
-//! would believe the latter. The next one waits for the end of an attempt and not for its success, so that a receiver that
-//! refuses one event does not hold up the others.
+//! They are sent one after the other, as they were submitted: a customer who receives that a problem was closed and then that it was
+//! opened would believe the latter. The next one waits for the end of an attempt, not for its success, so that a receiver that refuses
+//! one event does not hold up the others.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,16 +10,16 @@ use uuid::Uuid;
 
 use crate::{DeliveryKey, Job};
 
-/// The rows of which something is told at the moment, by endpoint.
+/// The rows with a job that has started or may start, by endpoint.
 #[derive(Default)]
 pub struct RowOrder {
-    /// An entry for each row of which a job may start or is under way, with those that come after it.
+    /// An entry for each row of which a job may start or is in flight, with those that wait behind it.
     behind: HashMap<Uuid, HashMap<Uuid, VecDeque<Job>>>,
     behind_total: usize,
 }
 
 impl RowOrder {
-    /// Gives the job back if it may start; keeps it if another of its row has to end first.
+    /// Returns the job if it may start; keeps it if another of its row has to end first.
     pub fn admit(&mut self, job: Job) -> Option<Job> {
         let Some(row_id) = job.key.row_id else { return Some(job) };
         let rows = self.behind.entry(job.key.endpoint_id).or_default();
@@ -36,7 +36,7 @@ impl RowOrder {
         }
     }
 
-    /// A job that was let start has ended: gives the one after it, which may start now.
+    /// A job that was admitted has ended: returns the next one of its row, which may start now.
     pub fn ended(&mut self, key: &DeliveryKey) -> Option<Job> {
         let row_id = key.row_id?;
         let next = self.behind.get_mut(&key.endpoint_id)?.get_mut(&row_id)?.pop_front();
@@ -47,7 +47,7 @@ impl RowOrder {
         next
     }
 
-    /// A job that was let start will not. Those behind it have been taken out.
+    /// A job that was admitted will not start. Those behind it have been taken out.
     pub fn will_not_start(&mut self, key: &DeliveryKey) {
         if let Some(row_id) = key.row_id {
             self.forget(&key.endpoint_id, &row_id);

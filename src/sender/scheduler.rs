@@ -1,7 +1,7 @@
 //! The scheduler: which job a thread takes next, so that no bad endpoint harms others.
 //!
-//! Threads are shared out fairly (`fair_share.rs`). Endpoints whose last attempt came near its time limit are *slow*: they have a
-//! quarter of the threads at most, for themselves and however many they are. An endpoint is slow until it answers.
+//! Threads are shared fairly (`fair_share.rs`). An endpoint whose last attempt came near its time limit is *slow* until it answers. Slow
+//! endpoints together have at most a quarter of the threads.
 //! Events about one row are sent to an endpoint one at a time (`row_order.rs`).
 
 use std::collections::HashSet;
@@ -28,12 +28,12 @@ pub struct Scheduler {
     slow: FairShare,
     /// Jobs that may not start before others of their rows have ended.
     rows: RowOrder,
-    /// Shared with whoever looks at what waits, and copied when it changes meanwhile: seldom.
+    /// Shared with readers of the backlog, and copied if it changes while one holds it, which is rare.
     slow_endpoints: Arc<HashSet<Uuid>>,
     threads: usize,
-    /// Threads that slow endpoints may have at most.
+    /// Maximum number of threads for slow endpoints.
     threads_for_slow: usize,
-    /// Jobs of endpoints that became slow while they waited, for their submitter to take back.
+    /// Jobs that will not start, for their submitter to take back.
     given_back: Vec<DeliveryKey>,
 }
 
@@ -71,7 +71,7 @@ impl Scheduler {
         self.idle_threads().min(self.threads_for_slow - self.slow.in_flight())
     }
 
-    /// Is there a job that may start, and a thread for it?
+    /// Whether a job may start and a thread is idle.
     pub fn may_start(&self) -> bool {
         self.prompt.may_start(self.idle_threads()) || self.slow.may_start(self.idle_threads_for_slow())
     }
@@ -82,7 +82,7 @@ impl Scheduler {
         prompt.or_else(|| self.slow.take(self.idle_threads_for_slow()).map(|job| (job, Class::Slow)))
     }
 
-    /// The request is over, its thread idle again. `was_slow`: it came near its time limit.
+    /// The request has ended and its thread is idle. `was_slow`: it came near its time limit.
     pub fn ended(&mut self, key: &DeliveryKey, class: Class, was_slow: bool) {
         match class {
             Class::Prompt => self.prompt.ended(key),
@@ -101,7 +101,7 @@ impl Scheduler {
         let endpoints = Arc::make_mut(&mut self.slow_endpoints);
         if was_slow {
             endpoints.insert(key.endpoint_id);
-            // There is less room for it now, and others like it wait. Its submitter gives it what is its due.
+            // It has a smaller share now. The submitter gives it its part of that again.
             self.give_back_waiting_of(&key.auction_id, &key.endpoint_id);
         } else {
             endpoints.remove(&key.endpoint_id);
@@ -110,7 +110,7 @@ impl Scheduler {
         }
     }
 
-    /// Jobs that will not start, since the last call.
+    /// Jobs that will not start, of the time since the last call.
     pub fn given_back(&mut self) -> Vec<DeliveryKey> {
         std::mem::take(&mut self.given_back)
     }
@@ -168,8 +168,8 @@ impl Scheduler {
     }
 }
 
-/// Whether an attempt that took so long came near its time limit: half of it. An endpoint that answers just in time holds a
-/// thread nearly as long as one that does not.
+/// Whether an attempt came near its time limit, that is, took half of it. An endpoint that answers just in time occupies a thread nearly
+/// as long as one that does not answer.
 pub fn is_slow(took: Duration, timeout: Duration) -> bool {
     took >= timeout / 2
 }
@@ -204,7 +204,7 @@ mod tests {
         started.into_iter().for_each(|(job, class)| scheduler.ended(&job.key, class, was_slow));
     }
 
-    /// Of these endpoints the first request has come near its time limit.
+    /// The first request of each of these endpoints has come near its time limit.
     fn with_slow(threads: usize, endpoints: std::ops::Range<u128>) -> Scheduler {
         let mut scheduler = Scheduler::new(threads, HashSet::new());
         for endpoint in endpoints {
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(scheduler.waiting_total(), 1);
     }
 
-    /// A job that tells of this row.
+    /// A job about this row.
     fn job_of_row(endpoint: u128, row: u128, delivery: u128) -> Job {
         let mut job = job(endpoint, delivery);
         job.key.row_id = Some(id(row));
@@ -350,7 +350,7 @@ mod tests {
         scheduler.ended(&first.key, class, true);
         let back: Vec<_> = scheduler.given_back().iter().map(|key| key.delivery_id.as_u128()).collect();
         assert_eq!((back, scheduler.waiting_total()), (vec![2, 3, 4], 1));
-        // Nothing of it is remembered: it may be submitted again.
+        // It is forgotten, and may be submitted again.
         scheduler.push(job_of_row(1, 7, 2));
         scheduler.push(job_of_row(1, 7, 3));
         scheduler.give_back_waiting();
