@@ -15,7 +15,7 @@ const SESSIONS: [&str; 11] = [
     "set IntervalStyle = sql_standard; set IntervalStyle = iso_8601",
     "set bytea_output = escape; set xmlbinary = hex; set xmloption = document",
     "set extra_float_digits = 0",
-    "set extra_float_digits = -15; set lc_monetary = 'C.UTF-8'; set lc_time = 'C.UTF-8'; set lc_numeric = 'C.UTF-8'",
+    "set extra_float_digits = -15; set lc_monetary = 'C.UTF-8'; set lc_time = 'C.UTF-8'; set lc_numeric = 'C.UTF-8'; set TimeZone = 'Etc/UTC'",
     "set quote_all_identifiers = on; set search_path = pg_catalog",
     "set standard_conforming_strings = off; set escape_string_warning = off; set backslash_quote = on",
     "set transform_null_equals = on; set array_nulls = off; set client_min_messages = error",

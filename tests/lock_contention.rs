@@ -1,7 +1,6 @@
 //! What may be in the worker's way without anything being lost, sent again for ever, or held up for others.
 
-use std::collections::HashSet;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, StopMode, wait_until};
@@ -36,20 +35,6 @@ fn assert_gets_through(client: &mut Client, receiver: &Receiver) {
     let endpoint = Endpoint::create(client, &receiver.url("/others"));
     endpoint.emit(client, 3);
     endpoint.wait_for(client, 3, "success");
-}
-
-/// Turns that the worker takes while the server's clock goes on by so many seconds; those that are seen.
-fn turns_within(client: &mut Client, seconds: f64) -> usize {
-    let sql = "select state_change, extract(epoch from clock_timestamp())::float8
-               from pg_stat_activity where backend_type = 'webhook_delivery worker'";
-    let (mut turns, mut began) = (HashSet::new(), None);
-    wait_until("the clock to go on", DEADLINE, || {
-        let row = client.query_one(sql, &[]).unwrap();
-        turns.insert(row.get::<_, SystemTime>(0));
-        let now: f64 = row.get(1);
-        (now - *began.get_or_insert(now) >= seconds).then_some(())
-    });
-    turns.len()
 }
 
 #[test]
@@ -98,7 +83,7 @@ fn while_nothing_can_be_recorded_nothing_more_is_sent_and_nothing_twice() {
     wait_for_status(&mut client, "failing", Some("recording finished attempts fails: not here"));
     assert_eq!(receiver.count(), 2);
     endpoint.emit(&mut client, 5);
-    assert!(turns_within(&mut client, 2.0) < 20, "it waits for its next try");
+    assert!(cluster.turns_within(2.0) < 20, "it waits for its next try");
     // Several tries later it is still the one request.
     wait_until("three tries", DEADLINE, || {
         (cluster.log().matches("recording finished attempts fails: not here").count() >= 3).then_some(())
@@ -143,7 +128,7 @@ fn a_paused_worker_does_not_run_in_circles_when_deliveries_come_due() {
     endpoint.wait_for(&mut client, 1, "retrying");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     endpoint.emit(&mut client, 1);
-    assert!(turns_within(&mut client, 3.0) < 20);
+    assert!(cluster.turns_within(3.0) < 20);
     assert_eq!(receiver.count(), 1);
 }
 

@@ -132,6 +132,35 @@ fn expunging_the_event_of_a_delivery_that_is_just_being_parked_ends_it() {
     );
 }
 
+/// The worker has a backlog to park, and a session meets a row that is moved.
+#[test]
+fn statement_that_meets_parking_stops_it_for_a_while_and_the_worker_rests_meanwhile() {
+    let mut application = Application::start(&[]);
+    let endpoint = application.endpoint(sample::RIVERSIDE, "https://127.0.0.1:1/", &["*"]);
+    application.client.batch_execute("select webhook_delivery.pause()").unwrap();
+    queue(&mut application.client, &endpoint, 1, "50 s");
+    let mut parking = application.cluster.connect();
+    parking.batch_execute("begin; update webhook_delivery.queue set is_parked = true").unwrap();
+    let mut operator = application.cluster.connect();
+    let cancel =
+        "select webhook_delivery.cancel(array(select delivery_id from webhook_delivery.queue where due_at > now()))";
+    let session = std::thread::spawn(move || operator.query_one(cancel, &[]).map(|row| row.get::<_, i64>(0)));
+    let waits = "select count(*) from pg_locks where not granted and locktype = 'transactionid'";
+    wait_until("the session to wait", DEADLINE, || (application.count(waits) > 0).then_some(()));
+    queue(&mut application.client, &endpoint, 100_000, "-2 minutes");
+    wait_until("the worker to park", DEADLINE, || {
+        (application.count("select count(*) from webhook_delivery.queue_parked") >= 200).then_some(())
+    });
+    parking.batch_execute("commit").unwrap();
+    assert_eq!(session.join().unwrap().unwrap(), 1);
+
+    let before = parked(&mut application.client);
+    let turns = application.cluster.turns_within(2.0);
+    let after = parked(&mut application.client);
+    assert!(after - before <= 200, "a step that had begun may have ended: {before}, {after}");
+    assert!(turns < 20, "{turns}");
+}
+
 #[test]
 fn a_transaction_with_one_snapshot_is_told_that_its_delivery_was_parked_meanwhile() {
     let (cluster, mut client) = started();
@@ -154,7 +183,7 @@ fn tenant_without_any_of_very_many_parked_deliveries_counts_none_of_them() {
     application.client.batch_execute("select webhook_delivery.pause()").unwrap();
     queue(&mut application.client, &endpoint, MANY, "2 days");
     application.client.batch_execute("update webhook_delivery.queue set is_parked = true").unwrap();
-    restart_worker(&application.cluster);
+    application.cluster.restart_worker();
     let counts = "select count(*) from webhook_delivery.parked_counts where deliveries > 0";
     wait_until("the counts", DEADLINE, || (application.count(counts) == 1).then_some(()));
     let mut kim = tenant::session_of(&application.cluster, "tenant", sample::KIM);
@@ -171,7 +200,7 @@ fn copy_of_a_database_parks_nothing() {
     let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
     client.batch_execute("update webhook_delivery.homes set system_identifier = 1").unwrap();
     queue(&mut client, &endpoint, 3, "-2 minutes");
-    restart_worker(&cluster);
+    cluster.restart_worker();
     let activity = "select count(*) from pg_stat_activity
         where backend_type = 'webhook_delivery worker' and query like '%this is a copy of another database'";
     wait_until("a turn of the worker", DEADLINE, || {
@@ -194,7 +223,7 @@ fn very_many_parked_deliveries_are_counted_by_the_worker() {
     queue(&mut application.client, &endpoint, 10, "-2 days");
     queue(&mut application.client, &other, 20, "-1 day");
     application.client.batch_execute("update webhook_delivery.queue set is_parked = true").unwrap();
-    restart_worker(&application.cluster);
+    application.cluster.restart_worker();
     wait_until("the counts", DEADLINE, || {
         (application.count("select count(*) from webhook_delivery.parked_counts where deliveries > 0") == 2)
             .then_some(())
@@ -216,17 +245,9 @@ fn very_many_parked_deliveries_are_counted_by_the_worker() {
     assert_eq!(seen, [(sample::RIVERSIDE.to_string(), i64::from(MANY) + 10, true)], "a tenant sees its own only");
 
     application.client.batch_execute("truncate webhook_delivery.queue").unwrap();
-    restart_worker(&application.cluster);
+    application.cluster.restart_worker();
     wait_until("an end of the counts", DEADLINE, || {
         (application.count("select count(*) from webhook_delivery.parked_counts") == 0).then_some(())
     });
     assert_eq!(application.count("select queued from webhook_delivery.status"), 0);
-}
-
-/// The next worker counts at once.
-fn restart_worker(cluster: &Cluster) {
-    let sql =
-        "select pid, pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'webhook_delivery worker'";
-    let old = cluster.query_one(sql, &[]);
-    cluster.wait_for_worker("postgres", Some(old));
 }

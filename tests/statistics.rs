@@ -80,10 +80,7 @@ fn deepen(application: &mut Application) {
     );
     application.client.batch_execute(&rows).unwrap_or_else(|e| panic!("no rows: {:?}", e.as_db_error()));
     // The next worker counts them at once.
-    let terminate =
-        "select pid, pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'webhook_delivery worker'";
-    let old: i32 = application.cluster.query_one(terminate, &[]);
-    application.cluster.wait_for_worker("postgres", Some(old));
+    application.cluster.restart_worker();
     wait_until("the counts", DEADLINE, || {
         (application.count("select count(*) from webhook_delivery.parked_counts") > 0).then_some(())
     });

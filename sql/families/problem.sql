@@ -105,7 +105,7 @@ select payload.event_type, 'problems', $query$
             actions.completed as completed_action_count,
             to_char(timezone('UTC', problem.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
     ) as told
-    -- A value that ends where it began has not changed. To remove an assignment assigns nobody.
+    -- A value that is the same at the end of the transaction has not changed. Removing an assignment is no assignment.
     where case @event@
         when 'problem.created' then true
         when 'problem.status_changed' then before.status is distinct from problem.status::text

@@ -28,7 +28,7 @@ comment on column webhook_delivery.queue.endpoint_id is 'Where it goes';
 comment on column webhook_delivery.queue.event_id is 'What it carries';
 comment on column webhook_delivery.queue.event_type is 'The type of that event';
 comment on column webhook_delivery.queue.attempts is 'Attempts made so far';
-comment on column webhook_delivery.queue.earlier_attempts is 'Of these, those made before it was sent again: its schedule has begun anew after them';
+comment on column webhook_delivery.queue.earlier_attempts is 'Of these, those made before it was sent again: its schedule has started again after them';
 comment on column webhook_delivery.queue.is_test is 'Sent by test_webhook(): one attempt, also to a disabled endpoint';
 comment on column webhook_delivery.queue.is_parked is 'Whether it waits for longer than a minute: the worker has moved it to queue_parked';
 comment on column webhook_delivery.queue.not_before is 'When the next attempt may start, of a delivery that failed and keeps its place in due_at, because its endpoint is ordered: the others wait behind it';

@@ -77,7 +77,7 @@ pub struct Fetched {
     pub more: bool,
 }
 
-/// What a fetch needs beside the queue.
+/// What a fetch needs in addition to the queue.
 pub struct FetchContext<'a> {
     pub statements: &'a Statements,
     /// Postgres microseconds.

@@ -42,7 +42,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// Whether the delivery ends because somebody wanted it to, which nobody has to be told.
+    /// Whether the end is intended, so that it is no failure of the endpoint.
     pub fn is_wanted(self) -> bool {
         match self {
             Self::EndpointDeleted | Self::EventDeleted | Self::Expired | Self::Cancelled => true,

@@ -12,16 +12,16 @@ use uuid::Uuid;
 
 use super::parking_statements::ParkingStatements;
 
-/// A delivery is parked when it has been due for so long, or will not be due for so long: in microseconds.
+/// A delivery is parked when it has been due for this time, or will not be due for this time: in microseconds.
 const PARK_AFTER: i64 = 60_000_000;
 
-/// Deliveries that are parked in one step, of those that are due and of the others each.
-const PARKED_AT_ONCE: i32 = 200;
+/// Maximum number of deliveries that one step parks, of those that are due and of the others each.
+const MAX_PARKED: i32 = 200;
 
-/// Blocks of the table that are counted in one step.
+/// Number of blocks of the table that one step counts.
 const COUNTED_AT_ONCE: i64 = 400;
 
-/// Blocks up to which whoever asks counts the deliveries; beyond, the worker does.
+/// Maximum number of blocks of a table that each query counts itself; a larger one is counted by the worker.
 const FEW: i64 = COUNTED_AT_ONCE;
 
 /// How soon to look again when nothing is left to park.
@@ -46,6 +46,8 @@ pub struct Parking {
     is_unfinished: bool,
     /// Deliveries that were due before this were parked, or could not be: the next step begins there.
     overdue_from: i64,
+    /// Of the deliveries that will not be due for a while, those due before this are parked; `None` to begin with the first of them.
+    later_from: Option<i64>,
     /// When it begins at the start again, because of deliveries that were locked or committed late.
     next_restart: Instant,
     count: Count,
@@ -89,11 +91,17 @@ impl Counted {
     }
 }
 
+/// The due time of the last delivery of each kind that a step has parked, if there may be more of the kind.
+pub struct Left {
+    pub overdue: Option<i64>,
+    pub later: Option<i64>,
+}
+
 /// What a step has done.
 pub struct Progress {
-    /// More deliveries may be left to park.
-    has_more_to_park: bool,
-    /// Deliveries that were due before this were looked at.
+    /// Where the next step goes on with each kind, if it may have more to park.
+    left: Left,
+    /// Overdue deliveries that were due before this are looked at, unless some are left.
     overdue_until: i64,
     /// It began at the start.
     has_restarted: bool,
@@ -103,9 +111,9 @@ pub struct Progress {
 enum CountProgress {
     /// It was not time for it.
     None,
-    /// The table has so many blocks.
+    /// The table has this number of blocks.
     Began(i64),
-    /// The table has grown to so many blocks.
+    /// The table has grown to this number of blocks.
     Extended(i64),
     /// The next blocks hold these.
     Read(Vec<(Group, Counted)>),
@@ -119,6 +127,7 @@ impl Parking {
             next_step: now,
             is_unfinished: false,
             overdue_from: i64::MIN,
+            later_from: None,
             next_restart: now,
             count: Count::BeginsAt(now),
         }
@@ -128,9 +137,14 @@ impl Parking {
         self.next_step <= Instant::now()
     }
 
-    /// How long until the next step, where it continues the last one. Else it waits for whatever wakes the worker.
+    /// How long until the next step, if it continues the last one. Otherwise it waits until the worker wakes up.
     pub fn time_to_due(&self) -> Option<Duration> {
         self.is_unfinished.then(|| self.next_step.saturating_duration_since(Instant::now()))
+    }
+
+    /// Takes no step now, because a session keeps the worker from parking.
+    pub fn postpone(&mut self) {
+        self.next_step = Instant::now() + PARK_EVERY;
     }
 
     /// Takes a step, inside a transaction; `now` in Postgres microseconds. Nothing has happened until `conclude`.
@@ -138,9 +152,9 @@ impl Parking {
         let has_restarted = self.next_restart <= Instant::now();
         let from = if has_restarted { i64::MIN } else { self.overdue_from };
         let overdue_until = now - PARK_AFTER;
-        let parked = statements.park(from, overdue_until, now + PARK_AFTER, PARKED_AT_ONCE)?;
-        let has_more_to_park = parked >= i64::from(PARKED_AT_ONCE);
-        let parking = Progress { has_more_to_park, overdue_until, has_restarted, count: CountProgress::None };
+        let later_from = self.later_from.unwrap_or(now + PARK_AFTER);
+        let left = statements.park(from, overdue_until, later_from, MAX_PARKED)?;
+        let parking = Progress { left, overdue_until, has_restarted, count: CountProgress::None };
         let count = match &self.count {
             Count::BeginsAt(moment) if *moment > Instant::now() => CountProgress::None,
             Count::BeginsAt(_) => {
@@ -173,12 +187,11 @@ impl Parking {
         Ok(Progress { count, ..parking })
     }
 
-    /// The transaction of a step that took so long is committed.
+    /// The transaction of the step is committed.
     pub fn conclude(&mut self, progress: Progress, took: Duration) {
-        let Progress { has_more_to_park, overdue_until, has_restarted, count } = progress;
-        if !has_more_to_park {
-            self.overdue_from = overdue_until;
-        }
+        let Progress { left, overdue_until, has_restarted, count } = progress;
+        self.overdue_from = left.overdue.unwrap_or(overdue_until);
+        self.later_from = left.later;
         if has_restarted {
             self.next_restart = Instant::now() + RESTART_EVERY.max(took * OTHER_WORK_WITHOUT_ANY);
         }
@@ -198,7 +211,8 @@ impl Parking {
                 *state = Count::BeginsAt(Instant::now() + COUNT_EVERY);
             }
         }
-        self.is_unfinished = has_more_to_park || matches!(self.count, Count::Running { .. });
+        let is_left = left.overdue.is_some() || left.later.is_some();
+        self.is_unfinished = is_left || matches!(self.count, Count::Running { .. });
         let pause = if self.is_unfinished { took * OTHER_WORK } else { PARK_EVERY.max(took * OTHER_WORK_WITHOUT_ANY) };
         self.next_step = Instant::now() + pause;
     }

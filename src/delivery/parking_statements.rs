@@ -7,7 +7,7 @@ use pgrx::pg_sys::BuiltinOid::*;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
 
-use super::parking::{Counted, Group};
+use super::parking::{Counted, Group, Left};
 use super::queue_row::required;
 use super::statements::column;
 use crate::ids::{id, id_datum, timestamp};
@@ -42,19 +42,21 @@ impl ParkingStatements {
         })
     }
 
-    /// Parks deliveries that are due from the one moment until before the other or after the third, at most `limit` of each. Returns how
-    /// many.
-    pub fn park(&self, from: i64, before: i64, after: i64, limit: i32) -> SpiResult<i64> {
-        let moments = [timestamp(from).into(), timestamp(before).into(), timestamp(after).into()];
+    /// Parks deliveries that are due from `from` until before `before`, or from `later` on, at most `limit` of each.
+    pub fn park(&self, from: i64, before: i64, later: i64, limit: i32) -> SpiResult<Left> {
+        let moments = [timestamp(from).into(), timestamp(before).into(), timestamp(later).into()];
         let has_to_park =
             Spi::connect(|client| client.select(&self.has_to_park, Some(1), &moments)?.first().get_one())?;
         if has_to_park != Some(true) {
-            return Ok(0);
+            return Ok(Left { overdue: None, later: None });
         }
-        let [from, before, after] = moments;
-        let arguments = [from, before, after, limit.into()];
-        let parked = Spi::connect_mut(|client| client.update(&self.park, Some(1), &arguments)?.first().get_one())?;
-        Ok(parked.unwrap_or(0))
+        let [from, before, later] = moments;
+        let arguments = [from, before, later, limit.into()];
+        Spi::connect_mut(|client| {
+            let row = client.update(&self.park, Some(1), &arguments)?.first();
+            let moment = |column| SpiResult::Ok(row.get::<TimestampWithTimeZone>(column)?.map(i64::from));
+            Ok(Left { overdue: moment(1)?, later: moment(2)? })
+        })
     }
 
     /// The number of blocks that the table of the parked deliveries has, and whether there are counts of it.

@@ -1,5 +1,6 @@
 //! The life of servers: stops, crashes, a standby that takes over, a killed process.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -124,6 +125,29 @@ impl Cluster {
         wait_until(&format!("a worker in database {database}"), DEADLINE, || {
             self.worker_pids(database).into_iter().find(|pid| Some(*pid) != except)
         })
+    }
+
+    /// Ends the worker of the database `postgres`, and waits for the next one.
+    #[track_caller]
+    pub fn restart_worker(&self) -> i32 {
+        let old = self.wait_for_worker("postgres", None);
+        self.execute(&format!("select pg_terminate_backend({old})"));
+        self.wait_for_worker("postgres", Some(old))
+    }
+
+    /// The turns that the worker takes while the server's clock goes on by this number of seconds, as far as they are seen.
+    #[track_caller]
+    pub fn turns_within(&self, seconds: f64) -> usize {
+        let sql = "select state_change, extract(epoch from clock_timestamp())::float8
+                   from pg_stat_activity where backend_type = 'webhook_delivery worker'";
+        let (mut client, mut turns, mut began) = (self.connect(), HashSet::new(), None);
+        wait_until("the clock to go on", DEADLINE, || {
+            let row = client.query_one(sql, &[]).unwrap();
+            turns.insert(row.get::<_, SystemTime>(0));
+            let now: f64 = row.get(1);
+            (now - *began.get_or_insert(now) >= seconds).then_some(())
+        });
+        turns.len()
     }
 
     fn worker_pids(&self, database: &str) -> Vec<i32> {

@@ -1,6 +1,6 @@
 -- Parks deliveries: those that have been due for a while and were not made, and those that will not be due for a while. While there are
--- counts of the parked deliveries, these are added. Returns how many were parked.
--- $1 due from this moment until before $2, or after $3; $4 maximum number of each
+-- counts of the parked deliveries, these are added. Returns the due time of the last one of each kind, or null if there are no more of it.
+-- $1 due from this moment until before $2, or from $3 on; $4 maximum number of each
 with overdue as materialized (
     select due_at, delivery_id from webhook_delivery.queue
     where not is_parked and due_at >= $1 and due_at < $2 and due_at > '-infinity'
@@ -9,7 +9,7 @@ with overdue as materialized (
     for update skip locked
 ), later as materialized (
     select due_at, delivery_id from webhook_delivery.queue
-    where not is_parked and due_at > $3
+    where not is_parked and due_at >= $3
     order by due_at, delivery_id
     limit $4
     for update skip locked
@@ -37,4 +37,6 @@ with overdue as materialized (
         oldest_due_at = least(known.oldest_due_at, excluded.oldest_due_at),
         next_attempt_at = least(known.next_attempt_at, excluded.next_attempt_at)
 )
-select count(*) from parked
+select
+    case when (select count(*) from overdue) >= $4 then (select max(due_at) from overdue) end,
+    case when (select count(*) from later) >= $4 then (select max(due_at) from later) end

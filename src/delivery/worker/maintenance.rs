@@ -25,12 +25,12 @@ impl Worker {
         if self.duty != Duty::Nothing && Instant::now() >= self.next_recapture && self.tasks.recapture.may_run() {
             self.recapture();
         }
-        if self.duty.includes_parking()
-            && self.parking.is_due()
-            && self.tasks.parking.may_run()
-            && !self.slot.is_parking_held()
-        {
-            self.park();
+        if self.duty.includes_parking() && self.parking.is_due() && self.tasks.parking.may_run() {
+            if self.slot.is_parking_held() {
+                self.parking.postpone();
+            } else {
+                self.park();
+            }
         }
         if self.duty != Duty::Everything {
             return;

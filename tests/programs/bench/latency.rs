@@ -39,6 +39,7 @@ pub fn under_load(stand: &Stand) -> Latency {
             while !over.load(Ordering::Relaxed) {
                 session.execute(&emit, &[&other, &data(), &LOAD_AT_ONCE]).expect("events");
                 next += LOAD_EVERY;
+                // Keeps the rate: there is nothing to wait for.
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
         });
@@ -62,6 +63,7 @@ pub fn of_the_good_endpoint(stand: &Stand) -> Latency {
     for _ in 0..EVENTS {
         session.execute(&emit, &[&AUCTION, &data()]).expect("an event");
         next += EVERY;
+        // As above.
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     let delivered = "select count(*) from webhook_delivery.attempts
