@@ -5,25 +5,19 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::spi::{SpiClient, SpiResult};
+use pgrx::spi::{SpiClient, SpiError, SpiResult};
 
+use crate::ids::id_datum;
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard, relation};
 
 const MEMBERS: &CStr = c"auction_members";
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// The auctions of which `public.auction_members` names the `sub` of `request.jwt.claims` as owner or admin. Reads it
-    /// with the rights of its owner; none where there is no such table, or its owner may not speak for every auction.
-    #[pg_extern(stable)]
-    fn auctions_of_member() -> SetOfIterator<'static, pgrx::Uuid> {
-        let auctions = super::auctions_of_member()
-            .unwrap_or_else(|problem| pgrx::error!("public.auction_members could not be read: {problem}"));
-        SetOfIterator::new(auctions)
-    }
+/// The auctions of which `public.auction_members` names the `sub` of `request.jwt.claims` as owner or admin. Reads it
+/// with the rights of its owner; none where there is no such table, or its owner may not speak for every auction.
+#[pg_extern(stable, schema = "webhook_delivery")]
+fn auctions_of_member() -> Result<SetOfIterator<'static, pgrx::Uuid>, SpiError> {
+    Ok(SetOfIterator::new(read_members()?))
 }
 
 thread_local! {
@@ -39,7 +33,7 @@ pub fn visible_auction(client: &SpiClient<'_>, endpoint_id: pgrx::Uuid) -> SpiRe
     visible.first().get_one()
 }
 
-fn auctions_of_member() -> SpiResult<Vec<pgrx::Uuid>> {
+fn read_members() -> SpiResult<Vec<pgrx::Uuid>> {
     Spi::connect(|client| {
         // An application without this table has said nothing about who administers an auction: nobody does.
         let Some(table) = table_of_application(client, MEMBERS)? else { return Ok(Vec::new()) };
@@ -67,7 +61,7 @@ fn auctions_of_member() -> SpiResult<Vec<pgrx::Uuid>> {
                     &OF_UUID,
                     include_str!("../sql/statements/access/auctions_of_member.sql"),
                     UUIDOID,
-                    pgrx::Uuid::from_bytes(*sub.as_bytes()).into(),
+                    id_datum(&sub).into(),
                 ),
                 Err(_) => Ok(Vec::new()),
             }

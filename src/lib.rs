@@ -25,6 +25,8 @@ mod history;
 mod ids;
 mod page;
 mod postgres;
+mod timestamp;
+mod triggers;
 
 pgrx::pg_module_magic!(name, version);
 

@@ -24,7 +24,7 @@ fn queue_backlog(client: &mut Client, endpoint: &Endpoint, deliveries: i32) {
                    from webhook_delivery.events as e where e.auction_id = $2) as queued, generate_series(2, $3::integer)";
     let mut transaction = client.transaction().unwrap();
     transaction.execute(sql, &[&endpoint.id, &endpoint.auction_id, &deliveries]).unwrap();
-    transaction.batch_execute("select webhook_delivery.wake('-infinity')").unwrap();
+    transaction.batch_execute("select webhook_delivery.wake_to_rescan()").unwrap();
     transaction.commit().unwrap();
 }
 
@@ -290,7 +290,7 @@ fn whoever_has_things_sent_again_without_end_holds_up_nobody_elses() {
             let (mut session, is_over) = (cluster.connect(), Arc::clone(&is_over));
             std::thread::spawn(move || {
                 while !is_over.load(Ordering::Relaxed) {
-                    session.batch_execute("select webhook_delivery.wake('-infinity')").unwrap();
+                    session.batch_execute("select webhook_delivery.wake_to_rescan()").unwrap();
                 }
             })
         })

@@ -104,7 +104,7 @@ fn while_nothing_can_be_read_what_was_sent_is_recorded() {
     endpoint.emit(&mut client, 3);
     receiver.wait_for(3, DEADLINE);
     client.batch_execute("alter table webhook_delivery.events rename data to something_else").unwrap();
-    client.batch_execute("select webhook_delivery.wake('-infinity')").unwrap();
+    client.batch_execute("select webhook_delivery.wake_to_rescan()").unwrap();
     wait_until("a worker that says what fails", DEADLINE, || {
         let (state, problem) = status(&mut client);
         (state == "failing" && problem?.contains("reading the queue fails: column \"data\"")).then_some(())

@@ -42,7 +42,7 @@ fn delivery_that_waits_for_another_attempt_is_parked_and_sent_when_its_time_come
     endpoint.wait_for(&mut client, 1, "retrying");
     wait_until_parked(&mut client, 1);
     client
-        .batch_execute("update webhook_delivery.queue set due_at = now(); select webhook_delivery.wake('-infinity')")
+        .batch_execute("update webhook_delivery.queue set due_at = now(); select webhook_delivery.wake_to_rescan()")
         .unwrap();
     let delivery = endpoint.wait_for(&mut client, 1, "success").remove(0);
     assert_eq!((delivery.attempts, parked(&mut client)), (2, 0));

@@ -155,7 +155,7 @@ fn the_default_schedule_is_1_min_5_min_30_min_2_h_and_12_h_and_then_failed() {
         assert_eq!(last.next_attempt_at, delivery.next_attempt_at);
         assert_jitter_only_adds(&last, Duration::from_secs(scheduled * 60));
         let bring_forward =
-            "update webhook_delivery.queue set due_at = now(); select webhook_delivery.wake('-infinity')";
+            "update webhook_delivery.queue set due_at = now(); select webhook_delivery.wake_to_rescan()";
         client.batch_execute(bring_forward).unwrap();
     }
     let delivery = wait_for_attempts(&endpoint, &mut client, 6);

@@ -78,14 +78,14 @@ fn what_waits_behind_a_failure_waits_also_after_a_restart_and_holds_up_nobody_el
     for _ in 0..2 {
         good.emit(&mut client, 20);
         // What is due of the ordered one is looked for as often.
-        client.batch_execute("select webhook_delivery.wake('-infinity')").unwrap();
+        client.batch_execute("select webhook_delivery.wake_to_rescan()").unwrap();
     }
     good.wait_for(&mut client, 40, "success");
     assert_eq!(receiver.requests_to("/fail-then-ok/1").len(), 1);
     assert_eq!(endpoint.wait_for(&mut client, 2, "pending").len(), 2);
     // As the README has it for an operator who wants it tried now.
     let now = "update webhook_delivery.queue set due_at = least(due_at, now()), not_before = null where attempts > 0;
-               select webhook_delivery.wake('-infinity')";
+               select webhook_delivery.wake_to_rescan()";
     client.batch_execute(now).unwrap();
     endpoint.wait_for(&mut client, 1, "success");
 }

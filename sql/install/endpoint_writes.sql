@@ -253,7 +253,7 @@ begin
     then
         -- What waited for this endpoint lies behind the point that the worker has read to; or what it has read is not to be sent;
         -- or it waits by the limit of before.
-        perform webhook_delivery.wake('-infinity');
+        perform webhook_delivery.wake_to_rescan();
     end if;
     return null;
 end

@@ -67,13 +67,14 @@ select webhook_delivery.grant_page(oid) from pg_catalog.pg_roles where rolname =
 select webhook_delivery.create_worker_role();
 
 -- A worker that waits for the extension need not wait until it looks again.
-select webhook_delivery.wake('-infinity');
+select webhook_delivery.wake_to_rescan();
 
 comment on schema webhook_delivery is 'What is private to webhook_delivery: events, queue, attempts, secrets, and the functions that work on them';
 comment on function webhook_delivery.uuid_v7() is 'A new time-ordered uuid (version 7, RFC 9562)';
 comment on function webhook_delivery.uuid_v7_time(uuid) is 'When a version 7 uuid was made, in milliseconds';
 comment on function webhook_delivery.uuid_v7_floor(timestamptz) is 'The lowest version 7 uuid of a moment: the bound of a partition that begins there';
-comment on function webhook_delivery.wake(timestamptz) is 'Wakes the worker when this transaction commits; the argument is when the earliest delivery that it queued is due, -infinity to look through all of them again';
+comment on function webhook_delivery.wake(timestamptz) is 'Wakes the worker when this transaction commits; due_at is when the earliest delivery that it queued is due';
+comment on function webhook_delivery.wake_to_rescan() is 'Has the worker read everything that is due again when this transaction commits, because this transaction has changed what may be sent';
 comment on function webhook_delivery.system_identifier() is 'The identifier of this server''s data, which every copy of its files shares and no other server has';
 comment on function webhook_delivery.database_oid() is 'The oid of this database, which a renamed one keeps and a copy does not share';
 comment on function webhook_delivery.restore_id() is 'The identifier of the last restore of this server''s files from a backup, which no other copy of them shares; empty where there was none';

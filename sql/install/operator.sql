@@ -25,7 +25,7 @@ begin
         on conflict on constraint an_endpoint_or_an_auction_is_paused_once do update set
             reason = coalesce(excluded.reason, known.reason);
     end if;
-    perform webhook_delivery.wake('-infinity');
+    perform webhook_delivery.wake_to_rescan();
 end
 $$;
 
@@ -49,7 +49,7 @@ begin
         delete from webhook_delivery.pauses as known
         where known.endpoint_id = resume.endpoint_id or known.auction_id = resume.auction_id;
     end if;
-    perform webhook_delivery.wake('-infinity');
+    perform webhook_delivery.wake_to_rescan();
 end
 $$;
 

@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 use super::event_builder::EventBuilder;
 use super::pending_changes::{PENDING, PendingChanges};
 use super::{emit, event_key, foreign_tables, partition_moves};
-use crate::ids::timestamp;
 use crate::postgres::security_context;
 use crate::postgres::timeouts::TimeoutGuard;
+use crate::timestamp::Timestamp;
 
 /// Registers the callbacks for the end of transactions. Called while the server loads the library.
 pub fn init() {
@@ -59,8 +59,7 @@ fn write_events(mut changes: PendingChanges) {
         // This transaction has dropped the extension.
         return;
     }
-    // SAFETY: a clock.
-    let occurred_at = timestamp(unsafe { pg_sys::GetCurrentTimestamp() });
+    let occurred_at = Timestamp::now();
     let _timeouts = TimeoutGuard::suspend();
     let _no_foreign_tables = foreign_tables::Refused::begin();
     with_writable_snapshot(|| {

@@ -6,23 +6,14 @@ use uuid::Uuid;
 use super::emit::check_type;
 use super::event_builder::EventBuilder;
 use super::event_key::Event;
-use super::fan_out::now;
 use super::pending_changes::Row;
 use crate::ids::id;
 use crate::postgres::errors::{check_writable, refuse};
+use crate::timestamp::Timestamp;
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Sends an event of the catalogue for each of these rows, with the data that they have now, as its triggers would. Gives
-    /// back how many events were written: none for rows that are not there or that no endpoint wants.
-    #[pg_extern(volatile, strict)]
-    fn emit_for_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
-        super::emit_for_rows(event_type, row_ids, schema)
-    }
-}
-
+/// Sends an event of the catalogue for each of these rows, with the data that they have now, as its triggers would. Gives
+/// back how many events were written: none for rows that are not there or that no endpoint wants.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn emit_for_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
     check_writable();
     if let Err(problem) = check_type(event_type) {
@@ -30,7 +21,7 @@ fn emit_for_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &st
     }
     let event = Event { event_type: event_type.to_owned(), schema: schema_of(schema), row_table: None };
     // What cannot be built ends this statement: whoever has asked is there to be told.
-    let mut builder = EventBuilder::that_fails(now());
+    let mut builder = EventBuilder::that_fails(Timestamp::now());
     let rows: Vec<Uuid> = row_ids.into_iter().flatten().map(id).collect();
     builder.build(&event, rows.iter().map(|key| Row { key: *key, about: Some(*key), auction_id: None, kept: None }));
     builder.finish()

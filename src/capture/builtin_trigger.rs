@@ -26,23 +26,6 @@ struct Arguments<'a> {
     keeps: &'a CStr,
 }
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Notes that the row's event is to be built when the transaction is complete. Arguments, of which the last may be left
-    /// out or empty: event type; key column; column of the auction (empty: the payload says it); column of the row that the
-    /// event is about, where it is another one; the event about the same row that makes this one needless in the same
-    /// transaction; the only column whose change makes the event; `previous`, where the payload needs the row as it was. Attached by `install_triggers()`.
-    #[pg_trigger]
-    fn note_change<'a>(
-        trigger: &'a PgTrigger<'a>,
-    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, std::convert::Infallible> {
-        crate::capture::firing::fire(trigger, super::note_change);
-        Ok(None)
-    }
-}
-
 pub fn note_change(firing: &Firing) {
     let given = firing.arguments.len();
     if !(2..=7).contains(&given) {

@@ -1,7 +1,6 @@
 //! Dead letters: events that could not be captured.
 
 use indexmap::IndexMap;
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
@@ -11,9 +10,10 @@ use super::pending_changes::Row;
 use super::row_snapshot::Kept;
 use crate::ids::id_datum;
 use crate::postgres::background_worker;
-use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::security_context::{PinnedSettings, RoleGuard, as_extension_owner};
 use crate::postgres::subtransaction::{SqlError, in_rolled_back_subtransaction, in_subtransaction};
 use crate::postgres::warning::Warning;
+use crate::timestamp::Timestamp;
 
 /// Rows of `capture_errors` that one transaction writes at most; what else fails joins the last of them.
 const CAUSES_AT_MOST: usize = 20;
@@ -151,7 +151,7 @@ impl CaptureErrors {
     }
 
     /// Writes them to `capture_errors` and warns the user, once. Neither can fail: an error here is a second warning.
-    pub fn report(self, occurred_at: TimestampWithTimeZone) {
+    pub fn report(self, occurred_at: Timestamp) {
         let Some((cause, failed)) = self.causes.first() else { return };
         let is_locked = failed.failure.is_lock_timeout;
         let mut error_id = self.error_id;
@@ -200,9 +200,8 @@ impl CaptureErrors {
 
 impl Cause {
     /// `error_id`: the id of the first row that is written; `None` for a new one.
-    fn record(&self, Failed { failure, rows }: &Failed, occurred_at: TimestampWithTimeZone, error_id: Option<i64>) {
-        let _settings = PinnedSettings::begin();
-        let Some(_rights) = RoleGuard::of_extension_owner() else { return };
+    fn record(&self, Failed { failure, rows }: &Failed, occurred_at: Timestamp, error_id: Option<i64>) {
+        let _owner = as_extension_owner();
         let written = Spi::connect_mut(|client| {
             let error_ids = std::iter::once(error_id).chain(std::iter::repeat(None));
             for (rows, error_id) in portions(rows).into_iter().zip(error_ids) {

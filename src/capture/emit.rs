@@ -9,43 +9,38 @@ use std::collections::HashSet;
 use pgrx::datum::JsonString;
 use pgrx::pg_sys::BuiltinOid::TEXTOID;
 use pgrx::prelude::*;
-use pgrx::spi::{SpiClient, SpiResult};
+use pgrx::spi::{SpiError, SpiResult};
 use uuid::Uuid;
 
 use super::emitted::Emitted;
 use super::event_builder::EventBuilder;
 use super::event_key::{Event, EventKey};
-use super::fan_out::{Events, Wanted, fan_out, now};
+use super::fan_out::{Events, Wanted, fan_out};
 use super::pending_changes::{PENDING, WholeRow};
 use super::{row_snapshot, subscriptions};
 use crate::ids;
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::errors::{check_writable, refuse};
 use crate::postgres::invalidation::{LatestSnapshot, Topic};
-use crate::postgres::security_context::{self, PinnedSettings, RoleGuard};
+use crate::postgres::security_context::{self, RoleGuard, as_extension_owner};
 use crate::postgres::subtransaction::{SqlError, in_subtransaction};
 use crate::postgres::timeouts::LockWait;
+use crate::timestamp::Timestamp;
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Returns the
-    /// event's id, null when no endpoint wants it. The event is written with the commit: where that fails, on a full disk
-    /// (53100), so does the transaction. It is the only call that can end a commit; whatever else cannot be captured is a
-    /// dead letter.
-    // json has the representation of text; Rust's type for it would format the value again.
-    #[pg_extern(sql = "
-        create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
-            language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
-    ")]
-    fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>) -> Option<pgrx::Uuid> {
-        super::emit(event, auction_id, data)
-            .unwrap_or_else(|problem| pgrx::error!("the event could not be emitted: {problem}"))
-    }
-}
-
-fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>) -> SpiResult<Option<pgrx::Uuid>> {
+/// Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Returns the
+/// event's id, null when no endpoint wants it. The event is written with the commit: where that fails, on a full disk
+/// (53100), so does the transaction. It is the only call that can end a commit; whatever else cannot be captured is a
+/// dead letter.
+// json has the representation of text; Rust's type for it would format the value again.
+#[pg_extern(sql = "
+    create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
+        language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+")]
+fn emit(
+    event: Option<&str>,
+    auction_id: Option<pgrx::Uuid>,
+    data: Option<&str>,
+) -> Result<Option<pgrx::Uuid>, SpiError> {
     let Some(((event_type, auction_id), data)) = event.zip(auction_id).zip(data) else {
         refuse(
             PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -55,7 +50,7 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
     };
     check_writable();
     check_type(event_type)?;
-    let auction_id = Uuid::from_bytes(*auction_id.as_bytes());
+    let auction_id = ids::id(auction_id);
     // SAFETY: a number of this session's.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let wanting = match subscriptions::remembered(&auction_id, event_type) {
@@ -76,8 +71,8 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
     if endpoint_ids.is_empty() {
         return Ok(None);
     }
-    let event_id = ids::webhook_delivery::uuid_v7();
-    let wanted = Wanted { event_id: Uuid::from_bytes(*event_id.as_bytes()), auction_id, endpoint_ids };
+    let event_id = ids::uuid_v7();
+    let wanted = Wanted { event_id: ids::id(event_id), auction_id, endpoint_ids };
     let emitted = Emitted { event_type: event_type.to_owned(), wanted, data: data.to_owned(), subtransaction };
     let many = PENDING.with_borrow_mut(|changes| {
         changes.emitted.push(emitted);
@@ -90,7 +85,8 @@ fn emit(event: Option<&str>, auction_id: Option<pgrx::Uuid>, data: Option<&str>)
 /// The interested endpoints of the auction. Waits for a lock for a moment only.
 fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Uuid> {
     let _lock_wait = LockWait::bounded();
-    with_rights(|client| subscriptions::wanting(client, event_type, std::iter::once(auction_id)))
+    let _rights = RoleGuard::of_extension_owner();
+    Spi::connect_mut(|client| subscriptions::wanting(client, event_type, std::iter::once(auction_id)))
         .unwrap_or_else(|problem| pgrx::error!("webhook endpoints could not be read: {problem}"))
         .remove(&auction_id)
         .unwrap_or_default()
@@ -138,20 +134,13 @@ fn write(emitted: Vec<Emitted>) -> SpiResult<()> {
             data.push(JsonString(event.data));
             next = emitted.next_if(|event| event.event_type == event_type);
         }
-        let _settings = PinnedSettings::begin();
-        with_rights(|client| {
+        let _owner = as_extension_owner();
+        Spi::connect_mut(|client| {
             let row_ids = vec![None::<pgrx::Uuid>; wanted.len()].into();
-            fan_out(client, &event_type, now(), Events { wanted, row_ids, data: data.into() })
+            fan_out(client, &event_type, Timestamp::now(), Events { wanted, row_ids, data: data.into() })
         })?;
     }
     Ok(())
-}
-
-fn with_rights<R>(work: impl FnOnce(&mut SpiClient<'_>) -> SpiResult<R>) -> SpiResult<R> {
-    let Some(_rights) = RoleGuard::of_extension_owner() else {
-        ereport!(ERROR, PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "schema webhook_delivery does not exist");
-    };
-    Spi::connect_mut(work)
 }
 
 #[derive(Default)]
@@ -173,8 +162,8 @@ pub fn check_type(event_type: &str) -> SpiResult<()> {
     if is_remembered {
         return Ok(());
     }
-    let _settings = PinnedSettings::begin();
-    with_rights(|client| {
+    let _owner = as_extension_owner();
+    Spi::connect_mut(|client| {
         Topic::EventTypes.watch([security_context::relation(c"public", c"webhook_event_types"), None]);
         let changes = Topic::EventTypes.changes();
         let is_known = IS_KNOWN.with_borrow_mut(|statement| {

@@ -6,7 +6,7 @@
 
 use std::iter::Peekable;
 
-use pgrx::datum::{DatumWithOid, JsonString, TimestampWithTimeZone};
+use pgrx::datum::{DatumWithOid, JsonString};
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
@@ -24,6 +24,7 @@ use crate::postgres::errors::refuse;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};
 use crate::postgres::settings::{self, OnCaptureError};
 use crate::postgres::subtransaction::{SqlError, in_rolled_back_subtransaction, in_subtransaction};
+use crate::timestamp::Timestamp;
 
 /// Rows of the first portion. The size of the next ones depends on their data.
 const FIRST_PORTION: usize = 256;
@@ -42,7 +43,7 @@ const HALVINGS: usize = 512;
 /// Builds the events of one transaction.
 pub struct EventBuilder {
     on_error: OnCaptureError,
-    occurred_at: TimestampWithTimeZone,
+    occurred_at: Timestamp,
     portion: usize,
     halvings: usize,
     /// Events, so far.
@@ -69,7 +70,7 @@ struct Portion {
 }
 
 impl EventBuilder {
-    pub fn new(occurred_at: TimestampWithTimeZone) -> Self {
+    pub fn new(occurred_at: Timestamp) -> Self {
         Self {
             on_error: settings::on_capture_error(),
             occurred_at,
@@ -82,7 +83,7 @@ impl EventBuilder {
     }
 
     /// Builds a dead letter again: what fails stays one, with its new reason.
-    pub fn of_dead_letter(occurred_at: TimestampWithTimeZone, error_id: i64) -> Self {
+    pub fn of_dead_letter(occurred_at: Timestamp, error_id: i64) -> Self {
         Self {
             on_error: OnCaptureError::Warn,
             failures: CaptureErrors::of_dead_letter(error_id),
@@ -91,7 +92,7 @@ impl EventBuilder {
     }
 
     /// Failures end the transaction.
-    pub fn that_fails(occurred_at: TimestampWithTimeZone) -> Self {
+    pub fn that_fails(occurred_at: Timestamp) -> Self {
         Self { on_error: OnCaptureError::Error, ..Self::new(occurred_at) }
     }
 
@@ -257,12 +258,7 @@ fn next_portion<'a>(rows: &mut Peekable<impl Iterator<Item = Row<'a>>>, at_most:
     portion
 }
 
-fn read_portion(
-    client: &SpiClient<'_>,
-    event: &Event,
-    occurred_at: TimestampWithTimeZone,
-    rows: &[Row<'_>],
-) -> SpiResult<Portion> {
+fn read_portion(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp, rows: &[Row<'_>]) -> SpiResult<Portion> {
     let rows = wanted(client, event, rows)?;
     if rows.is_empty() {
         return Ok(Portion::default());
@@ -271,7 +267,7 @@ fn read_portion(
         Some(table) => data_of_row_events(table, &rows),
         None => data_of_payload(client, event, occurred_at, &rows)?,
     };
-    let _rights = rights_of_extension_owner();
+    let _rights = RoleGuard::of_extension_owner();
     // By the auctions that the rows have now.
     let auction_ids = data.auction_ids.iter().copied();
     let wanting = subscriptions::wanting(client, &event.event_type, auction_ids.clone().flatten())?;
@@ -285,10 +281,10 @@ fn read_portion(
 fn write_portion(
     client: &mut SpiClient<'_>,
     event: &Event,
-    occurred_at: TimestampWithTimeZone,
+    occurred_at: Timestamp,
     Portion { data, wanted }: Portion,
 ) -> SpiResult<i64> {
-    let _rights = rights_of_extension_owner();
+    let _rights = RoleGuard::of_extension_owner();
     let row_ids: Vec<Option<pgrx::Uuid>> = data.row_ids.iter().map(|id| id.as_ref().map(id_datum)).collect();
     // SAFETY: a json[] that lives until the statement has ended.
     let array = data.data.as_ref().map(|data| unsafe { DatumWithOid::new(data.datum(), pg_sys::JSONARRAYOID) });
@@ -305,7 +301,7 @@ fn is_unwanted(event: &Event, row: &Row<'_>) -> bool {
 
 /// The rows whose auction has an endpoint that wants the event, and those whose auction is not known yet.
 fn wanted<'a>(client: &SpiClient<'_>, event: &Event, rows: &[Row<'a>]) -> SpiResult<Vec<Row<'a>>> {
-    let _rights = rights_of_extension_owner();
+    let _rights = RoleGuard::of_extension_owner();
     let auction_ids = rows.iter().filter_map(|row| row.auction_id);
     let wanting = subscriptions::wanting(client, &event.event_type, auction_ids)?;
     let is_wanted = |row: &&Row| row.auction_id.is_none_or(|id| !wanting[&id].is_empty());
@@ -331,14 +327,9 @@ fn data_of_row_events(table: RowTable, rows: &[Row<'_>]) -> Data {
 }
 
 /// The data that a payload gives of these rows, read with the rights of the owner of their table.
-fn data_of_payload(
-    client: &SpiClient<'_>,
-    event: &Event,
-    occurred_at: TimestampWithTimeZone,
-    rows: &[Row<'_>],
-) -> SpiResult<Data> {
+fn data_of_payload(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp, rows: &[Row<'_>]) -> SpiResult<Data> {
     let payload = {
-        let _rights = rights_of_extension_owner();
+        let _rights = RoleGuard::of_extension_owner();
         payload_of(client, event)?
     };
     let Some(payload) = payload else {
@@ -369,11 +360,4 @@ fn data_of_payload(
             data: row.get_datum_by_ordinal(3)?.map(|data| unsafe { JsonArray::of(data) }),
         })
     })
-}
-
-fn rights_of_extension_owner() -> RoleGuard {
-    let Some(rights) = RoleGuard::of_extension_owner() else {
-        ereport!(ERROR, PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "schema webhook_delivery does not exist");
-    };
-    rights
 }

@@ -2,15 +2,15 @@
 
 use std::cell::RefCell;
 
-use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID};
-use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
-use crate::ids::{self, timestamp};
+use crate::ids::{self, id_datum};
 use crate::postgres::cached_plan::CachedPlan;
-use crate::postgres::wakeup;
+use crate::postgres::wakeup::{self, Wakeup};
+use crate::timestamp::Timestamp;
 
 /// An event that an endpoint is interested in.
 pub struct Wanted {
@@ -37,16 +37,16 @@ thread_local! {
 pub fn fan_out(
     client: &mut SpiClient<'_>,
     event_type: &str,
-    occurred_at: TimestampWithTimeZone,
+    occurred_at: Timestamp,
     Events { wanted, row_ids, data }: Events<'_>,
 ) -> SpiResult<i64> {
     let written = wanted.iter().flatten().count();
     if written == 0 {
         return Ok(0);
     }
-    let moment = now();
+    let moment = Timestamp::now();
     let events = |of: fn(&Wanted) -> &Uuid| -> DatumWithOid {
-        wanted.iter().map(|event| event.as_ref().map(of).map(to_datum)).collect::<Vec<_>>().into()
+        wanted.iter().map(|event| event.as_ref().map(of).map(id_datum)).collect::<Vec<_>>().into()
     };
     let deliveries = || {
         wanted.iter().flatten().flat_map(|event| event.endpoint_ids.iter().map(move |endpoint_id| (event, endpoint_id)))
@@ -77,23 +77,14 @@ pub fn fan_out(
             row_ids,
             data,
             moment.into(),
-            of_deliveries(|_| ids::webhook_delivery::uuid_v7()),
-            of_deliveries(|(event, _)| to_datum(&event.auction_id)),
-            of_deliveries(|(_, endpoint_id)| to_datum(endpoint_id)),
-            of_deliveries(|(event, _)| to_datum(&event.event_id)),
+            of_deliveries(|_| ids::uuid_v7()),
+            of_deliveries(|(event, _)| id_datum(&event.auction_id)),
+            of_deliveries(|(_, endpoint_id)| id_datum(endpoint_id)),
+            of_deliveries(|(event, _)| id_datum(&event.event_id)),
         ];
         client.update(statement, None, &arguments)?;
         // If the worker has read past this moment by the commit, it goes back to it.
-        wakeup::at_commit(moment.into());
+        wakeup::at_commit(Wakeup::DueAt(moment));
         Ok(written as i64)
     })
-}
-
-fn to_datum(id: &Uuid) -> pgrx::Uuid {
-    pgrx::Uuid::from_bytes(*id.as_bytes())
-}
-
-pub fn now() -> TimestampWithTimeZone {
-    // SAFETY: a clock.
-    timestamp(unsafe { pg_sys::GetCurrentTimestamp() })
 }

@@ -2,7 +2,7 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | a trigger notes the key of the changed row, or the whole row | `firing.rs`, `builtin_trigger.rs`, `row_event.rs` |
+//! | a trigger (`../triggers.rs`) notes the key of the changed row, or the whole row | `firing.rs`, `builtin_trigger.rs`, `row_event.rs` |
 //! | a row that moves to another partition is an update | `partition_moves.rs` |
 //! | the owner can switch capture off | `toggle.rs` |
 //! | old values and rows are kept | `row_snapshot.rs` |
@@ -41,3 +41,6 @@ mod subscriptions;
 mod toggle;
 
 pub use at_commit::init;
+pub use builtin_trigger::note_change;
+pub use firing::fire;
+pub use row_event::row_event;

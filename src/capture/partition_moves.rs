@@ -18,20 +18,6 @@ use super::row_event::{key_columns, row_event};
 /// Statements whose last move is remembered. Triggers may move rows of other tables, and of the same, between the two halves.
 const REMEMBERED_AT_MOST: usize = 32;
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Sees rows that move to another partition. For AFTER INSERT OR DELETE, FOR EACH ROW, on a partitioned table.
-    #[pg_trigger]
-    fn note_move<'a>(
-        trigger: &'a PgTrigger<'a>,
-    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, std::convert::Infallible> {
-        crate::capture::firing::fire(trigger, |_| {});
-        Ok(None)
-    }
-}
-
 /// What a firing is about.
 pub enum Seen {
     Change,

@@ -1,21 +1,6 @@
 //! Recapture: dead letters are built again.
 
 use pgrx::prelude::*;
-
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Sends the events of a row of `capture_errors`, with the data that their rows have now, and removes it. What fails again
-    /// stays, with its present reason. Returns how many events were written: 0 for rows that are gone or that no endpoint
-    /// wants; null, with a WARNING, where the row does not exist or does not say what its events are.
-    #[pg_extern(volatile, strict)]
-    fn capture_again(error_id: i64) -> Option<i64> {
-        super::capture_again(error_id)
-    }
-}
-
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 
@@ -25,12 +10,13 @@ use super::pending_changes::Row;
 use super::row_snapshot::{Kept, RowOfTrigger};
 use crate::ids::id;
 use crate::postgres::errors::check_writable;
-use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::postgres::security_context::as_extension_owner;
 use crate::postgres::warning::Warning;
+use crate::timestamp::Timestamp;
 
 /// A row of `capture_errors`.
 struct DeadLetter {
-    occurred_at: TimestampWithTimeZone,
+    occurred_at: Timestamp,
     event: Event,
     rows: Vec<DeadRow>,
 }
@@ -65,6 +51,11 @@ const WITHOUT_AUCTION: Unusable = Unusable {
            send the events with webhook_delivery.emit().",
 };
 
+/// Sends the events of a row of `capture_errors`, with the data that their rows have now, and
+/// removes it. An event that fails again stays, with its present reason. Returns how many events
+/// were written: 0 for rows that do not exist any more or that no endpoint wants; null, with a
+/// WARNING, where `capture_errors` has no such row or it does not say what its events are.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn capture_again(error_id: i64) -> Option<i64> {
     check_writable();
     let letter = match take(error_id) {
@@ -90,8 +81,7 @@ fn capture_again(error_id: i64) -> Option<i64> {
 
 /// Removes the row, if its events can be built: those that fail again are written again.
 fn take(error_id: i64) -> SpiResult<Result<DeadLetter, Unusable>> {
-    let _settings = PinnedSettings::begin();
-    let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(Err(ABSENT)) };
+    let _owner = as_extension_owner();
     Spi::connect_mut(|client| {
         let read =
             client.update(include_str!("../../sql/statements/capture/read_error.sql"), Some(1), &[error_id.into()])?;

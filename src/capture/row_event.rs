@@ -12,21 +12,6 @@ use super::pending_changes::PENDING;
 use super::pending_changes::{PendingChanges, WholeRow};
 use super::row_snapshot::{Keep, Kept, RowSnapshot, numbers_of};
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Notes the row as an event: its data is the row, and of an update what it was before where that is something else.
-    /// Arguments: event type; column of the auction; columns to leave out. For AFTER ... FOR EACH ROW; a WHEN clause filters.
-    #[pg_trigger]
-    fn row_event<'a>(
-        trigger: &'a PgTrigger<'a>,
-    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, std::convert::Infallible> {
-        crate::capture::firing::fire(trigger, super::row_event);
-        Ok(None)
-    }
-}
-
 pub fn row_event(firing: &Firing) {
     let [event_type, auction_column, left_out @ ..] = firing.arguments.as_slice() else {
         return wrongly_attached("row_event() takes an event type and the column of the auction");

@@ -10,6 +10,7 @@ use pgrx::pg_sys::BuiltinOid::UUIDARRAYOID;
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
+use crate::ids::{id, id_datum};
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::invalidation::{LatestSnapshot, Topic};
 use crate::postgres::security_context::{self, PinnedSettings};
@@ -110,7 +111,7 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
     let changes = Topic::Subscriptions.changes();
     MEMORY.with_borrow_mut(|memory| memory.prepare(changes));
     let mut found: HashMap<Uuid, Vec<Subscription>> = auction_ids.iter().map(|id| (*id, Vec::new())).collect();
-    let ids: Vec<pgrx::Uuid> = auction_ids.iter().map(|id| pgrx::Uuid::from_bytes(*id.as_bytes())).collect();
+    let ids: Vec<pgrx::Uuid> = auction_ids.iter().map(id_datum).collect();
     READ.with_borrow_mut(|statement| {
         let sql = include_str!("../../sql/statements/capture/subscriptions.sql");
         let statement = statement.for_reading(client, sql, &[UUIDARRAYOID])?;
@@ -118,8 +119,8 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
         for row in client.select(statement, None, &[ids.into()])? {
             let ids = row.get::<pgrx::Uuid>(1)?.zip(row.get::<pgrx::Uuid>(2)?);
             let Some(((auction_id, endpoint_id), events)) = ids.zip(row.get::<Vec<String>>(3)?) else { continue };
-            let subscription = Subscription { endpoint_id: Uuid::from_bytes(*endpoint_id.as_bytes()), events };
-            found.entry(Uuid::from_bytes(*auction_id.as_bytes())).or_default().push(subscription);
+            let subscription = Subscription { endpoint_id: id(endpoint_id), events };
+            found.entry(id(auction_id)).or_default().push(subscription);
         }
         Ok(found)
     })

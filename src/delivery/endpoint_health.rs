@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::outcome::{EndReason, Outcome};
+use crate::timestamp::Timestamp;
 
 /// How often it is noted at most.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -22,8 +23,8 @@ const UNTOLD_AT_MOST: usize = 10_000;
 #[derive(Clone, Default)]
 pub struct HealthChange {
     pub succeeded: bool,
-    /// Since the last success: when the first attempt failed, in Postgres microseconds, ...
-    pub failing_since: Option<i64>,
+    /// Since the last success: when the first attempt failed, ...
+    pub failing_since: Option<Timestamp>,
     /// ... how many deliveries have used up all attempts, ...
     pub failed_deliveries: i32,
     /// ... whether the receiver has said that it wants no more, ...
@@ -41,7 +42,7 @@ pub struct FailedDelivery {
     pub attempt: i16,
     pub response_status_code: Option<i16>,
     pub error_message: String,
-    pub attempted_at: i64,
+    pub attempted_at: Timestamp,
 }
 
 /// What the database has told, and to whom.

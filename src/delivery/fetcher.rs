@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use super::prefetch;
 use super::queue_row::{Action, Batch, Bounds, DueDelivery, MAX_BATCH_BYTES, Position};
 use super::statements::Statements;
 use super::throttle::Throttles;
-use crate::ids::postgres_micros;
+use crate::timestamp::Timestamp;
 
 /// Maximum number of rows of one read.
 const MAX_BATCH: usize = 500;
@@ -30,8 +30,8 @@ const MAX_CATCH_UPS: usize = 8;
 /// Reading from the start may take this fraction of the time (1 in 100): with an old snapshot open it walks over dead rows.
 const REWIND_SHARE: u32 = 100;
 
-/// A step of the clock backwards up to this, in microseconds, only lengthens the waits of endpoints.
-const SMALL_STEP: i64 = 1_000_000;
+/// A step of the clock backwards up to this only lengthens the waits of endpoints.
+const SMALL_STEP: Duration = Duration::from_secs(1);
 
 /// Where the next read of a backlogged endpoint begins.
 #[derive(Clone, Copy)]
@@ -62,8 +62,8 @@ pub struct Fetcher {
     /// Time spent reading since the last rewind.
     time_reading: Duration,
     next_rewind: Instant,
-    /// The latest time that was read at since the clock was last set back, in Postgres microseconds.
-    latest: i64,
+    /// The latest time that was read at since the clock was last set back.
+    latest: Timestamp,
 }
 
 /// What one turn has fetched. It takes effect with `Fetcher::accept`.
@@ -80,8 +80,8 @@ pub struct Fetched {
 /// What a fetch needs in addition to the queue.
 pub struct FetchContext<'a> {
     pub statements: &'a Statements,
-    /// Postgres microseconds.
-    pub now: i64,
+    /// What is due then is fetched.
+    pub now: Timestamp,
     /// Of the requests that follow.
     pub bounds: Bounds,
 }
@@ -101,22 +101,28 @@ impl Fetcher {
             batch: MAX_BATCH / 8,
             time_reading: Duration::ZERO,
             next_rewind: Instant::now(),
-            latest: i64::MIN,
+            latest: Timestamp::MIN,
         }
     }
 
     /// Reads again from this time, because rows were queued before the current position.
-    pub fn rewind_to(&mut self, due_at: i64) {
-        let position = Position::at(due_at);
+    pub fn rewind_to(&mut self, due_at: Timestamp) {
+        self.rewind(Position::at(due_at));
+    }
+
+    /// Reads again from the start.
+    pub fn rewind_to_start(&mut self) {
+        self.rewind(Position::START);
+        // An endpoint may have been enabled.
+        self.disabled.clear();
+    }
+
+    fn rewind(&mut self, position: Position) {
         self.position = self.position.min(position);
         for backlogged in self.backlogged.values_mut() {
             backlogged.position = position.min(backlogged.position);
         }
         self.throttles.rewind_to(position);
-        if position == Position::START {
-            // An endpoint may have been enabled.
-            self.disabled.clear();
-        }
     }
 
     /// Rewinds to the start now and then. That finds rows that no commit has announced, as after a COMMIT PREPARED in another session.
@@ -127,7 +133,7 @@ impl Fetcher {
         }
         self.next_rewind = Instant::now() + every.max(self.time_reading * REWIND_SHARE);
         self.time_reading = Duration::ZERO;
-        self.rewind_to(i64::MIN);
+        self.rewind_to_start();
         true
     }
 
@@ -165,7 +171,7 @@ impl Fetcher {
         }
         if let Some(pause) = self.breaker.failed(endpoint_id) {
             let position = self.backlogged.remove(&endpoint_id).map_or(self.position, |backlogged| backlogged.position);
-            let until = postgres_micros(SystemTime::now() + pause);
+            let until = Timestamp::now() + pause;
             self.throttles.pause(outcome, position, until);
             if !was_open {
                 self.newly_opened.push((auction_id, endpoint_id));
@@ -187,7 +193,7 @@ impl Fetcher {
     pub fn release(&mut self, keys: Vec<DeliveryKey>) {
         for key in keys {
             self.in_flight.remove(&key.delivery_id);
-            let position = Position::at(key.due_at);
+            let position = Position::at(Timestamp::from_micros(key.due_at));
             if !self.throttles.include(&key.endpoint_id, position) {
                 self.mark_backlogged(key.endpoint_id, key.auction_id, position);
             }
@@ -199,13 +205,13 @@ impl Fetcher {
         backlogged.position = backlogged.position.min(position);
     }
 
-    /// When the next throttle ends, in PostgreSQL microseconds.
-    pub fn next_end_of_throttle(&self) -> Option<i64> {
+    /// When the next throttle ends.
+    pub fn next_end_of_throttle(&self) -> Option<Timestamp> {
         self.throttles.next_end(|delivery| self.in_flight.contains(delivery))
     }
 
     /// Whether due rows may follow the current position.
-    pub fn has_more(&self, now: i64) -> bool {
+    pub fn has_more(&self, now: Timestamp) -> bool {
         self.position < Position::at(now)
     }
 
@@ -221,8 +227,8 @@ impl Fetcher {
         self.throttles.rate_limited().copied().collect()
     }
 
-    /// Changes an endpoint's rate limit: microseconds from one delivery to the next, 0 for none.
-    pub fn set_rate_limit(&mut self, endpoint_id: &Uuid, spacing: i64) {
+    /// Changes an endpoint's rate limit: the time from one delivery to the next, zero for none.
+    pub fn set_rate_limit(&mut self, endpoint_id: &Uuid, spacing: Duration) {
         self.throttles.set_rate_limit(endpoint_id, spacing);
     }
 
@@ -243,8 +249,8 @@ impl Fetcher {
     }
 
     /// Forgets times that were set before the clock was set back: they lie too far ahead.
-    fn follow_clock(&mut self, now: i64) {
-        if self.latest.saturating_sub(now) > SMALL_STEP {
+    fn follow_clock(&mut self, now: Timestamp) {
+        if self.latest.since(now) > SMALL_STEP {
             self.throttles.forget_times();
             self.latest = now;
         }
@@ -372,7 +378,7 @@ impl Fetcher {
         self.in_flight.contains(id) || found.ids.contains(id)
     }
 
-    fn take(&mut self, row: DueDelivery, found: &mut Fetched, now: i64) {
+    fn take(&mut self, row: DueDelivery, found: &mut Fetched, now: Timestamp) {
         if let Action::Wait = row.action {
             // All rows of its endpoint wait until it is enabled.
             self.backlogged.remove(&row.endpoint_id);

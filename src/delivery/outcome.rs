@@ -1,11 +1,10 @@
 //! What an attempt has led to, or why there was none.
 
 use std::fmt::{self, Display, Formatter};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use crate::timestamp::Timestamp;
 use webhook_sender::{Attempt, DeliveryKey, Failure, RetryPolicy, Timing};
-
-use crate::ids::postgres_micros;
 
 /// What a delivery is after an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +65,7 @@ impl Display for EndReason {
     }
 }
 
-/// A row of the log, and what happens to the row of the queue. Times in PostgreSQL microseconds.
+/// A row of the log, and what happens to the row of the queue.
 pub struct Outcome {
     pub key: DeliveryKey,
     pub event_type: String,
@@ -76,9 +75,9 @@ pub struct Outcome {
     pub response_time_ms: Option<i32>,
     pub error_message: Option<String>,
     pub response_excerpt: Option<String>,
-    pub attempted_at: i64,
+    pub attempted_at: Timestamp,
     /// `Some` if there is to be another attempt.
-    pub next_attempt_at: Option<i64>,
+    pub next_attempt_at: Option<Timestamp>,
     /// Until then the row keeps its position in the queue, and the endpoint's later deliveries wait behind it.
     pub keeps_position: bool,
     /// There was no connection.
@@ -91,7 +90,7 @@ pub struct Outcome {
 impl Outcome {
     pub fn of(attempt: Attempt, policy: &RetryPolicy) -> Self {
         let key = attempt.key;
-        let attempted_at = postgres_micros(attempt.started_at);
+        let attempted_at = Timestamp::from(attempt.started_at);
         let (status, failure) = match attempt.result {
             Ok(status) => (Some(status), None),
             Err(failure) => (failure.status(), Some(failure)),
@@ -122,7 +121,7 @@ impl Outcome {
             error_message: failure.map(|failure| failure.to_string()),
             response_excerpt: attempt.response_excerpt,
             attempted_at,
-            next_attempt_at: delay.map(|delay| attempted_at + (attempt.duration + delay).as_micros() as i64),
+            next_attempt_at: delay.map(|delay| attempted_at + attempt.duration + delay),
             keeps_position: attempt.destination.ordered,
             end_reason: None,
             timing: attempt.timing,
@@ -139,7 +138,7 @@ impl Outcome {
             response_time_ms: None,
             error_message: Some(reason.to_string()),
             response_excerpt: None,
-            attempted_at: postgres_micros(SystemTime::now()),
+            attempted_at: Timestamp::now(),
             next_attempt_at: None,
             keeps_position: false,
             is_unreachable: false,

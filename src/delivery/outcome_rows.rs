@@ -6,7 +6,8 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use super::outcome::{Outcome, milliseconds};
-use crate::ids::{id_micros, timestamp};
+use crate::ids::id_time;
+use crate::timestamp::Timestamp;
 
 /// Columns of the type.
 const COLUMNS: usize = 22;
@@ -71,9 +72,9 @@ impl OutcomeType {
 fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datum>; COLUMNS] {
     let Outcome { key, timing, .. } = outcome;
     let id = |id: &uuid::Uuid| Some(pg_sys::Datum::from(id.as_bytes().as_ptr()));
-    let time = |micros: i64| timestamp(micros).into_datum();
+    let time = Timestamp::into_datum;
     [
-        time(key.due_at),
+        time(Timestamp::from_micros(key.due_at)),
         id(&key.delivery_id),
         (key.attempt as i16).into_datum(),
         id(&key.auction_id),
@@ -94,7 +95,7 @@ fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datu
         timing.tls.map(milliseconds).into_datum(),
         timing.first_byte.map(milliseconds).into_datum(),
         timing.address.and_then(|address| addresses.datum(address)),
-        time(id_micros(&key.delivery_id)),
+        time(id_time(&key.delivery_id)),
     ]
 }
 

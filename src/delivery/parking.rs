@@ -11,9 +11,10 @@ use pgrx::spi::SpiResult;
 use uuid::Uuid;
 
 use super::parking_statements::ParkingStatements;
+use crate::timestamp::Timestamp;
 
-/// A delivery is parked when it has been due for this time, or will not be due for this time: in microseconds.
-const PARK_AFTER: i64 = 60_000_000;
+/// A delivery is parked when it has been due for this time, or will not be due for this time.
+const PARK_AFTER: Duration = Duration::from_secs(60);
 
 /// Maximum number of deliveries that one step parks, of those that are due and of the others each.
 const MAX_PARKED: i32 = 200;
@@ -45,9 +46,9 @@ pub struct Parking {
     /// The step then continues what the last one has not finished.
     is_unfinished: bool,
     /// Deliveries that were due before this were parked, or could not be: the next step begins there.
-    overdue_from: i64,
+    overdue_from: Timestamp,
     /// Of the deliveries that will not be due for a while, those due before this are parked; `None` to begin with the first of them.
-    later_from: Option<i64>,
+    later_from: Option<Timestamp>,
     /// When it begins at the start again, because of deliveries that were locked or committed late.
     next_restart: Instant,
     count: Count,
@@ -72,18 +73,18 @@ impl Group {
     const MARKER: Self = Self { endpoint_id: Uuid::nil(), auction_id: Uuid::nil(), is_test: false };
 }
 
-/// How many there are of a group, with times in Postgres microseconds.
+/// How many there are of a group.
 #[derive(Clone, Copy, Default)]
 pub struct Counted {
     pub deliveries: i64,
     pub due: i64,
-    pub oldest_due_at: Option<i64>,
-    pub next_attempt_at: Option<i64>,
+    pub oldest_due_at: Option<Timestamp>,
+    pub next_attempt_at: Option<Timestamp>,
 }
 
 impl Counted {
     fn add(&mut self, other: &Self) {
-        let earlier = |one: Option<i64>, another| one.into_iter().chain(another).min();
+        let earlier = |one: Option<Timestamp>, another| one.into_iter().chain(another).min();
         self.deliveries += other.deliveries;
         self.due += other.due;
         self.oldest_due_at = earlier(self.oldest_due_at, other.oldest_due_at);
@@ -93,8 +94,8 @@ impl Counted {
 
 /// The due time of the last delivery of each kind that a step has parked, if there may be more of the kind.
 pub struct Left {
-    pub overdue: Option<i64>,
-    pub later: Option<i64>,
+    pub overdue: Option<Timestamp>,
+    pub later: Option<Timestamp>,
 }
 
 /// What a step has done.
@@ -102,7 +103,7 @@ pub struct Progress {
     /// Where the next step goes on with each kind, if it may have more to park.
     left: Left,
     /// Overdue deliveries that were due before this are looked at, unless some are left.
-    overdue_until: i64,
+    overdue_until: Timestamp,
     /// It began at the start.
     has_restarted: bool,
     count: CountProgress,
@@ -126,7 +127,7 @@ impl Parking {
         Self {
             next_step: now,
             is_unfinished: false,
-            overdue_from: i64::MIN,
+            overdue_from: Timestamp::MIN,
             later_from: None,
             next_restart: now,
             count: Count::BeginsAt(now),
@@ -147,10 +148,10 @@ impl Parking {
         self.next_step = Instant::now() + PARK_EVERY;
     }
 
-    /// Takes a step, inside a transaction; `now` in Postgres microseconds. Nothing has happened until `conclude`.
-    pub fn step(&self, statements: &ParkingStatements, now: i64) -> SpiResult<Progress> {
+    /// Takes a step, inside a transaction. Nothing has happened until `conclude`.
+    pub fn step(&self, statements: &ParkingStatements, now: Timestamp) -> SpiResult<Progress> {
         let has_restarted = self.next_restart <= Instant::now();
-        let from = if has_restarted { i64::MIN } else { self.overdue_from };
+        let from = if has_restarted { Timestamp::MIN } else { self.overdue_from };
         let overdue_until = now - PARK_AFTER;
         let later_from = self.later_from.unwrap_or(now + PARK_AFTER);
         let left = statements.park(from, overdue_until, later_from, MAX_PARKED)?;

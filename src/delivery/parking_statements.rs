@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::*;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
@@ -10,7 +9,8 @@ use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
 use super::parking::{Counted, Group, Left};
 use super::queue_row::required;
 use super::statements::column;
-use crate::ids::{id, id_datum, timestamp};
+use crate::ids::{id, id_datum};
+use crate::timestamp::Timestamp;
 
 pub struct ParkingStatements {
     has_to_park: OwnedPreparedStatement,
@@ -43,8 +43,8 @@ impl ParkingStatements {
     }
 
     /// Parks deliveries that are due from `from` until before `before`, or from `later` on, at most `limit` of each.
-    pub fn park(&self, from: i64, before: i64, later: i64, limit: i32) -> SpiResult<Left> {
-        let moments = [timestamp(from).into(), timestamp(before).into(), timestamp(later).into()];
+    pub fn park(&self, from: Timestamp, before: Timestamp, later: Timestamp, limit: i32) -> SpiResult<Left> {
+        let moments = [from.into(), before.into(), later.into()];
         let has_to_park =
             Spi::connect(|client| client.select(&self.has_to_park, Some(1), &moments)?.first().get_one())?;
         if has_to_park != Some(true) {
@@ -54,8 +54,7 @@ impl ParkingStatements {
         let arguments = [from, before, later, limit.into()];
         Spi::connect_mut(|client| {
             let row = client.update(&self.park, Some(1), &arguments)?.first();
-            let moment = |column| SpiResult::Ok(row.get::<TimestampWithTimeZone>(column)?.map(i64::from));
-            Ok(Left { overdue: moment(1)?, later: moment(2)? })
+            Ok(Left { overdue: row.get(1)?, later: row.get(2)? })
         })
     }
 
@@ -80,8 +79,8 @@ impl ParkingStatements {
                 let counted = Counted {
                     deliveries: required(row.get(4)?),
                     due: required(row.get(5)?),
-                    oldest_due_at: row.get::<TimestampWithTimeZone>(6)?.map(i64::from),
-                    next_attempt_at: row.get::<TimestampWithTimeZone>(7)?.map(i64::from),
+                    oldest_due_at: row.get::<Timestamp>(6)?,
+                    next_attempt_at: row.get::<Timestamp>(7)?,
                 };
                 Ok((group, counted))
             })
@@ -99,8 +98,8 @@ impl ParkingStatements {
                 column(&counts, |(group, _)| group.is_test).into(),
                 column(&counts, |(_, counted)| counted.deliveries).into(),
                 column(&counts, |(_, counted)| counted.due).into(),
-                column(&counts, |(_, counted)| counted.oldest_due_at.map(timestamp)).into(),
-                column(&counts, |(_, counted)| counted.next_attempt_at.map(timestamp)).into(),
+                column(&counts, |(_, counted)| counted.oldest_due_at).into(),
+                column(&counts, |(_, counted)| counted.next_attempt_at).into(),
             ];
             client.update(&self.publish_counts, None, &arguments).map(drop)
         })

@@ -4,37 +4,36 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Job};
 
 use super::outcome::{EndReason, Outcome};
 use super::target::{Target, Terms};
-use crate::ids::{id, system_time};
+use crate::ids::id;
+use crate::timestamp::Timestamp;
 
 /// A position in the queue's key order: where a read ended and the next one begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
-    /// Postgres microseconds.
-    pub due_at: i64,
+    pub due_at: Timestamp,
     pub delivery_id: Uuid,
 }
 
 impl Position {
     /// Before every row.
-    pub const START: Self = Self { due_at: i64::MIN, delivery_id: Uuid::nil() };
+    pub const START: Self = Self { due_at: Timestamp::MIN, delivery_id: Uuid::nil() };
 
     /// Right before this row.
     pub fn before(self) -> Self {
         match self.delivery_id.as_u128().checked_sub(1) {
             Some(id) => Self { delivery_id: Uuid::from_u128(id), ..self },
-            None => Self { due_at: self.due_at - 1, delivery_id: Uuid::max() },
+            None => Self { due_at: self.due_at - Duration::from_micros(1), delivery_id: Uuid::max() },
         }
     }
 
     /// Before every row that is due at this moment or later.
-    pub fn at(due_at: i64) -> Self {
+    pub fn at(due_at: Timestamp) -> Self {
         Self { due_at, delivery_id: Uuid::nil() }
     }
 }
@@ -65,8 +64,8 @@ pub struct DueDelivery {
     pub endpoint_id: Uuid,
     /// It does not wait for its endpoint: a test, or a cancelled delivery.
     pub skips_throttle: bool,
-    /// In PostgreSQL microseconds: when a failed delivery that keeps its position may be tried again.
-    pub not_before: Option<i64>,
+    /// When a failed delivery that keeps its position may be tried again.
+    pub not_before: Option<Timestamp>,
     pub terms: Terms,
     pub action: Action,
 }
@@ -113,7 +112,7 @@ pub struct Event<'conn> {
 impl<'conn> Event<'conn> {
     pub fn from_row(row: SpiHeapTupleData<'conn>) -> SpiResult<Self> {
         Ok(Self {
-            occurred_at: system_time(required(row.get::<TimestampWithTimeZone>(2)?).into()),
+            occurred_at: required(row.get::<Timestamp>(2)?).into(),
             row_id: row.get(3)?.map(id),
             bytes: required(row.get(4)?),
             row,
@@ -135,13 +134,13 @@ pub struct QueueRow {
     /// `None` if the event does not exist any more or is too large.
     data: Option<String>,
     bytes: i32,
-    not_before: Option<i64>,
+    not_before: Option<Timestamp>,
 }
 
 impl QueueRow {
     pub fn from_row(row: &SpiHeapTupleData<'_>) -> SpiResult<Self> {
         let key = DeliveryKey {
-            due_at: required(row.get::<TimestampWithTimeZone>(1)?).into(),
+            due_at: required(row.get::<Timestamp>(1)?).micros(),
             delivery_id: id(required(row.get(2)?)),
             auction_id: id(required(row.get(3)?)),
             endpoint_id: id(required(row.get(4)?)),
@@ -157,7 +156,7 @@ impl QueueRow {
             occurred_at: None,
             data: None,
             bytes: 0,
-            not_before: row.get::<TimestampWithTimeZone>(10)?.map(Into::into),
+            not_before: row.get::<Timestamp>(10)?,
         })
     }
 
@@ -171,7 +170,7 @@ impl QueueRow {
     }
 
     pub fn with_target(self, targets: &HashMap<Uuid, Target>, bounds: Bounds) -> DueDelivery {
-        let position = Position { due_at: self.key.due_at, delivery_id: self.key.delivery_id };
+        let position = Position { due_at: Timestamp::from_micros(self.key.due_at), delivery_id: self.key.delivery_id };
         let (auction_id, endpoint_id) = (self.key.auction_id, self.key.endpoint_id);
         // Of the same auction: after an endpoint is deleted, another auction can use its id.
         let target = targets.get(&endpoint_id).filter(|target| target.auction_id == auction_id);
@@ -190,7 +189,7 @@ impl QueueRow {
 
     /// By `webhook_delivery.cancel()`.
     fn is_cancelled(&self) -> bool {
-        self.key.due_at == Position::START.due_at
+        Timestamp::from_micros(self.key.due_at) == Timestamp::MIN
     }
 
     fn action(self, target: Option<&Target>, bounds: Bounds) -> Action {

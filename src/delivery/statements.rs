@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
 use uuid::Uuid;
@@ -15,8 +14,9 @@ use super::outcome_rows::OutcomeType;
 use super::parking_statements::ParkingStatements;
 use super::queue_row::{Batch, Bounds, Event, MAX_BATCH_BYTES, Position, QueueRow, required};
 use super::target::Target;
-use crate::ids::{id, id_datum, timestamp};
+use crate::ids::{id, id_datum};
 use crate::postgres::settings::DisablePolicy;
+use crate::timestamp::Timestamp;
 
 /// The worker's statements, prepared once.
 pub struct Statements {
@@ -109,7 +109,7 @@ impl Statements {
     pub fn read_due(
         &self,
         from: Position,
-        now: i64,
+        now: Timestamp,
         leave_out: Vec<Uuid>,
         only: Option<Uuid>,
         limit: usize,
@@ -118,9 +118,9 @@ impl Statements {
         let leave_out: Vec<pgrx::Uuid> = leave_out.iter().map(id_datum).collect();
         Spi::connect(|client| {
             let arguments = [
-                timestamp(from.due_at).into(),
+                from.due_at.into(),
                 id_datum(&from.delivery_id).into(),
-                timestamp(now).into(),
+                now.into(),
                 leave_out.into(),
                 only.as_ref().map(id_datum).into(),
                 i32::try_from(limit).unwrap_or(i32::MAX).into(),
@@ -181,12 +181,12 @@ impl Statements {
         Spi::connect(|client| self.targets(client, endpoint_ids))
     }
 
-    /// When the next delivery that is not due yet will be, in PostgreSQL microseconds.
-    pub fn next_due(&self, now: i64) -> SpiResult<Option<i64>> {
+    /// When the next delivery that is not due yet will be.
+    pub fn next_due(&self, now: Timestamp) -> SpiResult<Option<Timestamp>> {
         Spi::connect(|client| {
-            let mut rows = client.select(&self.next_due, Some(1), &[timestamp(now).into()])?;
+            let mut rows = client.select(&self.next_due, Some(1), &[now.into()])?;
             match rows.next() {
-                Some(row) => Ok(row.get::<TimestampWithTimeZone>(1)?.map(i64::from)),
+                Some(row) => Ok(row.get::<Timestamp>(1)?),
                 None => Ok(None),
             }
         })
@@ -196,7 +196,7 @@ impl Statements {
     pub fn unrecorded(&self, noted: &[Success]) -> SpiResult<Vec<Attempt>> {
         Spi::connect(|client| {
             let arguments = [
-                column(noted, |note| timestamp(note.due_at)).into(),
+                column(noted, |note| Timestamp::from_micros(note.due_at)).into(),
                 column(noted, |note| id_datum(&note.delivery_id())).into(),
                 column(noted, |note| note.attempt as i16).into(),
             ];
@@ -295,7 +295,7 @@ impl Statements {
                 column(failed, |f| f.attempt).into(),
                 column(failed, |f| f.response_status_code).into(),
                 column(failed, |f| f.error_message.as_str()).into(),
-                column(failed, |f| timestamp(f.attempted_at)).into(),
+                column(failed, |f| f.attempted_at).into(),
             ];
             if !failed.is_empty() {
                 client.update(&self.tell_failed, None, &arguments)?;
@@ -303,7 +303,7 @@ impl Statements {
             let arguments = [
                 column(&notes, |(id, _)| id_datum(id)).into(),
                 column(&notes, |(_, note)| note.succeeded).into(),
-                column(&notes, |(_, note)| note.failing_since.map(timestamp)).into(),
+                column(&notes, |(_, note)| note.failing_since).into(),
                 column(&notes, |(_, note)| note.failed_deliveries).into(),
                 column(&notes, |(_, note)| note.is_gone).into(),
                 column(&notes, |(_, note)| note.error_message.as_str()).into(),

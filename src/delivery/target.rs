@@ -18,7 +18,7 @@ pub struct Terms {
     /// One at a time, in order.
     pub ordered: bool,
     /// Microseconds from one delivery to the next by its rate limit; 0 without one.
-    pub spacing: i64,
+    pub spacing: Duration,
 }
 
 /// An endpoint, as far as its deliveries need it.
@@ -40,7 +40,7 @@ impl Target {
         let waits = row.get::<Vec<Interval>>(7)?;
         let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.iter().map(duration)));
         let ordered = required(row.get(8)?);
-        let spacing = row.get::<f32>(9)?.map_or(0, |per_second| (1_000_000.0 / per_second) as i64);
+        let spacing = row.get::<f32>(9)?.map_or(Duration::ZERO, |per_second| Duration::from_secs_f32(1.0 / per_second));
         let destination = |secrets| Arc::new(Destination { url, secrets, headers, retry_schedule, ordered });
         let target = Self {
             auction_id: id(required(row.get(2)?)),

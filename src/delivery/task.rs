@@ -10,9 +10,9 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 use webhook_sender::backoff;
 
-use crate::ids::postgres_micros;
 use crate::postgres::background_worker;
 use crate::postgres::subtransaction::SqlError;
+use crate::timestamp::Timestamp;
 
 /// How soon a failed task is tried again; the time doubles with each failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -49,12 +49,12 @@ impl Tasks {
         }
     }
 
-    /// What fails, and since when, in PostgreSQL microseconds.
-    pub fn problem(&self) -> Option<(i64, String)> {
+    /// What fails, and since when.
+    pub fn problem(&self) -> Option<(Timestamp, String)> {
         let Self { reading, recording, slow_endpoints, health, maintenance, expiry, recapture, parking } = self;
         let all = [recording, reading, slow_endpoints, health, maintenance, expiry, recapture, parking];
         let problems: Vec<_> = all.into_iter().filter_map(Task::problem).collect();
-        let since = problems.iter().map(|(since, _)| postgres_micros(*since)).min()?;
+        let since = problems.iter().map(|(since, _)| Timestamp::from(*since)).min()?;
         Some((since, problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>().join("; ")))
     }
 }

@@ -1,14 +1,16 @@
 //! Throttles: endpoints that have to wait although deliveries are due, because of strict order, a rate limit or an open circuit breaker.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::outcome::Outcome;
 use super::queue_row::{DueDelivery, Position};
+use crate::timestamp::Timestamp;
 
-/// A high rate limit is kept in steps of this many microseconds: one read for each delivery would cost too much.
-const STEP: i64 = 50_000;
+/// A high rate limit is kept in steps of this time: one read for each delivery would cost too much.
+const STEP: Duration = Duration::from_millis(50);
 
 /// A throttled endpoint. Reads over all endpoints leave it out.
 #[derive(Clone, Copy)]
@@ -20,12 +22,12 @@ pub struct Throttle {
     /// that follows it, even if the process is killed in between. With an open breaker (half-open), it shows whether the endpoint can be
     /// reached again.
     delivery: Option<Uuid>,
-    /// When a failed delivery may be tried again, in PostgreSQL microseconds; those behind it wait with it.
-    retry_at: i64,
+    /// When a failed delivery may be tried again; those behind it wait with it.
+    retry_at: Timestamp,
     /// Until then the rate limit or the breaker's pause holds.
-    paced_until: i64,
-    /// Microseconds from one delivery to the next by the rate limit; 0 without one.
-    spacing: i64,
+    paced_until: Timestamp,
+    /// Time from one delivery to the next by the rate limit; zero without one.
+    spacing: Duration,
 }
 
 #[derive(Default)]
@@ -41,14 +43,14 @@ impl Throttles {
     }
 
     /// This delivery waits for its next attempt, and all behind it wait too.
-    pub fn until_retry(&mut self, row: &DueDelivery, retry_at: i64) {
+    pub fn until_retry(&mut self, row: &DueDelivery, retry_at: Timestamp) {
         let throttle = self.entry(row);
         (throttle.position, throttle.retry_at) = (row.position.before(), retry_at);
     }
 
     /// This delivery is sent: throttles its endpoint after it, if it has to be. `is_trial`: the breaker is half-open.
-    pub fn after(&mut self, row: &DueDelivery, is_trial: bool, now: i64) {
-        if !row.terms.ordered && !is_trial && row.terms.spacing == 0 {
+    pub fn after(&mut self, row: &DueDelivery, is_trial: bool, now: Timestamp) {
+        if !row.terms.ordered && !is_trial && row.terms.spacing.is_zero() {
             return;
         }
         let throttle = self.entry(row);
@@ -57,14 +59,14 @@ impl Throttles {
         if row.terms.ordered || is_trial {
             throttle.delivery = Some(row.position.delivery_id);
         }
-        if row.terms.spacing > 0 {
+        if !row.terms.spacing.is_zero() {
             throttle.paced_until = throttle.paced_until.max(now) + row.terms.spacing;
             throttle.spacing = row.terms.spacing;
         }
     }
 
     /// The breaker is open: nothing is sent to the endpoint until then.
-    pub fn pause(&mut self, outcome: &Outcome, position: Position, until: i64) {
+    pub fn pause(&mut self, outcome: &Outcome, position: Position, until: Timestamp) {
         let throttle = self.0.entry(outcome.key.endpoint_id).or_insert(Throttle::at(outcome.key.auction_id, position));
         throttle.paced_until = throttle.paced_until.max(until);
     }
@@ -85,14 +87,14 @@ impl Throttles {
     }
 
     /// Whether nothing more of the endpoint may be fetched in this turn.
-    pub fn has_enough(&self, endpoint_id: &Uuid, now: i64) -> bool {
+    pub fn has_enough(&self, endpoint_id: &Uuid, now: Timestamp) -> bool {
         self.0.get(endpoint_id).is_some_and(|throttle| {
-            throttle.delivery.is_some() || throttle.retry_at > now || throttle.paced_until.saturating_sub(now) >= STEP
+            throttle.delivery.is_some() || throttle.retry_at > now || throttle.paced_until.since(now) >= STEP
         })
     }
 
     /// The delivery has failed, and its next attempt is due then.
-    pub fn retried(&mut self, endpoint_id: &Uuid, delivery_id: &Uuid, retry_at: i64) {
+    pub fn retried(&mut self, endpoint_id: &Uuid, delivery_id: &Uuid, retry_at: Timestamp) {
         if let Some(throttle) = self.0.get_mut(endpoint_id).filter(|throttle| throttle.delivery == Some(*delivery_id)) {
             throttle.retry_at = retry_at;
         }
@@ -108,20 +110,20 @@ impl Throttles {
         for throttle in self.0.values_mut() {
             throttle.position = throttle.position.min(position);
             if position == Position::START {
-                throttle.retry_at = i64::MIN;
+                throttle.retry_at = Timestamp::MIN;
             }
         }
     }
 
     /// Endpoints that wait because of their rate limit.
     pub fn rate_limited(&self) -> impl Iterator<Item = &Uuid> {
-        self.0.iter().filter(|(_, throttle)| throttle.spacing > 0).map(|(endpoint_id, _)| endpoint_id)
+        self.0.iter().filter(|(_, throttle)| !throttle.spacing.is_zero()).map(|(endpoint_id, _)| endpoint_id)
     }
 
     /// Changes an endpoint's rate limit, and how long it still waits.
-    pub fn set_rate_limit(&mut self, endpoint_id: &Uuid, spacing: i64) {
+    pub fn set_rate_limit(&mut self, endpoint_id: &Uuid, spacing: Duration) {
         if let Some(throttle) = self.0.get_mut(endpoint_id) {
-            throttle.paced_until = throttle.paced_until.saturating_add(spacing - throttle.spacing);
+            throttle.paced_until = throttle.paced_until - throttle.spacing + spacing;
             throttle.spacing = spacing;
         }
     }
@@ -130,28 +132,35 @@ impl Throttles {
     /// is in its row.
     pub fn forget_times(&mut self) {
         for throttle in self.0.values_mut() {
-            (throttle.retry_at, throttle.paced_until) = (i64::MIN, i64::MIN);
+            (throttle.retry_at, throttle.paced_until) = (Timestamp::MIN, Timestamp::MIN);
         }
     }
 
     /// Removes and returns the throttles that have ended.
-    pub fn take_ended(&mut self, now: i64, is_in_flight: impl Fn(&Uuid) -> bool) -> Vec<(Uuid, Throttle)> {
+    pub fn take_ended(&mut self, now: Timestamp, is_in_flight: impl Fn(&Uuid) -> bool) -> Vec<(Uuid, Throttle)> {
         self.0.extract_if(|_, throttle| throttle.ends_at(&is_in_flight).is_some_and(|at| at <= now)).collect()
     }
 
     /// When the next throttle ends, of those that do not wait for a delivery.
-    pub fn next_end(&self, is_in_flight: impl Fn(&Uuid) -> bool) -> Option<i64> {
+    pub fn next_end(&self, is_in_flight: impl Fn(&Uuid) -> bool) -> Option<Timestamp> {
         self.0.values().filter_map(|throttle| throttle.ends_at(&is_in_flight)).min()
     }
 }
 
 impl Throttle {
     fn at(auction_id: Uuid, position: Position) -> Self {
-        Self { auction_id, position, delivery: None, retry_at: i64::MIN, paced_until: i64::MIN, spacing: 0 }
+        Self {
+            auction_id,
+            position,
+            delivery: None,
+            retry_at: Timestamp::MIN,
+            paced_until: Timestamp::MIN,
+            spacing: Duration::ZERO,
+        }
     }
 
     /// `None` while its delivery is in flight.
-    fn ends_at(&self, is_in_flight: impl Fn(&Uuid) -> bool) -> Option<i64> {
+    fn ends_at(&self, is_in_flight: impl Fn(&Uuid) -> bool) -> Option<Timestamp> {
         let waits = self.delivery.is_some_and(|delivery| is_in_flight(&delivery));
         (!waits).then(|| self.retry_at.max(self.paced_until))
     }

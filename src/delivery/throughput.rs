@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::outcome::Outcome;
 use crate::postgres::worker_stats::Totals;
+use crate::timestamp::Timestamp;
 
 /// Seconds in the window.
 const WINDOW: u64 = 60;
@@ -13,8 +14,8 @@ pub struct Throughput {
     totals: Totals,
     /// The seconds of the window, each at the index of its number modulo the length, with its number.
     seconds: [(u64, Totals); WINDOW as usize],
-    /// The error of the last failed request, and when it started, in PostgreSQL microseconds.
-    last_failure: Option<(i64, String)>,
+    /// The error of the last failed request, and when it started.
+    last_failure: Option<(Timestamp, String)>,
 }
 
 impl Throughput {
@@ -64,7 +65,7 @@ impl Throughput {
         sum
     }
 
-    pub fn last_failure(&self) -> Option<&(i64, String)> {
+    pub fn last_failure(&self) -> Option<&(Timestamp, String)> {
         self.last_failure.as_ref()
     }
 }

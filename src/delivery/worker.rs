@@ -4,7 +4,7 @@
 //! sleeps until a commit, a finished request or the next due time wakes it. It holds no transaction while a request is in flight, and
 //! each task of a turn has a transaction of its own (`task.rs`): nothing that can fail stands between sending and recording.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
@@ -21,11 +21,12 @@ use super::runtime::Runtime;
 use super::status_reporter::StatusReporter;
 use super::task::{Task, Tasks, in_transaction};
 use super::throughput::Throughput;
-use crate::ids::{postgres_micros, uuid_floor};
+use crate::ids::uuid_floor;
 use crate::postgres::security_context::RoleGuard;
 use crate::postgres::wakeup::ClaimedSlot;
 use crate::postgres::worker_stats::WorkerStats;
 use crate::postgres::{background_worker, settings, worker_settings};
+use crate::timestamp::Timestamp;
 
 mod maintenance;
 mod polling;
@@ -63,8 +64,7 @@ struct Worker {
     health: EndpointHealth,
     tasks: Tasks,
     throughput: Throughput,
-    /// In Postgres microseconds.
-    started_at: i64,
+    started_at: Timestamp,
     /// Why nothing is sent at the moment.
     idle_because: Option<&'static str>,
     /// What else may be done, as the last poll has found.
@@ -108,7 +108,7 @@ impl Worker {
             health: EndpointHealth::new(),
             tasks: Tasks::new(),
             throughput: Throughput::new(),
-            started_at: postgres_micros(SystemTime::now()),
+            started_at: Timestamp::now(),
             idle_because: None,
             duty: Duty::Nothing,
             schedule: FetchSchedule::new(),
@@ -167,9 +167,9 @@ impl Worker {
     /// to do; `None` if the worker has to shut down.
     fn turn(&mut self) -> Option<Duration> {
         // Before the slot is read: rows committed later than what is announced now are then not due yet, and are not sent before it.
-        let now = postgres_micros(SystemTime::now());
+        let now = Timestamp::now();
         // Before the snapshot: what is committed later is announced again.
-        self.schedule.announce(self.slot.earliest_due());
+        self.schedule.announce(self.slot.take_wakeup(), now);
         // Rows that no commit has announced are found then.
         let mut wait = settings::poll_interval();
         let mut fetched = None;
@@ -181,7 +181,7 @@ impl Worker {
                 Some(PollResult::ShutDown) => return None,
                 // What was read and not handed over is read again.
                 None => {
-                    self.fetcher.rewind_to(i64::MIN);
+                    self.fetcher.rewind_to_start();
                     if self.tasks.reading.is_broken() {
                         // It may have changed.
                         self.idle_because = None;
@@ -319,8 +319,7 @@ impl Worker {
 
 /// The lowest id that an event within the retention can have.
 fn oldest_event() -> Uuid {
-    let kept = settings::retention().and_then(|retention| SystemTime::now().checked_sub(retention));
-    kept.map_or(Uuid::nil(), uuid_floor)
+    settings::retention().map_or(Uuid::nil(), |retention| uuid_floor(Timestamp::now() - retention))
 }
 
 /// Locks the extension until the transaction ends, and acts as the worker's role while the guard lives. It does not wait for a session that

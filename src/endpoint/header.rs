@@ -11,19 +11,10 @@ const MAX_HEADERS: usize = 20;
 /// Bytes of all of them, as JSON.
 const MAX_BYTES: usize = 32_768;
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Refuses (22023) headers, given as JSON, that cannot be sent, that we set ourselves, or that matter for the connection; and
-    /// more than 20, or more than 32 kB.
-    #[pg_extern(immutable, strict)]
-    fn check_endpoint_headers(headers: &str) {
-        super::check(headers);
-    }
-}
-
-fn check(headers: &str) {
+/// Refuses (22023) headers, given as JSON, that cannot be sent, that we set ourselves, or that matter for the connection; and
+/// more than 20, or more than 32 kB.
+#[pg_extern(immutable, strict, schema = "webhook_delivery")]
+fn check_endpoint_headers(headers: &str) {
     const NOT_TEXT: &str = "Headers are an object of texts: {\"Authorization\": \"Bearer ...\"}.";
     const TOO_MANY: &str = "Leave out what the receiver does not need.";
     if headers.len() > MAX_BYTES {

@@ -99,116 +99,111 @@ fn of_stashed<T>(endpoint_id: pgrx::Uuid, look: impl FnOnce(&mut Stashed) -> T) 
     STASH.with_borrow_mut(|stash| stash.get_mut(endpoint_id.as_bytes()).map(look))
 }
 
-#[pg_schema]
-mod webhook_delivery {
-    use super::*;
-
-    /// Refuses a secret (22023) of fewer than 16 or more than 256 characters, or one that begins with `whsec_` and goes on
-    /// with something other than base64.
-    #[pg_extern(immutable, strict)]
-    fn check_secret(secret: &str) {
-        const HINT: &str = "Use a long random text, or leave the secret out and one is generated.";
-        let length = secret.chars().count();
-        if !(16..=256).contains(&length) {
-            refuse(format!("the secret has {length} characters; it must have 16 to 256"), HINT);
-        }
-        if secret.strip_prefix("whsec_").is_some_and(|encoded| STANDARD.decode(encoded).is_err()) {
-            refuse("a secret that begins with whsec_ must go on in base64".into(), HINT);
-        }
+/// Refuses a secret (22023) of fewer than 16 or more than 256 characters, or one that begins with `whsec_` and goes on
+/// with something other than base64.
+#[pg_extern(immutable, strict, schema = "webhook_delivery")]
+fn check_secret(secret: &str) {
+    const HINT: &str = "Use a long random text, or leave the secret out and one is generated.";
+    let length = secret.chars().count();
+    if !(16..=256).contains(&length) {
+        refuse(format!("the secret has {length} characters; it must have 16 to 256"), HINT);
     }
-
-    /// A new secret: `whsec_` and 32 bytes of the operating system's randomness in base64.
-    #[pg_extern(volatile)]
-    fn generate_secret() -> String {
-        let mut bytes = [0_u8; 32];
-        if let Err(problem) = getrandom::fill(&mut bytes) {
-            ereport!(ERROR, PgSqlErrorCode::ERRCODE_SYSTEM_ERROR, format!("no randomness for a secret: {problem}"));
-        }
-        format!("whsec_{}", STANDARD.encode(bytes))
+    if secret.strip_prefix("whsec_").is_some_and(|encoded| STANDARD.decode(encoded).is_err()) {
+        refuse("a secret that begins with whsec_ must go on in base64".into(), HINT);
     }
+}
 
-    /// Keeps a secret until it is known that the row is written.
-    #[pg_extern(volatile, strict)]
-    fn stash_secret(endpoint_id: pgrx::Uuid, secret: String, is_generated: bool) {
-        let depth = STATEMENTS.with_borrow(Vec::len);
-        STASH.with_borrow_mut(|stash| {
-            stash.insert(*endpoint_id.as_bytes(), Stashed { secret, is_generated, was_shown: false, depth })
-        });
+/// A new secret: `whsec_` and 32 bytes of the operating system's randomness in base64.
+#[pg_extern(volatile, schema = "webhook_delivery")]
+fn generate_secret() -> String {
+    let mut bytes = [0_u8; 32];
+    if let Err(problem) = getrandom::fill(&mut bytes) {
+        ereport!(ERROR, PgSqlErrorCode::ERRCODE_SYSTEM_ERROR, format!("no randomness for a secret: {problem}"));
     }
+    format!("whsec_{}", STANDARD.encode(bytes))
+}
 
-    /// The stashed secret, null where there is none.
-    #[pg_extern(volatile, strict)]
-    fn stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
-        of_stashed(endpoint_id, |stashed| stashed.secret.clone())
-    }
+/// Keeps a secret until it is known that the row is written.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn stash_secret(endpoint_id: pgrx::Uuid, secret: String, is_generated: bool) {
+    let depth = STATEMENTS.with_borrow(Vec::len);
+    STASH.with_borrow_mut(|stash| {
+        stash.insert(*endpoint_id.as_bytes(), Stashed { secret, is_generated, was_shown: false, depth })
+    });
+}
 
-    /// Whether the stashed secret was generated and nobody has seen it; null where there is none.
-    #[pg_extern(volatile, strict)]
-    fn stashed_is_unknown(endpoint_id: pgrx::Uuid) -> Option<bool> {
-        of_stashed(endpoint_id, |stashed| stashed.is_generated && !stashed.was_shown)
-    }
+/// The stashed secret, null where there is none.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
+    of_stashed(endpoint_id, |stashed| stashed.secret.clone())
+}
 
-    /// The secret that the running statement has generated for this endpoint, null where it has not. Not for triggers,
-    /// which are not the caller: there it is always null.
-    #[pg_extern(volatile, strict)]
-    fn show_generated_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
-        // SAFETY: reads a counter; the function takes no argument.
-        let depth = unsafe { pgrx::direct_function_call::<i32>(pg_sys::pg_trigger_depth, &[]) };
-        if depth != Some(0) {
-            return None;
-        }
-        of_stashed(endpoint_id, |stashed| {
-            stashed.was_shown |= stashed.is_generated;
-            stashed.is_generated.then(|| stashed.secret.clone())
-        })
-        .flatten()
-    }
+/// Whether the stashed secret was generated and nobody has seen it; null where there is none.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn stashed_is_unknown(endpoint_id: pgrx::Uuid) -> Option<bool> {
+    of_stashed(endpoint_id, |stashed| stashed.is_generated && !stashed.was_shown)
+}
 
-    /// Takes the stashed secret out; null where there is none.
-    #[pg_extern(volatile, strict)]
-    fn take_stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
-        STASH.with_borrow_mut(|stash| stash.remove(endpoint_id.as_bytes()).map(|stashed| stashed.secret))
+/// The secret that the running statement has generated for this endpoint, null where it has not. Not for triggers,
+/// which are not the caller: there it is always null.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn show_generated_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
+    // SAFETY: reads a counter; the function takes no argument.
+    let depth = unsafe { pgrx::direct_function_call::<i32>(pg_sys::pg_trigger_depth, &[]) };
+    if depth != Some(0) {
+        return None;
     }
+    of_stashed(endpoint_id, |stashed| {
+        stashed.was_shown |= stashed.is_generated;
+        stashed.is_generated.then(|| stashed.secret.clone())
+    })
+    .flatten()
+}
 
-    /// A statement that writes endpoints begins.
-    #[pg_extern(volatile)]
-    fn begin_stashing() {
-        STATEMENTS.with_borrow_mut(|statements| statements.push(subtransaction()));
-    }
+/// Takes the stashed secret out; null where there is none.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn take_stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
+    STASH.with_borrow_mut(|stash| stash.remove(endpoint_id.as_bytes()).map(|stashed| stashed.secret))
+}
 
-    /// It ends: what it has stashed and not written is forgotten, and what the statement around it has stashed is not.
-    #[pg_extern(volatile)]
-    fn end_stashing() {
-        let depth = STATEMENTS.with_borrow_mut(|statements| {
-            let depth = statements.len();
-            statements.pop();
-            depth
-        });
-        STASH.with_borrow_mut(|stash| stash.retain(|_, stashed| stashed.depth < depth));
-        ROTATION.set(None);
-    }
+/// A statement that writes endpoints begins.
+#[pg_extern(volatile, schema = "webhook_delivery")]
+fn begin_stashing() {
+    STATEMENTS.with_borrow_mut(|statements| statements.push(subtransaction()));
+}
 
-    /// Has the next update of this endpoint in this transaction generate a secret, and the old one sign as well for so many
-    /// seconds, 0 to 30 days (22023). Does nothing by itself: who may not update the endpoint gains nothing by it.
-    #[pg_extern(volatile, strict)]
-    fn begin_rotation(endpoint_id: pgrx::Uuid, keep_old_for: f64) {
-        check_writable();
-        if !(0.0..=KEEP_OLD_AT_MOST).contains(&keep_old_for) {
-            refuse(
-                "an old secret is kept for 30 days at most".into(),
-                "Give an interval from 0 to 30 days: keep_old_for => '24 hours'.",
-            );
-        }
-        let endpoint_id = *endpoint_id.as_bytes();
-        ROTATION.set(Some(Rotation { endpoint_id, keep_old_for, subtransaction: subtransaction() }));
-    }
+/// It ends: what it has stashed and not written is forgotten, and what the statement around it has stashed is not.
+#[pg_extern(volatile, schema = "webhook_delivery")]
+fn end_stashing() {
+    let depth = STATEMENTS.with_borrow_mut(|statements| {
+        let depth = statements.len();
+        statements.pop();
+        depth
+    });
+    STASH.with_borrow_mut(|stash| stash.retain(|_, stashed| stashed.depth < depth));
+    ROTATION.set(None);
+}
 
-    /// For how many seconds the old secret of this endpoint goes on signing when it is replaced; null where it does not.
-    #[pg_extern(volatile, strict)]
-    fn rotation(endpoint_id: pgrx::Uuid) -> Option<f64> {
-        let is_meant = |rotation: &Rotation| {
-            rotation.endpoint_id == *endpoint_id.as_bytes() && rotation.subtransaction == subtransaction()
-        };
-        ROTATION.get().filter(is_meant).map(|rotation| rotation.keep_old_for)
+/// Has the next update of this endpoint in this transaction generate a secret, and the old one sign as well for so many
+/// seconds, 0 to 30 days (22023). Does nothing by itself: who may not update the endpoint gains nothing by it.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn begin_rotation(endpoint_id: pgrx::Uuid, keep_old_for: f64) {
+    check_writable();
+    if !(0.0..=KEEP_OLD_AT_MOST).contains(&keep_old_for) {
+        refuse(
+            "an old secret is kept for 30 days at most".into(),
+            "Give an interval from 0 to 30 days: keep_old_for => '24 hours'.",
+        );
     }
+    let endpoint_id = *endpoint_id.as_bytes();
+    ROTATION.set(Some(Rotation { endpoint_id, keep_old_for, subtransaction: subtransaction() }));
+}
+
+/// For how many seconds the old secret of this endpoint goes on signing when it is replaced; null where it does not.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn rotation(endpoint_id: pgrx::Uuid) -> Option<f64> {
+    let is_meant = |rotation: &Rotation| {
+        rotation.endpoint_id == *endpoint_id.as_bytes() && rotation.subtransaction == subtransaction()
+    };
+    ROTATION.get().filter(is_meant).map(|rotation| rotation.keep_old_for)
 }

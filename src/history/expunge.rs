@@ -2,30 +2,24 @@
 
 use pgrx::pg_sys::BuiltinOid::{TEXTOID, UUIDOID};
 use pgrx::prelude::*;
-use pgrx::spi::SpiResult;
+use pgrx::spi::SpiError;
 
 use super::retry_moved_row::retry_moved_row;
 use crate::postgres::errors::check_writable;
-use crate::postgres::security_context::{PinnedSettings, RoleGuard};
-use crate::postgres::wakeup;
-
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Deletes the data of the auction's events: of those about this row, with this text in their data, or of all. Returns how
-    /// many events these were; null where the caller does not administer the auction.
-    #[pg_extern(volatile)]
-    fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Option<&str>) -> Option<i64> {
-        super::expunge(auction_id, row_id, containing)
-            .unwrap_or_else(|problem| pgrx::error!("the data could not be deleted: {problem}"))
-    }
-}
+use crate::postgres::security_context::as_extension_owner;
+use crate::postgres::wakeup::{self, Wakeup};
 
 const RIGHTS: &str = "select webhook_delivery.is_operator(), exists (
     select from webhook_delivery.administered_auctions() as mine where mine operator(pg_catalog.=) $1)";
 
-fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Option<&str>) -> SpiResult<Option<i64>> {
+/// Deletes the data of the auction's events: of those about this row, with this text in their data, or of all. Returns how
+/// many events these were; null where the caller does not administer the auction.
+#[pg_extern(volatile, schema = "webhook_delivery")]
+fn expunge(
+    auction_id: pgrx::Uuid,
+    row_id: Option<pgrx::Uuid>,
+    containing: Option<&str>,
+) -> Result<Option<i64>, SpiError> {
     check_writable();
     Spi::connect_mut(|client| {
         // As the caller.
@@ -34,8 +28,7 @@ fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Optio
         if !is_operator && !is_administrator {
             return Ok(None);
         }
-        let _settings = PinnedSettings::begin();
-        let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
+        let _owner = as_extension_owner();
         let types = [UUIDOID, UUIDOID, TEXTOID].map(PgOid::from);
         let expunge = client.prepare_mut(include_str!("../../sql/statements/history/expunge.sql"), &types)?;
         let arguments = [auction_id.into(), row_id.into(), containing.into()];
@@ -47,7 +40,7 @@ fn expunge(auction_id: pgrx::Uuid, row_id: Option<pgrx::Uuid>, containing: Optio
                 client.prepare_mut(include_str!("../../sql/statements/history/expunge_errors.sql"), &types)?;
             client.update(&expunge, None, &[row_id.into(), containing.into()])?;
         }
-        wakeup::at_commit(i64::MIN);
+        wakeup::at_commit(Wakeup::Rescan);
         Ok(gone)
     })
 }

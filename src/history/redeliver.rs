@@ -1,47 +1,36 @@
 //! Sends a delivery again, with the same webhook_id and the same bytes.
 
 use pgrx::prelude::*;
-use pgrx::spi::SpiResult;
+use pgrx::spi::SpiError;
 
 use super::allowance::Allowance;
 use super::authorization::{Visible, look_up, portions};
 use super::pacing::Pacing;
 use super::retry_moved_row::retry_moved_row;
-use crate::ids::{id_datum, timestamp};
+use crate::ids::id_datum;
 use crate::postgres::errors::check_writable;
-use crate::postgres::security_context::{PinnedSettings, RoleGuard};
-use crate::postgres::wakeup;
+use crate::postgres::security_context::as_extension_owner;
+use crate::postgres::wakeup::{self, Wakeup};
+use crate::timestamp::Timestamp;
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// What resend() does: returns how many deliveries are sent again. More than an auction's limit: 53400.
-    #[pg_extern(volatile, strict)]
-    fn resend_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> i64 {
-        super::resend(delivery_ids)
-            .unwrap_or_else(|problem| pgrx::error!("the deliveries could not be queued: {problem}"))
-    }
-}
-
-fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
+/// What resend() does: returns how many deliveries are sent again. More than an auction's limit: 53400.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn resend_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiError> {
     check_writable();
     let portions = portions(delivery_ids);
-    // SAFETY: a clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    let now = Timestamp::now();
     let mut pace = Pacing::from(now);
     let mut sent = 0;
     Spi::connect_mut(|client| {
         let allowance = Allowance::of_caller(client)?;
         for portion in portions {
             let visible = look_up(client, &portion)?;
-            let _settings = PinnedSettings::begin();
-            let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(()) };
+            let _owner = as_extension_owner();
             allowance.take(client, visible.iter().map(|delivery| delivery.auction_id))?;
             let (waiting, ended): (Vec<Visible>, Vec<Visible>) =
                 visible.into_iter().partition(|delivery| delivery.waits);
             if let (Some(lowest), Some(highest)) = (ended.first(), ended.last()) {
-                let due: Vec<_> = ended.iter().map(|delivery| timestamp(pace.next(delivery.endpoint_id))).collect();
+                let due: Vec<_> = ended.iter().map(|delivery| pace.next(delivery.endpoint_id)).collect();
                 let arguments = [
                     ended.iter().map(|delivery| id_datum(&delivery.id)).collect::<Vec<_>>().into(),
                     due.into(),
@@ -60,7 +49,7 @@ fn resend(delivery_ids: Vec<Option<pgrx::Uuid>>) -> SpiResult<i64> {
     })?;
     if sent > 0 {
         // What was to wait for its time, or rested, is looked at again.
-        wakeup::at_commit(i64::MIN);
+        wakeup::at_commit(Wakeup::Rescan);
     }
     Ok(sent as i64)
 }

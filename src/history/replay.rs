@@ -2,57 +2,40 @@
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
-use pgrx::spi::SpiResult;
+use pgrx::spi::SpiError;
 
 use super::allowance::Allowance;
 use super::pacing;
 use crate::access::visible_auction;
-use crate::ids::{id, timestamp};
+use crate::ids::id;
 use crate::postgres::errors::check_writable;
-use crate::postgres::security_context::{PinnedSettings, RoleGuard};
-use crate::postgres::wakeup;
+use crate::postgres::security_context::as_extension_owner;
+use crate::postgres::wakeup::{self, Wakeup};
+use crate::timestamp::Timestamp;
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::datum::TimestampWithTimeZone;
-    use pgrx::prelude::*;
-
-    /// Queues the events of this time for an endpoint that the caller sees, those that it has not had, of these types; returns
-    /// how many. Null where the caller sees no such endpoint; more than an auction's limit: 53400.
-    #[pg_extern(volatile, strict)]
-    fn replay(
-        endpoint_id: pgrx::Uuid,
-        since: TimestampWithTimeZone,
-        until: TimestampWithTimeZone,
-        events: Vec<Option<String>>,
-    ) -> Option<i64> {
-        super::replay(endpoint_id, since, until, events)
-            .unwrap_or_else(|problem| pgrx::error!("the events could not be queued: {problem}"))
-    }
-}
-
+/// Queues the events of this time for an endpoint that the caller sees, those that it has not had, of these types; returns
+/// how many. Null where the caller sees no such endpoint; more than an auction's limit: 53400.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn replay(
     endpoint_id: pgrx::Uuid,
     since: TimestampWithTimeZone,
     until: TimestampWithTimeZone,
     events: Vec<Option<String>>,
-) -> SpiResult<Option<i64>> {
+) -> Result<Option<i64>, SpiError> {
     check_writable();
     Spi::connect_mut(|client| {
         let Some(auction_id) = visible_auction(client, endpoint_id)? else { return Ok(None) };
-        // SAFETY: a clock.
-        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        let now = Timestamp::now();
         let allowance = Allowance::of_caller(client)?;
         let queued = {
-            let _settings = PinnedSettings::begin();
-            let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
+            let _owner = as_extension_owner();
             let arguments = [
                 endpoint_id.into(),
                 auction_id.into(),
                 since.into(),
                 until.into(),
                 events.into(),
-                timestamp(now).into(),
+                now.into(),
                 pacing::spacing().into(),
                 allowance.one_too_many().into(),
             ];
@@ -63,7 +46,7 @@ fn replay(
             queued
         };
         if queued > 0 {
-            wakeup::at_commit(now);
+            wakeup::at_commit(Wakeup::DueAt(now));
         }
         Ok(Some(queued as i64))
     })

@@ -3,32 +3,30 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
-use pgrx::spi::SpiResult;
+use pgrx::spi::{SpiError, SpiResult};
 use webhook_sender::{DeliveryKey, Destination, Job, body, headers};
 
 use crate::endpoint::headers_in;
-use crate::ids::{id, system_time};
-use crate::postgres::security_context::{PinnedSettings, RoleGuard};
+use crate::ids::id;
+use crate::postgres::security_context::as_extension_owner;
+use crate::timestamp::Timestamp;
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet. No
-    /// row if the caller sees no such delivery. Null if it was deleted: with the endpoint URL and headers, with the event headers and body.
-    #[pg_extern(volatile, strict)]
-    fn request_of(
-        delivery_id: pgrx::Uuid,
-    ) -> TableIterator<
+/// URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet. No
+/// row if the caller sees no such delivery. Null if it was deleted: with the endpoint URL and headers, with the event headers and body.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+#[allow(clippy::type_complexity)]
+fn request_of(
+    delivery_id: pgrx::Uuid,
+) -> Result<
+    TableIterator<
         'static,
         (name!(url, Option<String>), name!(headers, Option<pgrx::JsonB>), name!(body, Option<String>)),
-    > {
-        let request = super::request_of(delivery_id)
-            .unwrap_or_else(|problem| pgrx::error!("the delivery could not be read: {problem}"));
-        TableIterator::new(request.map(|request| (request.url, request.headers.map(pgrx::JsonB), request.body)))
-    }
+    >,
+    SpiError,
+> {
+    let request = find(delivery_id)?;
+    Ok(TableIterator::new(request.map(|request| (request.url, request.headers.map(pgrx::JsonB), request.body))))
 }
 
 struct Sent {
@@ -41,7 +39,7 @@ const VISIBLE: &str =
     "select delivery.event_id, delivery.endpoint_id, delivery.auction_id, delivery.event_type, delivery.last_attempt_at
     from public.webhook_deliveries as delivery where delivery.id = $1";
 
-fn request_of(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
+fn find(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
     Spi::connect(|client| {
         // As the caller.
         let visible = client.select(VISIBLE, Some(1), &[delivery_id.into()])?;
@@ -52,14 +50,13 @@ fn request_of(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
         let keys = visible.get::<pgrx::Uuid>(1)?.zip(visible.get::<pgrx::Uuid>(2)?).zip(visible.get::<pgrx::Uuid>(3)?);
         let Some(((event_id, endpoint_id), auction_id)) = keys else { return Ok(None) };
         let event_type: String = visible.get(4)?.unwrap_or_default();
-        let sent_at = visible.get::<TimestampWithTimeZone>(5)?.map(|moment| system_time(moment.into()));
+        let sent_at = visible.get::<Timestamp>(5)?.map(SystemTime::from);
 
-        let _settings = PinnedSettings::begin();
-        let Some(_rights) = RoleGuard::of_extension_owner() else { return Ok(None) };
+        let _owner = as_extension_owner();
         let arguments = [event_id.into(), endpoint_id.into(), auction_id.into()];
         let found = client.select(include_str!("../../sql/statements/history/sent.sql"), Some(1), &arguments)?.first();
         let url: Option<String> = found.get(3)?;
-        let event = found.get::<TimestampWithTimeZone>(1)?.zip(found.get::<String>(2)?);
+        let event = found.get::<Timestamp>(1)?.zip(found.get::<String>(2)?);
         let Some((occurred_at, data)) = event else { return Ok(Some(Sent { url, headers: None, body: None })) };
         let destination = Destination {
             url: url.clone().unwrap_or_default(),
@@ -78,7 +75,7 @@ fn request_of(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
             due_at: 0,
             is_test: false,
         };
-        let occurred_at = system_time(occurred_at.into());
+        let occurred_at = SystemTime::from(occurred_at);
         let is_signed = !destination.secrets.is_empty();
         let destination = Arc::new(destination);
         let job = Job { key, event_type, occurred_at, data, destination, timeout: Duration::ZERO };

@@ -1,23 +1,17 @@
 //! The auctions that the caller can set up webhooks for, and their names.
 
 use pgrx::prelude::*;
-use pgrx::spi::SpiResult;
+use pgrx::spi::{SpiError, SpiResult};
 
 use crate::access::table_of_application;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard, set_locally};
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// The auctions that the caller administers, with their names in `public.auctions`, which is read with the rights of its
-    /// owner; null where there is none. Whoever sees every auction gets those that have endpoints.
-    #[pg_extern(stable)]
-    fn named_auctions() -> TableIterator<'static, (name!(auction_id, pgrx::Uuid), name!(name, Option<String>))> {
-        let auctions = super::named_auctions()
-            .unwrap_or_else(|problem| pgrx::error!("public.auctions could not be read: {problem}"));
-        TableIterator::new(auctions)
-    }
+/// The auctions that the caller administers, with their names in `public.auctions`, which is read with the rights of its
+/// owner; null where there is none. Whoever sees every auction gets those that have endpoints.
+#[pg_extern(stable, schema = "webhook_delivery")]
+fn named_auctions()
+-> Result<TableIterator<'static, (name!(auction_id, pgrx::Uuid), name!(name, Option<String>))>, SpiError> {
+    Ok(TableIterator::new(read()?))
 }
 
 const ADMINISTERED: &str =
@@ -29,7 +23,7 @@ const NAMES: &str = "select known.auction_id, auction.name::text
     from pg_catalog.unnest($1) as known (auction_id)
     left join public.auctions as auction on auction.id = known.auction_id";
 
-fn named_auctions() -> SpiResult<Vec<(pgrx::Uuid, Option<String>)>> {
+fn read() -> SpiResult<Vec<(pgrx::Uuid, Option<String>)>> {
     let (ids, table): (Vec<pgrx::Uuid>, _) = Spi::connect(|client| {
         // As the caller.
         let ids = client.select(ADMINISTERED, None, &[])?.filter_map(|row| row.get(1).transpose());

@@ -77,35 +77,30 @@ const VERIFIERS: [(&str, &str); 3] = [
     ("go", include_str!("verify/verify.go")),
 ];
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
+/// The administrator's page as PostgREST serves it, which takes the response's headers from a setting. The argument is the
+/// gateway's key, which only the page's address carries.
+// Its type says to PostgREST that it is HTML, and pgrx knows no domains.
+#[pg_extern(sql = "
+    create function public.webhook_admin(apikey text default null) returns webhook_delivery.\"text/html\"
+        language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+")]
+fn webhook_admin(_apikey: Option<&str>) -> String {
+    let page = Page { api: None, embedders: embedders() };
+    page.announce();
+    page.html()
+}
 
-    /// The administrator's page as PostgREST serves it, which takes the response's headers from a setting. The argument is the
-    /// gateway's key, which only the page's address carries.
-    // Its type says to PostgREST that it is HTML, and pgrx knows no domains.
-    #[pg_extern(sql = "
-        create function public.webhook_admin(apikey text default null) returns webhook_delivery.\"text/html\"
-            language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
-    ")]
-    fn webhook_admin(_apikey: Option<&str>) -> String {
-        let page = super::Page { api: None, embedders: super::embedders() };
-        page.announce();
-        page.html()
-    }
-
-    /// The same page for a web server of your own, from where it calls PostgREST at `api_url`.
-    #[pg_extern(stable, strict)]
-    fn admin_page(api_url: &str) -> String {
-        let api = super::Origin::and_path(api_url).unwrap_or_else(|problem| {
-            crate::postgres::errors::refuse(
-                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-                format!("this is not the URL of a REST server: {problem}"),
-                "Give the address that PostgREST is called at, such as https://HOST/rest/v1.",
-            )
-        });
-        super::Page { api: Some(api), embedders: super::embedders() }.html()
-    }
+/// The same page for a web server of your own, from where it calls PostgREST at `api_url`.
+#[pg_extern(stable, strict, schema = "webhook_delivery")]
+fn admin_page(api_url: &str) -> String {
+    let api = Origin::and_path(api_url).unwrap_or_else(|problem| {
+        crate::postgres::errors::refuse(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("this is not the URL of a REST server: {problem}"),
+            "Give the address that PostgREST is called at, such as https://HOST/rest/v1.",
+        )
+    });
+    Page { api: Some(api), embedders: embedders() }.html()
 }
 
 struct Page {

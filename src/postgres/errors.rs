@@ -11,8 +11,10 @@ pub fn refuse(code: PgSqlErrorCode, message: impl Into<Cow<'static, str>>, hint:
     unreachable!("an ERROR does not return")
 }
 
-/// Refuses writes (25006) on a standby and in a read-only transaction. SPI takes a transaction id before it looks at the statement, and that
-/// fails on a standby with a message about transaction ids.
+/// Refuses writes (25006) on a standby and in a read-only transaction.
+// SPI takes a transaction id before it looks at the statement. On a standby that fails with a
+// message about transaction ids.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
 pub fn check_writable() {
     // SAFETY: two flags of this process, inside a transaction.
     let (is_standby, is_read_only) = unsafe { (pg_sys::RecoveryInProgress(), pg_sys::XactReadOnly) };
@@ -22,15 +24,4 @@ pub fn check_writable() {
         (false, false) => return,
     };
     refuse(PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION, format!("cannot write webhooks {place}"), hint);
-}
-
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Refuses (25006) on a standby and in a read-only transaction.
-    #[pg_extern(volatile, strict)]
-    fn check_writable() {
-        super::check_writable();
-    }
 }

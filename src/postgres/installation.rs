@@ -60,27 +60,22 @@ fn new_restore_id() -> io::Result<String> {
     Ok(restore_id)
 }
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
+/// The identifier of this server's data, which every copy of its files shares and no other server has.
+#[pg_extern(stable, strict, parallel_safe, schema = "webhook_delivery")]
+fn system_identifier() -> i64 {
+    // SAFETY: reads the control file's copy in shared memory.
+    (unsafe { pg_sys::GetSystemIdentifier() }) as i64
+}
 
-    /// The identifier of this server's data, which every copy of its files shares and no other server has.
-    #[pg_extern(stable, strict, parallel_safe)]
-    fn system_identifier() -> i64 {
-        // SAFETY: reads the control file's copy in shared memory.
-        (unsafe { pg_sys::GetSystemIdentifier() }) as i64
-    }
+/// The oid of this database, which a renamed one keeps and a copy does not share.
+#[pg_extern(stable, strict, parallel_safe, schema = "webhook_delivery")]
+fn database_oid() -> pg_sys::Oid {
+    // SAFETY: set when the session began.
+    unsafe { pg_sys::MyDatabaseId }
+}
 
-    /// The oid of this database, which a renamed one keeps and a copy does not share.
-    #[pg_extern(stable, strict, parallel_safe)]
-    fn database_oid() -> pg_sys::Oid {
-        // SAFETY: set when the session began.
-        unsafe { pg_sys::MyDatabaseId }
-    }
-
-    /// The identifier of the last restore of this server's files from a backup; empty where there was none.
-    #[pg_extern(stable, strict, parallel_safe)]
-    fn restore_id() -> String {
-        super::RESTORE_ID.get().cloned().unwrap_or_default()
-    }
+/// The identifier of the last restore of this server's files from a backup; empty where there was none.
+#[pg_extern(stable, strict, parallel_safe, schema = "webhook_delivery")]
+fn restore_id() -> String {
+    RESTORE_ID.get().cloned().unwrap_or_default()
 }

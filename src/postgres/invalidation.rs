@@ -7,19 +7,14 @@ use std::cell::Cell;
 
 use pgrx::prelude::*;
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::prelude::*;
-
-    /// Invalidates what sessions have cached of the trigger's table, when this transaction commits; in this session at once.
-    #[pg_trigger]
-    fn announce_change<'a>(
-        trigger: &'a PgTrigger<'a>,
-    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, std::convert::Infallible> {
-        // SAFETY: the server keeps the relation while the trigger runs.
-        unsafe { pg_sys::CacheInvalidateRelcache(trigger.trigger_data().tg_relation) };
-        Ok(None)
-    }
+/// Invalidates what sessions have cached of the table, when this transaction commits; in this
+/// session at once.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn announce(relation: pg_sys::Relation) {
+    // SAFETY: as the caller promises.
+    unsafe { pg_sys::CacheInvalidateRelcache(relation) };
 }
 
 /// Tables that are cached together.

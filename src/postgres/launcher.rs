@@ -42,18 +42,13 @@ pub fn init() {
     pg_shmem_init!(STATE);
 }
 
-#[pg_schema]
-mod webhook_delivery {
-    use super::*;
-
-    /// The state of the launcher, which starts a worker in each database: running, no slot, absent.
-    #[pg_extern(volatile, strict)]
-    fn launcher_state() -> &'static str {
-        match STATE.get().0.load(Ordering::Relaxed) {
-            RUNNING => "running",
-            NO_SLOT => "no slot",
-            _ => "absent",
-        }
+/// The state of the launcher, which starts a worker in each database: running, no slot, absent.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn launcher_state() -> &'static str {
+    match STATE.get().0.load(Ordering::Relaxed) {
+        RUNNING => "running",
+        NO_SLOT => "no slot",
+        _ => "absent",
     }
 }
 

@@ -21,10 +21,14 @@ pub struct RoleGuard {
 }
 
 impl RoleGuard {
-    /// The role that ran CREATE EXTENSION, for our own tables; `None` if the extension does not exist. Usually a superuser: its statements run
-    /// under [`PinnedSettings`], or have every name and operator qualified.
-    pub fn of_extension_owner() -> Option<Self> {
-        Some(Self::take(extension_owner()?, 0))
+    /// The role that ran CREATE EXTENSION, for our own tables. Usually a superuser: its statements
+    /// run under [`PinnedSettings`] (see [`as_extension_owner`]), or have every name and operator
+    /// qualified. Raises 3F000 if the extension does not exist.
+    pub fn of_extension_owner() -> Self {
+        let Some(owner) = extension_owner() else {
+            ereport!(ERROR, PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "schema webhook_delivery does not exist");
+        };
+        Self::take(owner, 0)
     }
 
     /// The owner of a table, for reading the application's tables; `None` if there is no such table.
@@ -92,6 +96,12 @@ impl Drop for RoleGuard {
             pg_sys::XactReadOnly = self.is_read_only;
         }
     }
+}
+
+/// While the value lives, statements run as the extension's owner and under [`PinnedSettings`].
+pub fn as_extension_owner() -> (RoleGuard, PinnedSettings) {
+    let settings = PinnedSettings::begin();
+    (RoleGuard::of_extension_owner(), settings)
 }
 
 /// While it lives, our statements are parsed and planned as they are meant, whatever the user has set.

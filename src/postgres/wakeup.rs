@@ -13,6 +13,7 @@ use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 use webhook_sender::backoff;
 
 use super::background_worker;
+use crate::timestamp::{Timestamp, micros_of};
 
 /// As many databases of one server can have a worker.
 pub const MAX_DATABASES: usize = 64;
@@ -27,8 +28,35 @@ const MAX_RESTART_DELAY: Duration = Duration::from_secs(60);
 /// A worker that has lived so long counts as the first to fail.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
-/// Nothing was queued.
-const NEVER: i64 = i64::MAX;
+/// What a commit wakes the worker for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wakeup {
+    /// It has queued deliveries, the earliest of which is due then.
+    DueAt(Timestamp),
+    /// It has changed what may be sent: everything that is due is to be read again.
+    Rescan,
+}
+
+/// Of several wakeups the lowest number is the one that finds all.
+impl Wakeup {
+    const RESCAN: i64 = i64::MIN;
+    const NONE: i64 = i64::MAX;
+
+    fn to_number(self) -> i64 {
+        match self {
+            Self::DueAt(due_at) => due_at.micros().clamp(Self::RESCAN + 1, Self::NONE - 1),
+            Self::Rescan => Self::RESCAN,
+        }
+    }
+
+    fn from_number(number: i64) -> Option<Self> {
+        match number {
+            Self::NONE => None,
+            Self::RESCAN => Some(Self::Rescan),
+            due_at => Some(Self::DueAt(Timestamp::from_micros(due_at))),
+        }
+    }
+}
 
 struct WorkerSlot {
     /// Oid of the database, 0 while the slot is free. Only the launcher changes it.
@@ -36,9 +64,9 @@ struct WorkerSlot {
     /// The worker's latch, null where there is none. It lies in the server's array of processes, so setting it is safe even
     /// after the worker's end: at worst another process wakes up once for nothing.
     latch: AtomicPtr<pg_sys::Latch>,
-    /// Earliest `due_at` queued since the worker last looked, in Postgres microseconds. A transaction that took long
-    /// commits rows behind the point the worker has read to; this leads it back to them.
-    earliest_due: AtomicI64,
+    /// The lowest [`Wakeup`] since the worker last took it. A transaction that took long commits rows
+    /// behind the point that the worker has read to; this leads it back to them.
+    wakeup: AtomicI64,
     /// When the worker started, in microseconds of the monotonic clock.
     started_at: AtomicI64,
     /// Workers that failed one after the other, each soon after its start. Being told to go is no failure.
@@ -54,7 +82,7 @@ impl Default for WorkerSlot {
         Self {
             database: AtomicU32::new(0),
             latch: AtomicPtr::default(),
-            earliest_due: AtomicI64::new(NEVER),
+            wakeup: AtomicI64::new(Wakeup::NONE),
             started_at: AtomicI64::new(0),
             failures: AtomicU32::new(0),
             failed_at: AtomicI64::new(0),
@@ -77,12 +105,12 @@ unsafe impl PGRXSharedMemory for WorkerSlots {}
 // SAFETY: the name is this library's own.
 static SLOTS: PgAtomic<WorkerSlots> = unsafe { PgAtomic::new(c"webhook_delivery worker slots") };
 
-/// Earliest `due_at` that the current transaction of this backend has queued.
-static QUEUED: AtomicI64 = AtomicI64::new(NEVER);
+/// The lowest [`Wakeup`] of the current transaction of this backend.
+static QUEUED: AtomicI64 = AtomicI64::new(Wakeup::NONE);
 
-/// Earliest `due_at` that this backend has prepared since its last commit. Its next commit may be that of COMMIT PREPARED,
+/// The lowest [`Wakeup`] that this backend has prepared since its last commit. Its next commit may be that of COMMIT PREPARED,
 /// which is a transaction of its own and queues nothing itself.
-static PREPARED: AtomicI64 = AtomicI64::new(NEVER);
+static PREPARED: AtomicI64 = AtomicI64::new(Wakeup::NONE);
 
 /// Asks for the shared memory and hooks into the end of transactions; called while the server loads the library.
 pub fn init() {
@@ -96,26 +124,27 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
     use pg_sys::XactEvent::*;
     match event {
         XACT_EVENT_COMMIT => {
-            let due = QUEUED.swap(NEVER, Ordering::Relaxed).min(PREPARED.swap(NEVER, Ordering::Relaxed));
-            if due != NEVER {
+            let wakeup =
+                QUEUED.swap(Wakeup::NONE, Ordering::Relaxed).min(PREPARED.swap(Wakeup::NONE, Ordering::Relaxed));
+            if wakeup != Wakeup::NONE {
                 // SAFETY: a plain integer that is set before any transaction can begin.
-                notify(unsafe { pg_sys::MyDatabaseId }.to_u32(), due);
+                notify(unsafe { pg_sys::MyDatabaseId }.to_u32(), wakeup);
             }
         }
         // The next commit notifies, whatever it commits: a wake-up too many costs the worker one read. Where the session commits
         // something else first, or another session runs COMMIT PREPARED, the worker's poll finds the rows.
         XACT_EVENT_PREPARE => {
-            PREPARED.fetch_min(QUEUED.swap(NEVER, Ordering::Relaxed), Ordering::Relaxed);
+            PREPARED.fetch_min(QUEUED.swap(Wakeup::NONE, Ordering::Relaxed), Ordering::Relaxed);
         }
         // PREPARED stays: a statement may fail between PREPARE TRANSACTION and COMMIT PREPARED.
-        XACT_EVENT_ABORT => QUEUED.store(NEVER, Ordering::Relaxed),
+        XACT_EVENT_ABORT => QUEUED.store(Wakeup::NONE, Ordering::Relaxed),
         _ => {}
     }
 }
 
-fn notify(database: u32, due: i64) {
+fn notify(database: u32, wakeup: i64) {
     for slot in SLOTS.get().0.iter().filter(|slot| slot.database.load(Ordering::Acquire) == database) {
-        slot.earliest_due.fetch_min(due, Ordering::AcqRel);
+        slot.wakeup.fetch_min(wakeup, Ordering::AcqRel);
         let latch = slot.latch.load(Ordering::Acquire);
         if !latch.is_null() {
             // SAFETY: points into the server's array of processes, which lives as long as the server.
@@ -124,9 +153,9 @@ fn notify(database: u32, due: i64) {
     }
 }
 
-/// Wakes the worker when this transaction commits; `due_at`, in Postgres microseconds, is the earliest delivery it queued.
-pub fn at_commit(due_at: i64) {
-    QUEUED.fetch_min(due_at, Ordering::Relaxed);
+/// Wakes the worker when this transaction commits.
+pub fn at_commit(wakeup: Wakeup) {
+    QUEUED.fetch_min(wakeup.to_number(), Ordering::Relaxed);
 }
 
 /// Keeps the worker of this database from parking for a while: a session changes rows that it would move.
@@ -134,7 +163,7 @@ pub fn hold_parking(time: Duration) {
     // SAFETY: a plain integer that is set before any statement can run.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
     for slot in SLOTS.get().0.iter().filter(|slot| slot.database.load(Ordering::Acquire) == database) {
-        slot.parking_held_until.fetch_max(now() + time.as_micros() as i64, Ordering::AcqRel);
+        slot.parking_held_until.fetch_max(now() + micros_of(time), Ordering::AcqRel);
     }
 }
 
@@ -169,7 +198,7 @@ impl SlotIndex {
     pub fn is_vacant(self) -> bool {
         let slot = &SLOTS.get().0[self.0];
         let pause = backoff(RESTART_DELAY, MAX_RESTART_DELAY, slot.failures.load(Ordering::Relaxed));
-        !slot.has_worker() && now() - slot.failed_at.load(Ordering::Relaxed) >= pause.as_micros() as i64
+        !slot.has_worker() && now() - slot.failed_at.load(Ordering::Relaxed) >= micros_of(pause)
     }
 
     /// The slot of the worker of this database; `None` where there is none.
@@ -198,7 +227,7 @@ impl WorkerSlot {
     fn note_end(&self, failed: bool) {
         let now = now();
         let lived = now - self.started_at.load(Ordering::Relaxed);
-        let before = if lived >= HEALTHY_AFTER.as_micros() as i64 { 0 } else { self.failures.load(Ordering::Relaxed) };
+        let before = if lived >= micros_of(HEALTHY_AFTER) { 0 } else { self.failures.load(Ordering::Relaxed) };
         self.failures.store(if failed { before.saturating_add(1) } else { 0 }, Ordering::Relaxed);
         self.failed_at.store(now, Ordering::Relaxed);
     }
@@ -226,7 +255,7 @@ impl ClaimedSlot {
         // SAFETY: set before the process calls anything of ours.
         let latch = unsafe { pg_sys::MyLatch };
         slot.latch.compare_exchange(std::ptr::null_mut(), latch, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        slot.earliest_due.store(NEVER, Ordering::Release);
+        slot.wakeup.store(Wakeup::NONE, Ordering::Release);
         slot.started_at.store(now(), Ordering::Relaxed);
         // SAFETY: the callback takes the index's number by value and touches atomics only.
         unsafe { pg_sys::before_shmem_exit(Some(release), pg_sys::Datum::from(index)) };
@@ -247,10 +276,10 @@ impl ClaimedSlot {
         SLOTS.get().0[self.0].database.load(Ordering::Acquire).into()
     }
 
-    /// The earliest delivery queued since the last call. Ask before taking a snapshot: what is queued later is seen next time.
-    pub fn earliest_due(self) -> Option<i64> {
-        let due = SLOTS.get().0[self.0].earliest_due.swap(NEVER, Ordering::AcqRel);
-        (due != NEVER).then_some(due)
+    /// What commits have woken the worker for since the last call. Ask before taking a snapshot:
+    /// what is queued later is seen next time.
+    pub fn take_wakeup(self) -> Option<Wakeup> {
+        Wakeup::from_number(SLOTS.get().0[self.0].wakeup.swap(Wakeup::NONE, Ordering::AcqRel))
     }
 }
 
@@ -260,14 +289,15 @@ unsafe extern "C-unwind" fn release(code: i32, index: pg_sys::Datum) {
     slot.latch.store(std::ptr::null_mut(), Ordering::Release);
 }
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::datum::TimestampWithTimeZone;
-    use pgrx::prelude::*;
+/// Wakes the worker when this transaction commits; `due_at` is the earliest delivery it queued.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn wake(due_at: TimestampWithTimeZone) {
+    at_commit(Wakeup::DueAt(due_at.into()));
+}
 
-    /// Wakes the worker when this transaction commits; `due_at` is the earliest delivery it queued.
-    #[pg_extern(volatile, strict)]
-    fn wake(due_at: TimestampWithTimeZone) {
-        super::at_commit(due_at.into());
-    }
+/// Has the worker read everything that is due again, when this transaction commits: it has changed
+/// what may be sent.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn wake_to_rescan() {
+    at_commit(Wakeup::Rescan);
 }

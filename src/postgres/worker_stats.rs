@@ -7,6 +7,7 @@ use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 use uuid::Uuid;
 
 use super::wakeup::{ClaimedSlot, MAX_DATABASES, SlotIndex};
+use crate::timestamp::Timestamp;
 
 /// Maximum number of bytes of a text; a longer one is cut.
 const TEXT_BYTES: usize = 1000;
@@ -76,16 +77,14 @@ struct Entry {
     locked_attempts: i32,
     locked_auction: [u8; 16],
     locked_by: i64,
-    /// Postgres microseconds.
-    started_at: i64,
+    started_at: Timestamp,
     totals: Totals,
     last_minute: Totals,
     last_failure: Text,
-    last_failure_at: i64,
+    last_failure_at: Timestamp,
     idle_because: Text,
     problem: Text,
-    /// Postgres microseconds.
-    problem_since: i64,
+    problem_since: Timestamp,
 }
 
 #[derive(Clone, Copy)]
@@ -117,17 +116,17 @@ pub struct WorkerStats {
     pub attempts_to_record: usize,
     /// Those of them whose rows a transaction has locked.
     pub locked: Option<Locked>,
-    /// When the worker began, in Postgres microseconds.
-    pub started_at: i64,
+    /// When the worker began.
+    pub started_at: Timestamp,
     /// What it has recorded since then, and in the last minute.
     pub totals: Totals,
     pub last_minute: Totals,
     /// When a request failed last, and with which error.
-    pub last_failure: Option<(i64, String)>,
+    pub last_failure: Option<(Timestamp, String)>,
     /// Why nothing is sent.
     pub idle_because: Option<&'static str>,
-    /// What of its work fails, and since when, in Postgres microseconds.
-    pub problem: Option<(i64, String)>,
+    /// What of its work fails, and since when.
+    pub problem: Option<(Timestamp, String)>,
 }
 
 impl WorkerStats {
@@ -144,11 +143,13 @@ impl WorkerStats {
         entry.locked_auction = self.locked.map_or([0; 16], |locked| locked.auction_id.into_bytes());
         entry.locked_by = self.locked.map_or(0, |locked| locked.by);
         (entry.started_at, entry.totals, entry.last_minute) = (self.started_at, self.totals, self.last_minute);
-        let (at, failure) = self.last_failure.as_ref().map_or((0, ""), |(at, failure)| (*at, failure));
+        let (at, failure) =
+            self.last_failure.as_ref().map_or((Timestamp::default(), ""), |(at, failure)| (*at, failure));
         entry.last_failure.set(failure);
         entry.last_failure_at = at;
         entry.idle_because.set(self.idle_because.unwrap_or_default());
-        let (since, problem) = self.problem.as_ref().map_or((0, ""), |(since, problem)| (*since, problem));
+        let (since, problem) =
+            self.problem.as_ref().map_or((Timestamp::default(), ""), |(since, problem)| (*since, problem));
         entry.problem.set(problem);
         entry.problem_since = since;
     }
@@ -161,66 +162,58 @@ fn of_this_database() -> Option<Entry> {
     Some(ENTRIES.share().0[slot.index()])
 }
 
-#[pg_schema]
-mod webhook_delivery {
-    use pgrx::datum::TimestampWithTimeZone;
-    use pgrx::prelude::*;
-
-    use crate::ids::timestamp;
-
-    /// What the worker of this database publishes; no row if there is none. Columns are only ever added at the end: what
-    /// an older version of the extension's objects has declared stays true until they are updated.
-    #[pg_extern(volatile, strict)]
-    #[allow(clippy::type_complexity)]
-    fn worker_report() -> TableIterator<
-        'static,
+/// What the worker of this database publishes; no row if there is none. Columns are only ever added at the end: what
+/// an older version of the extension's objects has declared stays true until they are updated.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+#[allow(clippy::type_complexity)]
+fn worker_report() -> TableIterator<
+    'static,
+    (
+        name!(pid, i32),
+        name!(requests_in_flight, i32),
+        name!(deliveries_in_memory, i32),
+        name!(attempts_to_record, i32),
+        name!(idle_because, Option<String>),
+        name!(problem, Option<String>),
+        name!(problem_since, Option<TimestampWithTimeZone>),
+        name!(started_at, TimestampWithTimeZone),
+        name!(delivered, i64),
+        name!(failed, i64),
+        name!(failed_attempts, i64),
+        name!(delivered_in_last_minute, i64),
+        name!(failed_attempts_in_last_minute, i64),
+        name!(last_failure, Option<String>),
+        name!(last_failure_at, Option<TimestampWithTimeZone>),
+        name!(locked_attempts, i32),
+        name!(locked_auction_id, Option<pgrx::Uuid>),
+        name!(locked_by, Option<i64>),
+    ),
+> {
+    TableIterator::new(of_this_database().map(|entry| {
+        let problem = entry.problem.get();
+        let since = problem.is_some().then(|| entry.problem_since.into());
+        let last_failure = entry.last_failure.get();
+        let failed_at = last_failure.is_some().then(|| entry.last_failure_at.into());
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         (
-            name!(pid, i32),
-            name!(requests_in_flight, i32),
-            name!(deliveries_in_memory, i32),
-            name!(attempts_to_record, i32),
-            name!(idle_because, Option<String>),
-            name!(problem, Option<String>),
-            name!(problem_since, Option<TimestampWithTimeZone>),
-            name!(started_at, TimestampWithTimeZone),
-            name!(delivered, i64),
-            name!(failed, i64),
-            name!(failed_attempts, i64),
-            name!(delivered_in_last_minute, i64),
-            name!(failed_attempts_in_last_minute, i64),
-            name!(last_failure, Option<String>),
-            name!(last_failure_at, Option<TimestampWithTimeZone>),
-            name!(locked_attempts, i32),
-            name!(locked_auction_id, Option<pgrx::Uuid>),
-            name!(locked_by, Option<i64>),
-        ),
-    > {
-        TableIterator::new(super::of_this_database().map(|entry| {
-            let problem = entry.problem.get();
-            let since = problem.is_some().then(|| timestamp(entry.problem_since));
-            let last_failure = entry.last_failure.get();
-            let failed_at = last_failure.is_some().then(|| timestamp(entry.last_failure_at));
-            let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-            (
-                entry.pid,
-                entry.requests_in_flight,
-                entry.deliveries_in_memory,
-                entry.attempts_to_record,
-                entry.idle_because.get(),
-                problem,
-                since,
-                timestamp(entry.started_at),
-                count(entry.totals.delivered),
-                count(entry.totals.failed),
-                count(entry.totals.failed_attempts),
-                count(entry.last_minute.delivered),
-                count(entry.last_minute.failed_attempts),
-                last_failure,
-                failed_at,
-                entry.locked_attempts,
-                (entry.locked_attempts > 0).then(|| pgrx::Uuid::from_bytes(entry.locked_auction)),
-                (entry.locked_attempts > 0).then_some(entry.locked_by),
-            )
-        }))
-    }
+            entry.pid,
+            entry.requests_in_flight,
+            entry.deliveries_in_memory,
+            entry.attempts_to_record,
+            entry.idle_because.get(),
+            problem,
+            since,
+            entry.started_at.into(),
+            count(entry.totals.delivered),
+            count(entry.totals.failed),
+            count(entry.totals.failed_attempts),
+            count(entry.last_minute.delivered),
+            count(entry.last_minute.failed_attempts),
+            last_failure,
+            failed_at,
+            entry.locked_attempts,
+            (entry.locked_attempts > 0).then(|| pgrx::Uuid::from_bytes(entry.locked_auction)),
+            (entry.locked_attempts > 0).then_some(entry.locked_by),
+        )
+    }))
 }

@@ -169,6 +169,7 @@ pub const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.trigger_arguments(bytea,integer)",
     "webhook_delivery.uuid_v7_floor(timestamp with time zone)",
     "webhook_delivery.wake(timestamp with time zone)",
+    "webhook_delivery.wake_to_rescan()",
     "webhook_delivery.wait_for_delivery(uuid,interval)",
     "webhook_delivery.worker_report()",
 ];

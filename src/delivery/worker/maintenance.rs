@@ -1,14 +1,14 @@
 //! What the worker does beside sending and recording.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::{Duty, Worker, lock_extension, oldest_event};
 use crate::delivery::runtime::Runtime;
 use crate::delivery::statements::Expired;
 use crate::delivery::task::in_transaction;
-use crate::ids::postgres_micros;
 use crate::postgres::settings;
+use crate::timestamp::Timestamp;
 
 /// How often partitions are made ahead, and the state of deleted endpoints is removed.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -51,7 +51,7 @@ impl Worker {
         let began = Instant::now();
         let step = in_transaction(|| {
             let _rights = lock_extension();
-            self.parking.step(&statements.parking, postgres_micros(SystemTime::now()))
+            self.parking.step(&statements.parking, Timestamp::now())
         });
         if let Some(progress) = self.tasks.parking.conclude(step) {
             self.parking.conclude(progress, began.elapsed());

@@ -14,6 +14,7 @@ use crate::delivery::runtime::Runtime;
 use crate::delivery::statements::SendingState;
 use crate::postgres::security_context::RoleGuard;
 use crate::postgres::{background_worker, settings};
+use crate::timestamp::Timestamp;
 
 /// A turn goes on fetching for this time while there is more to fetch: recording takes longer than the pool needs for what one read
 /// brings.
@@ -26,8 +27,8 @@ const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(50);
 pub(super) struct Polled {
     /// More could be fetched at once.
     pub more: bool,
-    /// The time that it used as now, in PostgreSQL microseconds.
-    pub now: i64,
+    /// The time that it used as now.
+    pub now: Timestamp,
 }
 
 /// The result of a poll.
@@ -42,7 +43,7 @@ pub(super) enum PollResult {
 
 impl Worker {
     /// Finds out whether there is anything to do here, and fetches what is due.
-    pub(super) fn poll(&mut self, now: i64) -> SpiResult<PollResult> {
+    pub(super) fn poll(&mut self, now: Timestamp) -> SpiResult<PollResult> {
         if self.has_to_shut_down() {
             return Ok(PollResult::ShutDown);
         }
@@ -127,7 +128,7 @@ impl Worker {
     /// Reads again from the start, with endpoints as they are now: one may have been paused, disabled or limited.
     fn rescan(&mut self) -> SpiResult<()> {
         let Some(Runtime { statements, pool, .. }) = &self.runtime else { return Ok(()) };
-        self.fetcher.rewind_to(i64::MIN);
+        self.fetcher.rewind_to_start();
         let waiting: HashSet<Uuid> = pool.waiting().endpoints().copied().chain(self.fetcher.rate_limited()).collect();
         let targets = statements.targets_now(waiting)?;
         for (endpoint_id, target) in &targets {
@@ -141,7 +142,7 @@ impl Worker {
     }
 
     /// Hands due deliveries to the pool, within the prefetch limits.
-    fn fetch(&mut self, now: i64) -> SpiResult<PollResult> {
+    fn fetch(&mut self, now: Timestamp) -> SpiResult<PollResult> {
         let Some(Runtime { statements, pool, .. }) = &self.runtime else {
             return Ok(PollResult::Idle(settings::poll_interval()));
         };

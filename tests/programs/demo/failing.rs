@@ -33,7 +33,7 @@ pub fn retries(stage: &mut Stage, endpoint: &Endpoint) {
     stage.screen.say("(so that you need not wait 15 hours, each due time is moved to now once it has been noted)");
     for made in 2..=6 {
         let bring_forward =
-            "update webhook_delivery.queue set due_at = now(); select webhook_delivery.wake('-infinity')";
+            "update webhook_delivery.queue set due_at = now(); select webhook_delivery.wake_to_rescan()";
         Table::query(&mut stage.client, bring_forward);
         after_attempt(stage, endpoint, made);
     }
