@@ -45,7 +45,7 @@ fn run(command: &mut std::process::Command) {
 #[track_caller]
 fn assert_fenced_until_resumed(cluster: &Cluster, receiver: &Receiver, endpoint: &Endpoint, deliveries: usize) {
     let mut copy = cluster.connect_to("copy");
-    wait_for_state(&mut copy, "paused: a copy");
+    wait_for_state(&mut copy, "fenced");
     assert_eq!((receiver.count(), queued(&mut copy)), (0, deliveries as i64));
     let said = "WARNING:  webhook_delivery sends nothing from this database, because it is a copy of another one";
     wait_until("the log to say so", DEADLINE, || cluster.log().contains(said).then_some(()));
@@ -81,7 +81,7 @@ fn each_part_of_a_dump_alone_is_enough_to_keep_the_worker_from_sending() {
     let dump = cluster.socket_dir().join("dump");
     run(cluster
         .client_command("pg_dump")
-        .args(["--format=custom", "--exclude-table-data=webhook_delivery.homes", "--file"])
+        .args(["--format=custom", "--exclude-table-data=webhook_delivery.installations", "--file"])
         .arg(&dump));
     cluster.execute("create database copy template template0");
     let mut copy = cluster.connect_to("copy");
@@ -98,11 +98,11 @@ fn each_part_of_a_dump_alone_is_enough_to_keep_the_worker_from_sending() {
     std::fs::write(&list, backwards.join("\n")).unwrap();
     restore(&["--use-list", list.to_str().unwrap()]);
     restore(&["--section=post-data"]);
-    wait_for_state(&mut copy, "paused: a copy");
+    wait_for_state(&mut copy, "fenced");
     // An endpoint that is created now does not make it a home.
     let new = Endpoint::create(&mut copy, &receiver.url("/new"));
     new.emit(&mut copy, 1);
-    wait_for_state(&mut copy, "paused: a copy");
+    wait_for_state(&mut copy, "fenced");
     assert_eq!((receiver.count(), queued(&mut copy)), (0, 6));
     copy.batch_execute("select webhook_delivery.resume()").unwrap();
     endpoint.wait_for(&mut copy, 5, "success");
@@ -127,13 +127,13 @@ fn restored_base_backup_sends_nothing_until_it_is_resumed() {
         }
         copy.start_again();
         let mut session = copy.connect();
-        wait_for_state(&mut session, "paused: a copy");
+        wait_for_state(&mut session, "fenced");
         // Nor after another start, when nothing of the backup is to be seen any more.
         drop(session);
         copy.restart(StopMode::Fast);
         copy.restart(StopMode::Immediate);
         let mut session = copy.connect();
-        wait_for_state(&mut session, "paused: a copy");
+        wait_for_state(&mut session, "fenced");
         assert_eq!((receiver.count(), queued(&mut session)), (0, 20));
         client.batch_execute("select webhook_delivery.resume()").unwrap();
         endpoint.wait_for(&mut client, 20, "success");
@@ -181,9 +181,9 @@ fn fenced_or_paused_database_makes_its_partitions() {
     std::fs::write(&path, dump.stdout).unwrap();
     run(cluster.client_command("psql").args(["--quiet", "--dbname=copy", "--file"]).arg(&path));
     let mut copy = cluster.connect_to("copy");
-    wait_for_state(&mut copy, "paused: a copy");
+    wait_for_state(&mut copy, "fenced");
     wait_until("the partitions of the copy", DEADLINE, || all(&mut copy));
-    wait_for_state(&mut copy, "paused: a copy");
+    wait_for_state(&mut copy, "fenced");
     assert_eq!((receiver.count(), endpoint.deliveries(&mut copy).len()), (0, 3));
 }
 

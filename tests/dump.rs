@@ -119,7 +119,7 @@ fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing
     // Not even with a worker, before somebody says that it may.
     receiver.clear();
     application.cluster.set("webhook_delivery.databases", "postgres, copy");
-    let state = "select from webhook_delivery.status where state = 'paused: a copy'";
+    let state = "select from webhook_delivery.status where state = 'fenced'";
     wait_until("a worker that knows it is in a copy", DEADLINE, || copy.query_opt(state, &[]).unwrap());
     assert_eq!(receiver.count(), 0);
     // Then it sends them, signed with the secrets that the dump carried.

@@ -214,7 +214,7 @@ fn triggers_for_an_update_keep_their_conditions_for_a_move() {
 }
 
 #[test]
-fn ten_thousand_rows_move_in_one_statement() {
+fn ten_thousand_rows_claim_installation_one_statement() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run(THREE);

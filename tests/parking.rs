@@ -198,7 +198,7 @@ fn tenant_without_any_of_very_many_parked_deliveries_counts_none_of_them() {
 fn copy_of_a_database_parks_nothing() {
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
-    client.batch_execute("update webhook_delivery.homes set system_identifier = 1").unwrap();
+    client.batch_execute("update webhook_delivery.installations set system_identifier = 1").unwrap();
     queue(&mut client, &endpoint, 3, "-2 minutes");
     cluster.restart_worker();
     let activity = "select count(*) from pg_stat_activity

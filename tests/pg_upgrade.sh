@@ -82,7 +82,7 @@ as_server_user "$new/pg_ctl" start -s -w -D "$work/new" -l "$work/new.log"
 after=$(sql "select md5(string_agg(waiting::text || event.data::text, ',' order by waiting.delivery_id)) from webhook_delivery.queue as waiting join webhook_delivery.events as event on event.id = waiting.event_id")
 [ "$before" = "$after" ] || { say "the queue is not what it was"; exit 1; }
 
-wait_for "a worker that takes it for a copy" "select state = 'paused: a copy' from webhook_delivery.status"
+wait_for "a worker that takes it for a copy" "select state = 'fenced' from webhook_delivery.status"
 say "the worker waits for webhook_delivery.resume(), as for any copy"
 sql "select webhook_delivery.resume()" >/dev/null
 wait_for "all to be delivered" "select count(*) filter (where status = 'success') = $queued and count(*) = $queued from webhook_deliveries"

@@ -221,7 +221,7 @@ fn of_the_worker(client: &mut Client) -> Vec<Statement> {
         |number| text(&["'-infinity'", "now() - interval '1 minute'", "now() + interval '1 minute'", "200"][..number]);
     let file = |file, case, arguments| Statement { file, case, arguments };
     vec![
-        file("standing", "", vec![]),
+        file("send_state", "", vec![]),
         file("read_due", "", from_start("'{}'", "null")),
         file("read_due", ", all but many endpoints", from_start(&endpoints, "null")),
         file("read_due", ", of one endpoint", from_start("'{}'", "'00000000-0000-4000-9000-000000000001'")),

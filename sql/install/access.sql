@@ -137,7 +137,7 @@ alter table webhook_delivery.attempts_retried enable row level security;
 alter table webhook_delivery.attempts_retried_default enable row level security;
 alter table webhook_delivery.capture_errors enable row level security;
 alter table webhook_delivery.slow_endpoints enable row level security;
-alter table webhook_delivery.homes enable row level security;
+alter table webhook_delivery.installations enable row level security;
 alter table webhook_delivery.payload_functions enable row level security;
 
 alter table public.webhook_event_types enable row level security;

@@ -1,65 +1,65 @@
 -- The clone fence: the installations in which these rows have lived, and whether anything may be sent from this one.
 
-create table webhook_delivery.homes (
+create table webhook_delivery.installations (
     system_identifier bigint not null,
     database_oid oid not null,
     since timestamptz not null default pg_catalog.clock_timestamp(),
     paused_at timestamptz,
     pause_reason text,
     restore_id text not null default '',
-    constraint a_home_is_named_once primary key (system_identifier, database_oid, restore_id)
+    constraint an_installation_is_named_once primary key (system_identifier, database_oid, restore_id)
 );
 
-comment on table webhook_delivery.homes is
-    'Where the rows of this extension have lived. A copy of the database, what a dump brings, or a restored backup of the server has the original''s home, and so nothing is sent from it until webhook_delivery.resume()';
-comment on column webhook_delivery.homes.system_identifier is 'The server''s, as pg_control_system() gives it';
-comment on column webhook_delivery.homes.database_oid is 'The database''s, as pg_database has it';
-comment on column webhook_delivery.homes.since is 'When the first endpoint was created there, or resume() was called';
-comment on column webhook_delivery.homes.paused_at is 'When webhook_delivery.pause() was called; null while it sends';
-comment on column webhook_delivery.homes.pause_reason is 'The reason that was given';
-comment on column webhook_delivery.homes.restore_id is 'The last restore of the server''s files from a backup, as restore_id() gives it; empty where there was none';
+comment on table webhook_delivery.installations is
+    'The installations that have had the rows of this extension. A copy of the database, a restored dump or a restored backup of the server has the original''s row, so nothing is sent from it until webhook_delivery.resume()';
+comment on column webhook_delivery.installations.system_identifier is 'The server''s, as pg_control_system() gives it';
+comment on column webhook_delivery.installations.database_oid is 'The database''s, as pg_database has it';
+comment on column webhook_delivery.installations.since is 'When the first endpoint was created there, or resume() was called';
+comment on column webhook_delivery.installations.paused_at is 'When webhook_delivery.pause() was called; null while it sends';
+comment on column webhook_delivery.installations.pause_reason is 'The reason that was given';
+comment on column webhook_delivery.installations.restore_id is 'The last restore of the server''s files from a backup, as restore_id() gives it; empty where there was none';
 
-create view webhook_delivery.standing as
+create view webhook_delivery.send_state as
     select
         case
             when exists (
-                select from webhook_delivery.homes as other
+                select from webhook_delivery.installations as other
                 where (other.system_identifier, other.database_oid, other.restore_id)
                     <> (here.system_identifier, here.database_oid, here.restore_id))
-                then 'copied'
-            when home.paused_at is not null then 'paused'
-            when home.since is not null then 'sending'
-            -- Rows without a home: a dump is just being restored, or was restored in part.
-            when exists (select from webhook_delivery.endpoint_secrets) then 'copied'
-            else 'unused'
-        end as standing,
-        home.paused_at,
-        home.pause_reason
+                then 'fenced'
+            when known.paused_at is not null then 'paused'
+            when known.since is not null then 'sending'
+            -- Rows without an installation: a dump is just being restored, or was restored in part.
+            when exists (select from webhook_delivery.endpoint_secrets) then 'fenced'
+            else 'waiting'
+        end as state,
+        known.paused_at,
+        known.pause_reason
     from (select webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id())
         as here (system_identifier, database_oid, restore_id)
-    left join webhook_delivery.homes as home using (system_identifier, database_oid, restore_id);
+    left join webhook_delivery.installations as known using (system_identifier, database_oid, restore_id);
 
-comment on view webhook_delivery.standing is 'May anything be sent from here? One row; the worker asks before each reading';
-comment on column webhook_delivery.standing.standing is
-    'sending; paused, by pause(); copied: the rows lived elsewhere before; unused: no endpoint was created here yet';
-comment on column webhook_delivery.standing.paused_at is 'When pause() was called';
-comment on column webhook_delivery.standing.pause_reason is 'Why';
+comment on view webhook_delivery.send_state is 'May anything be sent from here? One row; the worker asks before each reading';
+comment on column webhook_delivery.send_state.state is
+    'sending; paused: by pause(); fenced: the rows come from another installation; waiting: no endpoint was created here yet';
+comment on column webhook_delivery.send_state.paused_at is 'When pause() was called';
+comment on column webhook_delivery.send_state.pause_reason is 'Why';
 
 -- In PL/pgSQL, like what else is called for every endpoint that is created: a function in SQL would be planned each time.
-create function webhook_delivery.move_in() returns void
+create function webhook_delivery.claim_installation() returns void
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    insert into webhook_delivery.homes (system_identifier, database_oid, restore_id)
+    insert into webhook_delivery.installations (system_identifier, database_oid, restore_id)
     select webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id()
-    from webhook_delivery.standing
-    where standing = 'unused' and not exists (select from webhook_delivery.queue)
+    from webhook_delivery.send_state
+    where state = 'waiting' and not exists (select from webhook_delivery.queue)
     on conflict do nothing;
 end
 $$;
 
-comment on function webhook_delivery.move_in() is
-    'Makes this database the home of the extension''s rows, if they are none yet: called when an endpoint is created, and never while a dump is restored';
+comment on function webhook_delivery.claim_installation() is
+    'Makes this database the installation that sends, if there is none yet. Called when an endpoint is created, never while a dump is restored';
 
-select pg_catalog.pg_extension_config_dump('webhook_delivery.homes', '');
+select pg_catalog.pg_extension_config_dump('webhook_delivery.installations', '');

@@ -158,7 +158,7 @@ begin
             -- An application may have claims of another form.
             new.created_by := null;
         end;
-        perform webhook_delivery.move_in();
+        perform webhook_delivery.claim_installation();
     else
         if new.id is distinct from old.id or new.auction_id is distinct from old.auction_id then
             raise exception using

@@ -8,12 +8,12 @@ create function webhook_delivery.pause(reason text default null, endpoint_id uui
 begin
     perform webhook_delivery.check_writable();
     if num_nonnulls(endpoint_id, auction_id) = 0 then
-        insert into webhook_delivery.homes (system_identifier, database_oid, restore_id, paused_at, pause_reason)
+        insert into webhook_delivery.installations (system_identifier, database_oid, restore_id, paused_at, pause_reason)
         values (webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id(),
             clock_timestamp(), pause.reason)
-        on conflict on constraint a_home_is_named_once do update set
-            paused_at = coalesce(homes.paused_at, excluded.paused_at),
-            pause_reason = coalesce(excluded.pause_reason, homes.pause_reason);
+        on conflict on constraint an_installation_is_named_once do update set
+            paused_at = coalesce(installations.paused_at, excluded.paused_at),
+            pause_reason = coalesce(excluded.pause_reason, installations.pause_reason);
     else
         if endpoint_id is not null and not exists (
             select from public.webhook_endpoints as endpoint where endpoint.id = pause.endpoint_id)
@@ -39,10 +39,10 @@ create function webhook_delivery.resume(endpoint_id uuid default null, auction_i
 begin
     perform webhook_delivery.check_writable();
     if num_nonnulls(endpoint_id, auction_id) = 0 then
-        insert into webhook_delivery.homes (system_identifier, database_oid, restore_id)
+        insert into webhook_delivery.installations (system_identifier, database_oid, restore_id)
         values (webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id())
-        on conflict on constraint a_home_is_named_once do update set paused_at = null, pause_reason = null;
-        delete from webhook_delivery.homes as other
+        on conflict on constraint an_installation_is_named_once do update set paused_at = null, pause_reason = null;
+        delete from webhook_delivery.installations as other
         where (other.system_identifier, other.database_oid, other.restore_id)
             <> (webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id());
     else
@@ -117,17 +117,35 @@ $$;
 comment on function webhook_delivery.busy_auctions() is
     'The ten auctions with most events in the last minute, of those with webhook_delivery.busy_events_per_minute and more: a receiver that causes the next event with what it does makes a loop. Only events that some endpoint wants are counted';
 
+create view webhook_delivery.worker_state as
+    select
+        case
+            when pg_catalog.pg_is_in_recovery() then 'standby'
+            when worker.pid is null then 'no worker'
+            when here.state in ('fenced', 'paused') then here.state
+            when worker.problem is not null then 'failing'
+            when worker.idle_reason is not null then 'waiting'
+            else 'sending'
+        end as state,
+        here.paused_at,
+        here.pause_reason,
+        worker.*
+    from webhook_delivery.send_state as here
+    left join webhook_delivery.worker_report() as worker on true;
+
+comment on view webhook_delivery.worker_state is 'What the worker does, as status and diagnose_webhook() show it. One row';
+
 create view webhook_delivery.status as
     select
-        now.state,
-        case now.state
-            when 'paused' then here.paused_at
+        worker.state,
+        case worker.state
+            when 'paused' then worker.paused_at
             when 'failing' then worker.problem_since
             when 'no worker' then null
             when 'standby' then null
             else worker.started_at
         end as since,
-        case now.state
+        case worker.state
             when 'standby' then 'The primary sends. The worker starts here when this server is promoted.'
             when 'no worker' then case
                 when pg_catalog.current_database() <> all (
@@ -137,15 +155,15 @@ create view webhook_delivery.status as
                     then 'No background worker slot is free. Raise max_worker_processes and restart the server.'
                 else 'It is being started. If it does not start within a minute, see the server''s log.'
             end
-            when 'paused: a copy' then
+            when 'fenced' then
                 'These rows lived in another database, which may send them too. If this one takes its place: select webhook_delivery.resume().'
             when 'paused' then 'To send again: select webhook_delivery.resume().'
-            when 'waiting' then worker.idle_because
+            when 'waiting' then worker.idle_reason
             when 'failing' then
                 'It is tried again within a minute, and the rest of the work goes on. The server''s log has the details.'
         end as hint,
-        here.paused_at,
-        here.pause_reason,
+        worker.paused_at,
+        worker.pause_reason,
         (select count(*) from webhook_delivery.pauses where endpoint_id is not null) as endpoints_paused,
         (select count(*) from webhook_delivery.pauses where auction_id is not null) as auctions_paused,
         worker.pid as worker_pid,
@@ -173,24 +191,12 @@ create view webhook_delivery.status as
         (select pg_catalog.string_agg(format('auction %s had %s events', busy.auction_id, busy.events), ', ' order by busy.events desc)
             from webhook_delivery.busy_auctions() as busy) as busy,
         webhook_delivery.access_problem() as access_problem
-    from webhook_delivery.standing as here
-    left join webhook_delivery.worker_report() as worker on true
-    cross join lateral (
-        select case
-            when pg_catalog.pg_is_in_recovery() then 'standby'
-            when worker.pid is null then 'no worker'
-            when here.standing = 'copied' then 'paused: a copy'
-            when here.standing = 'paused' then 'paused'
-            when worker.problem is not null then 'failing'
-            when worker.idle_because is not null then 'waiting'
-            else 'sending'
-        end as state
-    ) as now
+    from webhook_delivery.worker_state as worker
     cross join webhook_delivery.queue_depth() as queued;
 
 comment on view webhook_delivery.status is 'Does this database send, and if not, why? One row, for the operator';
 comment on column webhook_delivery.status.state is
-    'sending; waiting: see hint; failing: see problem; paused: by pause(); paused: a copy; no worker; standby';
+    'sending; waiting: see hint; failing: see problem; paused: by pause(); fenced: the rows come from another installation; no worker; standby';
 comment on column webhook_delivery.status.since is 'Since when the state is that, or the worker is there';
 comment on column webhook_delivery.status.hint is 'What to do, null where nothing is to be done';
 comment on column webhook_delivery.status.paused_at is 'When pause() was called';

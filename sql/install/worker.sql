@@ -16,7 +16,7 @@ begin
     execute format('grant select, insert, update, delete on webhook_delivery.parked_counts to %s', grantee);
     execute format('grant insert on webhook_delivery.attempts to %s', grantee);
     execute format('grant select, insert, delete on webhook_delivery.slow_endpoints to %s', grantee);
-    execute format('grant select on webhook_delivery.events, webhook_delivery.endpoint_targets, webhook_delivery.standing to %s', grantee);
+    execute format('grant select on webhook_delivery.events, webhook_delivery.endpoint_targets, webhook_delivery.send_state to %s', grantee);
     execute format('grant select on webhook_delivery.endpoint_health to %s', grantee);
     execute format('grant select (id, recaptures_left), update (recaptures_left) on webhook_delivery.capture_errors to %s', grantee);
     execute format('grant execute on function

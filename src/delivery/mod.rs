@@ -17,12 +17,14 @@
 //! | dead letters that a lock caused are captured again | `recapture.rs` |
 //! | a part of the work fails: it is logged and retried | `task.rs` |
 //! | what exists only while the extension does: threads and plans | `runtime.rs` |
+//! | why the worker sends nothing, and what it does meanwhile | `idle.rs` |
 //! | counts of the last minute, and what the worker reports about itself | `throughput.rs`, `status_reporter.rs` |
 
 mod completer;
 mod endpoint_health;
 mod fetch_schedule;
 mod fetcher;
+mod idle;
 mod outcome;
 mod outcome_rows;
 mod parking;

@@ -1,12 +1,11 @@
 //! Prefetch limits: how many deliveries may wait in memory, by tenant and endpoint.
 //!
-//! The rule is that of the threads (`sender/fair_share.rs`): an auction may have another delivery in memory while it has fewer than there
-//! is capacity left, not counting a part that is kept for auctions that have none; an endpoint, while it has fewer than its auction has
-//! left. Without the part that is kept, a dozen auctions that hang, one after the other, would take half, a quarter, an eighth ... until
-//! nothing is left. Slow endpoints have a capacity of their own.
+//! The rule is the fair share of the threads (`sender/fair_share.rs`): an auction may have as much in
+//! memory as there is capacity left, not counting a part that is kept for auctions without any.
+//! Slow endpoints have a capacity of their own.
 
 use uuid::Uuid;
-use webhook_sender::{Backlog, Count, Tally};
+use webhook_sender::{Backlog, Count, Share, Tally};
 
 /// Maximum number of deliveries in memory, and of bytes of their data; one read may exceed the latter by its own rows.
 const CAPACITY: Count = Count { jobs: 8192, bytes: 16 << 20 };
@@ -14,8 +13,11 @@ const CAPACITY: Count = Count { jobs: 8192, bytes: 16 << 20 };
 /// The same for slow endpoints, all of them together.
 const CAPACITY_FOR_SLOW: Count = Count { jobs: 1024, bytes: 4 << 20 };
 
-/// This fraction of the capacity (1 in 4) is kept for auctions that have nothing in memory.
-const RESERVED_SHARE: usize = 4;
+/// A quarter of the capacity is kept for auctions that have nothing in memory. Without it a dozen
+/// auctions that hang, one after the other, would take half, a quarter, an eighth until nothing is left.
+const fn share(capacity: usize) -> Share {
+    Share { factor: 1, reserved: capacity / 4 }
+}
 
 /// How many more deliveries may be fetched, of all endpoints.
 pub fn remaining(waiting: &Backlog) -> usize {
@@ -31,21 +33,16 @@ pub fn limit(waiting: &Backlog, auction_id: &Uuid, endpoint_id: &Uuid) -> usize 
     let capacity = if waiting.is_slow(endpoint_id) { CAPACITY_FOR_SLOW } else { CAPACITY };
     let tally = waiting.beside(endpoint_id);
     let (of_auction, of_endpoint) = (tally.of_auction(auction_id), tally.of_endpoint(endpoint_id));
-    let left = remaining_of(capacity, tally);
+    let free = remaining_of(capacity, tally);
+    // Each that is fetched leaves less for the next: half of the difference is what keeps to the rule.
+    let for_auction = share(capacity.jobs).of_endpoint(free, of_auction.jobs).div_ceil(2);
+    let for_endpoint = for_auction.saturating_sub(of_endpoint.jobs).div_ceil(2);
     if of_auction.jobs == 0 {
-        return left.min(1).max(half(half(left.saturating_sub(capacity.jobs / RESERVED_SHARE))));
+        return for_endpoint.max(free.min(1));
     }
-    let bytes_left = capacity.bytes.saturating_sub(tally.all.bytes);
-    let for_auction = bytes_left.saturating_sub(capacity.bytes / RESERVED_SHARE).saturating_sub(of_auction.bytes);
-    if of_endpoint.bytes >= for_auction {
-        return 0;
-    }
-    let for_auction = half(left.saturating_sub(capacity.jobs / RESERVED_SHARE).saturating_sub(of_auction.jobs));
-    half(for_auction.saturating_sub(of_endpoint.jobs))
-}
-
-fn half(number: usize) -> usize {
-    number.div_ceil(2)
+    let free_bytes = capacity.bytes.saturating_sub(tally.all.bytes);
+    let has_bytes_left = of_endpoint.bytes < share(capacity.bytes).of_endpoint(free_bytes, of_auction.bytes);
+    if has_bytes_left { for_endpoint } else { 0 }
 }
 
 /// Whether a backlogged endpoint has sent most of what it may have in memory.

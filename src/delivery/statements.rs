@@ -9,6 +9,7 @@ use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, Success};
 
 use super::endpoint_health::{FailedDelivery, HealthChange, HealthNotice};
+use super::idle::Idle;
 use super::outcome::Outcome;
 use super::outcome_rows::OutcomeType;
 use super::parking_statements::ParkingStatements;
@@ -20,7 +21,7 @@ use crate::timestamp::Timestamp;
 
 /// The worker's statements, prepared once.
 pub struct Statements {
-    standing: OwnedPreparedStatement,
+    send_state: OwnedPreparedStatement,
     read_due: OwnedPreparedStatement,
     read_events: OwnedPreparedStatement,
     targets: OwnedPreparedStatement,
@@ -65,7 +66,7 @@ impl Statements {
             let recording =
                 |sql| -> Prepared { Ok(client.prepare_mut(sql, &[PgOid::from(outcome_type.array)])?.keep()) };
             Ok(Self {
-                standing: reading(include_str!("../../sql/statements/delivery/standing.sql"), &[])?,
+                send_state: reading(include_str!("../../sql/statements/delivery/send_state.sql"), &[])?,
                 read_due: reading(include_str!("../../sql/statements/delivery/read_due.sql"), &due)?,
                 read_events: reading(include_str!("../../sql/statements/delivery/read_events.sql"), &events)?,
                 targets: reading(include_str!("../../sql/statements/delivery/targets.sql"), &[UUIDARRAYOID])?,
@@ -91,17 +92,13 @@ impl Statements {
         })
     }
 
-    /// Whether anything may be sent from here, in the snapshot of this transaction. Not cached: a restore that brings rows of another
-    /// installation and its queue in one commit must be seen with both or with none.
-    pub fn standing(&self) -> SpiResult<SendingState> {
-        let standing: Option<String> =
-            Spi::connect(|client| client.select(&self.standing, Some(1), &[])?.first().get_one())?;
-        Ok(match standing.as_deref() {
-            Some("sending") => SendingState::Sending,
-            Some("paused") => SendingState::Paused,
-            Some("unused") => SendingState::Unused,
-            _ => SendingState::Copied,
-        })
+    /// Why nothing may be sent from here, in the snapshot of this transaction; `None` if it may. Not
+    /// cached: a restore that brings rows of another installation and its queue in one commit must be
+    /// seen with both or with none.
+    pub fn send_state(&self) -> SpiResult<Option<Idle>> {
+        let state: Option<String> =
+            Spi::connect(|client| client.select(&self.send_state, Some(1), &[])?.first().get_one())?;
+        Ok(Idle::of_send_state(state.as_deref()))
     }
 
     /// Rows due after `from`, in order, at most `limit` and no more than `MAX_BATCH_BYTES` of data: of the endpoint that is given, or
@@ -355,18 +352,6 @@ pub enum Expired {
     Locked,
     /// No partition has expired.
     Nothing,
-}
-
-/// Whether anything may be sent from here: the values of `webhook_delivery.standing`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SendingState {
-    Sending,
-    /// By `webhook_delivery.pause()`.
-    Paused,
-    /// The rows come from another installation: a restored dump, a copy of a database.
-    Copied,
-    /// No endpoint was created here yet.
-    Unused,
 }
 
 /// The transaction that a subtransaction belongs to: only its id is in `pg_locks`.

@@ -5,7 +5,7 @@ use std::ffi::CString;
 
 use pgrx::prelude::*;
 
-use super::statements::SendingState;
+use super::idle::Idle;
 use crate::postgres::background_worker;
 use crate::postgres::wakeup::ClaimedSlot;
 use crate::postgres::worker_stats::WorkerStats;
@@ -14,7 +14,7 @@ use crate::postgres::worker_stats::WorkerStats;
 pub struct StatusReporter {
     slot: ClaimedSlot,
     published: WorkerStats,
-    standing: SendingState,
+    idle: Option<Idle>,
 }
 
 impl StatusReporter {
@@ -22,14 +22,14 @@ impl StatusReporter {
     pub fn new(slot: ClaimedSlot) -> Self {
         let published = WorkerStats::default();
         published.publish(slot);
-        Self { slot, published, standing: SendingState::Sending }
+        Self { slot, published, idle: None }
     }
 
     /// Publishes what the worker does.
     pub fn publish(&mut self, stats: WorkerStats) {
-        let activity = match (stats.idle_because, &stats.problem) {
-            (Some(reason), _) => format!("webhook_delivery: {reason}"),
-            (None, Some((_, problem))) => format!("webhook_delivery: {problem}"),
+        let activity = match (stats.idle_reason, &stats.problem) {
+            (_, Some((_, problem))) => format!("webhook_delivery: {problem}"),
+            (Some(reason), None) => format!("webhook_delivery: {reason}"),
             (None, None) => format!(
                 "webhook_delivery: {} requests in flight, {} waiting",
                 stats.requests_in_flight, stats.deliveries_in_memory
@@ -45,27 +45,32 @@ impl StatusReporter {
     }
 
     /// Logs that sending has stopped or has resumed.
-    pub fn report_standing(&mut self, standing: SendingState) {
-        if standing != std::mem::replace(&mut self.standing, standing) {
-            log(standing);
+    pub fn log_change(&mut self, idle: Option<Idle>) {
+        if idle != std::mem::replace(&mut self.idle, idle) {
+            log(idle);
         }
     }
 }
 
-fn log(standing: SendingState) {
-    let (level, message, hint) = match standing {
-        SendingState::Copied => (
+fn log(idle: Option<Idle>) {
+    let (level, message, hint) = match idle {
+        Some(Idle::Fenced) => (
             PgLogLevel::WARNING,
             "webhook_delivery sends nothing from this database, because it is a copy of another one",
             "If it takes the other one's place: select webhook_delivery.resume().",
         ),
-        SendingState::Paused => (
+        Some(Idle::Paused) => (
             PgLogLevel::LOG,
             "webhook_delivery is paused in this database",
             "To send again: select webhook_delivery.resume().",
         ),
-        SendingState::Sending => (PgLogLevel::LOG, "webhook_delivery sends from this database", ""),
-        SendingState::Unused => return,
+        Some(Idle::ReadOnly) => (
+            PgLogLevel::WARNING,
+            "webhook_delivery sends nothing from this database, because default_transaction_read_only is on",
+            "",
+        ),
+        None => (PgLogLevel::LOG, "webhook_delivery sends from this database", ""),
+        Some(Idle::NoExtension | Idle::UpdateNeeded | Idle::NoEndpoint) => return,
     };
     let mut report =
         pg_sys::panic::ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, pgrx::function_name!());

@@ -15,6 +15,7 @@ use super::completer::{Completer, MAX_BATCH_AGE};
 use super::endpoint_health::EndpointHealth;
 use super::fetch_schedule::FetchSchedule;
 use super::fetcher::Fetcher;
+use super::idle::{Duty, Idle};
 use super::parking::Parking;
 use super::recapture::Recapture;
 use super::runtime::Runtime;
@@ -65,10 +66,8 @@ struct Worker {
     tasks: Tasks,
     throughput: Throughput,
     started_at: Timestamp,
-    /// Why nothing is sent at the moment.
-    idle_because: Option<&'static str>,
-    /// What else may be done, as the last poll has found.
-    duty: Duty,
+    /// Why nothing is sent, as the last poll has found.
+    idle: Option<Idle>,
     schedule: FetchSchedule,
     next_maintenance: Instant,
     next_expiry: Instant,
@@ -77,24 +76,6 @@ struct Worker {
     parking: Parking,
     next_database_check: Instant,
     reporter: StatusReporter,
-}
-
-/// What a worker may do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Duty {
-    Nothing,
-    /// It is a copy: it makes partitions and recaptures, because rows still arrive, from the application or by logical replication. It does
-    /// not touch the queue, in which replication has to find every row where the original has it.
-    Fenced,
-    /// It is paused: it sends nothing, and does all other work.
-    Housekeeping,
-    Everything,
-}
-
-impl Duty {
-    fn includes_parking(self) -> bool {
-        matches!(self, Self::Housekeeping | Self::Everything)
-    }
 }
 
 impl Worker {
@@ -109,8 +90,7 @@ impl Worker {
             tasks: Tasks::new(),
             throughput: Throughput::new(),
             started_at: Timestamp::now(),
-            idle_because: None,
-            duty: Duty::Nothing,
+            idle: Some(Idle::NoExtension),
             schedule: FetchSchedule::new(),
             next_maintenance: now,
             next_expiry: now,
@@ -180,13 +160,7 @@ impl Worker {
                 Some(PollResult::Idle(time)) => wait = wait.min(time),
                 Some(PollResult::ShutDown) => return None,
                 // What was read and not handed over is read again.
-                None => {
-                    self.fetcher.rewind_to_start();
-                    if self.tasks.reading.is_broken() {
-                        // It may have changed.
-                        self.idle_because = None;
-                    }
-                }
+                None => self.fetcher.rewind_to_start(),
             }
         }
         self.gather();
@@ -230,10 +204,14 @@ impl Worker {
         }
     }
 
+    fn duty(&self) -> Duty {
+        Duty::while_idle(self.idle)
+    }
+
     /// How long until another task has something to do, or a failed one is tried again.
     fn time_to_next_task(&self) -> Duration {
         let Tasks { reading, recording, slow_endpoints, health, maintenance, expiry, recapture, parking } = &self.tasks;
-        let of_duty: &[&Task] = match self.duty {
+        let of_duty: &[&Task] = match self.duty() {
             Duty::Nothing => &[],
             Duty::Fenced => &[maintenance, recapture],
             Duty::Housekeeping => &[maintenance, recapture, parking],
@@ -241,8 +219,10 @@ impl Worker {
         };
         let tries = [reading, recording].into_iter().chain(of_duty.iter().copied());
         let to_record = if recording.may_run() { self.completer.time_to_due() } else { None };
-        let to_note = if self.duty == Duty::Everything && health.may_run() { self.health.time_to_due() } else { None };
-        let to_park = if self.duty.includes_parking() && parking.may_run() { self.parking.time_to_due() } else { None };
+        let to_note =
+            if self.duty() == Duty::Everything && health.may_run() { self.health.time_to_due() } else { None };
+        let to_park =
+            if self.duty() >= Duty::Housekeeping && parking.may_run() { self.parking.time_to_due() } else { None };
         let times = tries.filter_map(Task::time_to_next_try).chain(to_record).chain(to_note).chain(to_park);
         times.min().unwrap_or(Duration::MAX)
     }
@@ -311,7 +291,7 @@ impl Worker {
             totals: self.throughput.totals(),
             last_minute: self.throughput.last_minute(),
             last_failure: self.throughput.last_failure().cloned(),
-            idle_because: self.idle_because,
+            idle_reason: self.idle.map(Idle::reason),
             problem: self.tasks.problem(),
         }
     }

@@ -82,7 +82,7 @@ struct Entry {
     last_minute: Totals,
     last_failure: Text,
     last_failure_at: Timestamp,
-    idle_because: Text,
+    idle_reason: Text,
     problem: Text,
     problem_since: Timestamp,
 }
@@ -124,7 +124,7 @@ pub struct WorkerStats {
     /// When a request failed last, and with which error.
     pub last_failure: Option<(Timestamp, String)>,
     /// Why nothing is sent.
-    pub idle_because: Option<&'static str>,
+    pub idle_reason: Option<&'static str>,
     /// What of its work fails, and since when.
     pub problem: Option<(Timestamp, String)>,
 }
@@ -147,7 +147,7 @@ impl WorkerStats {
             self.last_failure.as_ref().map_or((Timestamp::default(), ""), |(at, failure)| (*at, failure));
         entry.last_failure.set(failure);
         entry.last_failure_at = at;
-        entry.idle_because.set(self.idle_because.unwrap_or_default());
+        entry.idle_reason.set(self.idle_reason.unwrap_or_default());
         let (since, problem) =
             self.problem.as_ref().map_or((Timestamp::default(), ""), |(since, problem)| (*since, problem));
         entry.problem.set(problem);
@@ -173,7 +173,7 @@ fn worker_report() -> TableIterator<
         name!(requests_in_flight, i32),
         name!(deliveries_in_memory, i32),
         name!(attempts_to_record, i32),
-        name!(idle_because, Option<String>),
+        name!(idle_reason, Option<String>),
         name!(problem, Option<String>),
         name!(problem_since, Option<TimestampWithTimeZone>),
         name!(started_at, TimestampWithTimeZone),
@@ -200,7 +200,7 @@ fn worker_report() -> TableIterator<
             entry.requests_in_flight,
             entry.deliveries_in_memory,
             entry.attempts_to_record,
-            entry.idle_because.get(),
+            entry.idle_reason.get(),
             problem,
             since,
             entry.started_at.into(),

@@ -1,10 +1,10 @@
-//! The fair share: threads are shared by auction first and by endpoint second.
+//! The fair share: by auction first and by endpoint second.
 //!
-//! The rule is the dynamic threshold of switches with shared memory: the more requests an auction has in flight, the more threads have to
-//! be idle before it may start another. An auction may have twice as many requests in flight as there are idle threads, not counting a
-//! quarter that is kept for auctions without any; an endpoint may have as many as its auction has left. A single endpoint gets three
-//! eighths of the threads, a single auction half of them. Several that hang get less and less each, in whatever order they come, and a
-//! new auction still finds a thread.
+//! The rule is the dynamic threshold of switches with shared memory: the more an auction has of
+//! something, the more of it has to be free before it gets another. A part is kept for auctions
+//! without any. Several auctions that hang get less and less each, in whatever order they come, and
+//! a new auction still finds something free. Threads are shared by this rule, and so is the memory
+//! for what was fetched.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,6 +12,27 @@ use uuid::Uuid;
 
 use crate::backlog::Tally;
 use crate::{DeliveryKey, Job};
+
+/// The rule, for one kind of thing that is shared.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Share {
+    /// How many times what is free, and not kept for auctions without any, an auction may have.
+    pub factor: usize,
+    /// The part that is kept for auctions without any.
+    pub reserved: usize,
+}
+
+impl Share {
+    /// How much an auction may have while so much is free.
+    pub fn of_auction(self, free: usize) -> usize {
+        self.factor * free.saturating_sub(self.reserved)
+    }
+
+    /// How much each endpoint may have of an auction that has `of_auction`: what the auction has left.
+    pub fn of_endpoint(self, free: usize, of_auction: usize) -> usize {
+        self.of_auction(free).saturating_sub(of_auction)
+    }
+}
 
 #[derive(Default)]
 struct EndpointJobs {
@@ -35,13 +56,13 @@ pub struct FairShare {
     turns: VecDeque<Uuid>,
     waiting: Tally,
     in_flight: usize,
-    /// Idle threads that only an auction with nothing under way may use.
-    for_newcomers: usize,
+    share: Share,
 }
 
 impl FairShare {
     pub fn new(threads: usize) -> Self {
-        Self { for_newcomers: threads / 4, ..Self::default() }
+        // A single endpoint gets three eighths of the threads, a single auction half of them.
+        Self { share: Share { factor: 2, reserved: threads / 4 }, ..Self::default() }
     }
 
     /// Puts the job at the end of its endpoint's queue.
@@ -71,14 +92,13 @@ impl FairShare {
     /// The place, among the auction's turns, of its next endpoint that may start a request; a thread is idle.
     fn next_of(&self, auction_id: &Uuid, idle_threads: usize) -> Option<usize> {
         let auction = self.auctions.get(auction_id)?;
-        let room = 2 * idle_threads.saturating_sub(self.for_newcomers);
-        let may_start = |in_flight, room| in_flight == 0 || in_flight < room;
-        if !may_start(auction.in_flight, room) {
+        let may_start = |in_flight, limit| in_flight == 0 || in_flight < limit;
+        if !may_start(auction.in_flight, self.share.of_auction(idle_threads)) {
             return None;
         }
-        let room = room.saturating_sub(auction.in_flight);
+        let limit = self.share.of_endpoint(idle_threads, auction.in_flight);
         auction.turns.iter().position(|endpoint_id| {
-            auction.endpoints.get(endpoint_id).is_some_and(|endpoint| may_start(endpoint.in_flight, room))
+            auction.endpoints.get(endpoint_id).is_some_and(|endpoint| may_start(endpoint.in_flight, limit))
         })
     }
 

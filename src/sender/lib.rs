@@ -51,6 +51,7 @@ pub use backlog::{Backlog, Count, Tally};
 pub use body::body;
 pub use breaker::Breaker;
 pub use failure::Failure;
+pub use fair_share::Share;
 pub use header::{InvalidHeader, check_header};
 pub use ids::uuid_v7;
 pub use job::{Attempt, DeliveryKey, Destination, Job};

@@ -27,13 +27,7 @@ select endpoint.url,
     case when starts_with(endpoint.secrets[1], 'whsec_') then 'whsec' when endpoint.secrets[1] is not null then 'own' end,
     (select stored.previous_until from webhook_delivery.endpoint_secrets as stored
         where stored.endpoint_id = endpoint.id and stored.previous_until > now()),
-    case
-        when pg_is_in_recovery() then 'standby'
-        when worker.pid is null then 'no worker'
-        when here.standing = 'sending' and worker.idle_because is null and worker.problem is null then 'sending'
-        when here.standing = 'sending' then 'failing'
-        else 'paused'
-    end,
+    worker.state,
     endpoint.is_paused,
     -- Of the events that it wants: those that no trigger makes, those with a trigger that is disabled, and those that could not be built,
     -- of its auction or of one that is not known.
@@ -46,6 +40,5 @@ select endpoint.url,
         where dead.auction_ids is null or endpoint.auction_id = any (dead.auction_ids) or array_position(dead.auction_ids, null) is not null
         order by dead.event_type)
 from webhook_delivery.endpoint_targets as endpoint
-cross join webhook_delivery.standing as here
-left join webhook_delivery.worker_report() as worker on true
+cross join webhook_delivery.worker_state as worker
 where endpoint.id = $1

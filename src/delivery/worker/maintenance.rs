@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Duty, Worker, lock_extension, oldest_event};
+use super::{Worker, lock_extension, oldest_event};
+use crate::delivery::idle::Duty;
 use crate::delivery::runtime::Runtime;
 use crate::delivery::statements::Expired;
 use crate::delivery::task::in_transaction;
@@ -19,20 +20,21 @@ const MAINTENANCE_RETRY: Duration = Duration::from_secs(10);
 impl Worker {
     /// Runs the tasks that are due, each in a transaction of its own.
     pub(super) fn maintain(&mut self) {
-        if self.duty != Duty::Nothing && Instant::now() >= self.next_maintenance && self.tasks.maintenance.may_run() {
+        let duty = self.duty();
+        if duty >= Duty::Fenced && Instant::now() >= self.next_maintenance && self.tasks.maintenance.may_run() {
             self.make_partitions();
         }
-        if self.duty != Duty::Nothing && Instant::now() >= self.next_recapture && self.tasks.recapture.may_run() {
+        if duty >= Duty::Fenced && Instant::now() >= self.next_recapture && self.tasks.recapture.may_run() {
             self.recapture();
         }
-        if self.duty.includes_parking() && self.parking.is_due() && self.tasks.parking.may_run() {
+        if duty >= Duty::Housekeeping && self.parking.is_due() && self.tasks.parking.may_run() {
             if self.slot.is_parking_held() {
                 self.parking.postpone();
             } else {
                 self.park();
             }
         }
-        if self.duty != Duty::Everything {
+        if duty < Duty::Everything {
             return;
         }
         if self.tasks.slow_endpoints.may_run() {

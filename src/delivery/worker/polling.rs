@@ -7,11 +7,11 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
 
-use super::{Duty, Worker, oldest_event};
+use super::{Worker, oldest_event};
 use crate::delivery::fetcher::FetchContext;
+use crate::delivery::idle::Idle;
 use crate::delivery::queue_row::Bounds;
 use crate::delivery::runtime::Runtime;
-use crate::delivery::statements::SendingState;
 use crate::postgres::security_context::RoleGuard;
 use crate::postgres::{background_worker, settings};
 use crate::timestamp::Timestamp;
@@ -76,9 +76,8 @@ impl Worker {
     fn check_extension(&mut self) -> SpiResult<Option<Duration>> {
         let extension = match background_worker::extension() {
             background_worker::Extension::Absent => {
-                self.duty = Duty::Nothing;
                 self.reset();
-                self.idle_because = Some("waiting for CREATE EXTENSION webhook_delivery");
+                self.idle = Some(Idle::NoExtension);
                 return Ok(Some(settings::poll_interval()));
             }
             background_worker::Extension::BeingChanged => {
@@ -93,7 +92,7 @@ impl Worker {
         }
         if self.runtime.is_none() {
             if !background_worker::extension_is_current()? {
-                self.idle_because = Some("waiting for: alter extension webhook_delivery update");
+                self.idle = Some(Idle::UpdateNeeded);
                 return Ok(Some(settings::poll_interval()));
             }
             let _role = RoleGuard::of_worker();
@@ -106,19 +105,9 @@ impl Worker {
     fn may_send(&mut self) -> SpiResult<bool> {
         let Some(Runtime { statements, pool, .. }) = &self.runtime else { return Ok(false) };
         self.fetcher.release(pool.given_back());
-        let standing = statements.standing()?;
-        (self.duty, self.idle_because) = match standing {
-            // What cannot be recorded would be sent again and again.
-            _ if background_worker::is_read_only() => {
-                (Duty::Nothing, Some("paused, because default_transaction_read_only is on"))
-            }
-            SendingState::Sending => (Duty::Everything, None),
-            SendingState::Paused => (Duty::Housekeeping, Some("paused, by webhook_delivery.pause()")),
-            SendingState::Copied => (Duty::Fenced, Some("paused, because this is a copy of another database")),
-            SendingState::Unused => (Duty::Nothing, Some("waiting for the first endpoint")),
-        };
-        self.reporter.report_standing(standing);
-        let may_send = self.idle_because.is_none() && !self.tasks.recording.is_broken();
+        self.idle = if background_worker::is_read_only() { Some(Idle::ReadOnly) } else { statements.send_state()? };
+        self.reporter.log_change(self.idle);
+        let may_send = self.idle.is_none() && !self.tasks.recording.is_broken();
         if !may_send {
             pool.give_back_waiting();
         }
