@@ -1,11 +1,11 @@
-//! Access: who sees and changes the webhooks of which auction.
+//! Access: a session sees and changes only the webhooks of the auctions that it administers.
 
 use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::{Application, Endpoint, Receiver, Reply, Supabase, refusal, sample, tenant};
 
-/// Each test on a plain server, and on one such as Supabase's.
-macro_rules! in_both_worlds {
+/// Runs each test on a plain server and on one with Supabase's roles and privileges.
+macro_rules! on_plain_and_supabase {
     ($($test:ident)*) => {
         mod plain {
             $(#[test] fn $test() { super::$test(super::World::Plain) })*
@@ -16,35 +16,35 @@ macro_rules! in_both_worlds {
     };
 }
 
-in_both_worlds! {
-    an_admin_sees_and_changes_the_webhooks_of_his_auction_only
-    an_admin_stays_confined_where_someone_granted_all
-    granted_all_the_history_cannot_be_rewritten_nor_the_catalogue
-    granted_all_nobody_empties_the_tables_for_every_auction
-    who_administers_nothing_sees_and_does_nothing
-    a_function_of_the_applications_own_decides_where_access_function_names_it
-    who_administers_what_is_asked_once_per_table_however_many_rows_there_are
-    operators_see_every_auction_also_after_set_role
-    a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_test_webhook
-    everything_can_be_read_in_a_transaction_that_is_read_only
-    test_webhook_in_a_transaction_that_is_read_only_queues_nothing
-    the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has
-    a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked
+on_plain_and_supabase! {
+    admin_reads_and_changes_only_its_own_auction
+    admin_with_all_privileges_is_confined_to_its_own_auction
+    tenant_granted_all_changes_neither_history_nor_event_types
+    tenant_granted_all_truncates_no_rows_of_other_auctions
+    user_who_administers_nothing_sees_and_changes_nothing
+    access_function_setting_decides_which_auctions_are_visible
+    access_function_is_called_once_per_table_not_per_row
+    operators_see_every_auction_even_after_set_role
+    access_function_runs_with_the_callers_row_level_security
+    read_only_transaction_can_read_everything
+    test_webhook_in_a_read_only_transaction_queues_nothing
+    built_in_access_check_reads_members_as_their_owner
+    endpoints_of_a_superuser_acting_as_a_tenant_are_validated
 }
 
-/// Whose roles the server has.
+/// Which roles the server has.
 #[derive(Clone, Copy)]
 enum World {
-    /// Only those that the test makes.
+    /// Only the roles that the test creates.
     Plain,
-    /// Supabase's, with its default privileges.
+    /// Supabase's roles and default privileges.
     Supabase,
 }
 
 /// Two auctions with an endpoint and a delivery each.
 struct Scene {
     world: World,
-    /// Its session is a superuser's.
+    /// The client is a session of a superuser.
     application: Application,
     /// Keeps the endpoints' address in use.
     _receiver: Receiver,
@@ -75,7 +75,7 @@ impl Scene {
         Scene { world, application, _receiver: receiver, riverside, hilltop }
     }
 
-    /// What PostgREST becomes for a user of the application.
+    /// The role that PostgREST sets for a user of the application.
     fn tenant(&self) -> &'static str {
         match self.world {
             World::Plain => "tenant",
@@ -83,7 +83,7 @@ impl Scene {
         }
     }
 
-    /// As superuser; `<tenant>` is the role's name.
+    /// Runs SQL as superuser. `<tenant>` stands for the name of the tenant's role.
     #[track_caller]
     fn run(&mut self, sql: &str) {
         let sql = sql.replace("<tenant>", self.tenant());
@@ -112,7 +112,7 @@ impl Scene {
     }
 }
 
-/// Of which auctions a session sees rows, for each relation.
+/// The auctions of which a session sees rows, for each relation.
 #[track_caller]
 fn auctions_seen(client: &mut Client) -> Vec<Vec<Uuid>> {
     let relations = ["webhook_endpoints", "webhook_deliveries", "webhook_delivery_attempts"];
@@ -126,17 +126,17 @@ fn auctions_seen(client: &mut Client) -> Vec<Vec<Uuid>> {
 
 const INSERT: &str = "insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') returning id, generated_secret(webhook_endpoints)";
 
-/// What an admin of Riverside can do, and cannot.
+/// Asserts that an admin of Riverside can change Riverside's endpoints and no others.
 fn assert_confined_to_riverside(scene: &Scene, client: &mut Client) {
     assert_eq!(auctions_seen(client), vec![vec![sample::RIVERSIDE]; 3]);
-    // His own auction's endpoints are his.
+    // The admin creates, changes and deletes endpoints of Riverside.
     let made = client.query_one(INSERT, &[&sample::RIVERSIDE]).unwrap();
     assert!(made.get::<_, String>(1).starts_with("whsec_"));
     let id: Uuid = made.get(0);
     let change = "update webhook_endpoints set url = 'https://example.com/new', events = '{submission.created}', secret = 'a secret of my own' where id = $1";
     assert_eq!(client.execute(change, &[&id]).unwrap(), 1);
     assert_eq!(client.execute("delete from webhook_endpoints where id = $1", &[&id]).unwrap(), 1);
-    // Others' are not there.
+    // Endpoints of other auctions do not exist for this admin.
     assert_eq!(refusal(client, INSERT, &[&sample::HILLTOP]).code().code(), "42501");
     let own = &scene.riverside.id;
     let others = &scene.hilltop.id;
@@ -157,7 +157,7 @@ fn assert_confined_to_riverside(scene: &Scene, client: &mut Client) {
     assert_eq!(refusal(client, test, &[others]).code().code(), "PT404");
 }
 
-/// That the other auction's endpoint and history are as they were.
+/// Asserts that Hilltop's endpoint and history are unchanged.
 fn assert_hilltop_untouched(scene: &mut Scene) {
     let client = &mut scene.application.client;
     let query = "select events = '{*}' and is_active and stored.secret = $2 from webhook_endpoints as endpoint
@@ -167,7 +167,7 @@ fn assert_hilltop_untouched(scene: &mut Scene) {
     assert_eq!(scene.hilltop.deliveries(client).len(), 1);
 }
 
-fn an_admin_sees_and_changes_the_webhooks_of_his_auction_only(world: World) {
+fn admin_reads_and_changes_only_its_own_auction(world: World) {
     let mut scene = Scene::new(world, &[]);
     let mut dana = scene.session_of(sample::DANA);
     assert_confined_to_riverside(&scene, &mut dana);
@@ -175,7 +175,7 @@ fn an_admin_sees_and_changes_the_webhooks_of_his_auction_only(world: World) {
     assert_eq!(auctions_seen(&mut scene.session_of(sample::KIM)), vec![vec![sample::HILLTOP]; 3]);
 }
 
-fn an_admin_stays_confined_where_someone_granted_all(world: World) {
+fn admin_with_all_privileges_is_confined_to_its_own_auction(world: World) {
     let mut scene = Scene::new(world, &[]);
     scene.grant_all();
     let mut dana = scene.session_of(sample::DANA);
@@ -183,7 +183,7 @@ fn an_admin_stays_confined_where_someone_granted_all(world: World) {
     assert_hilltop_untouched(&mut scene);
 }
 
-fn granted_all_the_history_cannot_be_rewritten_nor_the_catalogue(world: World) {
+fn tenant_granted_all_changes_neither_history_nor_event_types(world: World) {
     let mut scene = Scene::new(world, &[]);
     scene.grant_all();
     let snapshot = "select md5(string_agg(content::text, ',' order by content::text)) from (
@@ -205,7 +205,7 @@ fn granted_all_the_history_cannot_be_rewritten_nor_the_catalogue(world: World) {
     }
 }
 
-fn granted_all_nobody_empties_the_tables_for_every_auction(world: World) {
+fn tenant_granted_all_truncates_no_rows_of_other_auctions(world: World) {
     let mut scene = Scene::new(world, &[]);
     scene.grant_all();
     let mut dana = scene.session_of(sample::DANA);
@@ -218,21 +218,21 @@ fn granted_all_nobody_empties_the_tables_for_every_auction(world: World) {
     }
 }
 
-fn who_administers_nothing_sees_and_does_nothing(world: World) {
+fn user_who_administers_nothing_sees_and_changes_nothing(world: World) {
     let mut scene = Scene::new(world, &[]);
     scene.grant_all();
     let member = format!("{{\"sub\": \"{}\"}}", sample::SAM);
     for claims in [member.as_str(), "", "{}", "null", "{\"sub\": null}", "{\"sub\": \"\"}", "{\"sub\": 7}", "[]"] {
-        let mut nobody = scene.session(claims);
-        assert_eq!(auctions_seen(&mut nobody), vec![Vec::<Uuid>::new(); 3], "{claims}");
+        let mut user = scene.session(claims);
+        assert_eq!(auctions_seen(&mut user), vec![Vec::<Uuid>::new(); 3], "{claims}");
         for auction in [sample::RIVERSIDE, sample::HILLTOP] {
-            assert_eq!(refusal(&mut nobody, INSERT, &[&auction]).code().code(), "42501", "{claims}");
+            assert_eq!(refusal(&mut user, INSERT, &[&auction]).code().code(), "42501", "{claims}");
         }
         for statement in ["update webhook_endpoints set is_active = false", "delete from webhook_endpoints"] {
-            assert_eq!(nobody.execute(statement, &[]).unwrap(), 0, "{claims}: {statement}");
+            assert_eq!(user.execute(statement, &[]).unwrap(), 0, "{claims}: {statement}");
         }
         let test = "select test_webhook($1, 'submission.created')";
-        assert_eq!(refusal(&mut nobody, test, &[&scene.riverside.id]).code().code(), "PT404", "{claims}");
+        assert_eq!(refusal(&mut user, test, &[&scene.riverside.id]).code().code(), "PT404", "{claims}");
     }
     assert_hilltop_untouched(&mut scene);
     let mut without_claims = scene.application.cluster.connect_as("authenticator", "postgres");
@@ -240,7 +240,7 @@ fn who_administers_nothing_sees_and_does_nothing(world: World) {
     assert_eq!(auctions_seen(&mut without_claims), vec![Vec::<Uuid>::new(); 3]);
 }
 
-fn a_function_of_the_applications_own_decides_where_access_function_names_it(world: World) {
+fn access_function_setting_decides_which_auctions_are_visible(world: World) {
     let mut scene = Scene::new(world, &[("webhook_delivery.access_function", "public.my_auctions")]);
     let my_auctions = format!(
         "create function public.my_auctions() returns setof uuid language sql stable
@@ -248,12 +248,12 @@ fn a_function_of_the_applications_own_decides_where_access_function_names_it(wor
         sample::HILLTOP
     );
     scene.run(&my_auctions);
-    // Sam is no admin of anything; the application's function does not ask.
+    // Sam administers no auction, but the application's function ignores membership.
     let mut sam = scene.session_of(sample::SAM);
     assert_eq!(auctions_seen(&mut sam), vec![vec![sample::HILLTOP]; 3]);
     sam.execute("select test_webhook($1, 'submission.created')", &[&scene.hilltop.id]).unwrap();
     assert_eq!(refusal(&mut sam, INSERT, &[&sample::RIVERSIDE]).code().code(), "42501");
-    // Null is no auction.
+    // A null in the result gives access to no auction.
     assert_eq!(auctions_seen(&mut scene.session("unknown")), vec![Vec::<Uuid>::new(); 3]);
     let another = "drop function public.my_auctions; create function public.my_auctions() returns boolean language sql return true";
     for without_it in [another, "drop function public.my_auctions"] {
@@ -264,7 +264,7 @@ fn a_function_of_the_applications_own_decides_where_access_function_names_it(wor
     }
 }
 
-fn who_administers_what_is_asked_once_per_table_however_many_rows_there_are(world: World) {
+fn access_function_is_called_once_per_table_not_per_row(world: World) {
     let mut scene = Scene::new(world, &[("webhook_delivery.access_function", "public.my_auctions")]);
     let counting = format!(
         "create sequence public.asked; grant usage on public.asked to <tenant>;
@@ -284,7 +284,7 @@ fn who_administers_what_is_asked_once_per_table_however_many_rows_there_are(worl
     }
 }
 
-fn operators_see_every_auction_also_after_set_role(world: World) {
+fn operators_see_every_auction_even_after_set_role(world: World) {
     let mut scene = Scene::new(world, &[]);
     let both = vec![vec![sample::RIVERSIDE, sample::HILLTOP]; 3];
     assert_eq!(auctions_seen(&mut scene.application.client), both);
@@ -293,15 +293,15 @@ fn operators_see_every_auction_also_after_set_role(world: World) {
     let mut service = scene.application.cluster.connect_as("authenticator", "postgres");
     service.batch_execute("set role service").unwrap();
     assert_eq!(auctions_seen(&mut service), both);
-    // A superuser who becomes a tenant is that tenant.
+    // After SET ROLE to the tenant, a superuser has only the tenant's access.
     let mut superuser = scene.superuser();
     superuser.batch_execute(&format!("set role {}", scene.tenant())).unwrap();
     assert_eq!(auctions_seen(&mut superuser), vec![Vec::<Uuid>::new(); 3]);
 }
 
-fn a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_test_webhook(world: World) {
+fn access_function_runs_with_the_callers_row_level_security(world: World) {
     let mut scene = Scene::new(world, &[("webhook_delivery.access_function", "public.seen_auctions")]);
-    // All that the caller sees: of a superuser, every one.
+    // Returns every auction that the caller sees. A superuser would see all of them.
     let function = "create function public.seen_auctions() returns setof uuid language sql stable
             as $$ select id from public.auctions $$;
         alter table public.auctions enable row level security;
@@ -318,8 +318,8 @@ fn a_function_that_relies_on_row_level_security_is_asked_as_the_caller_also_by_t
     assert_hilltop_untouched(&mut scene);
 }
 
-/// As PostgREST answers GET.
-fn everything_can_be_read_in_a_transaction_that_is_read_only(world: World) {
+/// PostgREST answers GET requests in such a transaction.
+fn read_only_transaction_can_read_everything(world: World) {
     let scene = Scene::new(world, &[]);
     let mut dana = scene.session_of(sample::DANA);
     dana.batch_execute("begin read only").unwrap();
@@ -330,7 +330,7 @@ fn everything_can_be_read_in_a_transaction_that_is_read_only(world: World) {
     assert_eq!(dana.query("select * from webhook_event_types", &[]).unwrap().len(), 21);
 }
 
-fn test_webhook_in_a_transaction_that_is_read_only_queues_nothing(world: World) {
+fn test_webhook_in_a_read_only_transaction_queues_nothing(world: World) {
     let mut scene = Scene::new(world, &[]);
     let mut dana = scene.session_of(sample::DANA);
     dana.batch_execute("begin read only").unwrap();
@@ -340,7 +340,7 @@ fn test_webhook_in_a_transaction_that_is_read_only_queues_nothing(world: World) 
     assert_eq!(scene.riverside.deliveries(&mut scene.application.client).len(), 1);
 }
 
-fn the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has(world: World) {
+fn built_in_access_check_reads_members_as_their_owner(world: World) {
     let mut scene = Scene::new(world, &[]);
     let members = "create role app login; grant create, usage on schema public to app;
         alter table public.auction_members owner to app; select webhook_delivery.grant_application('app');
@@ -362,7 +362,7 @@ fn the_built_in_check_reads_the_members_with_no_more_rights_than_their_owner_has
     assert_eq!(scene.application.count("select count(*) from pg_roles where rolname = 'app' and rolsuper"), 0);
 }
 
-fn a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked(world: World) {
+fn endpoints_of_a_superuser_acting_as_a_tenant_are_validated(world: World) {
     let mut scene = Scene::new(world, &[]);
     scene.run("alter system set webhook_delivery.allow_http = off");
     scene.application.cluster.reload();
@@ -380,7 +380,7 @@ fn a_superuser_who_is_a_tenant_for_the_moment_has_his_endpoints_checked(world: W
             .unwrap();
         assert_eq!(refusal(&mut superuser, unchecked, &[]).code().code(), "22023", "{role}");
     }
-    // Nor does a superuser lend his rights to a tenant's function that he happens to run.
+    // A tenant's function that a superuser runs does not gain the superuser's rights either.
     let lending = format!(
         "grant create on schema public to <tenant>; set role <tenant>;
          create function public.lent() returns bigint language sql security definer as

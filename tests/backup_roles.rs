@@ -1,14 +1,15 @@
-//! Which roles can make a backup, of what, with which options of `pg_dump`.
+//! Backups: which roles can run `pg_dump`, with which options, and what the dump contains.
 
 use std::process::Output;
 
 use postgres::Client;
 use webhook_harness::{Application, DEADLINE, Receiver, Reply, Submission, inventory, sample, wait_until};
 
-/// What leaves the extension's own data out.
+/// Options of `pg_dump` that leave out the extension's own data.
 const WITHOUT_OURS: [&str; 4] = ["--exclude-schema", "webhook_delivery", "--exclude-table", "public.webhook_*"];
 
-/// An application of a role that is no superuser, with an endpoint, a delivery, and the partitions of a worker.
+/// An application that a role without superuser rights owns, with an endpoint, a delivery and the
+/// worker's partitions.
 fn scene() -> (Application, Receiver) {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
@@ -60,7 +61,7 @@ fn count(client: &mut Client, table: &str) -> i64 {
 }
 
 #[test]
-fn role_that_reads_all_data_and_bypasses_row_security_makes_a_complete_backup() {
+fn role_with_pg_read_all_data_and_bypassrls_makes_full_backup() {
     let (mut application, _receiver) = scene();
     let original = inventory(&mut application.client);
     let mut copy = restore(&application, "complete", &dump(&application, "backup", &[]));
@@ -84,7 +85,7 @@ fn role_that_reads_all_data_and_bypasses_row_security_makes_a_complete_backup() 
 }
 
 #[test]
-fn owner_of_the_application_makes_a_backup_of_it_without_the_extensions_data() {
+fn application_owner_backs_up_without_the_extensions_data() {
     let (application, _receiver) = scene();
     for (name, options) in [
         ("of_owner", WITHOUT_OURS.as_slice()),
@@ -95,7 +96,7 @@ fn owner_of_the_application_makes_a_backup_of_it_without_the_extensions_data() {
         let has_data = !options.contains(&"--schema-only");
         assert_eq!(count(&mut copy, "public.submissions"), i64::from(has_data), "{options:?}");
         assert_eq!(count(&mut copy, "public.webhook_endpoints"), 0, "{options:?}");
-        // The extension and the triggers are there: an endpoint that is created in the copy receives.
+        // The copy has the extension and its triggers: an endpoint can be created there.
         let receiver = Receiver::start(|_| Reply::ok());
         webhook_harness::application::endpoint(&mut copy, sample::RIVERSIDE, &receiver.url("/"), &["*"]);
         let attached = "pg_trigger where tgfoid = 'webhook_delivery.note_change'::regproc and tgenabled = 'O'";
@@ -104,7 +105,8 @@ fn owner_of_the_application_makes_a_backup_of_it_without_the_extensions_data() {
     for options in [["--schema", "public"].as_slice(), &["--schema", "public", "--schema-only"]] {
         dump(&application, "app", &[options, &WITHOUT_OURS[2..]].concat());
     }
-    // Nothing is left out by itself: a backup that would lack endpoints and secrets is refused.
+    // pg_dump omits nothing by default: it fails instead of writing a backup that lacks endpoints
+    // and secrets.
     for options in
         [[].as_slice(), &["--schema-only"], &["--schema", "public"], &["--exclude-schema", "webhook_delivery"]]
     {

@@ -1,4 +1,5 @@
-//! The circuit breaker spares an endpoint that cannot be reached, and serves it when it can be again.
+//! The circuit breaker stops requests to an unreachable endpoint and resumes them when the endpoint
+//! is reachable again.
 
 use std::time::Duration;
 
@@ -18,15 +19,16 @@ fn attempts(client: &mut Client, endpoint: &Endpoint) -> i64 {
 }
 
 #[test]
-fn what_waits_for_an_endpoint_that_cannot_be_reached_keeps_its_attempts_and_goes_out_when_it_can_be() {
+fn backlog_of_an_unreachable_endpoint_keeps_its_attempts() {
     let (_cluster, mut client) = started(&[]);
     let receiver = Receiver::start(|_| Reply::ok());
     let address = receiver.address();
     drop(receiver);
     let endpoint = Endpoint::create(&mut client, &format!("http://{address}/"));
     endpoint.emit(&mut client, 5000);
-    // With the first ten have failed those that were sent before they were recorded, and after a second there is one more.
-    wait_until("it is tried again", DEADLINE, || {
+    // Ten failures open the breaker. Requests that started before these were recorded fail as well.
+    // One second later the half-open breaker makes one more attempt.
+    wait_until("another attempt", DEADLINE, || {
         let latest = "select max(attempted_at) - min(attempted_at) > interval '900 ms' from webhook_delivery_attempts where endpoint_id = $1";
         client.query_one(latest, &[&endpoint.id]).unwrap().get::<_, Option<bool>>(0).filter(|again| *again).map(drop)
     });
@@ -34,12 +36,12 @@ fn what_waits_for_an_endpoint_that_cannot_be_reached_keeps_its_attempts_and_goes
     assert!((11..1500).contains(&made), "{made} attempts were made");
     let receiver = Receiver::start_at(address, |_| Reply::ok());
     let delivered = endpoint.wait_for(&mut client, 3500, "success");
-    assert!(delivered.iter().all(|delivery| delivery.attempts == 1), "their first attempt was not made in vain");
+    assert!(delivered.iter().all(|delivery| delivery.attempts == 1), "each success took one attempt");
     assert!(receiver.count() >= 3500);
 }
 
 #[test]
-fn it_holds_up_nobody_else_and_is_spared_as_well_after_a_restart() {
+fn unreachable_endpoints_delay_no_others_even_after_a_restart() {
     let (cluster, mut client) = started(&[]);
     let receiver = Receiver::start(|_| Reply::ok());
     let good = Endpoint::create(&mut client, &receiver.url("/"));
@@ -55,13 +57,13 @@ fn it_holds_up_nobody_else_and_is_spared_as_well_after_a_restart() {
     receiver.wait_for(1000, Duration::from_secs(5));
     for endpoint in &dead {
         let made = attempts(&mut client, endpoint);
-        // Twice what may have been sent before the first failures were recorded.
+        // Twice the requests that may start before the first failures are recorded.
         assert!(made < 3000, "{made} attempts were made");
     }
 }
 
 #[test]
-fn an_endpoint_that_answers_with_whatever_is_reached() {
+fn error_responses_do_not_open_the_breaker() {
     let (_cluster, mut client) = started(&[("webhook_delivery.disable_after_failures", "0")]);
     let receiver = Receiver::start(|_| Reply::status(500));
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -70,7 +72,7 @@ fn an_endpoint_that_answers_with_whatever_is_reached() {
 }
 
 #[test]
-fn an_ordered_endpoint_that_cannot_be_reached_goes_on_in_order() {
+fn ordered_endpoint_keeps_its_order_after_being_unreachable() {
     let (_cluster, mut client) = started(&[(
         "webhook_delivery.retry_schedule",
         "10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms",
@@ -81,7 +83,7 @@ fn an_ordered_endpoint_that_cannot_be_reached_goes_on_in_order() {
     let endpoint = Endpoint::create(&mut client, &format!("http://{address}/"));
     client.execute("update webhook_endpoints set ordered = true where id = $1", &[&endpoint.id]).unwrap();
     endpoint.emit(&mut client, 20);
-    wait_until("it is left alone", DEADLINE, || (attempts(&mut client, &endpoint) >= 10).then_some(()));
+    wait_until("ten attempts", DEADLINE, || (attempts(&mut client, &endpoint) >= 10).then_some(()));
     let receiver = Receiver::start_at(address, |_| Reply::ok());
     endpoint.wait_for(&mut client, 20, "success");
     let came: Vec<_> =

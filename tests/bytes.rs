@@ -1,4 +1,4 @@
-//! The bytes of an event depend on the row, and on nothing in the session that writes it.
+//! The bytes of an event depend on the row and not on the settings of the session that writes it.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,8 @@ use postgres::Client;
 use serde_json::json;
 use webhook_harness::{Listener, StopMode, sample};
 
-/// Settings of a session, each of which changes how a value is written or a literal is read.
+/// Settings of a session. Each entry after the first one changes how values are written or literals
+/// are read.
 const SESSIONS: [&str; 11] = [
     "",
     "set TimeZone = 'Pacific/Chatham'",
@@ -35,14 +36,14 @@ const FIGURES: &str = "
     create trigger made after insert on figures for each row execute function webhook_delivery.row_event('figure.made', 'auction_id');
     create trigger changed after update on figures for each row execute function webhook_delivery.row_event('figure.changed', 'auction_id');";
 
-/// The tables, without XML where the server was built without it.
+/// The SQL that creates the tables, without XML values if the server was built without XML.
 fn figures(client: &mut Client) -> String {
     let has_xml = client.batch_execute("select xml '<a/>'").is_ok();
     FIGURES.replace("xml '<a/>text'", if has_xml { "xml '<a/>text'" } else { "'<a/>text'::text" })
 }
 
-/// Writes the same rows in a session with these settings, and gives the bytes of the events.
-fn written_under(listener: &mut Listener, settings: &str) -> Vec<String> {
+/// Writes the same rows in a session with these settings and returns the bytes of the events.
+fn events_written_with(listener: &mut Listener, settings: &str) -> Vec<String> {
     listener.run("truncate webhook_delivery.events; truncate public.figures, public.template");
     let figures = figures(&mut listener.application.client);
     listener.run(figures.replace("create table template as", "insert into template").split(';').next().unwrap());
@@ -56,7 +57,7 @@ fn written_under(listener: &mut Listener, settings: &str) -> Vec<String> {
         ),
         "update public.figures set day = day + 1, span = span * 2, bytes = bytes || bytes, double = double * 2"
             .to_owned(),
-        // The last digit of a float.
+        // The two doubles, 0.3 and 0.1 + 0.2, differ only in their last digit.
         "update public.figures set single = 'Infinity'".to_owned(),
         "update public.figures set double = 0.3::float8".to_owned(),
         "update public.figures set double = 0.1::float8 + 0.2::float8".to_owned(),
@@ -72,7 +73,7 @@ fn written_under(listener: &mut Listener, settings: &str) -> Vec<String> {
 }
 
 #[test]
-fn events_have_the_same_bytes_whatever_the_session_has_set() {
+fn session_settings_do_not_change_the_bytes_of_events() {
     let mut listener = Listener::start(&[("webhook_delivery.databases", "postgres")]);
     let figures = figures(&mut listener.application.client);
     listener.run(&figures);
@@ -89,12 +90,12 @@ fn events_have_the_same_bytes_whatever_the_session_has_set() {
          select webhook_delivery.set_payload_function('problem.status_changed', 'payload(uuid[], json[])')",
     );
     listener.told();
-    let expected = written_under(&mut listener, SESSIONS[0]);
+    let expected = events_written_with(&mut listener, SESSIONS[0]);
     assert_eq!(expected.len(), 7, "{expected:#?}");
     for settings in &SESSIONS[1..] {
-        assert_eq!(written_under(&mut listener, settings), expected, "{settings}");
+        assert_eq!(events_written_with(&mut listener, settings), expected, "{settings}");
     }
-    // As pg_dump writes them.
+    // The values have the form that pg_dump writes.
     let all = expected.join("\n");
     for text in [
         r#""2026-03-04T05:06:07.89+00:00""#,
@@ -107,11 +108,11 @@ fn events_have_the_same_bytes_whatever_the_session_has_set() {
     }
 }
 
-/// Valid `json` that PostgreSQL's own operators refuse to read.
+/// Valid `json` that PostgreSQL's own operators reject.
 const UNREADABLE: &str = r#"{"a": "\u0000", "b": "\ud800", "c" :  [1.50]}"#;
 
 #[test]
-fn json_that_the_servers_operators_cannot_read_is_delivered_byte_for_byte() {
+fn json_that_operators_reject_is_delivered_byte_for_byte() {
     let mut listener = Listener::start(&[]);
     listener.run(
         "create table notes (id integer primary key, auction_id uuid, body json, label text);
@@ -137,14 +138,14 @@ fn json_that_the_servers_operators_cannot_read_is_delivered_byte_for_byte() {
         listener.application.settle();
         listener.receiver.requests().iter().map(|request| request.text().to_owned()).collect()
     };
-    // Made and deleted; changed and labelled each; the body of one alone.
+    // Two inserts, two updates of `label` with two events each, one update of `body`, two deletes.
     assert_eq!(bodies.len(), 2 + 4 + 1 + 2, "{bodies:#?}");
     assert!(bodies.iter().filter(|body| body.contains(UNREADABLE)).count() >= 3, "{bodies:#?}");
     assert!(bodies.iter().any(|body| body.contains(r#"{"a": "\ud801"}"#)), "{bodies:#?}");
     assert!(bodies.iter().filter(|body| body.contains(&deep)).count() >= 3);
     listener.receiver.clear();
 
-    // The built-in events do not carry the column.
+    // The built-in events do not contain the extra column.
     let id = "00000000-0000-4000-8000-00000000f003";
     listener.run(&format!(
         "insert into problems (id, auction_id, issue_name, extra) values ('{id}', '{riverside}', 'x', '{UNREADABLE}')"
@@ -183,7 +184,7 @@ fn json_that_the_servers_operators_cannot_read_is_delivered_byte_for_byte() {
 }
 
 #[test]
-fn json_that_the_servers_operators_cannot_read_is_captured_again() {
+fn json_that_operators_reject_is_recaptured() {
     let mut listener = Listener::start(&[]);
     listener.run(
         "create table notes (id integer primary key, auction_id uuid, body json);
@@ -211,7 +212,7 @@ fn json_that_the_servers_operators_cannot_read_is_captured_again() {
     assert_eq!(of("problem.status_changed").json()["data"]["previous_status"], "open");
 }
 
-/// A text that is stored outside of its row, and is not compressed.
+/// A text column that is stored out of line (TOAST) and is not compressed.
 const LONG: &str = "create table documents (id integer primary key, auction_id uuid, body text);
     alter table documents alter body set storage external;
     select webhook_delivery.register_event_type('document.changed', 'Changed', 'true', '{}');
@@ -226,7 +227,7 @@ fn length_of_bodies(client: &mut Client) -> Vec<i32> {
 }
 
 #[test]
-fn value_stored_outside_of_its_row_outlives_its_table() {
+fn out_of_line_value_outlives_its_table() {
     let mut listener = Listener::start(&[]);
     listener.run(LONG);
     let channel = "00000000-0000-4000-8000-00000000f004";
@@ -255,7 +256,7 @@ fn value_stored_outside_of_its_row_outlives_its_table() {
         assert!(!lengths.is_empty(), "{gone}");
         listener.run("do $$ begin delete from public.documents; exception when undefined_table then null; end $$");
     }
-    // What a message was before is compared with what it is.
+    // The old content of an edited message also outlives the rewrite of its table.
     listener.application.settle();
     listener.receiver.clear();
     listener.run(
@@ -265,7 +266,7 @@ fn value_stored_outside_of_its_row_outlives_its_table() {
 }
 
 #[test]
-fn damaged_value_stored_outside_of_its_row_costs_the_event_alone() {
+fn damaged_out_of_line_value_fails_the_event_not_the_change() {
     let mut listener = Listener::start(&[]);
     listener.run(LONG);
     listener.run(&format!(
@@ -288,14 +289,14 @@ fn damaged_value_stored_outside_of_its_row_costs_the_event_alone() {
 }
 
 #[test]
-fn values_beyond_the_memory_bound_are_lost_with_their_table_and_that_is_said() {
+fn values_over_the_memory_limit_are_lost_with_a_dead_letter() {
     let mut listener = Listener::start(&[]);
     listener.run(LONG);
     let insert = format!(
         "insert into documents (id, auction_id, body) select n, '{}', repeat('long ', 20000) from generate_series(1, 300) as n",
         sample::RIVERSIDE
     );
-    // 30 MB, of which 16 are kept; what a savepoint takes back counts no more.
+    // 30 MB, of which 16 MB are kept. Values that a savepoint rolls back do not count.
     listener.run(&format!("begin; savepoint s; {insert}; rollback to s; {insert}; truncate documents; commit"));
     let kept = length_of_bodies(&mut listener.application.client);
     assert_eq!(kept, vec![100_000; 167]);
@@ -304,14 +305,14 @@ fn values_beyond_the_memory_bound_are_lost_with_their_table_and_that_is_said() {
     let again = "select count(webhook_delivery.capture_again(id)) from webhook_delivery.capture_errors";
     assert_eq!(listener.application.count(again), 0);
     assert_eq!(listener.application.count(lost), 300 - 167);
-    // Where the table stays, nothing is lost.
+    // If the table is not truncated, nothing is lost.
     listener.run("delete from webhook_delivery.queue; truncate webhook_delivery.events; delete from webhook_delivery.capture_errors");
     listener.run(&insert);
     assert_eq!(length_of_bodies(&mut listener.application.client).len(), 300);
 }
 
 #[test]
-fn column_left_out_cannot_keep_an_event_from_being_built() {
+fn excluded_column_that_cannot_be_converted_breaks_no_event() {
     let mut listener = Listener::start(&[]);
     listener.run(
         "create type label as enum ('a', 'b');

@@ -1,4 +1,4 @@
-//! Capture: which events a committed transaction sends, and what is in them.
+//! Capture: which events a committed transaction sends and what they contain.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,8 @@ fn riverside(settings: &[(&str, &str)]) -> (Application, Receiver) {
     (application, receiver)
 }
 
-/// Everything that was sent since the last call, as event type and submission, once nothing is left to send.
+/// Waits until nothing is left to send, then returns everything sent since the last call as event
+/// type and submission.
 #[track_caller]
 fn sent(application: &mut Application, receiver: &Receiver) -> Vec<(String, Uuid)> {
     application.settle();
@@ -51,7 +52,7 @@ fn execute(client: &mut Client, sql: &str) {
 }
 
 #[test]
-fn the_body_has_every_field_also_of_entries_that_came_after_their_submission() {
+fn body_has_every_field_and_the_entries_inserted_later() {
     const SUBMISSION: Uuid = uuid!("7b2f8a14-52cb-4f0e-9d2a-1f5be0a3c601");
     let (mut application, receiver) = riverside(&[]);
     let mut transaction = application.client.transaction().unwrap();
@@ -62,7 +63,7 @@ fn the_body_has_every_field_also_of_entries_that_came_after_their_submission() {
         sample::DANA
     );
     transaction.batch_execute(&submission).unwrap();
-    // In another order than that of their positions.
+    // The order of the inserts differs from the order of the positions.
     for (position, type_id, cars, image) in
         [(2, sample::TRUCK, 17, "null"), (1, sample::SEDAN, 42, "'https://img.example.com/sedans.jpg'")]
     {
@@ -101,7 +102,7 @@ fn the_body_has_every_field_also_of_entries_that_came_after_their_submission() {
 }
 
 #[test]
-fn what_is_not_known_is_null_and_a_count_without_entries_is_zero() {
+fn missing_values_are_null_and_missing_entries_count_as_zero() {
     let (mut application, receiver) = riverside(&[]);
     let nameless = Submission {
         location_id: None,
@@ -119,14 +120,14 @@ fn what_is_not_known_is_null_and_a_count_without_entries_is_zero() {
     assert_eq!(data, expected);
 
     receiver.clear();
-    let nobodys = Submission { user_id: None, ..nameless };
-    nobodys.insert(&mut application.client);
+    let without_user = Submission { user_id: None, ..nameless };
+    without_user.insert(&mut application.client);
     let data = receiver.wait_for(1, DEADLINE)[0].json()["data"].take();
     assert_eq!((&data["user_id"], &data["submitted_by"]), (&Value::Null, &Value::Null));
 }
 
 #[test]
-fn who_creates_does_not_also_update_in_the_same_transaction() {
+fn created_submission_sends_no_update_in_its_transaction() {
     let (mut application, receiver) = riverside(&[]);
     let mut transaction = application.client.transaction().unwrap();
     let id = Submission::of_riverside().insert(&mut transaction);
@@ -143,7 +144,7 @@ fn who_creates_does_not_also_update_in_the_same_transaction() {
 }
 
 #[test]
-fn another_trigger_that_makes_the_same_event_needless_makes_only_its_own_so() {
+fn trigger_supersedes_an_event_only_for_its_own_rows() {
     let (mut application, receiver) = riverside(&[]);
     execute(
         &mut application.client,
@@ -159,7 +160,7 @@ fn another_trigger_that_makes_the_same_event_needless_makes_only_its_own_so() {
 }
 
 #[test]
-fn a_submission_that_is_gone_at_the_commit_sends_nothing() {
+fn submission_deleted_before_the_commit_sends_nothing() {
     let (mut application, receiver) = riverside(&[]);
     let mut transaction = application.client.transaction().unwrap();
     Submission::of_riverside().insert(&mut transaction);
@@ -173,7 +174,7 @@ fn a_submission_that_is_gone_at_the_commit_sends_nothing() {
 }
 
 #[test]
-fn a_changed_submission_sends_one_updated_with_what_was_committed() {
+fn changed_submission_sends_one_update_with_committed_values() {
     let (mut application, receiver) = riverside(&[]);
     let id = Submission::of_riverside().insert(&mut application.client);
     assert_eq!(sent(&mut application, &receiver), [created(id)]);
@@ -187,7 +188,7 @@ fn a_changed_submission_sends_one_updated_with_what_was_committed() {
 }
 
 #[test]
-fn entries_added_changed_and_removed_are_one_edit_of_their_submission() {
+fn entry_changes_in_a_transaction_send_one_submission_update() {
     let (mut application, receiver) = riverside(&[]);
     let id = Submission::of_riverside().insert(&mut application.client);
     sent(&mut application, &receiver);
@@ -212,7 +213,7 @@ fn entries_added_changed_and_removed_are_one_edit_of_their_submission() {
 }
 
 #[test]
-fn an_entry_that_moves_to_another_submission_edits_both() {
+fn entry_moved_to_another_submission_updates_both() {
     let (mut application, receiver) = riverside(&[]);
     let mut ids = [(), ()].map(|()| Submission::of_riverside().insert(&mut application.client));
     sent(&mut application, &receiver);
@@ -223,7 +224,7 @@ fn an_entry_that_moves_to_another_submission_edits_both() {
 }
 
 #[test]
-fn an_update_that_changes_nothing_sends_nothing() {
+fn update_that_changes_nothing_sends_nothing() {
     let (mut application, receiver) = riverside(&[]);
     let id = Submission::of_riverside().insert(&mut application.client);
     execute(
@@ -235,7 +236,7 @@ fn an_update_that_changes_nothing_sends_nothing() {
 }
 
 #[test]
-fn ten_thousand_submissions_of_one_transaction_are_ten_thousand_deliveries() {
+fn transaction_with_10_000_submissions_sends_each_once() {
     let (mut application, receiver) = riverside(&[]);
     let bulk = "insert into public.submissions (auction_id, location_id) select $1, $2 from generate_series(1, 10000)";
     application.client.execute(bulk, &[&sample::RIVERSIDE, &sample::NORTH_LOT]).unwrap();
@@ -252,7 +253,7 @@ fn ten_thousand_submissions_of_one_transaction_are_ten_thousand_deliveries() {
 }
 
 #[test]
-fn a_prepared_transaction_is_delivered_once_it_is_committed() {
+fn prepared_transaction_is_delivered_after_commit_prepared() {
     let (mut application, receiver) = riverside(&[("max_prepared_transactions", "2")]);
     let ids = ["kept", "dropped"].map(|name| {
         execute(&mut application.client, "begin");
@@ -269,14 +270,14 @@ fn a_prepared_transaction_is_delivered_once_it_is_committed() {
 }
 
 #[test]
-fn an_event_goes_to_the_endpoints_of_its_auction_that_want_it() {
+fn event_goes_to_every_subscribed_endpoint_of_its_auction() {
     let (mut application, receiver) = riverside(&[]);
     let mut subscribe = |auction, path, events: &[&str]| application.endpoint(auction, &receiver.url(path), events);
     subscribe(sample::HILLTOP, "/hilltop", ALL);
     subscribe(sample::RIVERSIDE, "/created", &["submission.created"]);
     subscribe(sample::RIVERSIDE, "/updated", &["submission.updated"]);
     subscribe(sample::RIVERSIDE, "/family", &["submission.*"]);
-    // Three entries that all match are still one delivery.
+    // Three matching entries are still one delivery.
     subscribe(sample::RIVERSIDE, "/thrice", &["*", "submission.*", "submission.created"]);
     Submission::of_riverside().insert(&mut application.client);
     application.wait_for_deliveries(4, "success");
@@ -288,7 +289,7 @@ fn an_event_goes_to_the_endpoints_of_its_auction_that_want_it() {
 }
 
 #[test]
-fn nothing_is_written_where_no_endpoint_wants_it() {
+fn event_without_a_subscribed_endpoint_is_not_written() {
     let mut application = Application::start(&[]);
     let receiver = Receiver::start(|_| Reply::ok());
     application.endpoint(sample::HILLTOP, &receiver.url("/"), ALL);

@@ -1,4 +1,5 @@
-//! A user who may do nothing with webhooks, or whose event cannot be built, notices nothing.
+//! Capture for users without privileges on the extension, and events that cannot be built: the
+//! user's change is saved unless `on_capture_error` is `error`.
 
 use std::sync::{Arc, Mutex};
 
@@ -37,7 +38,7 @@ fn capture_errors(application: &mut Application) -> Vec<CaptureError> {
     application.client.query(query, &[]).unwrap().iter().map(error).collect()
 }
 
-/// The submissions whose events arrived, sorted, once nothing is left to send.
+/// Waits until nothing is left to send, then returns the submissions whose events arrived, sorted.
 fn arrived(application: &mut Application, receiver: &Receiver) -> Vec<Uuid> {
     application.settle();
     let id = |body: serde_json::Value| body["data"]["id"].as_str().unwrap().parse().unwrap();
@@ -51,7 +52,7 @@ const CLERK: &str = "create role clerk login;
     grant select, insert, update on public.submissions, public.submission_entries to clerk";
 
 #[test]
-fn a_role_without_any_right_on_the_extension_is_captured() {
+fn changes_of_a_role_without_privileges_are_captured() {
     let (mut application, receiver, _) = riverside(&[]);
     application.client.batch_execute(CLERK).unwrap();
     let mut clerk = application.cluster.connect_as("clerk", "postgres");
@@ -60,13 +61,13 @@ fn a_role_without_any_right_on_the_extension_is_captured() {
     let id = Submission::of_riverside().insert(&mut clerk);
     let data = receiver.wait_for(1, DEADLINE)[0].json()["data"].take();
     assert_eq!(data["id"], id.to_string());
-    // Names come from tables that the clerk cannot read.
+    // The names come from tables that the clerk cannot read.
     assert_eq!((&data["location_name"], &data["submitted_by"]), (&"North Lot".into(), &"Dana Reyes".into()));
     let whoami: String = clerk.query_one("select current_user::text", &[]).unwrap().get(0);
     assert_eq!(whoami, "clerk");
 }
 
-/// Operators and functions that would serve whatever capture calls without saying which schema it means.
+/// Operators and functions that would run where capture calls one without naming its schema.
 const TRAPS: &str = r#"
     create schema mallory authorization clerk;
     set role clerk;
@@ -108,7 +109,7 @@ const TRAPS: &str = r#"
 "#;
 
 #[test]
-fn traps_in_a_users_search_path_are_not_run_as_the_owner() {
+fn functions_in_a_users_search_path_do_not_run_as_owner() {
     let (mut application, receiver, riversides) = riverside(&[]);
     let endpoint_id = riversides.id;
     application.client.batch_execute(CLERK).unwrap();
@@ -127,7 +128,7 @@ fn traps_in_a_users_search_path_are_not_run_as_the_owner() {
     clerk.batch_execute("begin; set constraints all immediate").unwrap();
     Submission::of_riverside().insert_without_transaction(&mut clerk).unwrap();
     clerk.batch_execute("update public.submissions set image_url = 'https://img.example.com/x.jpg'; commit").unwrap();
-    // A tenant who is refused has also had his row checked.
+    // The refused insert also runs the checks of its row.
     let endpoint =
         "insert into public.webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}')";
     clerk.execute(endpoint, &[&sample::RIVERSIDE]).unwrap_err();
@@ -146,15 +147,15 @@ fn traps_in_a_users_search_path_are_not_run_as_the_owner() {
         application.count("select is_called::integer::bigint from mallory.ran_as_owner")
     };
     assert_eq!(sprung(&mut application), 0);
-    // They are traps: the owner who uses this search path steps into one.
+    // The traps work: with this search path the owner runs one.
     application.client.batch_execute("set search_path = mallory, pg_catalog; select now(); reset search_path").unwrap();
     assert_eq!(sprung(&mut application), 1);
 }
 
 #[test]
-fn a_payload_that_cannot_be_built_costs_the_event_and_not_the_change() {
+fn payload_that_cannot_be_built_does_not_fail_the_change() {
     let (mut application, receiver, _) = riverside(&[]);
-    // Planned before the column goes: the plan that is kept must not be what is tested.
+    // This session caches its plan before the column is renamed. The new session below has no plan.
     let before = Submission::of_riverside().insert(&mut application.client);
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();
 
@@ -180,7 +181,7 @@ fn a_payload_that_cannot_be_built_costs_the_event_and_not_the_change() {
         assert!(hint.contains("\"submitter.fullname\""), "{hint}");
     }
     let warnings = warnings.lock().unwrap();
-    let [warning] = warnings.as_slice() else { panic!("one warning, not {warnings:?}") };
+    let [warning] = warnings.as_slice() else { panic!("expected one warning, got {warnings:?}") };
     assert_eq!(warning.code().code(), "42703");
     assert!(warning.message().contains("submission.created was not sent: column submitter.full_name"), "{warning}");
     assert!(warning.detail().is_some_and(|detail| detail.contains(&id.to_string())), "{warning:?}");
@@ -194,7 +195,7 @@ fn a_payload_that_cannot_be_built_costs_the_event_and_not_the_change() {
 }
 
 #[test]
-fn one_row_that_cannot_be_built_costs_the_others_nothing() {
+fn rows_that_fail_to_build_do_not_affect_the_others() {
     let (mut application, receiver, _) = riverside(&[]);
     let divides_by_zero = "alter table public.locations rename to lots;
         create view public.locations as
@@ -223,7 +224,7 @@ fn one_row_that_cannot_be_built_costs_the_others_nothing() {
 }
 
 #[test]
-fn very_many_rows_that_cannot_be_built_cost_the_others_nothing() {
+fn mass_build_failures_lose_no_event_of_the_other_rows() {
     let (mut application, receiver, _) = riverside(&[]);
     let table = "create type mood as enum ('good', 'bad');
         create function mood_to_json(mood) returns json language plpgsql as
@@ -233,13 +234,13 @@ fn very_many_rows_that_cannot_be_built_cost_the_others_nothing() {
         select webhook_delivery.register_event_type('mood.noted', 'A mood', 'true', '{}');
         create trigger noted after insert on moods for each row execute function webhook_delivery.row_event('mood.noted', 'auction_id')";
     application.client.batch_execute(table).unwrap();
-    // More than are looked for one by one.
+    // More failing rows than capture searches for one by one.
     let insert = "insert into moods (auction_id, mood)
         select $1, (case when n < 1100 and n % 2 = 0 or n = 2000 then 'bad' else 'good' end)::mood from generate_series(1, 2010) as n";
     application.client.execute(insert, &[&sample::RIVERSIDE]).unwrap();
     application.settle();
     let bad = "select sum((select count(*) from unnest(data) as kept where kept is null))::bigint from webhook_delivery.capture_errors";
-    assert_eq!(application.count(bad), 550, "only the bad ones are lost");
+    assert_eq!(application.count(bad), 550, "only the data of failing rows is missing");
     let longest =
         "select max(greatest(length(error_message), length(context)))::bigint from webhook_delivery.capture_errors";
     assert!(application.count(longest) < 9000);
@@ -249,21 +250,21 @@ fn very_many_rows_that_cannot_be_built_cost_the_others_nothing() {
 }
 
 #[test]
-fn on_capture_error_set_to_error_ends_the_transaction() {
+fn on_capture_error_set_to_error_aborts_the_transaction() {
     let (mut application, receiver, _) = riverside(&[("webhook_delivery.on_capture_error", "error")]);
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();
     let error = refused(Submission::of_riverside().try_insert(&mut application.client).unwrap_err());
     assert_eq!(error.code().code(), "42703", "{error}");
     assert_eq!(application.count("select count(*) from public.submissions"), 0);
     assert_eq!(capture_errors(&mut application).len(), 0);
-    // The session goes on as the user that it was, and the next transaction is captured again.
+    // The session continues as the same user, and its next transaction is captured.
     application.client.batch_execute("alter table public.users rename fullname to full_name").unwrap();
     let id = Submission::of_riverside().insert(&mut application.client);
     assert_eq!(arrived(&mut application, &receiver), [id]);
 }
 
 #[test]
-fn an_error_at_the_commit_leaves_the_session_with_its_own_role_and_settings() {
+fn error_at_commit_leaves_the_sessions_role_and_settings() {
     let (mut application, _receiver, _) = riverside(&[("webhook_delivery.on_capture_error", "error")]);
     application.client.batch_execute(CLERK).unwrap();
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();
@@ -278,7 +279,7 @@ fn an_error_at_the_commit_leaves_the_session_with_its_own_role_and_settings() {
 }
 
 #[test]
-fn a_user_cannot_keep_his_own_changes_from_being_captured() {
+fn user_cannot_turn_off_capture() {
     let (mut application, receiver, _) = riverside(&[]);
     application.client.batch_execute(CLERK).unwrap();
     let mut clerk = application.cluster.connect_as("clerk", "postgres");
@@ -294,9 +295,9 @@ fn a_user_cannot_keep_his_own_changes_from_being_captured() {
     assert_eq!(arrived(&mut application, &receiver), [id]);
 }
 
-/// One that cannot be captured ends neither the statement nor what the others have.
+/// A dead letter that cannot be recaptured fails neither the statement nor the other dead letters.
 #[test]
-fn each_dead_letter_is_captured_again_for_itself() {
+fn each_dead_letter_is_recaptured_independently() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
@@ -305,7 +306,7 @@ fn each_dead_letter_is_captured_again_for_itself() {
     client.batch_execute(&rename("full_name", "fullname")).unwrap();
     let ids = [(); 3].map(|()| Submission::of_riverside().insert(client));
     client.batch_execute(&rename("fullname", "full_name")).unwrap();
-    // The first does not say which rows it is about, the second is of a table that cannot be read.
+    // The first dead letter has no row ids. The second belongs to a table that cannot be read.
     client
         .batch_execute(
             "update webhook_delivery.capture_errors set row_ids = '{}' where id = 1;
@@ -319,7 +320,7 @@ fn each_dead_letter_is_captured_again_for_itself() {
     let written: Vec<(i64, Option<i64>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(written, [(1, None), (2, Some(0)), (3, Some(1))]);
     assert_eq!(receiver.wait_for(1, DEADLINE)[0].json()["data"]["id"], ids[2].to_string());
-    // What fails stays, with its number and its present reason.
+    // A dead letter that fails again keeps its id and gets the new error.
     let left = client.query("select id, error_message from webhook_delivery.capture_errors order by id", &[]).unwrap();
     let left: Vec<(i64, String)> = left.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(left.len(), 2, "{left:?}");

@@ -1,10 +1,11 @@
-//! Capture runs what the application's tables bring along with no more rights than their owner has.
+//! Capture runs code of the application's tables (views, casts, functions) as the tables' owner.
 
 use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::{Application, DEADLINE, Receiver, Reply, Submission, refused, sample};
 
-/// The application's tables belong to a role that may do nothing else, and that has a function which takes every right it can get.
+/// Gives the application's tables to a role without other privileges. Its function `pwn` tries to
+/// gain every privilege.
 const OWNER: &str = r#"
     create role app login;
     grant create, usage on schema public to app;
@@ -33,7 +34,7 @@ const OWNER: &str = r#"
     reset role;
 "#;
 
-/// Such an application, with an endpoint for all of Riverside's events.
+/// An application whose tables belong to `app`, with an endpoint for all of Riverside's events.
 fn owned_by_app() -> (Application, Receiver) {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
@@ -49,8 +50,8 @@ fn as_app(application: &Application, sql: &str) -> Client {
     client
 }
 
-/// The data of the one event sent for a submission of Dana's, inserted by a superuser and by the owner: whoever commits,
-/// what the tables bring along runs as their owner.
+/// Inserts a submission as superuser and one as the tables' owner, and returns the data of both
+/// events. In both cases the code of the tables runs as their owner.
 #[track_caller]
 fn data_of_submissions(application: &mut Application, receiver: &Receiver) -> Vec<serde_json::Value> {
     let mut app = application.cluster.connect_as("app", "postgres");
@@ -68,7 +69,7 @@ fn assert_not_superuser(application: &mut Application) {
 }
 
 #[test]
-fn a_function_in_a_view_in_a_tables_place_runs_as_the_tables_owner() {
+fn view_in_place_of_a_table_runs_its_functions_as_the_owner() {
     let (mut application, receiver) = owned_by_app();
     as_app(
         &application,
@@ -81,7 +82,7 @@ fn a_function_in_a_view_in_a_tables_place_runs_as_the_tables_owner() {
 }
 
 #[test]
-fn a_view_in_the_place_of_the_watched_table_itself_is_read_as_its_owner() {
+fn view_in_place_of_the_watched_table_is_read_as_its_owner() {
     let (mut application, receiver) = owned_by_app();
     as_app(
         &application,
@@ -91,14 +92,14 @@ fn a_view_in_the_place_of_the_watched_table_itself_is_read_as_its_owner() {
                  timestamptz '2001-01-01 00:00Z' + length(public.pwn()) * interval '1 day' as submitted_at
              from public.counts",
     );
-    // Inserted through the view, which is simple enough to be written through; the trigger is still on the table.
+    // The rows are inserted through the updatable view. The trigger is still on the table.
     for data in data_of_submissions(&mut application, &receiver) {
         assert_eq!(data["submitted_at"], "2001-01-04T00:00:00.000Z", "{data}");
     }
 }
 
 #[test]
-fn a_cast_of_the_applications_own_runs_as_the_tables_owner() {
+fn cast_of_the_application_runs_as_the_tables_owner() {
     let (mut application, receiver) = owned_by_app();
     as_app(
         &application,
@@ -113,7 +114,7 @@ fn a_cast_of_the_applications_own_runs_as_the_tables_owner() {
 }
 
 #[test]
-fn a_column_default_runs_as_whoever_inserts_and_never_for_us() {
+fn column_default_runs_only_as_the_inserting_role() {
     let (mut application, receiver) = owned_by_app();
     let mut app = as_app(
         &application,
@@ -127,7 +128,7 @@ fn a_column_default_runs_as_whoever_inserts_and_never_for_us() {
 }
 
 #[test]
-fn an_operator_in_public_and_a_temporary_table_of_the_same_name_are_not_used() {
+fn operators_in_public_and_temporary_tables_are_not_used() {
     let (mut application, receiver) = owned_by_app();
     application.client.batch_execute("grant temporary on database postgres to app").unwrap();
     let mut app = as_app(
@@ -148,12 +149,12 @@ fn an_operator_in_public_and_a_temporary_table_of_the_same_name_are_not_used() {
 }
 
 #[test]
-fn row_level_security_that_hides_rows_from_the_owner_is_an_error_to_see_and_no_event_that_vanishes() {
+fn row_level_security_that_hides_rows_leaves_a_dead_letter() {
     let (mut application, receiver) = owned_by_app();
     let policy = "alter table public.users enable row level security;
         create policy mine on public.users using (public.pwn() is null)";
     let mut app = as_app(&application, policy);
-    // The owner is not subject to it.
+    // The policy does not apply to the table's owner.
     Submission::of_riverside().insert(&mut app);
     assert_eq!(receiver.wait_for(1, DEADLINE)[0].json()["data"]["submitted_by"], "Dana Reyes");
     app.batch_execute("alter table public.users force row level security").unwrap();
@@ -175,7 +176,7 @@ fn row_level_security_that_hides_rows_from_the_owner_is_an_error_to_see_and_no_e
 }
 
 #[test]
-fn a_table_that_the_owner_may_not_read_is_reported_and_the_event_is_kept() {
+fn unreadable_table_is_reported_and_its_event_recaptured() {
     let (mut application, receiver) = owned_by_app();
     application.client.batch_execute("alter table public.users owner to postgres").unwrap();
     let report = "select concat_ws(' ', result, detail) from webhook_delivery.install_triggers() where table_name = 'users' and detail like '%public.submissions%'";
@@ -196,7 +197,7 @@ fn a_table_that_the_owner_may_not_read_is_reported_and_the_event_is_kept() {
 }
 
 #[test]
-fn what_a_view_does_can_neither_write_nor_leave_a_setting_behind() {
+fn code_in_a_view_can_neither_write_nor_change_settings() {
     let (mut application, receiver) = owned_by_app();
     let mut app = as_app(
         &application,
@@ -223,14 +224,14 @@ fn what_a_view_does_can_neither_write_nor_leave_a_setting_behind() {
 }
 
 #[test]
-fn a_failure_inside_the_applications_code_says_where_it_happened_whatever_its_sqlstate() {
+fn error_in_application_code_is_recorded_with_its_context() {
     let (mut application, _receiver) = owned_by_app();
-    let door = |raise: &str| {
+    let failing_function = |raise: &str| {
         format!(
             "create or replace function public.fail() returns text language plpgsql as $$ begin {raise}; return null; end $$"
         )
     };
-    let mut app = as_app(&application, &door("null"));
+    let mut app = as_app(&application, &failing_function("null"));
     app.batch_execute(
         "alter table public.users rename to people;
          create view public.users as select id, public.fail() as full_name from public.people",
@@ -244,7 +245,7 @@ fn a_failure_inside_the_applications_code_says_where_it_happened_whatever_its_sq
         ("perform public.fail()", "54001"),
     ];
     for (raise, code) in failing {
-        app.batch_execute(&door(raise)).unwrap();
+        app.batch_execute(&failing_function(raise)).unwrap();
         let id: Uuid = Submission::of_riverside().insert(&mut app);
         let query = "select error_code, context, detail, hint from webhook_delivery.capture_errors where row_ids = array[$1::uuid]";
         let row = application.client.query_one(query, &[&id]).unwrap();
@@ -255,7 +256,7 @@ fn a_failure_inside_the_applications_code_says_where_it_happened_whatever_its_sq
             assert_eq!((row.get(2), row.get(3)), ("not today", "tomorrow"));
         }
     }
-    // The session is as it was.
+    // The session has gained no privilege.
     let error = refused(app.batch_execute("alter role app superuser").unwrap_err());
     assert_eq!(error.code().code(), "42501");
 }

@@ -1,4 +1,4 @@
-//! What the catalogue says of each event holds.
+//! The catalogue of event types describes every event, and delivered events match it.
 
 use std::collections::HashMap;
 
@@ -6,11 +6,11 @@ use serde_json::Value;
 use webhook_harness::listener::assert_valid;
 use webhook_harness::{Application, Listener, sample};
 
-/// What tells of webhooks themselves.
+/// Events about webhooks themselves.
 const OPERATIONAL: &[&str] =
     &["webhook.delivery_failed", "webhook.endpoint_disabled", "webhook.endpoint_failing", "webhook.endpoint_recovered"];
 
-/// The events of the product's documentation.
+/// The events that the product's documentation lists.
 const DOCUMENTED: &[&str] = &[
     "channel.archived",
     "channel.created",
@@ -32,7 +32,7 @@ const DOCUMENTED: &[&str] = &[
 ];
 
 #[test]
-fn every_documented_event_has_a_family_a_description_a_schema_and_an_example_that_fits_it() {
+fn every_event_has_family_description_schema_and_valid_example() {
     let mut application = Application::start(&[]);
     let query = "select event_type, family, description, schema, example from webhook_event_types order by event_type collate \"C\"";
     let rows = application.client.query(query, &[]).unwrap();
@@ -45,12 +45,16 @@ fn every_documented_event_has_a_family_a_description_a_schema_and_an_example_tha
         assert!(description.len() > 15, "{event}: {description}");
         assert_valid(event, &schema, &example);
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(keys(&schema["properties"]), keys(&example), "{event}: the schema has the order of the fields too");
+        assert_eq!(
+            keys(&schema["properties"]),
+            keys(&example),
+            "{event}: the schema lists the fields in the order of the example"
+        );
     }
 }
 
 #[test]
-fn the_schemas_are_json_schemas() {
+fn schemas_are_valid_json_schemas() {
     let mut application = Application::start(&[]);
     for row in application.client.query("select event_type, schema from webhook_event_types", &[]).unwrap() {
         let (event, schema): (&str, Value) = (row.get(0), row.get(1));
@@ -59,7 +63,7 @@ fn the_schemas_are_json_schemas() {
     }
 }
 
-/// A transaction for each, which makes its event and no other.
+/// For each event, a transaction that sends this event and no other.
 const TRANSACTIONS: &[(&str, &str)] = &[
     ("submission.created", "insert into submissions (id, auction_id) values ('@1', '@auction')"),
     ("submission.updated", "insert into submission_entries (submission_id, car_count) values ('@1', 7)"),
@@ -84,7 +88,7 @@ const TRANSACTIONS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn what_is_delivered_of_every_event_is_what_its_schema_promises_and_has_the_fields_of_the_example() {
+fn delivered_data_matches_the_schema_and_the_examples_fields() {
     let mut listener = Listener::start(&[]);
     let examples = "select event_type, example from webhook_event_types";
     let examples: HashMap<String, Value> =
@@ -97,7 +101,7 @@ fn what_is_delivered_of_every_event_is_what_its_schema_promises_and_has_the_fiel
             .replace("@kim", &sample::KIM.to_string())
             .replace("@1", "11111111-1111-4111-8111-111111111111");
         listener.run(&sql);
-        // Compares each with its schema.
+        // `told()` compares each event with its schema.
         let told = listener.told();
         let [(name, data)] = told.as_slice() else { panic!("{event}: {told:?}") };
         assert_eq!(name, event);

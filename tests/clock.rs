@@ -1,4 +1,4 @@
-//! What goes on as before when the machine's clock was ahead and is set right.
+//! A clock that was ahead and is set back: ids, worker, rate limits and test limits keep working.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -18,11 +18,11 @@ const RIGHT: Duration = Duration::ZERO;
 struct Clock(TempDir);
 
 impl Clock {
-    /// One that is right.
+    /// Creates a clock that shows the right time.
     fn new() -> Clock {
         let folder = tempfile::tempdir_in(installation().target_dir()).expect("a temporary folder");
         // The server runs as another user.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("the folder is ours");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("the test owns the folder");
         let clock = Clock(folder);
         fs::write(clock.file(), [0; 8]).expect("the clock can be set");
         let source = checkout().join("tests/clock.c");
@@ -31,10 +31,10 @@ impl Clock {
         clock
     }
 
-    /// Sets it so far ahead of the right time.
+    /// Sets the clock ahead of the right time by this duration.
     fn set_ahead(&self, by: Duration) {
-        let file = File::options().write(true).open(self.file()).expect("the clock is there");
-        // In place: the server's processes have mapped it.
+        let file = File::options().write(true).open(self.file()).expect("the clock file exists");
+        // Writes in place because the server's processes have mapped the file.
         file.write_all_at(&by.as_secs().to_ne_bytes(), 0).expect("the clock can be set");
     }
 
@@ -46,7 +46,7 @@ impl Clock {
         self.0.path().join("clock.so")
     }
 
-    /// A server that goes by it.
+    /// Starts a server that uses this clock.
     fn start_cluster(&self) -> Cluster {
         Cluster::builder()
             .env("LD_PRELOAD", &self.library().to_string_lossy())
@@ -73,25 +73,25 @@ fn ids_of_a_session_follow_a_clock_that_is_set_back() {
     let distance = |time: SystemTime| time.duration_since(server_time).unwrap_or_else(|before| before.duration());
     assert!(distance(SystemTime::now()) < Duration::from_secs(60), "the clock is not set back");
     let time = time_of_new_id(&mut client);
-    assert!(distance(time) < Duration::from_secs(60), "{time:?} is not {server_time:?}");
+    assert!(distance(time) < Duration::from_secs(60), "{time:?} is far from {server_time:?}");
 }
 
 #[test]
-fn a_worker_starts_after_the_clock_is_set_back() {
+fn worker_starts_after_the_clock_is_set_back() {
     let clock = Clock::new();
     let cluster = clock.start_cluster();
     cluster.wait_for_worker("postgres", None);
     clock.set_ahead(40 * DAY);
     cluster.set("webhook_delivery.databases", "none_of_this_name");
     let workers = "select count(*) from pg_stat_activity where backend_type = 'webhook_delivery worker'";
-    wait_until("the worker to leave", DEADLINE, || (cluster.query_one::<i64>(workers, &[]) == 0).then_some(()));
+    wait_until("the worker to exit", DEADLINE, || (cluster.query_one::<i64>(workers, &[]) == 0).then_some(()));
     clock.set_ahead(RIGHT);
     cluster.set("webhook_delivery.databases", "postgres");
     cluster.wait_for_worker("postgres", None);
 }
 
 #[test]
-fn a_limited_endpoint_receives_after_the_clock_is_set_back() {
+fn rate_limited_endpoint_receives_after_the_clock_is_set_back() {
     let receiver = Receiver::start(|_| Reply::ok());
     let clock = Clock::new();
     let cluster = clock.start_cluster();
@@ -100,7 +100,7 @@ fn a_limited_endpoint_receives_after_the_clock_is_set_back() {
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     client.execute("update webhook_endpoints set max_per_second = 1 where id = $1", &[&endpoint.id]).unwrap();
     clock.set_ahead(40 * DAY);
-    // Enough for the endpoint to be waiting for its next second whenever the clock is set back.
+    // Enough events for the rate limit to hold some of them back when the clock is set back.
     endpoint.emit(&mut client, 50);
     receiver.wait_for(1, DEADLINE);
     clock.set_ahead(RIGHT);
@@ -110,7 +110,7 @@ fn a_limited_endpoint_receives_after_the_clock_is_set_back() {
 }
 
 #[test]
-fn an_endpoint_can_be_tested_after_the_clock_is_set_back() {
+fn endpoint_can_be_tested_after_the_clock_is_set_back() {
     let receiver = Receiver::start(|_| Reply::ok());
     let clock = Clock::new();
     let cluster = clock.start_cluster();

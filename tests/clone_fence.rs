@@ -1,11 +1,11 @@
-//! The clone fence: a copy of the database sends nothing until resume(), and the operator has the last word.
+//! The clone fence: a copy of the database sends nothing until the operator calls `resume()`.
 
 use std::time::Duration;
 
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, StopMode, wait_until};
 
-/// A server whose worker also works in `copy`, once there is such a database.
+/// Starts a server that also runs a worker in the database `copy` as soon as it exists.
 fn started() -> (Cluster, Client) {
     let cluster = Cluster::start(&[("webhook_delivery.databases", "postgres, copy")]);
     let mut client = cluster.connect();
@@ -25,8 +25,8 @@ fn queued(client: &mut Client) -> i64 {
     client.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap().get(0)
 }
 
-/// Queues deliveries in a database that does not send them, so that whatever sends them is the copy.
-fn with_queued(client: &mut Client, receiver: &Receiver, deliveries: i32) -> Endpoint {
+/// Pauses the database and queues deliveries there, so that only the copy can send them.
+fn queue_while_paused(client: &mut Client, receiver: &Receiver, deliveries: i32) -> Endpoint {
     let endpoint = Endpoint::create(client, &receiver.url("/"));
     wait_for_state(client, "sending");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
@@ -41,14 +41,14 @@ fn run(command: &mut std::process::Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// It sends nothing and says why; `resume()` makes it send all, once.
+/// Asserts that the copy sends nothing and reports why, and sends everything once after `resume()`.
 #[track_caller]
 fn assert_fenced_until_resumed(cluster: &Cluster, receiver: &Receiver, endpoint: &Endpoint, deliveries: usize) {
     let mut copy = cluster.connect_to("copy");
     wait_for_state(&mut copy, "fenced");
     assert_eq!((receiver.count(), queued(&mut copy)), (0, deliveries as i64));
     let said = "WARNING:  webhook_delivery sends nothing from this database, because it is a copy of another one";
-    wait_until("the log to say so", DEADLINE, || cluster.log().contains(said).then_some(()));
+    wait_until("the log message", DEADLINE, || cluster.log().contains(said).then_some(()));
     let hint: String = copy.query_one("select hint from webhook_delivery.status", &[]).unwrap().get(0);
     assert!(hint.contains("webhook_delivery.resume()"), "{hint}");
 
@@ -59,25 +59,26 @@ fn assert_fenced_until_resumed(cluster: &Cluster, receiver: &Receiver, endpoint:
 }
 
 #[test]
-fn a_dump_that_is_restored_by_two_jobs_while_a_worker_watches_sends_nothing_until_it_is_resumed() {
+fn parallel_restore_sends_nothing_until_it_is_resumed() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (cluster, mut client) = started();
-    let endpoint = with_queued(&mut client, &receiver, 50);
+    let endpoint = queue_while_paused(&mut client, &receiver, 50);
     let dump = cluster.socket_dir().join("dump");
     run(cluster.client_command("pg_dump").args(["--format=custom", "--file"]).arg(&dump));
     cluster.execute("create database copy template template0");
     cluster.wait_for_worker("copy", None);
     run(cluster.client_command("pg_restore").args(["--exit-on-error", "--jobs=2", "--dbname=copy"]).arg(&dump));
     assert_fenced_until_resumed(&cluster, &receiver, &endpoint, 50);
-    assert_eq!(queued(&mut client), 50, "the original is as it was");
+    assert_eq!(queued(&mut client), 50, "the queue of the original is unchanged");
 }
 
 #[test]
-fn each_part_of_a_dump_alone_is_enough_to_keep_the_worker_from_sending() {
+fn partly_restored_dump_sends_nothing_until_it_is_resumed() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (cluster, mut client) = started();
-    let endpoint = with_queued(&mut client, &receiver, 5);
-    // As pg_restore --jobs writes them: each table in a transaction of its own, in whatever order; the home last, or never.
+    let endpoint = queue_while_paused(&mut client, &receiver, 5);
+    // pg_restore --jobs restores each table in its own transaction and in any order. Here the rows
+    // of `homes`, which identify the original, are missing.
     let dump = cluster.socket_dir().join("dump");
     run(cluster
         .client_command("pg_dump")
@@ -99,7 +100,7 @@ fn each_part_of_a_dump_alone_is_enough_to_keep_the_worker_from_sending() {
     restore(&["--use-list", list.to_str().unwrap()]);
     restore(&["--section=post-data"]);
     wait_for_state(&mut copy, "fenced");
-    // An endpoint that is created now does not make it a home.
+    // An endpoint that is created now does not lift the fence.
     let new = Endpoint::create(&mut copy, &receiver.url("/new"));
     new.emit(&mut copy, 1);
     wait_for_state(&mut copy, "fenced");
@@ -109,14 +110,14 @@ fn each_part_of_a_dump_alone_is_enough_to_keep_the_worker_from_sending() {
     new.wait_for(&mut copy, 1, "success");
 }
 
-/// The original goes on meanwhile, and after that it sends the same.
+/// The original sends its deliveries first. The copy sends the same ones after its own `resume()`.
 #[test]
 fn restored_base_backup_sends_nothing_until_it_is_resumed() {
     for recovers_to_a_point_in_time in [false, true] {
         let receiver = Receiver::start(|_| Reply::ok());
         let (cluster, mut client) = started();
-        let endpoint = with_queued(&mut client, &receiver, 20);
-        // What has been said of the original has nothing to do with it.
+        let endpoint = queue_while_paused(&mut client, &receiver, 20);
+        // The fence of the copy does not depend on the pause of the original.
         let copy = cluster.base_backup(&[]);
         if recovers_to_a_point_in_time {
             std::fs::write(copy.data_dir().join("recovery.signal"), "").unwrap();
@@ -128,7 +129,7 @@ fn restored_base_backup_sends_nothing_until_it_is_resumed() {
         copy.start_again();
         let mut session = copy.connect();
         wait_for_state(&mut session, "fenced");
-        // Nor after another start, when nothing of the backup is to be seen any more.
+        // The copy stays fenced after further restarts, when no trace of the backup is left.
         drop(session);
         copy.restart(StopMode::Fast);
         copy.restart(StopMode::Immediate);
@@ -142,7 +143,7 @@ fn restored_base_backup_sends_nothing_until_it_is_resumed() {
         session.batch_execute("select webhook_delivery.resume()").unwrap();
         endpoint.wait_for(&mut session, 20, "success");
         assert_eq!(receiver.count(), 40);
-        // It is a home now, of which a standby goes on sending when it is promoted.
+        // The copy is now an installation of its own: its standby sends after a promotion.
         let standby = copy.standby();
         copy.stop(StopMode::Immediate);
         standby.promote();
@@ -153,12 +154,13 @@ fn restored_base_backup_sends_nothing_until_it_is_resumed() {
     }
 }
 
-/// Rows come into a fenced copy by logical replication, which fails where the partition that the publisher has is missing.
+/// A fenced copy may receive rows by logical replication, which fails if a partition of the
+/// publisher is missing in the copy.
 #[test]
-fn fenced_or_paused_database_makes_its_partitions() {
+fn fenced_or_paused_database_creates_its_partitions() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (cluster, mut client) = started();
-    let endpoint = with_queued(&mut client, &receiver, 3);
+    let endpoint = queue_while_paused(&mut client, &receiver, 3);
     let partitions = "select count(*) from pg_inherits
         where inhparent in ('webhook_delivery.events'::regclass, 'webhook_delivery.attempts_ended'::regclass, 'webhook_delivery.attempts_retried'::regclass)";
     let all = |client: &mut Client| {
@@ -188,13 +190,13 @@ fn fenced_or_paused_database_makes_its_partitions() {
 }
 
 #[test]
-fn a_database_made_from_a_template_sends_nothing_until_it_is_resumed_and_the_original_goes_on() {
+fn database_from_a_template_sends_nothing_until_resumed() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = Cluster::start(&[("webhook_delivery.databases", "app, copy")]);
     cluster.execute("create database app");
     let mut client = cluster.connect_to("app");
     client.batch_execute("create extension webhook_delivery").unwrap();
-    let endpoint = with_queued(&mut client, &receiver, 10);
+    let endpoint = queue_while_paused(&mut client, &receiver, 10);
     drop(client);
     cluster.execute("create database copy template app");
     assert_fenced_until_resumed(&cluster, &receiver, &endpoint, 10);
@@ -206,7 +208,7 @@ fn a_database_made_from_a_template_sends_nothing_until_it_is_resumed_and_the_ori
 }
 
 #[test]
-fn a_server_promoted_from_a_standby_is_no_copy_and_sends() {
+fn promoted_standby_is_not_fenced_and_sends() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (primary, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -215,7 +217,7 @@ fn a_server_promoted_from_a_standby_is_no_copy_and_sends() {
     primary.stop(StopMode::Immediate);
     standby.promote();
     let mut client = standby.connect();
-    wait_until("a server that can be written to", DEADLINE, || {
+    wait_until("the promoted server to accept writes", DEADLINE, || {
         let standing = "select not pg_is_in_recovery()";
         client.query_one(standing, &[]).unwrap().get::<_, bool>(0).then_some(())
     });
@@ -225,11 +227,11 @@ fn a_server_promoted_from_a_standby_is_no_copy_and_sends() {
 }
 
 #[test]
-fn a_paused_database_queues_and_records_and_sends_nothing_also_after_a_restart() {
+fn paused_database_records_and_queues_but_sends_nothing() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(300)));
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
-    // More than are sent at once.
+    // More deliveries than the worker sends at once.
     endpoint.emit(&mut client, 100);
     receiver.wait_for(10, DEADLINE);
     client.batch_execute("select webhook_delivery.pause()").unwrap();
@@ -239,7 +241,7 @@ fn a_paused_database_queues_and_records_and_sends_nothing_also_after_a_restart()
         (left + receiver.count() as i64 == 100).then_some(left)
     });
     let sent = receiver.count();
-    assert!(left > 0, "it was too late to pause");
+    assert!(left > 0, "everything was sent before the pause");
     endpoint.emit(&mut client, 1);
 
     cluster.restart(StopMode::Fast);
@@ -252,7 +254,7 @@ fn a_paused_database_queues_and_records_and_sends_nothing_also_after_a_restart()
 }
 
 #[test]
-fn pause_and_resume_take_effect_with_their_transaction_and_can_be_said_twice() {
+fn pause_and_resume_are_transactional_and_idempotent() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -276,7 +278,7 @@ fn pause_and_resume_take_effect_with_their_transaction_and_can_be_said_twice() {
 }
 
 #[test]
-fn a_database_without_an_endpoint_or_without_a_worker_says_so() {
+fn status_reports_a_missing_endpoint_and_a_missing_worker() {
     let (cluster, mut client) = started();
     let hint = "select hint from webhook_delivery.status";
     wait_until("a worker that waits for an endpoint", DEADLINE, || {

@@ -6,7 +6,7 @@ use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Submission, refusal, sample, tenant, wait_until};
 
-/// An application with an administrator's session; one attempt each.
+/// An application and an administrator's session. Each delivery has one attempt.
 fn started(settings: &[(&str, &str)]) -> (Application, Client) {
     let usual = [("webhook_delivery.retry_schedule", "")];
     let settings: Vec<_> = usual.iter().chain(settings).copied().collect();
@@ -22,13 +22,13 @@ struct Finding {
     what_to_do: Option<String>,
 }
 
-/// What the diagnosis says, by the first words of its checks.
+/// The findings of the diagnosis, by check.
 fn diagnose(admin: &mut Client, id: Uuid) -> HashMap<String, Finding> {
     let rows =
         admin.query("select * from webhook_diagnose($1)", &[&id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
     let finding = |row: &postgres::Row| {
         let finding = Finding { is_fine: row.get(1), result: row.get(2), what_to_do: row.get(3) };
-        assert!(finding.is_fine != Some(false) || finding.what_to_do.is_some(), "{}: what to do?", finding.result);
+        assert!(finding.is_fine != Some(false) || finding.what_to_do.is_some(), "{}: no advice", finding.result);
         (row.get(0), finding)
     };
     rows.iter().map(finding).collect()
@@ -54,7 +54,7 @@ fn assert_wrong(findings: &HashMap<String, Finding>, check: &str, result: &str, 
 }
 
 #[test]
-fn of_an_endpoint_that_receives_everything_is_fine() {
+fn healthy_endpoint_passes_every_check() {
     let receiver = Receiver::by_path();
     let (mut application, mut admin) = started(&[]);
     let url = format!("http://localhost:{}/", receiver.address().port());
@@ -66,7 +66,7 @@ fn of_an_endpoint_that_receives_everything_is_fine() {
     for (check, finding) in &findings {
         assert_eq!((finding.is_fine, &finding.what_to_do), (Some(true), &None), "{check}: {}", finding.result);
     }
-    // Which address of a network of the operator's own a name stands for, a tenant does not learn.
+    // A tenant does not learn which address of the operator's networks a name resolves to.
     let address = &findings[ADDRESS].result;
     assert!(address.ends_with("leads to an address that webhook_delivery.allowed_networks opens."), "{address}");
     assert!(findings[SIGNATURE].result.contains("whsec_"));
@@ -75,7 +75,7 @@ fn of_an_endpoint_that_receives_everything_is_fine() {
 }
 
 #[test]
-fn what_keeps_it_from_receiving_is_named_with_what_to_do() {
+fn diagnosis_names_each_obstacle_and_its_remedy() {
     let receiver = Receiver::by_path();
     let (mut application, mut admin) = started(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["problem.*"]);
@@ -95,7 +95,7 @@ fn what_keeps_it_from_receiving_is_named_with_what_to_do() {
         .unwrap();
     let findings = diagnose(&mut admin, endpoint.id);
     assert_wrong(&findings, SENDS, "paused by the operator", "resume()");
-    assert!(!findings[SENDS].result.contains("abuse"), "why is not the tenant's to know");
+    assert!(!findings[SENDS].result.contains("abuse"), "the tenant must not see why the operator paused");
     client.batch_execute("select webhook_delivery.resume(auction_id => auction_id) from webhook_endpoints").unwrap();
 
     client.batch_execute("select webhook_delivery.remove_triggers()").unwrap();
@@ -103,7 +103,7 @@ fn what_keeps_it_from_receiving_is_named_with_what_to_do() {
 
     client.batch_execute("update webhook_endpoints set url = 'http://no-such-host.invalid/'").unwrap();
     assert_wrong(&diagnose(&mut admin, endpoint.id), ADDRESS, "could not resolve no-such-host.invalid", "DNS");
-    // As it was written when the rules were others.
+    // Bypasses the validation, like a URL that was written under earlier rules.
     client
         .batch_execute(
             "alter table webhook_endpoints disable trigger user; update webhook_endpoints set url = 'http://10.0.0.1/'",
@@ -112,7 +112,7 @@ fn what_keeps_it_from_receiving_is_named_with_what_to_do() {
     assert_wrong(&diagnose(&mut admin, endpoint.id), ADDRESS, "10.0.0.1", "public internet");
 
     application.cluster.set("webhook_delivery.databases", "");
-    wait_until("the worker to go", DEADLINE, || {
+    wait_until("the worker to exit", DEADLINE, || {
         let findings = diagnose(&mut admin, endpoint.id);
         findings[SENDS]
             .result
@@ -122,7 +122,7 @@ fn what_keeps_it_from_receiving_is_named_with_what_to_do() {
 }
 
 #[test]
-fn each_way_to_fail_has_its_advice() {
+fn each_kind_of_failure_has_its_own_advice() {
     let receiver = Receiver::by_path();
     let (mut application, mut admin) =
         started(&[("webhook_delivery.request_timeout", "400ms"), ("webhook_delivery.disable_after_failures", "0")]);
@@ -150,11 +150,11 @@ fn each_way_to_fail_has_its_advice() {
     endpoint.wait_for(&mut application.client, 8, "success");
     let findings = diagnose(&mut admin, endpoint.id);
     assert_wrong(&findings, IN_TIME, "After 0.4 s", "comes twice");
-    assert_eq!(findings[REQUESTS].is_fine, Some(true), "the last have succeeded");
+    assert_eq!(findings[REQUESTS].is_fine, Some(true), "the last requests succeeded");
 }
 
 #[test]
-fn what_waits_behind_a_failed_one_of_an_ordered_endpoint_is_told() {
+fn backlog_behind_a_failed_ordered_delivery_is_reported() {
     let receiver = Receiver::by_path();
     let (mut application, mut admin) = started(&[("webhook_delivery.retry_schedule", "1h")]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
@@ -164,7 +164,7 @@ fn what_waits_behind_a_failed_one_of_an_ordered_endpoint_is_told() {
         .unwrap();
     endpoint.emit(&mut application.client, 5);
     endpoint.wait_for(&mut application.client, 1, "retrying");
-    // Those behind it are overdue after a while.
+    // Makes the deliveries behind the failed one overdue.
     application
         .client
         .batch_execute("update webhook_delivery.queue set due_at = due_at - interval '1 hour' where attempts = 0")
@@ -180,7 +180,7 @@ fn health(client: &mut Client, endpoint: &Endpoint, columns: &str) -> postgres::
 }
 
 #[test]
-fn the_health_of_an_endpoint_is_its_last_24_hours_and_what_waits() {
+fn health_covers_the_last_24_hours_and_the_queue() {
     let receiver = Receiver::by_path();
     let (mut application, mut admin) = started(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/slow/50"), &["*"]);
@@ -191,7 +191,7 @@ fn the_health_of_an_endpoint_is_its_last_24_hours_and_what_waits() {
     application.client.execute("update webhook_endpoints set url = $1", &[&receiver.url("/status/503")]).unwrap();
     endpoint.emit(&mut application.client, 2);
     endpoint.wait_for(&mut application.client, 2, "failed");
-    wait_until("the failures to be noted", DEADLINE, || {
+    wait_until("the failures to be counted", DEADLINE, || {
         (health(&mut admin, &endpoint, "consecutive_failures").get::<_, i32>(0) == 2).then_some(())
     });
     let row = health(
@@ -201,11 +201,11 @@ fn the_health_of_an_endpoint_is_its_last_24_hours_and_what_waits() {
     );
     assert_eq!((row.get(0), row.get(1), row.get(2), row.get(4)), (0.75, 6_i64, 2_i64, true));
     assert!(row.get::<_, i32>(3) >= 50);
-    // What is older counts no more.
+    // Attempts older than 24 hours do not count.
     let age = "update webhook_delivery.attempts_ended set created_at = created_at - interval '25 hours' where delivery_status = 'failed'";
     application.client.batch_execute(age).unwrap();
     assert_eq!(health(&mut admin, &endpoint, "success_rate_24h").get::<_, f64>(0), 1.0);
-    // What waits.
+    // Deliveries in the queue count.
     application
         .client
         .batch_execute("select webhook_delivery.pause(endpoint_id => id) from webhook_endpoints")
@@ -218,7 +218,7 @@ fn the_health_of_an_endpoint_is_its_last_24_hours_and_what_waits() {
 }
 
 #[test]
-fn nobody_sees_the_health_of_anothers_endpoint_or_has_it_diagnosed() {
+fn tenant_cannot_see_or_diagnose_endpoints_of_others() {
     let receiver = Receiver::by_path();
     let (mut application, mut admin) = started(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
@@ -228,7 +228,7 @@ fn nobody_sees_the_health_of_anothers_endpoint_or_has_it_diagnosed() {
         .client
         .batch_execute("select webhook_delivery.pause('x', endpoint_id => id) from webhook_endpoints")
         .unwrap();
-    wait_until("the failures to be noted", DEADLINE, || {
+    wait_until("the failures to be counted", DEADLINE, || {
         (application.count("select count(*) from webhook_delivery.endpoint_health") == 1).then_some(())
     });
     let mut other = tenant::session_of(&application.cluster, "tenant", sample::KIM);
@@ -251,9 +251,9 @@ fn nobody_sees_the_health_of_anothers_endpoint_or_has_it_diagnosed() {
 
 const BUILT: &str = "Could its events be built?";
 
-/// As an administrator of the auction and as a superuser.
+/// The diagnosis is the same for an administrator of the auction and for a superuser.
 #[test]
-fn events_of_ones_own_without_a_trigger_or_that_cannot_be_built_are_named() {
+fn custom_events_without_trigger_or_with_errors_are_named() {
     let receiver = Receiver::by_path();
     let (mut application, mut admin) = started(&[]);
     let client = &mut application.client;
@@ -283,14 +283,14 @@ fn events_of_ones_own_without_a_trigger_or_that_cannot_be_built_are_named() {
     client.batch_execute("drop trigger closed on sales").unwrap();
     for findings in findings(client, &mut admin, endpoint.id) {
         assert_wrong(&findings, TRIGGERS, "No trigger makes sale.closed.", "row_event()");
-        assert_eq!(findings[TRIGGERS].is_fine, None, "emit() may make them");
+        assert_eq!(findings[TRIGGERS].is_fine, None, "emit() may send them");
     }
-    // Who wants everything has not named it.
+    // An endpoint that subscribes to `*` does not name this event.
     let all = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
     assert!(!diagnose(&mut admin, all.id).contains_key(TRIGGERS));
     let client = &mut application.client;
-    // Of this auction, of another, and of one that is not known.
-    for (auctions, is_told) in [
+    // Dead letters of this auction, of another one, and of an unknown one.
+    for (auctions, is_reported) in [
         (format!("array['{}']::uuid[]", sample::RIVERSIDE), true),
         (format!("array['{}']::uuid[]", sample::HILLTOP), false),
         ("array[null]::uuid[]".to_owned(), true),
@@ -303,8 +303,8 @@ fn events_of_ones_own_without_a_trigger_or_that_cannot_be_built_are_named() {
         );
         client.batch_execute(&letter).unwrap();
         for findings in findings(client, &mut admin, endpoint.id) {
-            assert_eq!(findings.contains_key(BUILT), is_told, "{auctions}");
-            if is_told {
+            assert_eq!(findings.contains_key(BUILT), is_reported, "{auctions}");
+            if is_reported {
                 assert_wrong(&findings, BUILT, "sale.closed", "capture_errors");
                 assert!(!findings[BUILT].result.contains("nobody has heard of"));
             }
@@ -332,7 +332,7 @@ fn advice_to_update_names_the_endpoint() {
         }
     }
     assert_eq!(changing, 2);
-    // What is advised to be said can be said.
+    // The statements in the advice can be run.
     for (check, begins, ends) in [(ENABLED, "update ", ". What"), (SIGNATURE, "select ", "")] {
         let advice = findings[check].what_to_do.clone().unwrap();
         let statement = &advice[advice.find(begins).unwrap()..];

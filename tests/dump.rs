@@ -1,11 +1,11 @@
-//! A dump carries everything into another database, and nothing is sent from there by mistake.
+//! A dump restores everything into another database, which sends nothing by mistake.
 
 use postgres::Client;
 use webhook_harness::application::endpoint;
 use webhook_harness::verify::assert_signed;
 use webhook_harness::{Application, DEADLINE, Receiver, Submission, inventory, sample, wait_until};
 
-/// Every row of what a dump must carry, as text.
+/// Every row that a dump must contain, as text.
 fn contents(client: &mut Client) -> Vec<(&'static str, Vec<String>)> {
     let tables = [
         "public.webhook_event_types",
@@ -28,7 +28,8 @@ fn contents(client: &mut Client) -> Vec<(&'static str, Vec<String>)> {
     tables.map(&mut rows_of).into()
 }
 
-/// An application whose history has a row of every kind: delivered, failed, waiting for another attempt, waiting for an endpoint that is disabled.
+/// An application whose history has a delivery of every kind: delivered, failed, waiting for the
+/// next attempt, waiting for a disabled endpoint.
 fn application_with_history(receiver: &Receiver) -> Application {
     let mut application = Application::start(&[("webhook_delivery.retry_schedule", "1h")]);
     let client = &mut application.client;
@@ -63,17 +64,17 @@ fn application_with_history(receiver: &Receiver) -> Application {
             >= 17)
             .then_some(())
     });
-    // Queued, and not to be sent before the endpoint is enabled.
+    // This delivery stays in the queue until the endpoint is enabled.
     let mut transaction = application.client.transaction().unwrap();
     transaction
         .execute("select webhook_delivery.emit('sale.closed', $1, '{\"price\" : 7}')", &[&sample::HILLTOP])
         .unwrap();
-    // As the server does it, of an endpoint that has everything of its own.
+    // Disables the endpoint as the server does, and sets every option that an endpoint can have.
     let disable = "update webhook_endpoints set is_active = false, disabled_at = now(), disabled_reason = 'it fails',
         headers = '{\"X-Environment\": \"test\"}', retry_schedule = '{1 minute}', ordered = true, max_per_second = 5 where id = $1";
     transaction.execute(disable, &[&disabled.id]).unwrap();
     transaction.commit().unwrap();
-    wait_until("what is noted of the failing one", DEADLINE, || {
+    wait_until("the health of the failing endpoint", DEADLINE, || {
         (application.count("select count(*) from webhook_delivery.endpoint_health") == 1).then_some(())
     });
     application
@@ -87,12 +88,12 @@ fn application_with_history(receiver: &Receiver) -> Application {
 }
 
 #[test]
-fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing() {
+fn dump_contains_everything_and_its_copy_sends_nothing() {
     let receiver = Receiver::by_path();
     let mut application = application_with_history(&receiver);
     let original = contents(&mut application.client);
     for (table, rows) in &original {
-        assert!(!rows.is_empty(), "{table} has nothing to carry");
+        assert!(!rows.is_empty(), "{table} has no rows to dump");
     }
     application.cluster.copy_database("copy", &[]);
     let mut copy = application.cluster.connect_to("copy");
@@ -101,7 +102,7 @@ fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing
         "select count(*) from pg_trigger where tgfoid = 'webhook_delivery.note_change'::regproc and tgenabled = 'O'";
     assert_eq!(copy.query_one(valid, &[]).unwrap().get::<_, i64>(0), application.count(valid));
 
-    // What happens in the copy is queued and stays there, whatever happens in the original meanwhile.
+    // Events in the copy are queued and stay there, while the original sends its own.
     receiver.clear();
     let of_copy = Submission::of_riverside().insert(&mut copy);
     let of_original = Submission::of_riverside().insert(&mut application.client);
@@ -116,13 +117,13 @@ fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing
         where event.data ->> 'id' = $1";
     assert_eq!(copy.query_one(waiting, &[&of_copy.to_string()]).unwrap().get::<_, i64>(0), 2);
 
-    // Not even with a worker, before somebody says that it may.
+    // A worker in the copy sends nothing either before `resume()`.
     receiver.clear();
     application.cluster.set("webhook_delivery.databases", "postgres, copy");
     let state = "select from webhook_delivery.status where state = 'fenced'";
-    wait_until("a worker that knows it is in a copy", DEADLINE, || copy.query_opt(state, &[]).unwrap());
+    wait_until("the worker to detect the copy", DEADLINE, || copy.query_opt(state, &[]).unwrap());
     assert_eq!(receiver.count(), 0);
-    // Then it sends them, signed with the secrets that the dump carried.
+    // Then it sends them, signed with the secrets from the dump.
     copy.batch_execute("select webhook_delivery.resume()").unwrap();
     let requests = receiver.wait_for_distinct(2, DEADLINE);
     let to_good: Vec<_> = requests.into_iter().filter(|request| request.path == "/good").collect();
@@ -133,7 +134,7 @@ fn a_dump_carries_endpoints_secrets_queue_and_history_and_the_copy_sends_nothing
 }
 
 #[test]
-fn a_dump_in_the_custom_format_is_restored_like_a_plain_one() {
+fn custom_format_dump_is_restored_like_a_plain_one() {
     let receiver = Receiver::by_path();
     let mut application = application_with_history(&receiver);
     application.cluster.copy_database("copy", &["--format=custom"]);
@@ -141,7 +142,7 @@ fn a_dump_in_the_custom_format_is_restored_like_a_plain_one() {
 }
 
 #[test]
-fn a_dump_is_restored_into_a_database_that_a_worker_watches() {
+fn dump_is_restored_while_a_worker_watches_the_database() {
     let receiver = Receiver::by_path();
     let mut application = application_with_history(&receiver);
     application.cluster.set("webhook_delivery.databases", "postgres, copy");
@@ -151,7 +152,7 @@ fn a_dump_is_restored_into_a_database_that_a_worker_watches() {
 }
 
 #[test]
-fn a_dump_of_the_schema_alone_is_restored_with_the_applications_triggers() {
+fn schema_only_dump_restores_the_applications_triggers() {
     let receiver = Receiver::by_path();
     let mut application = application_with_history(&receiver);
     application.cluster.copy_database("copy", &["--schema-only"]);

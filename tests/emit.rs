@@ -1,11 +1,11 @@
-//! emit(): code in the database sends events of its own, with the same guarantees.
+//! `emit()`: code in the database sends its own events with the same guarantees.
 
 use postgres::{Client, GenericClient};
 use uuid::Uuid;
 use webhook_harness::verify::assert_signed;
 use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, refusal, sample};
 
-/// An application with an endpoint for everything of Riverside.
+/// An application with an endpoint for all of Riverside's events.
 fn application() -> (Application, Receiver, Endpoint) {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
@@ -13,7 +13,7 @@ fn application() -> (Application, Receiver, Endpoint) {
     (application, receiver, endpoint)
 }
 
-/// As text, so that the driver does not write the JSON anew.
+/// Passes the data as text so that the driver does not reformat the JSON.
 const EMIT: &str = "select webhook_delivery.emit(event => $1, auction_id => $2, data => $3::text::json)";
 
 #[track_caller]
@@ -24,14 +24,14 @@ fn emit(client: &mut impl GenericClient, event: &str, auction_id: Uuid, data: &s
         .get(0)
 }
 
-fn make_known(client: &mut Client, event_type: &str, example: &str) {
+fn add_event_type(client: &mut Client, event_type: &str, example: &str) {
     let insert =
         "insert into webhook_event_types (event_type, description, example) values ($1, 'Of our own', $2::text::json)";
     client.execute(insert, &[&event_type, &example]).unwrap();
 }
 
 #[test]
-fn data_arrives_byte_for_byte_as_it_was_given() {
+fn data_arrives_byte_for_byte() {
     let (mut application, receiver, endpoint) = application();
     let texts = [
         r#"{"z" : 1,"a":2}"#,
@@ -55,7 +55,7 @@ fn data_arrives_byte_for_byte_as_it_was_given() {
 }
 
 #[test]
-fn an_event_nobody_wants_is_null_and_leaves_nothing() {
+fn emit_without_subscribers_returns_null_and_writes_nothing() {
     let (mut application, receiver, _) = application();
     application.endpoint(sample::HILLTOP, &receiver.url("/"), &["submission.updated"]);
     let client = &mut application.client;
@@ -69,7 +69,7 @@ fn an_event_nobody_wants_is_null_and_leaves_nothing() {
 }
 
 #[test]
-fn what_is_rolled_back_is_not_sent() {
+fn rolled_back_events_are_not_sent() {
     let (mut application, receiver, _) = application();
     let mut transaction = application.client.transaction().unwrap();
     emit(&mut transaction, "submission.created", sample::RIVERSIDE, r#"{"kept":false}"#);
@@ -86,7 +86,7 @@ fn what_is_rolled_back_is_not_sent() {
 }
 
 #[test]
-fn an_unknown_event_and_one_too_large_are_refused() {
+fn unknown_events_and_null_arguments_are_refused() {
     let (mut application, _receiver, _) = application();
     let client = &mut application.client;
     let refuse = |client: &mut Client, event: Option<&str>, auction: Option<Uuid>, data: Option<&str>| {
@@ -115,11 +115,11 @@ fn an_unknown_event_and_one_too_large_are_refused() {
 }
 
 #[test]
-fn an_event_type_of_ones_own_can_be_subscribed_to_emitted_and_tested() {
+fn custom_event_type_can_be_subscribed_emitted_and_tested() {
     let (mut application, receiver, _) = application();
     let client = &mut application.client;
-    make_known(client, "sale.closed", r#"{"lot" : 7,"price":"12500.00"}"#);
-    make_known(client, "sale.opened", "{}");
+    add_event_type(client, "sale.closed", r#"{"lot" : 7,"price":"12500.00"}"#);
+    add_event_type(client, "sale.opened", "{}");
     let exact =
         webhook_harness::application::endpoint(client, sample::HILLTOP, &receiver.url("/exact"), &["sale.closed"]);
     webhook_harness::application::endpoint(client, sample::HILLTOP, &receiver.url("/family"), &["sale.*"]);
@@ -136,7 +136,7 @@ fn an_event_type_of_ones_own_can_be_subscribed_to_emitted_and_tested() {
 }
 
 #[test]
-fn the_catalogue_refuses_names_that_could_not_be_told_from_patterns() {
+fn catalogue_refuses_malformed_and_duplicate_event_names() {
     let (mut application, _receiver, _) = application();
     let insert = "insert into webhook_event_types (event_type, description, example) values ($1, 'x', '{}')";
     for name in [
@@ -163,7 +163,7 @@ fn the_catalogue_refuses_names_that_could_not_be_told_from_patterns() {
 }
 
 #[test]
-fn a_role_that_was_granted_execute_emits_and_reads_nothing() {
+fn role_with_execute_on_emit_can_emit_but_not_read() {
     let (mut application, receiver, _) = application();
     let grants = "create role job login;
         grant usage on schema webhook_delivery to job;
@@ -177,7 +177,7 @@ fn a_role_that_was_granted_execute_emits_and_reads_nothing() {
 }
 
 #[test]
-fn of_very_many_exactly_those_arrive_that_no_savepoint_has_taken_back() {
+fn only_events_outside_rolled_back_savepoints_arrive() {
     let (mut application, receiver, _) = application();
     let mut transaction = application.client.transaction().unwrap();
     let emit_many = |client: &mut postgres::Transaction<'_>, kept: bool, count: i32| {
@@ -188,7 +188,7 @@ fn of_very_many_exactly_those_arrive_that_no_savepoint_has_taken_back() {
         assert_eq!(emitted, i64::from(count));
     };
     emit_many(&mut transaction, true, 600);
-    // More than a session keeps in memory.
+    // More events than a session keeps in memory.
     let mut undone = transaction.transaction().unwrap();
     emit_many(&mut undone, false, 1700);
     undone.rollback().unwrap();
@@ -208,7 +208,7 @@ fn of_very_many_exactly_those_arrive_that_no_savepoint_has_taken_back() {
 }
 
 #[test]
-fn in_a_transaction_that_is_read_only_it_is_refused() {
+fn emit_in_a_read_only_transaction_is_refused() {
     let (mut application, _receiver, _) = application();
     let mut transaction = application.client.build_transaction().read_only(true).start().unwrap();
     let error = transaction.query_one(EMIT, &[&"submission.created", &sample::RIVERSIDE, &"{}"]).unwrap_err();

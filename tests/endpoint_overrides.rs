@@ -1,4 +1,5 @@
-//! What an endpoint, or its receiver, can have different from others: headers, retry schedule.
+//! What a single endpoint or its receiver can override: headers, the retry schedule and the wait
+//! before the next attempt.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ fn started(settings: &[(&str, &str)]) -> (Cluster, Client) {
     (cluster, client)
 }
 
-/// An endpoint with one more column set.
+/// Creates an endpoint and sets one more column.
 fn endpoint_with(client: &mut Client, url: &str, assignment: &str) -> Endpoint {
     let endpoint = Endpoint::create(client, url);
     client.batch_execute(&format!("update webhook_endpoints set {assignment} where id = '{}'", endpoint.id)).unwrap();
@@ -29,7 +30,7 @@ fn wait_after_failure(client: &mut Client, endpoint: &Endpoint) -> f64 {
 }
 
 #[test]
-fn an_endpoints_own_headers_are_sent_with_each_request_beside_ours() {
+fn custom_headers_are_sent_with_each_request() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (_cluster, mut client) = started(&[]);
     let headers = r#"headers = '{"Authorization": "Bearer abc", "X-Environment": "test"}'"#;
@@ -42,7 +43,7 @@ fn an_endpoints_own_headers_are_sent_with_each_request_beside_ours() {
 }
 
 #[test]
-fn headers_that_are_ours_that_steer_the_connection_or_that_cannot_be_sent_are_refused() {
+fn reserved_unsafe_and_malformed_headers_are_refused() {
     let (_cluster, mut client) = started(&[]);
     Endpoint::create(&mut client, "https://example.com/");
     let many = format!("{{{}}}", (0..21).map(|n| format!("\"x-{n}\": \"\"")).collect::<Vec<_>>().join(","));
@@ -65,7 +66,7 @@ fn headers_that_are_ours_that_steer_the_connection_or_that_cannot_be_sent_are_re
 }
 
 #[test]
-fn an_endpoints_own_retry_schedule_takes_the_place_of_that_of_all() {
+fn endpoints_retry_schedule_overrides_the_global_one() {
     let receiver = Receiver::by_path();
     let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "1h, 1h")]);
     let own = endpoint_with(&mut client, &receiver.url("/status/500"), "retry_schedule = '{10 minutes, 1 day}'");
@@ -80,7 +81,7 @@ fn an_endpoints_own_retry_schedule_takes_the_place_of_that_of_all() {
 }
 
 #[test]
-fn a_schedule_with_waits_too_short_too_long_or_too_many_is_refused() {
+fn retry_schedule_with_invalid_waits_is_refused() {
     let (_cluster, mut client) = started(&[]);
     Endpoint::create(&mut client, "https://example.com/");
     let many = format!("{{{}}}", ["1 minute"; 101].join(","));
@@ -115,7 +116,7 @@ fn retry_after_lengthens_a_wait_and_never_shortens_it() {
 }
 
 #[test]
-fn a_redirect_is_a_failure_that_names_its_target() {
+fn redirect_is_a_failure_that_names_its_target() {
     let receiver = Receiver::start(|_| Reply::redirect("https://example.com/new"));
     let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "")]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));

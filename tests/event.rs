@@ -1,4 +1,5 @@
-//! webhook_event() shows what was sent, how it is verified and where its time went; a script can wait for a delivery.
+//! `webhook_event()` shows the request of a delivery, how to verify it and its timing. A script can
+//! wait for the end of a delivery with `wait_for_delivery()`.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +10,7 @@ use webhook_harness::{Application, DEADLINE, Receiver, Submission, refusal, samp
 const EVENT: &str = "select * from webhook_event($1)";
 
 #[test]
-fn what_was_sent_is_shown_to_the_byte_with_its_headers() {
+fn webhook_event_shows_the_exact_body_and_headers() {
     let receiver = Receiver::by_path();
     let mut application = Application::start(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/fail-then-ok/1"), &["*"]);
@@ -39,7 +40,7 @@ fn what_was_sent_is_shown_to_the_byte_with_its_headers() {
             assert_eq!(attempt.get("address").is_some(), is_operator, "{attempt}");
             assert_eq!(attempt.get("first_byte_ms").is_some(), is_operator, "{attempt}");
         }
-        // The command that it names gives the signature.
+        // The shell command in `verify` prints the signature.
         let verify: String = row.get("verify");
         let command = verify.split_once("printf").map(|(_, rest)| rest.split_once(" (").unwrap().0).unwrap();
         let shell = Command::new("sh")
@@ -56,7 +57,7 @@ fn what_was_sent_is_shown_to_the_byte_with_its_headers() {
 }
 
 #[test]
-fn of_what_is_gone_the_rest_is_shown_and_of_anothers_nothing() {
+fn webhook_event_shows_what_remains_and_nothing_to_others() {
     let receiver = Receiver::by_path();
     let mut application = Application::start(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
@@ -80,7 +81,7 @@ fn of_what_is_gone_the_rest_is_shown_and_of_anothers_nothing() {
 }
 
 #[test]
-fn a_script_waits_until_a_delivery_has_ended_or_its_time_is_over() {
+fn wait_for_delivery_returns_at_the_end_or_the_timeout() {
     let receiver = Receiver::by_path();
     let mut application = Application::start(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/slow/300"), &["*"]);
@@ -97,7 +98,7 @@ fn a_script_waits_until_a_delivery_has_ended_or_its_time_is_over() {
     let shortly = "select webhook_delivery.wait_for_delivery($1, '100 ms')";
     assert_eq!(client.query_one(shortly, &[&id]).unwrap().get::<_, &str>(0), "pending");
     assert_eq!(refusal(client, wait, &[&Uuid::new_v4()]).code().code(), "PT404");
-    // What would never come is not waited for.
+    // The call is refused where the session could never see the end of the delivery.
     let mut transaction = client.transaction().unwrap();
     let id: Uuid = transaction.query_one(test, &[&endpoint.id]).unwrap().get(0);
     assert_eq!(refusal(&mut transaction, wait, &[&id]).code().code(), "55000");

@@ -1,10 +1,10 @@
-//! Expunging deletes a customer's data, and the fact of its delivery stays.
+//! Expunging deletes a customer's data and keeps the record of its delivery.
 
 use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::{Application, Receiver, Reply, Submission, refusal, sample, tenant};
 
-/// Riverside's endpoint, whose receiver echoes what it got, and Hilltop's.
+/// Endpoints of Riverside and Hilltop. Their receiver returns the body of the request.
 fn started(retry_schedule: &str) -> (Application, Receiver, Client) {
     let receiver = Receiver::start(|request| match request.path.as_str() {
         "/redirect" => Reply::redirect("https://example.com/?email=dana@example.com"),
@@ -26,7 +26,7 @@ fn expunge(session: &mut Client, arguments: &str) -> i64 {
     session.query_one(&sql, &[]).unwrap_or_else(|e| panic!("{sql}: {:?}", e.as_db_error())).get(0)
 }
 
-/// Rows of the private schema's tables, in any column of which this text stands.
+/// The rows of the private schema's tables that contain this text in any column.
 fn traces(application: &mut Application, text: &str) -> Vec<String> {
     let tables = ["events", "queue", "attempts", "capture_errors"];
     let mut found = Vec::new();
@@ -40,25 +40,25 @@ fn traces(application: &mut Application, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_data_about_one_row_leaves_events_and_answers_and_the_deliveries_stay() {
+fn expunge_deletes_data_and_answers_but_keeps_deliveries() {
     let (mut application, _receiver, mut admin) = started("");
     let submission = Submission::of_riverside().insert(&mut application.client);
     Submission::of_riverside().insert(&mut application.client);
     application.wait_for_deliveries(2, "failed");
-    assert_eq!(traces(&mut application, &submission.to_string()).len(), 2, "event and answer");
+    assert_eq!(traces(&mut application, &submission.to_string()).len(), 2, "the event and the answer");
     let riverside = sample::RIVERSIDE;
     assert_eq!(expunge(&mut admin, &format!("'{riverside}', row_id => '{submission}'")), 1);
     assert_eq!(traces(&mut application, &submission.to_string()), [""; 0]);
-    assert_eq!(traces(&mut application, "Dana Reyes").len(), 2, "the other submission is there");
+    assert_eq!(traces(&mut application, "Dana Reyes").len(), 2, "the data of the other submission remains");
     let kept = "select count(*) from webhook_deliveries where status = 'failed' and error_message = 'status 422' and attempts = 1";
     assert_eq!(application.count(kept), 2);
-    // By a text.
+    // Expunges by text.
     assert_eq!(expunge(&mut admin, &format!("'{riverside}', containing => 'Dana Reyes'")), 1);
     assert_eq!(traces(&mut application, "Dana Reyes"), [""; 0]);
 }
 
 #[test]
-fn where_an_answer_led_to_leaves_as_well_and_quotes_are_found_as_json_has_them() {
+fn expunge_deletes_redirect_targets_and_finds_escaped_quotes() {
     let (mut application, receiver, mut admin) = started("");
     application.client.execute("update webhook_endpoints set url = $1", &[&receiver.url("/redirect")]).unwrap();
     let emit = "select webhook_delivery.emit('submission.created', $1, json_build_object('name', 'Dana \"D\" Reyes'))";
@@ -76,7 +76,7 @@ fn where_an_answer_led_to_leaves_as_well_and_quotes_are_found_as_json_has_them()
 }
 
 #[test]
-fn what_waits_with_that_data_is_never_sent_again() {
+fn queued_delivery_with_expunged_data_is_never_sent_again() {
     let (mut application, receiver, mut admin) = started("1h");
     let submission = Submission::of_riverside().insert(&mut application.client);
     application.wait_for_deliveries(1, "retrying");
@@ -93,7 +93,7 @@ fn what_waits_with_that_data_is_never_sent_again() {
 }
 
 #[test]
-fn nobody_deletes_anothers_data_and_nobody_everything_by_mistake() {
+fn tenant_can_expunge_only_own_data_with_an_explicit_scope() {
     let (mut application, _receiver, mut admin) = started("");
     Submission::of_hilltop().insert(&mut application.client);
     Submission::of_riverside().insert(&mut application.client);
@@ -109,7 +109,7 @@ fn nobody_deletes_anothers_data_and_nobody_everything_by_mistake() {
         assert!(error.hint().is_some());
     }
     assert_eq!(application.count("select count(*) from webhook_delivery.events"), 2);
-    // An operator's call reaches every auction, and what could not be captured.
+    // An operator can expunge every auction, including its dead letters.
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();
     let submission = Submission::of_hilltop().insert(&mut application.client);
     application.client.batch_execute("alter table public.users rename fullname to full_name").unwrap();

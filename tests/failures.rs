@@ -1,4 +1,4 @@
-//! What the history says of a request that failed, and what a receiver cannot do to the worker.
+//! The history records why a request failed, and no answer of a receiver harms the worker.
 
 use std::fs;
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use webhook_harness::{AttemptRow, Cluster, Endpoint, Receiver, Reply};
 
-/// One attempt per delivery, so that each failure is final.
+/// Starts a server with one attempt per delivery, so that each failure is final.
 fn started(request_timeout: &str) -> Cluster {
     let cluster = Cluster::start(&[
         ("webhook_delivery.retry_schedule", ""),
@@ -29,7 +29,7 @@ fn failure_when(answer: impl Fn() -> Reply + Send + Sync + 'static) -> AttemptRo
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_connection_refused() {
+fn closed_port_is_recorded_as_connection_refused() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let attempt = failure_of(&started("10s"), &format!("http://127.0.0.1:{port}/"));
     assert_eq!(attempt.error_message.unwrap(), "connection refused");
@@ -37,13 +37,13 @@ fn a_port_where_nobody_listens_is_connection_refused() {
 }
 
 #[test]
-fn a_name_without_an_address_could_not_be_resolved() {
+fn unknown_host_name_is_recorded_as_unresolved() {
     let attempt = failure_of(&started("30s"), "http://nowhere.invalid/hooks");
     assert_eq!(attempt.error_message.unwrap(), "could not resolve nowhere.invalid");
 }
 
 #[test]
-fn a_status_other_than_2xx_is_named() {
+fn status_other_than_2xx_is_recorded_with_an_excerpt() {
     let attempt = failure_when(|| Reply::status(503).body("down for maintenance"));
     assert_eq!(attempt.error_message.unwrap(), "status 503");
     assert_eq!(attempt.response_status_code, Some(503));
@@ -51,7 +51,7 @@ fn a_status_other_than_2xx_is_named() {
 }
 
 #[test]
-fn every_2xx_acknowledges_and_a_success_keeps_no_response() {
+fn every_2xx_is_a_success_and_keeps_no_response() {
     let receiver = Receiver::start(|request| Reply::status(request.path[1..].parse().unwrap()).body("thanks"));
     let cluster = started("10s");
     let mut client = cluster.connect();
@@ -65,7 +65,7 @@ fn every_2xx_acknowledges_and_a_success_keeps_no_response() {
 }
 
 #[test]
-fn a_receiver_that_never_answers_is_given_up_after_the_timeout() {
+fn receiver_that_never_answers_times_out() {
     let receiver = Receiver::start(|_| Reply::hang());
     let attempt = failure_of(&started("300ms"), &receiver.url("/"));
     assert_eq!(attempt.error_message.unwrap(), "timed out after 300 ms");
@@ -73,14 +73,14 @@ fn a_receiver_that_never_answers_is_given_up_after_the_timeout() {
 }
 
 #[test]
-fn a_whole_second_is_shown_as_seconds() {
+fn timeout_of_a_whole_second_is_shown_in_seconds() {
     let receiver = Receiver::start(|_| Reply::hang());
     let attempt = failure_of(&started("1000"), &receiver.url("/"));
     assert_eq!(attempt.error_message.unwrap(), "timed out after 1 s");
 }
 
 #[test]
-fn the_timeout_is_for_everything_so_a_head_that_trickles_does_not_prolong_it() {
+fn slowly_sent_response_head_does_not_extend_the_timeout() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let receiver = Receiver::start(move |_| Reply::raw_slowly(head, Duration::from_millis(50)));
     let attempt = failure_of(&started("300ms"), &receiver.url("/"));
@@ -89,41 +89,43 @@ fn the_timeout_is_for_everything_so_a_head_that_trickles_does_not_prolong_it() {
 }
 
 #[test]
-fn a_body_that_trickles_ends_with_the_timeout_and_the_status_counts() {
+fn slowly_sent_body_ends_at_the_timeout_and_status_counts() {
     let receiver = Receiver::start(|_| Reply::trickle(Duration::from_millis(20)));
     let cluster = started("300ms");
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 1);
-    // The customer has answered with 200: sending again what he has acknowledged would serve nobody.
+    // The receiver answered 200 and thus acknowledged the delivery: another attempt would be
+    // useless.
     endpoint.wait_for(&mut client, 1, "success");
     let attempt = endpoint.attempts(&mut client).remove(0);
     assert!(attempt.response_time_ms < 600, "{} ms", attempt.response_time_ms);
 }
 
 #[test]
-fn a_connection_that_is_closed_without_an_answer_says_so() {
+fn connection_closed_without_a_response_is_recorded() {
     let attempt = failure_when(Reply::drop_connection);
     assert_eq!(attempt.error_message.unwrap(), "connection closed before a response");
 }
 
 #[test]
-fn what_is_not_http_says_so() {
+fn answer_that_is_not_http_is_recorded_as_invalid() {
     let attempt = failure_when(|| Reply::raw("220 smtp.example.com ESMTP\r\n"));
     let message = attempt.error_message.unwrap();
     assert!(message.starts_with("invalid HTTP response: "), "{message}");
 }
 
 #[test]
-fn a_head_without_end_is_refused_within_bounds() {
+fn oversized_response_head_is_recorded_as_invalid() {
     let attempt = failure_when(|| Reply::raw(format!("HTTP/1.1 200 OK\r\nX-Long: {}", "a".repeat(1 << 20))));
     let message = attempt.error_message.unwrap();
     assert!(message.starts_with("invalid HTTP response: "), "{message}");
 }
 
 #[test]
-fn of_a_failed_response_at_most_1_kb_of_readable_text_is_kept() {
-    // Two-byte characters, cut in the middle of one by the odd byte before them; and what a text column cannot hold.
+fn failed_response_keeps_at_most_1_kb_of_readable_text() {
+    // The odd first byte makes the limit cut a two-byte character. The second body has bytes that a
+    // text column cannot hold.
     let long = failure_when(|| Reply::status(500).body(format!("x{}", "é".repeat(5_000))));
     let excerpt = long.response_excerpt.unwrap();
     assert!(excerpt.len() <= 1024 && excerpt.len() > 1000, "{} bytes", excerpt.len());
@@ -133,14 +135,14 @@ fn of_a_failed_response_at_most_1_kb_of_readable_text_is_kept() {
 }
 
 #[test]
-fn a_compressed_response_is_not_inflated() {
+fn compressed_response_is_not_decompressed() {
     let attempt = failure_when(|| Reply::status(500).header("Content-Encoding", "gzip").body("not gzip at all"));
     assert_eq!(attempt.error_message.unwrap(), "status 500");
     assert_eq!(attempt.response_excerpt.unwrap(), "not gzip at all");
 }
 
 #[test]
-fn responses_without_end_neither_hold_the_worker_up_nor_make_it_grow() {
+fn endless_responses_neither_block_nor_grow_the_worker() {
     let receiver = Receiver::start(|_| Reply::endless());
     let cluster = started("20s");
     let mut client = cluster.connect();
@@ -166,7 +168,7 @@ fn peak_memory_kb(pid: i32) -> i64 {
 }
 
 #[test]
-fn the_operator_sees_where_the_time_went_and_who_was_called() {
+fn operator_sees_timing_and_address_of_each_attempt() {
     let receiver = Receiver::by_path();
     let cluster = started("10s");
     let mut client = cluster.connect();
@@ -180,7 +182,7 @@ fn the_operator_sees_where_the_time_went_and_who_was_called() {
         from webhook_delivery.attempts order by attempted_at";
     let rows = client.query(timing, &[]).unwrap();
     let connected: Vec<bool> = rows.iter().map(|row| row.get("connected")).collect();
-    assert_eq!(connected, [true, false], "the second goes over the open connection");
+    assert_eq!(connected, [true, false], "the second request reuses the connection");
     for row in rows {
         assert_eq!((row.get::<_, Option<i32>>("tls_ms"), row.get::<_, &str>("host")), (None, "127.0.0.1"));
         let first_byte: i32 = row.get("first_byte_ms");

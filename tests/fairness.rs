@@ -1,4 +1,4 @@
-//! A bad or a busy endpoint harms no other.
+//! Fair share: a hanging, disabled or busy endpoint does not delay the deliveries of others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,8 @@ fn started() -> Cluster {
     cluster
 }
 
-/// So many deliveries, made as an operator could: writing them one by one through emit() would take longer than the test.
-/// They come before whatever is emitted afterwards.
+/// Inserts deliveries into the queue with one statement, because `emit()` for each of them would
+/// take longer than the test. They are due before everything that is emitted afterwards.
 fn queue_backlog(client: &mut Client, endpoint: &Endpoint, deliveries: i32) {
     endpoint.emit(client, 1);
     let sql = "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
@@ -28,7 +28,7 @@ fn queue_backlog(client: &mut Client, endpoint: &Endpoint, deliveries: i32) {
     transaction.commit().unwrap();
 }
 
-/// Emits events one by one and sees each arrive promptly.
+/// Emits events one by one and asserts that each arrives promptly.
 #[track_caller]
 fn assert_prompt(client: &mut Client, endpoint: &Endpoint, receiver: &Receiver, events: usize) {
     for expected in 1..=events {
@@ -41,7 +41,7 @@ fn assert_prompt(client: &mut Client, endpoint: &Endpoint, receiver: &Receiver, 
 }
 
 #[test]
-fn two_hundred_deliveries_to_a_hanging_endpoint_do_not_hold_up_2_000_to_a_good_one() {
+fn hanging_endpoint_does_not_delay_deliveries_to_another() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
     let cluster = started();
     let mut client = cluster.connect();
@@ -56,11 +56,11 @@ fn two_hundred_deliveries_to_a_hanging_endpoint_do_not_hold_up_2_000_to_a_good_o
     receiver.wait_for_distinct(2_000, Duration::from_secs(5));
     println!("2,000 deliveries past a hanging endpoint in {:?}", committed_at.elapsed());
     assert!(hanging_receiver.count() >= 1, "the hanging endpoint was tried");
-    assert_eq!(hanging.deliveries(&mut client).len(), 200, "and what it did not take is still there to see");
+    assert_eq!(hanging.deliveries(&mut client).len(), 200, "its deliveries are still visible");
 }
 
 #[test]
-fn ten_hanging_endpoints_whose_deliveries_come_interleaved_leave_room_for_a_good_one() {
+fn ten_hanging_endpoints_with_interleaved_events_delay_no_other() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
     let cluster = started();
     let mut client = cluster.connect();
@@ -75,13 +75,13 @@ fn ten_hanging_endpoints_whose_deliveries_come_interleaved_leave_room_for_a_good
 }
 
 #[test]
-fn ten_endpoints_that_begin_to_hang_one_after_the_other_leave_room_for_a_good_one() {
+fn endpoints_that_hang_one_after_another_delay_no_other() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
     let cluster = started();
     let mut client = cluster.connect();
     let good = Endpoint::create(&mut client, &receiver.url("/"));
     for number in 0..10 {
-        // Each has the pool for itself for a moment, and takes what it may.
+        // Each endpoint briefly has all threads to itself and takes as many as it may.
         let path = format!("/{number}");
         let hanging = Endpoint::create(&mut client, &hanging_receiver.url(&path));
         hanging.emit(&mut client, 100);
@@ -93,7 +93,7 @@ fn ten_endpoints_that_begin_to_hang_one_after_the_other_leave_room_for_a_good_on
 }
 
 #[test]
-fn backlogs_of_many_hanging_endpoints_do_not_fill_the_memory_that_a_good_one_needs() {
+fn backlogs_of_hanging_endpoints_leave_prefetch_for_others() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
     let cluster = started();
     let mut client = cluster.connect();
@@ -107,7 +107,7 @@ fn backlogs_of_many_hanging_endpoints_do_not_fill_the_memory_that_a_good_one_nee
 }
 
 #[test]
-fn large_events_for_a_hanging_endpoint_do_not_fill_the_memory_that_a_good_one_needs() {
+fn large_events_of_a_hanging_endpoint_leave_memory_for_others() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
     let cluster = started();
     let mut client = cluster.connect();
@@ -122,7 +122,7 @@ fn large_events_for_a_hanging_endpoint_do_not_fill_the_memory_that_a_good_one_ne
 }
 
 #[test]
-fn a_backlog_of_100_000_does_not_hide_another_endpoints_single_delivery() {
+fn backlog_of_100_000_does_not_delay_a_single_delivery() {
     let (slow_receiver, receiver) = (Receiver::by_path(), Receiver::start(|_| Reply::ok()));
     let cluster = started();
     let mut client = cluster.connect();
@@ -133,11 +133,11 @@ fn a_backlog_of_100_000_does_not_hide_another_endpoints_single_delivery() {
     slow_receiver.wait_for(100, DEADLINE);
     assert_prompt(&mut client, &good, &receiver, 10);
     let left: i64 = client.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap().get(0);
-    assert!(left > 90_000, "the backlog is far from done: {left} are left");
+    assert!(left > 90_000, "only {left} deliveries of the backlog are left");
 }
 
 #[test]
-fn the_backlog_of_a_disabled_endpoint_does_not_hide_another_endpoints_single_delivery_and_goes_on_later() {
+fn backlog_of_a_disabled_endpoint_delays_no_other_and_is_kept() {
     let (waiting_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
     let cluster = started();
     let mut client = cluster.connect();
@@ -157,7 +157,7 @@ fn the_backlog_of_a_disabled_endpoint_does_not_hide_another_endpoints_single_del
     waiting_receiver.wait_for_distinct(20_001, DEADLINE);
 }
 
-/// So many endpoints that never answer, dealt out to the auctions in turn, each with so many events waiting.
+/// Creates endpoints that never answer, spread evenly over the auctions, and emits events to them.
 fn hanging_endpoints(client: &mut Client, receiver: &Receiver, endpoints: usize, auctions: &[Uuid], events: i32) {
     client.batch_execute("set webhook_delivery.max_endpoints = 1000").unwrap();
     for (auction_id, number) in auctions.iter().cycle().zip(0..endpoints) {
@@ -170,7 +170,7 @@ fn hanging_endpoints(client: &mut Client, receiver: &Receiver, endpoints: usize,
 }
 
 #[test]
-fn two_hundred_hanging_endpoints_of_one_auction_do_not_hold_up_another_auction() {
+fn hanging_endpoints_of_one_auction_do_not_delay_another() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
     let cluster = started();
     let mut client = cluster.connect();
@@ -178,11 +178,11 @@ fn two_hundred_hanging_endpoints_of_one_auction_do_not_hold_up_another_auction()
     hanging_endpoints(&mut client, &hanging_receiver, 200, &[Uuid::new_v4()], 10);
     hanging_receiver.wait_for(16, DEADLINE);
     assert_prompt(&mut client, &good, &receiver, 20);
-    assert!(hanging_receiver.count() <= 32, "an auction has half of the threads at most");
+    assert!(hanging_receiver.count() <= 32, "an auction uses at most half of the threads");
 }
 
 #[test]
-fn two_hundred_hanging_endpoints_of_as_many_auctions_hold_up_nobody_once_each_has_timed_out() {
+fn endpoints_that_timed_out_once_delay_no_other_auction() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
     let cluster = Cluster::start(&[("webhook_delivery.request_timeout", "400ms")]);
     cluster.execute("create extension webhook_delivery");
@@ -195,13 +195,13 @@ fn two_hundred_hanging_endpoints_of_as_many_auctions_hold_up_nobody_once_each_ha
         (client.query_one(timed_out, &[]).unwrap().get::<_, i64>(0) == 200).then_some(())
     });
     cluster.set("webhook_delivery.request_timeout", "30s");
-    wait_until("requests that hang as long as they may", DEADLINE, || {
+    wait_until("16 hanging requests in flight", DEADLINE, || {
         let sql = "select requests_in_flight = 16 from webhook_delivery.status";
         client.query_one(sql, &[]).unwrap().get::<_, bool>(0).then_some(())
     });
     assert_prompt(&mut client, &good, &receiver, 20);
 
-    // The next worker does not have to find out again.
+    // The next worker already knows which endpoints hang.
     let worker = cluster.wait_for_worker("postgres", None);
     hanging_receiver.clear();
     receiver.clear();
@@ -213,7 +213,7 @@ fn two_hundred_hanging_endpoints_of_as_many_auctions_hold_up_nobody_once_each_ha
 }
 
 #[test]
-fn an_endpoint_that_answers_again_is_served_again_although_others_go_on_hanging() {
+fn endpoint_that_recovers_is_served_while_others_hang() {
     let hanging_receiver = Receiver::start(|_| Reply::hang());
     let has_recovered = Arc::new(AtomicBool::new(false));
     let recovered = Arc::clone(&has_recovered);
@@ -229,20 +229,21 @@ fn an_endpoint_that_answers_again_is_served_again_although_others_go_on_hanging(
         endpoint.deliveries(&mut client).iter().any(|delivery| delivery.status == "retrying").then_some(())
     });
     has_recovered.store(true, Ordering::Relaxed);
-    // But for those that have timed out and are tried again in a minute.
-    wait_until("what has not been tried yet to be delivered", DEADLINE, || {
+    // Except those that timed out, which are retried in a minute.
+    wait_until("the first attempt of every delivery", DEADLINE, || {
         endpoint.deliveries(&mut client).iter().all(|delivery| delivery.status != "pending").then_some(())
     });
     endpoint.wait_for(&mut client, 400, "success");
 }
 
 #[test]
-fn what_a_database_that_was_down_for_a_day_owes_goes_out_by_turns() {
+fn backlog_of_a_day_is_sent_in_turns_by_auction() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = started();
     let mut client = cluster.connect();
     client.batch_execute("select webhook_delivery.pause()").unwrap();
-    // One owes 20,000, and first; another has ten endpoints with 100 each, and two have five.
+    // One endpoint has 20,000 deliveries, which are due first. Ten endpoints have 100 each, and two
+    // have five each. Each endpoint belongs to an auction of its own.
     let much = Endpoint::create(&mut client, &receiver.url("/much"));
     let several_paths: [String; 10] = std::array::from_fn(|number| format!("/several/{number}"));
     let several = several_paths.each_ref().map(|path| Endpoint::create(&mut client, &receiver.url(path)));
@@ -260,10 +261,11 @@ fn what_a_database_that_was_down_for_a_day_owes_goes_out_by_turns() {
     let requests = receiver.wait_for(21_010, DEADLINE);
     let last = |path: &str| requests.iter().rposition(|request| request.path.starts_with(path)).unwrap();
     for path in ["/little", "/other"] {
-        assert!(last(path) < 5_000, "{path} was through after {} requests", last(path));
+        assert!(last(path) < 5_000, "{path} was finished after {} requests", last(path));
     }
-    assert!(last("/several") < 10_000, "those of ten endpoints were through after {} requests", last("/several"));
-    // Of the first half of what the ten are sent, each has had its part. Served one after another, the last five would have had none.
+    assert!(last("/several") < 10_000, "the ten endpoints were finished after {} requests", last("/several"));
+    // Each of the ten has its share of their first 500 requests. Served one after another, the last
+    // five would have none.
     let half: Vec<&str> = requests
         .iter()
         .map(|request| request.path.as_str())
@@ -274,9 +276,9 @@ fn what_a_database_that_was_down_for_a_day_owes_goes_out_by_turns() {
     assert!(of_each.iter().all(|count| *count >= 10), "{of_each:?}");
 }
 
-/// Each such call has the worker look through all that is due again, a backlog included.
+/// Each such call makes the worker read everything due again, including the backlog.
 #[test]
-fn whoever_has_things_sent_again_without_end_holds_up_nobody_elses() {
+fn endless_wakeups_do_not_delay_other_deliveries() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
     let cluster = started();
     let mut client = cluster.connect();

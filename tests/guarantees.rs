@@ -1,4 +1,4 @@
-//! At least once: nothing is lost, whatever is killed.
+//! At least once: no delivery is lost when processes are killed or the server stops.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,18 +12,18 @@ fn started(settings: &[(&str, &str)]) -> Cluster {
     cluster
 }
 
-/// Of a process that is killed only those requests are made again that were under way: one for each of the pool's 64 threads. A
-/// success is noted in a file, which survives.
+/// After a kill only the requests that were in flight are repeated: one for each of the pool's 64
+/// threads. Successes are kept in the journal, a file that survives the kill.
 const UNDER_WAY_AT_MOST: u64 = 64;
 
 #[test]
-fn of_20_000_events_none_is_lost_by_two_killed_workers_and_an_immediate_stop() {
+fn killed_workers_and_an_immediate_stop_lose_no_event() {
     const EVENTS: usize = 20_000;
     let receiver = ReceiverProgram::start();
     let cluster = started(&[]);
     let mut clients: Vec<_> = (0..4).map(|_| cluster.connect()).collect();
     let endpoint = Endpoint::create(&mut clients[0], &receiver.url("/slow/2"));
-    // Four transactions at a time, so that the queue is long when the worker is killed.
+    // Four concurrent transactions, so that the queue is long when the worker is killed.
     let emitting = |client: &mut postgres::Client| {
         let mut transaction = client.transaction().unwrap();
         endpoint.emit(&mut transaction, (EVENTS / 4) as i32);
@@ -50,10 +50,10 @@ fn of_20_000_events_none_is_lost_by_two_killed_workers_and_an_immediate_stop() {
         }
         let at_least = receiver.stats().distinct_ids;
         println!("{} when {at_least} had arrived", if kill { "kill -9 of the worker" } else { "immediate stop" });
-        assert!(at_least < EVENTS as u64, "it happened in the middle");
+        assert!(at_least < EVENTS as u64, "the kill came before the last delivery");
     }
 
-    wait_until("all of them", DEADLINE, || (receiver.stats().distinct_ids == EVENTS as u64).then_some(()));
+    wait_until("all deliveries", DEADLINE, || (receiver.stats().distinct_ids == EVENTS as u64).then_some(()));
     let mut client = cluster.connect();
     wait_until("an empty queue", DEADLINE, || {
         let left: i64 = client.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap().get(0);
@@ -67,24 +67,24 @@ fn of_20_000_events_none_is_lost_by_two_killed_workers_and_an_immediate_stop() {
     assert_eq!(events, EVENTS as i64);
 
     let duplicates = receiver.stats().duplicates;
-    println!("{EVENTS} events, 0 lost, {duplicates} duplicates; up to {} were under way", 3 * UNDER_WAY_AT_MOST);
+    println!("{EVENTS} events, 0 lost, {duplicates} duplicates; at most {} were in flight", 3 * UNDER_WAY_AT_MOST);
     assert!(duplicates <= 3 * UNDER_WAY_AT_MOST, "{duplicates} duplicates");
 }
 
 #[test]
-fn what_was_received_and_could_not_be_recorded_is_recorded_by_the_next_worker_and_not_sent_again() {
+fn unrecorded_successes_are_recorded_after_a_kill_not_resent() {
     let (receiver, last_receiver) = (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
     let cluster = started(&[]);
     let (mut client, mut lock) = (cluster.connect(), cluster.connect());
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
-    // A worker that has not planned its statements yet would wait for the lock and send nothing.
+    // A worker without cached plans would wait for the lock and send nothing.
     let first = Endpoint::create(&mut client, &last_receiver.url("/first"));
     first.emit(&mut client, 1);
     first.wait_for(&mut client, 1, "success");
     lock.batch_execute("begin; lock table webhook_delivery.attempts in share mode").unwrap();
     endpoint.emit(&mut client, 20);
     receiver.wait_for_distinct(20, DEADLINE);
-    wait_until("all to have ended", DEADLINE, || {
+    wait_until("all requests to end", DEADLINE, || {
         let status = "select attempts_to_record = 20 and requests_in_flight = 0 from webhook_delivery.status";
         client.query_one(status, &[]).unwrap().get::<_, bool>(0).then_some(())
     });
@@ -107,9 +107,9 @@ fn what_was_received_and_could_not_be_recorded_is_recorded_by_the_next_worker_an
 }
 
 #[test]
-fn what_a_transaction_queued_long_ago_is_delivered_as_soon_as_it_commits() {
+fn long_transaction_is_delivered_as_soon_as_it_commits() {
     let (late_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
-    // Only the commit itself can make the worker look: it polls once a minute.
+    // Only the commit can wake the worker in time: it polls once a minute.
     let cluster = started(&[("webhook_delivery.poll_interval", "60s")]);
     let (mut slow, mut busy) = (cluster.connect(), cluster.connect());
     let late = Endpoint::create(&mut busy, &late_receiver.url("/"));
@@ -126,11 +126,11 @@ fn what_a_transaction_queued_long_ago_is_delivered_as_soon_as_it_commits() {
     transaction.commit().unwrap();
     late_receiver.wait_for_distinct(5, Duration::from_secs(1));
     late.wait_for(&mut busy, 5, "success");
-    assert_eq!((late_receiver.count(), receiver.count()), (5, 3_000), "going back sends nothing twice");
+    assert_eq!((late_receiver.count(), receiver.count()), (5, 3_000), "reading the older rows sends nothing twice");
 }
 
 #[test]
-fn a_prepared_transaction_is_delivered_after_it_was_committed_by_another_session() {
+fn commit_prepared_of_another_session_delivers_the_events() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = started(&[("max_prepared_transactions", "2")]);
     let mut client = cluster.connect();
@@ -147,7 +147,7 @@ fn a_prepared_transaction_is_delivered_after_it_was_committed_by_another_session
 #[test]
 fn commit_prepared_of_the_preparing_session_wakes_the_worker() {
     let receiver = Receiver::start(|_| Reply::ok());
-    // By itself the worker looks only after more than `DEADLINE`.
+    // Without a wakeup the worker polls only after more than `DEADLINE`.
     let cluster = started(&[("max_prepared_transactions", "2"), ("webhook_delivery.poll_interval", "60s")]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -162,7 +162,7 @@ fn commit_prepared_of_the_preparing_session_wakes_the_worker() {
 }
 
 #[test]
-fn a_backend_killed_in_the_middle_of_its_transaction_costs_nobody_else_anything() {
+fn backend_killed_in_its_transaction_affects_no_others() {
     let (lost_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::by_path());
     let cluster = started(&[]);
     let (mut victim, mut client) = (cluster.connect(), cluster.connect());

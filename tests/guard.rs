@@ -1,4 +1,4 @@
-//! A customer's URL reaches nothing but the public internet.
+//! The address guard: a customer's URL reaches only the public internet.
 
 use postgres::Client;
 use uuid::Uuid;
@@ -15,7 +15,7 @@ const AS_INSTALLED: &[(&str, &str)] =
     &[("webhook_delivery.allowed_networks", ""), ("webhook_delivery.allowed_ports", "80, 443")];
 
 #[test]
-fn an_endpoint_in_ones_own_network_is_refused_when_it_is_written() {
+fn endpoint_in_a_private_network_is_refused() {
     let (_cluster, mut client) = started(AS_INSTALLED);
     let insert = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{*}')";
     let auction = Uuid::new_v4();
@@ -37,16 +37,16 @@ fn an_endpoint_in_ones_own_network_is_refused_when_it_is_written() {
 }
 
 #[test]
-fn an_endpoint_that_was_allowed_once_is_not_called_when_it_is_no_more() {
+fn endpoint_is_not_called_once_its_address_is_not_allowed() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "")]);
     let by_address = Endpoint::create(&mut client, &receiver.url("/"));
     let port = receiver.url("").rsplit(':').next().unwrap().to_owned();
-    // Only the look-up tells of this one.
+    // Only name resolution reveals the address of this one.
     let by_name = Endpoint::create(&mut client, &format!("http://localhost:{port}/"));
     let probe = Endpoint::create(&mut client, &Receiver::by_path().url("/"));
     cluster.set("webhook_delivery.allowed_networks", "");
-    wait_until("the worker knows it", DEADLINE, || {
+    wait_until("the worker to read the setting", DEADLINE, || {
         probe.emit(&mut client, 1);
         probe.deliveries(&mut client).iter().any(|delivery| delivery.status == "failed").then_some(())
     });
@@ -58,14 +58,14 @@ fn an_endpoint_that_was_allowed_once_is_not_called_when_it_is_no_more() {
     assert_eq!(receiver.requests().len(), 0);
     cluster.set("webhook_delivery.allowed_networks", "127.0.0.0/8, ::1");
     let allowed_again = Endpoint::create(&mut client, &receiver.url("/"));
-    wait_until("it is called again", DEADLINE, || {
+    wait_until("the endpoint to be called again", DEADLINE, || {
         allowed_again.emit(&mut client, 1);
         allowed_again.deliveries(&mut client).iter().any(|delivery| delivery.status == "success").then_some(())
     });
 }
 
 #[test]
-fn a_setting_that_is_no_list_of_ports_or_networks_is_refused_with_the_part_that_is_wrong() {
+fn invalid_list_of_ports_or_networks_is_refused_with_detail() {
     let (_cluster, mut client) = started(&[]);
     for (setting, value, part) in [
         ("allowed_ports", "80, https", "\"https\""),
@@ -79,14 +79,15 @@ fn a_setting_that_is_no_list_of_ports_or_networks_is_refused_with_the_part_that_
 }
 
 #[test]
-fn only_a_superuser_reads_which_networks_are_open() {
+fn only_a_superuser_reads_the_allowed_networks() {
     let (_cluster, mut client) = started(&[]);
     client.batch_execute("create role tenant; set role tenant").unwrap();
     let error = refusal(&mut client, "show webhook_delivery.allowed_networks", &[]);
     assert_eq!(error.code().code(), "42501");
 }
 
-/// Of machines of one's own with public addresses; when it is written, and when it was there before.
+/// Denied networks are the operator's own machines with public addresses. The rule applies to new
+/// endpoints and to existing ones.
 #[test]
 fn endpoint_in_a_denied_network_is_neither_accepted_nor_called() {
     let receiver = Receiver::start(|_| Reply::ok());

@@ -1,6 +1,6 @@
-//! A page of the history reads little more than it shows, whatever else log and queue hold.
+//! A page of the history reads few more rows than it shows, however many rows log and queue hold.
 //!
-//! Rows read are counted, by `explain (analyze)`, and not milliseconds.
+//! The tests count the rows read with `explain (analyze)` instead of measuring time.
 
 use postgres::Client;
 use serde_json::Value;
@@ -9,15 +9,16 @@ use webhook_harness::{Application, sample, tenant};
 /// Deliveries in the log, over eight days.
 const DELIVERIES: i64 = 40_000;
 
-/// The endpoint that has every tenth of them. It belongs to Riverside, as does half of the others.
+/// The endpoint with every tenth delivery. It belongs to Riverside, like half of the others.
 const BUSY: &str = "00000000-0000-4000-9000-000000000000";
-/// One that has a hundred.
+/// An endpoint with a hundred deliveries.
 const QUIET: &str = "00000000-0000-4000-9000-000000000777";
 
-/// What a page of 50 may read of the log, a twentieth: its rows, those that it skips, and a few of others between them.
+/// The rows of the log that a page of 50 may read, a twentieth: its own rows, the rows that it
+/// skips and a few of others between them.
 const AT_MOST: f64 = 2_000.0;
 
-/// Riverside's history beside that of others, and the admin who reads it.
+/// Riverside's history among that of others, and the session of Riverside's admin.
 fn scene() -> (Application, Client) {
     let mut application = Application::start(&[]);
     tenant::create_roles(&mut application.client);
@@ -49,7 +50,7 @@ fn scene() -> (Application, Client) {
     (application, dana)
 }
 
-/// A query as PostgREST writes it: `where`, which page.
+/// The query that PostgREST writes for a `where` clause and a page.
 fn page(conditions: &str, page: &str) -> String {
     format!(
         "with pgrst_source as (
@@ -59,7 +60,7 @@ fn page(conditions: &str, page: &str) -> String {
     )
 }
 
-/// How many rows it shows and how many of the log it reads.
+/// The number of rows that a query shows and the number of rows of the log that it reads.
 #[track_caller]
 fn shown_and_read(session: &mut Client, query: &str) -> (usize, f64) {
     let shown: String =
@@ -73,7 +74,7 @@ fn shown_and_read(session: &mut Client, query: &str) -> (usize, f64) {
     (shown.len(), rows_read(&plan[0]["Plan"]))
 }
 
-/// Rows that the scans of the log have looked at.
+/// The number of rows that the scans of the log read.
 fn rows_read(node: &Value) -> f64 {
     let of_log = node["Relation Name"].as_str().is_some_and(|name| name.starts_with("attempts_"));
     let rows = ["Actual Rows", "Rows Removed by Filter"].into_iter().filter_map(|key| node[key].as_f64()).sum::<f64>();
@@ -83,7 +84,7 @@ fn rows_read(node: &Value) -> f64 {
 }
 
 #[test]
-fn a_page_of_the_history_reads_little_more_than_it_shows() {
+fn history_page_reads_few_more_rows_than_it_shows() {
     let (_application, mut dana) = scene();
     let column = |name: &str| format!("public.webhook_deliveries.{name}");
     let (endpoint, auction, status) = (column("endpoint_id"), column("auction_id"), column("status"));
@@ -114,7 +115,7 @@ fn a_page_of_the_history_reads_little_more_than_it_shows() {
 }
 
 #[test]
-fn ten_deliveries_embedded_in_their_endpoint_are_read_from_an_index_as_a_page_is() {
+fn embedded_deliveries_of_an_endpoint_are_read_by_index() {
     let (mut application, mut dana) = scene();
     let endpoint = format!(
         "insert into webhook_endpoints (id, auction_id, url, events) values ('{BUSY}', '{}', 'https://example.com/', '{{*}}')",
@@ -129,9 +130,9 @@ fn ten_deliveries_embedded_in_their_endpoint_are_read_from_an_index_as_a_page_is
 }
 
 #[test]
-fn one_delivery_and_its_attempts_are_found_by_their_id() {
+fn delivery_and_its_attempts_are_found_by_id() {
     let (mut application, mut dana) = scene();
-    // Of a day that is complete: the few rows of one that is not may be read all.
+    // A delivery of a complete day: of an incomplete one all rows may be read because they are few.
     let sql = format!(
         "select delivery_id::text from webhook_delivery.attempts
          where endpoint_id = '{BUSY}' and created_at < now() - interval '3 days' order by created_at desc limit 1"

@@ -1,4 +1,4 @@
-//! A receiver cannot harm the sender: by what it answers, when, how slowly, or how much.
+//! Hostile receivers: no answer, however slow, large or malformed, harms the sender.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,15 +10,15 @@ use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
 
 const POOL_SIZE: usize = 16;
 
-/// Speaks as told with each connection, without reading a request first.
-fn speaking(speak: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
+/// Starts a server that runs `speak` on each connection without reading a request first.
+fn start_server(speak: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let speak = Arc::new(speak);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let speak = Arc::clone(&speak);
-            // An error is the sender's hanging up.
+            // An error means that the sender closed the connection.
             std::thread::spawn(move || _ = speak(&mut stream));
         }
     });
@@ -41,12 +41,12 @@ fn flood(stream: &mut TcpStream, beginning: &str, piece: &str) -> std::io::Resul
     }
 }
 
-fn say(stream: &mut TcpStream, words: &[u8]) -> std::io::Result<()> {
+fn answer(stream: &mut TcpStream, words: &[u8]) -> std::io::Result<()> {
     _ = stream.read(&mut [0; 65536])?;
     stream.write_all(words)
 }
 
-/// A gigabyte of zeros, as a receiver that wants to be inflated sends it: what follows the header never ends.
+/// A decompression bomb: an endless body that is declared as gzip.
 fn bomb(stream: &mut TcpStream) -> std::io::Result<()> {
     let head = "HTTP/1.1 500 Oops\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
     flood(stream, head, "400\r\n\u{1f}\u{0}\r\n")
@@ -54,29 +54,29 @@ fn bomb(stream: &mut TcpStream) -> std::io::Result<()> {
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
-fn hostile() -> Vec<SocketAddr> {
+fn hostile_servers() -> Vec<SocketAddr> {
     vec![
-        speaking(|stream| drip(stream, "")),
-        speaking(|stream| drip(stream, "HTTP/1.1 200 OK\r\nX-Slow: ")),
-        speaking(|stream| drip(stream, "HTTP/1.1 500 Oops\r\nContent-Length: 100000\r\n\r\n")),
-        speaking(|stream| flood(stream, "HTTP/1.1 200 OK\r\n", "X-More: more\r\n")),
-        speaking(|stream| flood(stream, "HTTP/1.1 200 OK\r\nX-Long: ", "long")),
-        speaking(|stream| flood(stream, "HTTP/1.1 500 Oops\r\nContent-Length: 1000000000000\r\n\r\n", "body")),
-        speaking(|stream| flood(stream, "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n")),
-        speaking(bomb),
-        speaking(|stream| say(stream, b"hello")),
-        speaking(|stream| say(stream, &[0xff; 4096])),
-        speaking(|stream| say(stream, OK.repeat(2).as_bytes())),
-        speaking(|stream| say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 20\r\n\r\n")),
-        speaking(|stream| stream.write_all(OK.as_bytes())),
-        speaking(|stream| {
+        start_server(|stream| drip(stream, "")),
+        start_server(|stream| drip(stream, "HTTP/1.1 200 OK\r\nX-Slow: ")),
+        start_server(|stream| drip(stream, "HTTP/1.1 500 Oops\r\nContent-Length: 100000\r\n\r\n")),
+        start_server(|stream| flood(stream, "HTTP/1.1 200 OK\r\n", "X-More: more\r\n")),
+        start_server(|stream| flood(stream, "HTTP/1.1 200 OK\r\nX-Long: ", "long")),
+        start_server(|stream| flood(stream, "HTTP/1.1 500 Oops\r\nContent-Length: 1000000000000\r\n\r\n", "body")),
+        start_server(|stream| flood(stream, "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n")),
+        start_server(bomb),
+        start_server(|stream| answer(stream, b"hello")),
+        start_server(|stream| answer(stream, &[0xff; 4096])),
+        start_server(|stream| answer(stream, OK.repeat(2).as_bytes())),
+        start_server(|stream| answer(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 20\r\n\r\n")),
+        start_server(|stream| stream.write_all(OK.as_bytes())),
+        start_server(|stream| {
             stream.write_all(b"HTTP/1.1 20")?;
             stream.shutdown(Shutdown::Write)?;
             std::io::copy(stream, &mut std::io::sink()).map(drop)
         }),
-        // Closed with the request unread, which the other side sees as a reset.
-        speaking(|_| Ok(())),
-        speaking(|stream| std::io::copy(stream, &mut std::io::sink()).map(drop)),
+        // Closes with the request unread, which the sender sees as a reset.
+        start_server(|_| Ok(())),
+        start_server(|stream| std::io::copy(stream, &mut std::io::sink()).map(drop)),
     ]
 }
 
@@ -93,12 +93,12 @@ fn sending_threads(pid: i32) -> usize {
 }
 
 #[test]
-fn after_all_that_receivers_can_do_the_pool_is_whole_memory_is_flat_and_good_endpoints_were_served() {
+fn hostile_receivers_harm_neither_pool_memory_nor_others() {
     let cluster = Cluster::start(&[
         ("webhook_delivery.pool_size", &POOL_SIZE.to_string()),
         ("webhook_delivery.request_timeout", "300ms"),
         ("webhook_delivery.retry_schedule", ""),
-        // They go on for as long as the test does.
+        // The hostile endpoints stay enabled for the whole test.
         ("webhook_delivery.disable_after_failures", "0"),
     ]);
     let mut client = cluster.connect();
@@ -107,9 +107,10 @@ fn after_all_that_receivers_can_do_the_pool_is_whole_memory_is_flat_and_good_end
     let good = Endpoint::create(&mut client, &receiver.url("/"));
     let ca = PrivateCa::new();
     let expired = Receiver::start_tls(&ca.expired(&["127.0.0.1"]), |_| Reply::ok());
-    let plain = hostile().into_iter().map(|address| format!("http://{address}/"));
-    // The same without an answer to TLS's first words, and one that nobody vouches for.
-    let secure = hostile().into_iter().take(9).map(|address| format!("https://{address}/"));
+    let plain = hostile_servers().into_iter().map(|address| format!("http://{address}/"));
+    // The same servers without a TLS handshake, and one whose certificate is invalid (expired, and
+    // of an unknown CA).
+    let secure = hostile_servers().into_iter().take(9).map(|address| format!("https://{address}/"));
     let urls: Vec<String> = plain.chain(secure).chain([expired.url("/")]).collect();
     let bad: Vec<Endpoint> = urls.iter().map(|url| Endpoint::create(&mut client, url)).collect();
 
@@ -131,7 +132,7 @@ fn after_all_that_receivers_can_do_the_pool_is_whole_memory_is_flat_and_good_end
         });
         memory.push(anonymous_memory(worker));
     }
-    assert_eq!(cluster.worker_pid("postgres"), Some(worker), "the process is the one that began");
+    assert_eq!(cluster.worker_pid("postgres"), Some(worker), "the worker process is still the first one");
     assert_eq!(sending_threads(worker), POOL_SIZE);
     let grown = memory[5].saturating_sub(memory[2]);
     assert!(grown < 4 << 20, "{memory:?}");

@@ -1,4 +1,5 @@
-//! A server whose settings change what statements mean and how values are written: everything works there as elsewhere.
+//! Server settings that change how statements are read and how values are written: everything works
+//! as it does under the default settings.
 
 use postgres::Client;
 use postgres::types::ToSql;
@@ -10,7 +11,7 @@ use webhook_harness::{
     wait_until,
 };
 
-/// Each is one that an administrator may have in postgresql.conf.
+/// Settings that an administrator may have in postgresql.conf.
 const HOSTILE: &[(&str, &str)] = &[
     // How statements are read.
     ("standard_conforming_strings", "off"),
@@ -39,7 +40,8 @@ const HOSTILE: &[(&str, &str)] = &[
     ("enable_nestloop", "off"),
     ("enable_hashjoin", "off"),
     ("plan_cache_mode", "force_custom_plan"),
-    // What is switched off counts as so dear that the server would compile every statement, which takes minutes.
+    // Disabled plan nodes have such a high cost that the server would compile every statement,
+    // which takes minutes.
     ("jit", "off"),
     ("webhook_delivery.retry_schedule", "1s"),
 ];
@@ -50,7 +52,7 @@ fn hostile_cluster(settings: &[(&str, &str)]) -> Cluster {
     Cluster::start(&settings)
 }
 
-/// The only value of a statement.
+/// The single value that a statement returns.
 #[track_caller]
 fn value<T: postgres::types::FromSqlOwned>(client: &mut Client, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> T {
     let row = client.query_one(sql, parameters);
@@ -89,25 +91,26 @@ fn main_path_works_under_hostile_server_settings() {
         assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{time}");
     }
 
-    // A failure, and the attempt after it.
+    // A failure and the next attempt.
     let retried = failing.wait_for(client, 1, "success");
     assert_eq!((retried[0].attempts, failing.attempts(client).len()), (2, 2));
 
-    // A test.
+    // A test event.
     client.execute("select * from test_webhook($1, 'problem.created')", &[&endpoint.id]).unwrap();
     endpoint.wait_for(client, 2, "success");
 
-    // One delivery again, all again, the past for a new endpoint, and one that waits given up.
+    // Redelivers one delivery, recovers all, replays past events to a new endpoint and cancels a
+    // waiting delivery.
     client.execute("select redeliver_webhook($1)", &[&first[0].id]).unwrap();
     receiver.wait_for_distinct(3, DEADLINE);
-    wait_until("the delivery to be made again", DEADLINE, || {
+    wait_until("the redelivery", DEADLINE, || {
         (endpoint.deliveries(client)[0].attempts == 2 && endpoint.deliveries(client)[0].status == "success")
             .then_some(())
     });
     let again: i64 =
         value(client, "select recover_webhooks($1, now() - interval '1 hour', only_failed => false)", &[&endpoint.id]);
     assert_eq!(again, 1);
-    wait_until("all to be sent again", DEADLINE, || {
+    wait_until("the recovered delivery", DEADLINE, || {
         (endpoint.deliveries(client)[0].attempts == 3 && endpoint.deliveries(client)[0].status == "success")
             .then_some(())
     });
@@ -123,7 +126,7 @@ fn main_path_works_under_hostile_server_settings() {
     assert!(cancelled.iter().any(|delivery| delivery.error_message.as_deref() == Some("cancelled")), "{cancelled:?}");
     client.execute("select webhook_delivery.resume(endpoint_id => $1)", &[&late.id]).unwrap();
 
-    // A new secret, and what was sent.
+    // Rotates the secret and shows the request that was sent.
     let secret: String = value(client, "select rotate_webhook_secret($1)", &[&endpoint.id]);
     let hint: String = value(client, "select secret from webhook_endpoints where id = $1", &[&endpoint.id]);
     assert_eq!(hint, format!("...{}", &secret[secret.len() - 4..]));
@@ -131,7 +134,7 @@ fn main_path_works_under_hostile_server_settings() {
     assert_eq!(sent, requests[0].text());
     assert_everything_answers(client, &endpoint);
 
-    // A tenant, and data that a customer wants deleted.
+    // Reads as a tenant and expunges a customer's data.
     tenant::create_roles(client);
     let mut admin = tenant::session_of(&application.cluster, "tenant", sample::DANA);
     let seen: i64 = value(&mut admin, "select count(*) from webhook_deliveries", &[]);
@@ -146,7 +149,7 @@ fn main_path_works_under_hostile_server_settings() {
     assert!(!log.contains("ERROR:") && !log.contains("WARNING:"), "{log}");
 }
 
-/// What operators, tenants and the page ask.
+/// Runs the queries of operators, tenants and the page.
 #[track_caller]
 fn assert_everything_answers(client: &mut Client, endpoint: &Endpoint) {
     wait_until("the status", DEADLINE, || {
@@ -173,7 +176,7 @@ fn assert_everything_answers(client: &mut Client, endpoint: &Endpoint) {
     assert!(value::<String>(client, page, &[]).starts_with("<!doctype html>"));
 }
 
-/// An event type, a payload function and tables of the application's own.
+/// An event type, payload functions and tables of the application.
 const OWN: &str = "
     create table orders (id uuid primary key default gen_random_uuid(), house uuid not null, cars integer, note text);
     select webhook_delivery.register_event_type('order.created', 'An order is made',
@@ -190,7 +193,7 @@ const OWN: &str = "
     select webhook_delivery.set_payload_function('submission.created', 'broken(uuid[], json[])', 'lot_counts')";
 
 #[test]
-fn events_of_the_application_are_sent_under_hostile_server_settings() {
+fn custom_events_are_sent_under_hostile_server_settings() {
     let receiver = Receiver::by_path();
     let mut application = Application::on(hostile_cluster(&[]));
     let client = &mut application.client;
@@ -212,7 +215,7 @@ fn events_of_the_application_are_sent_under_hostile_server_settings() {
     client.execute(emit, &[&sample::RIVERSIDE]).unwrap();
     assert_eq!(sent(2), ("order.created".to_owned(), json!({ "cars": 4 })));
 
-    // What cannot be captured is captured again, by another function.
+    // A dead letter is recaptured with another payload function.
     client.execute("insert into lot_counts (house, cars) values ($1, 5)", &[&sample::RIVERSIDE]).unwrap();
     let lost: i64 = value(client, "select id from webhook_delivery.capture_errors where error_code = '22012'", &[]);
     client.batch_execute("select webhook_delivery.set_payload_function('submission.created', 'lot_count_payload(uuid[])', 'lot_counts')").unwrap();
@@ -220,7 +223,7 @@ fn events_of_the_application_are_sent_under_hostile_server_settings() {
     assert_eq!(sent(3), ("submission.created".to_owned(), json!({ "cars": 5 })));
     endpoint.wait_for(client, 3, "success");
 
-    // Rows that were there before.
+    // A row that was inserted without triggers is backfilled.
     client.batch_execute("select webhook_delivery.set_payload_function('submission.created', null)").unwrap();
     client.batch_execute("select * from webhook_delivery.remove_triggers()").unwrap();
     let submission = Submission::of_riverside().insert(client);
@@ -254,7 +257,8 @@ fn retention_drops_partitions_under_hostile_server_settings() {
         (value::<i64>(&mut client, names, &[]) == 0).then_some(())
     });
     assert_eq!(value::<i64>(&mut client, old, &[]), 0);
-    // A parallel worker may come while the statements above hold their locks: then the partitions are made or dropped later.
+    // A parallel worker may meet the locks of the statements above. The partitions are then created
+    // or dropped later.
     let log = cluster.log();
     let is_wrong = |line: &&str| line.contains("ERROR:") && !line.contains("canceling statement due to lock timeout");
     let wrong: Vec<_> = log.lines().filter(is_wrong).collect();
@@ -262,7 +266,7 @@ fn retention_drops_partitions_under_hostile_server_settings() {
 }
 
 #[test]
-fn tables_and_partitions_are_heaps_in_the_default_tablespace_of_every_session() {
+fn tables_ignore_the_sessions_access_method_and_tablespace() {
     let cluster = hostile_cluster(&[("webhook_delivery.databases", ""), ("allow_in_place_tablespaces", "on")]);
     let mut client = cluster.connect();
     client.batch_execute("create access method other type table handler heap_tableam_handler").unwrap();
@@ -280,7 +284,7 @@ fn tables_and_partitions_are_heaps_in_the_default_tablespace_of_every_session() 
 }
 
 #[test]
-fn worker_outlives_an_error_that_it_catches_with_exit_on_error() {
+fn worker_survives_a_caught_error_with_exit_on_error() {
     let receiver = Receiver::by_path();
     let cluster = Cluster::start(&[("exit_on_error", "on")]);
     let mut client = cluster.connect();
@@ -293,7 +297,7 @@ fn worker_outlives_an_error_that_it_catches_with_exit_on_error() {
         .unwrap();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     let worker = cluster.wait_for_worker("postgres", None);
-    wait_until("the failure to be shown", DEADLINE, || {
+    wait_until("the failure to appear in the status", DEADLINE, || {
         client.query_opt("select from webhook_delivery.status where problem like '%no tables'", &[]).unwrap()
     });
     endpoint.emit(&mut client, 1);

@@ -1,9 +1,9 @@
-//! No name of the application's becomes SQL of ours.
+//! SQL injection: no name of the application runs as SQL of the extension.
 
 use serde_json::json;
 use webhook_harness::{Listener, sample};
 
-/// Names that a template of ours could take for a place of its own, or for SQL.
+/// Names that a template of the extension could mistake for a placeholder or for SQL.
 const NAMES: [&str; 7] = [
     "a@left_out@b",
     "||app.evil()||",
@@ -28,7 +28,7 @@ fn assert_evil_has_not_run(listener: &mut Listener) {
 }
 
 #[test]
-fn columns_with_any_name_are_told_and_left_out() {
+fn columns_with_any_name_are_sent_or_excluded() {
     let mut listener = Listener::start(&[]);
     listener.run(EVIL);
     listener.run("select webhook_delivery.register_event_type('odd.made', 'Odd', 'true', '{}')");
@@ -60,7 +60,7 @@ fn columns_with_any_name_are_told_and_left_out() {
 }
 
 #[test]
-fn tables_in_a_schema_with_any_name_are_read() {
+fn tables_in_a_schema_with_any_name_are_captured() {
     let mut listener = Listener::start(&[]);
     listener.run(EVIL);
     for name in NAMES {
@@ -103,7 +103,7 @@ fn payload_functions_with_any_name_are_called() {
 }
 
 #[test]
-fn member_is_found_whatever_the_type_of_user_id() {
+fn member_is_found_for_every_type_of_user_id() {
     for column_type in ["uuid", "text", "varchar(40)"] {
         let mut listener = Listener::start(&[]);
         let client = &mut listener.application.client;

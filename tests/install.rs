@@ -1,4 +1,4 @@
-//! The extension installs where it should, says what is wrong where it cannot, and leaves again.
+//! Installing and dropping the extension: where its objects go and what it reports as missing.
 
 use postgres::Client;
 use webhook_harness::application::{install, install_tables};
@@ -14,7 +14,7 @@ fn with_extension() -> (Cluster, Client) {
     (cluster, client)
 }
 
-/// What a query lists, one text per row.
+/// The rows of a query that returns one text column.
 #[track_caller]
 fn list(client: &mut Client, query: &str) -> Vec<String> {
     let rows = client.query(query, &[]).unwrap_or_else(|e| panic!("{query}\nfailed: {:?}", e.as_db_error()));
@@ -22,7 +22,7 @@ fn list(client: &mut Client, query: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_server_that_does_not_preload_the_library_says_which_line_to_add_where() {
+fn create_extension_without_preload_names_the_missing_line() {
     let cluster = Cluster::builder().without_extension().start();
     let error = refusal(&mut cluster.connect(), CREATE, &[]);
     assert_eq!(error.code().code(), "55000");
@@ -34,7 +34,7 @@ fn a_server_that_does_not_preload_the_library_says_which_line_to_add_where() {
 }
 
 #[test]
-fn in_whichever_schema_the_extension_is_what_postgrest_serves_is_in_public() {
+fn postgrest_objects_are_in_public_whatever_the_schema() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect();
@@ -67,11 +67,11 @@ fn in_whichever_schema_the_extension_is_what_postgrest_serves_is_in_public() {
     let test = "select follow from test_webhook(endpoint_id => $1, event_type => 'submission.created')";
     let follow: String = client.query_one(test, &[&endpoint]).unwrap().get(0);
     receiver.wait_for_distinct(2, DEADLINE);
-    // What test_webhook() gives back is to be run as it is.
+    // The statement that test_webhook() returns can be run unchanged.
     assert_eq!(client.query(&follow, &[]).unwrap_or_else(|e| panic!("{follow}\nfailed: {e:?}")).len(), 1);
 }
 
-/// What belongs to the extension, with its kind and name as a human reads them.
+/// The objects of the extension, with their kind and name in readable form.
 const MEMBERS: &str = "create temporary view member as
     select classid, objid, known.type, known.identity
     from pg_depend cross join lateral pg_identify_object(classid, objid, 0) as known
@@ -79,7 +79,7 @@ const MEMBERS: &str = "create temporary view member as
       and refobjid = (select oid from pg_extension where extname = 'webhook_delivery')";
 
 #[test]
-fn whatever_names_a_version_names_the_same() {
+fn every_file_names_the_same_version() {
     let (_cluster, mut client) = with_extension();
     let version: String =
         client.query_one("select extversion from pg_extension where extname = 'webhook_delivery'", &[]).unwrap().get(0);
@@ -91,14 +91,14 @@ fn whatever_names_a_version_names_the_same() {
 }
 
 #[test]
-fn every_object_and_column_says_what_it_is() {
+fn every_object_and_column_has_a_comment() {
     let (_cluster, mut client) = with_extension();
     client.batch_execute(MEMBERS).unwrap();
     let kinds = list(&mut client, "select distinct type from member");
     for kind in ["function", "schema", "table", "view"] {
         assert!(kinds.iter().any(|known| known == kind), "no {kind} among {kinds:?}");
     }
-    // Types are those of the tables' rows, and a sequence is its column's.
+    // Types and sequences need no comment: they are the row types of tables and belong to columns.
     let silent = "select type || ' ' || identity from member
         where type not in ('type', 'sequence') and obj_description(objid, classid::regclass::name) is null order by 1";
     assert_eq!(list(&mut client, silent), [""; 0], "without COMMENT ON");
@@ -111,7 +111,7 @@ fn every_object_and_column_says_what_it_is() {
 }
 
 #[test]
-fn every_setting_is_described_and_a_misspelt_one_is_refused() {
+fn every_setting_is_described_and_misspelt_ones_are_refused() {
     let (_cluster, mut client) = with_extension();
     let settings = list(&mut client, "select name from pg_settings where name like 'webhook\\_delivery.%'");
     assert!(settings.len() >= 9, "{settings:?}");
@@ -127,7 +127,7 @@ fn every_setting_is_described_and_a_misspelt_one_is_refused() {
 }
 
 #[test]
-fn a_setting_that_makes_no_sense_is_refused_when_it_is_entered() {
+fn invalid_setting_is_refused_when_it_is_entered() {
     let (cluster, mut client) = with_extension();
     for schedule in ["soon", "1m, 5", "1m,, 5m", "-1m", "5 parsecs"] {
         let error =
@@ -147,7 +147,7 @@ fn a_setting_that_makes_no_sense_is_refused_when_it_is_entered() {
 }
 
 #[test]
-fn a_function_that_runs_as_its_owner_says_where_it_looks_names_up() {
+fn security_definer_functions_pin_their_search_path() {
     let (_cluster, mut client) = with_extension();
     let definers = "select proc.oid::regprocedure::text from pg_proc as proc
         join pg_depend on classid = 'pg_proc'::regclass and objid = proc.oid and deptype = 'e'
@@ -182,7 +182,8 @@ const WATCHED: &[(&str, &str)] = &[
     ("submission_entries", "webhook_delivery_submission_updated_delete"),
 ];
 
-/// Table, trigger, result and detail of each row that `install_triggers()` reports, those that are only read left out.
+/// Table, trigger, result and detail of each row that `install_triggers()` reports, without the
+/// tables that are only read.
 fn install_triggers(client: &mut Client) -> Vec<[String; 4]> {
     let query = "select table_name::text, trigger_name::text, result, coalesce(detail, '') from webhook_delivery.install_triggers() where trigger_name is not null";
     let rows = client.query(query, &[]).unwrap();
@@ -207,7 +208,7 @@ fn install_triggers_run_twice_changes_nothing() {
 }
 
 #[test]
-fn install_triggers_attaches_what_it_can_and_says_what_is_missing() {
+fn install_triggers_attaches_what_it_can_and_reports_the_rest() {
     let (_cluster, mut client) = with_extension();
     install_tables(&mut client);
     client
@@ -227,7 +228,7 @@ fn install_triggers_attaches_what_it_can_and_says_what_is_missing() {
         "submission_entries unsuitable public.submission_entries: no column image_url text, position numeric.",
         "users unsuitable public.users: no column full_name text.",
     ];
-    // The tables that several families read are reported for each.
+    // Tables that several families read are reported once for each family.
     let reported = list(&mut client, report);
     let (families, of_submissions): (Vec<_>, Vec<_>) =
         reported.iter().partition(|line| line.starts_with("locations") || line.starts_with("users"));
@@ -236,18 +237,18 @@ fn install_triggers_attaches_what_it_can_and_says_what_is_missing() {
         assert!(reported.iter().any(|reported| reported == line), "{line} is not among {reported:?}");
     }
     assert_eq!(of_submissions.len(), 4, "{reported:?}");
-    // In a database that has nothing of it, nothing fails.
+    // install_triggers() does not fail in a database without any of the tables.
     client
         .batch_execute("drop schema public cascade; create schema public; create extension webhook_delivery")
         .unwrap();
     let missing = "select distinct table_name || ': ' || detail from webhook_delivery.install_triggers() where result = 'missing'";
     assert_eq!(list(&mut client, missing).len(), 14);
     let others = "select result from webhook_delivery.install_triggers() where result <> 'missing'";
-    assert_eq!(list(&mut client, others), ["access"], "nobody but operators sees endpoints");
+    assert_eq!(list(&mut client, others), ["access"], "only operators see endpoints");
 }
 
 #[test]
-fn install_triggers_says_which_column_has_an_unsuitable_type_and_accepts_what_serves_as_well() {
+fn install_triggers_names_columns_of_unsuitable_types() {
     let (_cluster, mut client) = with_extension();
     install_tables(&mut client);
     client
@@ -273,7 +274,7 @@ fn install_triggers_says_which_column_has_an_unsuitable_type_and_accepts_what_se
 }
 
 #[test]
-fn drop_extension_takes_the_triggers_along_and_the_application_goes_on() {
+fn drop_extension_removes_triggers_and_the_application_works() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
@@ -288,7 +289,7 @@ fn drop_extension_takes_the_triggers_along_and_the_application_goes_on() {
         Submission::of_riverside().insert(session);
         session.batch_execute("update public.submission_entries set car_count = car_count + 1").unwrap();
     }
-    // And installed again, the same sessions are captured again.
+    // After a new installation the changes of the same sessions are captured again.
     client.batch_execute("create extension webhook_delivery; select webhook_delivery.install_triggers()").unwrap();
     application.endpoint(sample::RIVERSIDE, &receiver.url("/again"), &["*"]);
     for session in [&mut application.client, &mut other_session] {
@@ -299,7 +300,7 @@ fn drop_extension_takes_the_triggers_along_and_the_application_goes_on() {
 }
 
 #[test]
-fn a_change_and_drop_extension_in_one_transaction_commit() {
+fn change_and_drop_extension_in_one_transaction_commit() {
     let mut application = Application::start(&[]);
     let client = &mut application.client;
     Endpoint::create(client, "https://example.com/");
@@ -310,7 +311,7 @@ fn a_change_and_drop_extension_in_one_transaction_commit() {
 }
 
 #[test]
-fn each_database_of_a_server_has_its_own() {
+fn each_database_delivers_its_own_events() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = Cluster::start(&[("webhook_delivery.databases", "postgres, second")]);
     cluster.execute("create database second");

@@ -1,4 +1,4 @@
-//! Nothing is lost while one part of the server after the other is killed.
+//! Kills of every part of the server, one after another, lose no committed event.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use webhook_harness::{Cluster, DEADLINE, ReceiverProgram, StopMode, wait_until};
 
 const KILLS: usize = 20;
 
-/// How the endpoints answer: at once, after a while, only when asked again, and once more slowly.
+/// The endpoints answer at once, after 20 ms, at the second attempt, and at the third attempt.
 const ENDPOINTS: [&str; 4] = ["/ok", "/slow/20", "/fail-then-ok/1", "/fail-then-ok/2"];
 
-/// Queued deliveries beyond which no more events come: enough that each kill finds some.
+/// The queue length at which no more events are emitted: enough for each kill to find deliveries.
 const BACKLOG: i64 = 2_000;
 
-/// Deliveries between two kills.
+/// The minimum number of deliveries between two kills.
 const BETWEEN_KILLS: u64 = 150;
 
 #[derive(Clone, Copy, Debug)]
@@ -54,14 +54,15 @@ fn pid_of(cluster: &Cluster, condition: &str) -> i32 {
     })
 }
 
-/// Emits events, several in a transaction, until told to stop, through every end of the server. Gives what was committed for
-/// certain: where the connection broke with the COMMIT nobody knows.
+/// Emits events, several in a transaction, until `over` is set, and reconnects when the server
+/// ends. Returns the events that were certainly committed. The outcome of a COMMIT during which the
+/// connection broke is unknown.
 fn emit_until(over: &AtomicBool, cluster: &Cluster, auction_id: Uuid) -> Vec<Uuid> {
     let mut committed = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let mut client = cluster.connect();
-        if let Err(error) = emit_while_it_lasts(over, &mut client, auction_id, &mut committed) {
-            // 57P: the server is going. No SQLSTATE: it has gone.
+        if let Err(error) = emit_until_disconnected(over, &mut client, auction_id, &mut committed) {
+            // 57P: the server is shutting down. No SQLSTATE: the connection is gone.
             let is_end = error.as_db_error().is_none_or(|error| error.code().code().starts_with("57P"));
             assert!(is_end, "{error:?}");
         }
@@ -69,7 +70,7 @@ fn emit_until(over: &AtomicBool, cluster: &Cluster, auction_id: Uuid) -> Vec<Uui
     committed
 }
 
-fn emit_while_it_lasts(
+fn emit_until_disconnected(
     over: &AtomicBool,
     client: &mut Client,
     auction_id: Uuid,
@@ -93,10 +94,10 @@ fn emit_while_it_lasts(
 }
 
 #[test]
-fn of_what_was_committed_nothing_is_lost_by_twenty_kills_whatever_is_killed_when() {
+fn twenty_random_kills_lose_no_committed_event() {
     let seed =
         std::env::var("WEBHOOK_KILL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
-    println!("to have the same kills again: WEBHOOK_KILL_SEED={seed}");
+    println!("to repeat these kills: WEBHOOK_KILL_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kills: Vec<Kill> = KINDS.into_iter().cycle().take(KILLS).collect();
     random.shuffle(&mut kills);
@@ -114,7 +115,7 @@ fn of_what_was_committed_nothing_is_lost_by_twenty_kills_whatever_is_killed_when
     let over = AtomicBool::new(false);
     let committed: Vec<Uuid> = std::thread::scope(|scope| {
         let emitters: Vec<_> = (0..2).map(|_| scope.spawn(|| emit_until(&over, &cluster, auction_id))).collect();
-        // Whatever happens here, the emitters must not go on for ever.
+        // Catches a panic so that the emitters always stop.
         let killing = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for (number, kill) in (1..).zip(kills) {
                 let goal = receiver.stats().distinct_ids + BETWEEN_KILLS + random.u64(..BETWEEN_KILLS);
@@ -138,13 +139,16 @@ fn of_what_was_committed_nothing_is_lost_by_twenty_kills_whatever_is_killed_when
     let mut client = cluster.connect();
     let mut ids = |sql: &str| -> Vec<Uuid> { client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect() };
     let events: HashSet<Uuid> = ids("select id from webhook_delivery.events").into_iter().collect();
-    assert!(committed.iter().all(|event| events.contains(event)), "an event that was committed is gone");
+    assert!(committed.iter().all(|event| events.contains(event)), "a committed event is missing");
     let delivered = ids("select id from webhook_deliveries where status = 'success'");
     let ended = ids("select id from webhook_deliveries");
     assert_eq!((delivered.len(), ended.len()), (events.len() * ENDPOINTS.len(), events.len() * ENDPOINTS.len()));
     let arrived = receiver.arrivals();
-    assert!(delivered.iter().all(|delivery| arrived.contains_key(delivery)), "one that never arrived is a success");
-    assert_eq!(arrived.len(), delivered.len(), "what arrived was committed");
+    assert!(
+        delivered.iter().all(|delivery| arrived.contains_key(delivery)),
+        "a delivery that never arrived is recorded as a success"
+    );
+    assert_eq!(arrived.len(), delivered.len(), "every delivery that arrived was committed");
     println!(
         "{} events committed for certain, {} in all; {} deliveries, 0 lost; {} requests",
         committed.len(),

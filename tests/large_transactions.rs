@@ -1,4 +1,4 @@
-//! A transaction stays bearable for the server, however many rows it changes.
+//! Transactions that change very many rows: memory, time, warnings and dead letters stay bounded.
 
 use std::fs;
 
@@ -6,7 +6,8 @@ use postgres::{Client, NoTls};
 use uuid::Uuid;
 use webhook_harness::{Application, DEADLINE, Receiver, Reply, sample, wait_until};
 
-/// More than a few portions, and few enough for a test of seconds. What it costs for a million is in the README.
+/// Enough for several batches, and few enough for a test of seconds.
+/// The README gives the cost of a million rows.
 const ROWS: i64 = 100_000;
 
 fn insert_rows(client: &mut Client, rows: i64) {
@@ -15,7 +16,7 @@ fn insert_rows(client: &mut Client, rows: i64) {
     assert_eq!(client.execute(insert, &[&sample::RIVERSIDE, &sample::NORTH_LOT, &rows]).unwrap(), rows as u64);
 }
 
-/// Commits, and gives the session back, if it does not take for ever.
+/// Commits within a deadline and returns the session.
 fn committed_in_time(mut user: Client) -> Client {
     let committing = std::thread::spawn(move || {
         user.batch_execute("commit").unwrap();
@@ -25,31 +26,33 @@ fn committed_in_time(mut user: Client) -> Client {
     committing.join().unwrap()
 }
 
-/// The memory that is the backend's own, at its peak so far, in MiB: without the server's shared memory, which it maps.
+/// The backend's peak private memory in MiB, without the server's shared memory that it maps.
 fn peak_memory(client: &mut Client) -> u64 {
     let pid: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the backend lives");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running backend");
     let kib = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of this name in /proc/<pid>/status");
         line.trim().trim_end_matches("kB").trim().parse().expect("a number")
     };
     kib("VmHWM:").saturating_sub(kib("RssShmem:")) / 1024
 }
 
 #[test]
-fn every_row_of_a_large_insert_is_delivered_once_and_the_session_stays_small() {
+fn large_insert_is_delivered_once_and_needs_little_memory() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[("shared_buffers", "32MB")]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["submission.created"]);
     let mut user = application.cluster.connect();
-    // Statistics taken before the commit say that the table is empty: a plan that believes them takes an hour.
+    // Statistics taken before the commit say that the table is empty. A plan that trusts them
+    // takes an hour.
     user.batch_execute("begin").unwrap();
     insert_rows(&mut user, ROWS);
     application.client.batch_execute("analyze public.submissions").unwrap();
     let mut user = committed_in_time(user);
-    // Some 60 bytes a row and a few portions of 4 MB; the rest is a backend's own.
+    // About 60 bytes for each row and a few batches of 4 MB. The rest is an idle backend's memory.
     let peak = peak_memory(&mut user);
-    assert!(peak < 80, "the session had {peak} MiB");
+    assert!(peak < 80, "the session used {peak} MiB");
     receiver.wait_for_distinct(ROWS as usize, DEADLINE * 4);
     application.settle();
     let delivered = "select count(distinct event.data ->> 'id') from webhook_deliveries as delivery
@@ -60,28 +63,28 @@ fn every_row_of_a_large_insert_is_delivered_once_and_the_session_stays_small() {
 }
 
 #[test]
-fn session_that_writes_very_large_rows_stays_small() {
+fn session_that_writes_large_rows_needs_little_memory() {
     let mut application = Application::start(&[("shared_buffers", "32MB"), ("webhook_delivery.databases", "")]);
     let table = "create table documents (auction_id uuid, body text);
         select webhook_delivery.register_event_type('document.made', 'Made', 'true', '{}');
         create trigger made after insert on documents for each row execute function webhook_delivery.row_event('document.made', 'auction_id')";
     application.client.batch_execute(table).unwrap();
     application.endpoint(sample::RIVERSIDE, "https://example.com/", &["document.made"]);
-    // 400 MB, which are stored in some hundred kilobytes.
+    // 400 MB of text, which compression stores in a few hundred kilobytes.
     let mut user = application.cluster.connect();
     let insert = "insert into documents select $1, repeat('x', 10000000) from generate_series(1, 40)";
     user.execute(insert, &[&sample::RIVERSIDE]).unwrap();
     let peak = peak_memory(&mut user);
-    assert!(peak < 150, "the session had {peak} MiB");
+    assert!(peak < 150, "the session used {peak} MiB");
     assert_eq!(application.count("select count(*) from webhook_delivery.events"), 40);
 }
 
 #[test]
-fn where_every_row_fails_there_are_one_warning_and_few_capture_errors_from_which_all_are_captured_again() {
+fn rows_that_all_fail_give_one_warning_and_can_be_recaptured() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["submission.created"]);
-    // A message of its own for each row.
+    // Each row fails with a different message.
     let fail = "alter table public.locations rename to lots;
         create table public.switch (is_broken boolean); insert into public.switch values (true);
         create function public.lot_name(name text) returns text language plpgsql volatile as $$
@@ -99,7 +102,7 @@ fn where_every_row_fails_there_are_one_warning_and_few_capture_errors_from_which
     insert_rows(&mut user, 5_000);
     assert_eq!(application.count("select count(*) from public.submissions"), 5_000);
     let warnings = warnings.lock().unwrap();
-    let [warning] = warnings.as_slice() else { panic!("one warning, not {}", warnings.len()) };
+    let [warning] = warnings.as_slice() else { panic!("expected one warning, not {}", warnings.len()) };
     assert!(
         warning.starts_with("5000 webhook events were not sent; submission.created was not sent: no "),
         "{warning}"
@@ -109,7 +112,7 @@ fn where_every_row_fails_there_are_one_warning_and_few_capture_errors_from_which
     let mut ids: Vec<Uuid> = errors.iter().flat_map(|row| row.get::<_, Vec<Uuid>>(0)).collect();
     ids.sort();
     ids.dedup();
-    assert_eq!(ids.len(), 5_000, "each row is named once");
+    assert_eq!(ids.len(), 5_000, "each row is in exactly one capture error");
 
     application.client.batch_execute("update public.switch set is_broken = false").unwrap();
     let again = "select sum(webhook_delivery.capture_again(id))::bigint from webhook_delivery.capture_errors";
@@ -119,7 +122,7 @@ fn where_every_row_fails_there_are_one_warning_and_few_capture_errors_from_which
 }
 
 #[test]
-fn of_many_rows_those_that_are_rolled_back_one_by_one_are_not_told() {
+fn rows_rolled_back_one_by_one_write_no_events() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["submission.created"]);

@@ -1,4 +1,5 @@
-//! What may be in the worker's way without anything being lost, sent again for ever, or held up for others.
+//! Obstacles for the worker: locks, failing triggers and hostile settings lose no delivery, repeat
+//! none, and delay no other endpoint.
 
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ fn started() -> (Cluster, Client) {
     (cluster, client)
 }
 
-/// A trigger function that fails, whoever fires it.
+/// A trigger function that always fails.
 const REFUSE: &str = "create function public.refuse() returns trigger language plpgsql as
     $$ begin raise 'not here' using hint = 'Go away.'; end $$;";
 
-/// What `webhook_delivery.status` has to say: its state, and what fails.
+/// State and problem as `webhook_delivery.status` shows them.
 fn status(client: &mut Client) -> (String, Option<String>) {
     let row = client.query_one("select state, problem from webhook_delivery.status", &[]).unwrap();
     (row.get(0), row.get(1))
@@ -31,14 +32,14 @@ fn wait_for_status(client: &mut Client, state: &str, problem: Option<&str>) {
 }
 
 #[track_caller]
-fn assert_gets_through(client: &mut Client, receiver: &Receiver) {
+fn assert_other_endpoint_receives(client: &mut Client, receiver: &Receiver) {
     let endpoint = Endpoint::create(client, &receiver.url("/others"));
     endpoint.emit(client, 3);
     endpoint.wait_for(client, 3, "success");
 }
 
 #[test]
-fn partitions_that_cannot_be_made_stand_between_no_request_and_its_record() {
+fn deliveries_continue_while_partitions_cannot_be_created() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (cluster, mut client) = started();
     client
@@ -68,7 +69,7 @@ fn partitions_that_cannot_be_made_stand_between_no_request_and_its_record() {
 }
 
 #[test]
-fn while_nothing_can_be_recorded_nothing_more_is_sent_and_nothing_twice() {
+fn unrecordable_attempts_stop_sending_and_are_not_repeated() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -83,9 +84,9 @@ fn while_nothing_can_be_recorded_nothing_more_is_sent_and_nothing_twice() {
     wait_for_status(&mut client, "failing", Some("recording finished attempts fails: not here"));
     assert_eq!(receiver.count(), 2);
     endpoint.emit(&mut client, 5);
-    assert!(cluster.turns_within(2.0) < 20, "it waits for its next try");
-    // Several tries later it is still the one request.
-    wait_until("three tries", DEADLINE, || {
+    assert!(cluster.turns_within(2.0) < 20, "the worker waits before it retries");
+    // Several retries of the record send no further request.
+    wait_until("three failures to record", DEADLINE, || {
         (cluster.log().matches("recording finished attempts fails: not here").count() >= 3).then_some(())
     });
     assert_eq!(receiver.count(), 2);
@@ -96,7 +97,7 @@ fn while_nothing_can_be_recorded_nothing_more_is_sent_and_nothing_twice() {
 }
 
 #[test]
-fn while_nothing_can_be_read_what_was_sent_is_recorded() {
+fn sent_attempts_are_recorded_while_the_queue_is_unreadable() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(400)));
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -105,7 +106,7 @@ fn while_nothing_can_be_read_what_was_sent_is_recorded() {
     receiver.wait_for(3, DEADLINE);
     client.batch_execute("alter table webhook_delivery.events rename data to something_else").unwrap();
     client.batch_execute("select webhook_delivery.wake_to_rescan()").unwrap();
-    wait_until("a worker that says what fails", DEADLINE, || {
+    wait_until("a status that names the failure", DEADLINE, || {
         let (state, problem) = status(&mut client);
         (state == "failing" && problem?.contains("reading the queue fails: column \"data\"")).then_some(())
     });
@@ -118,7 +119,7 @@ fn while_nothing_can_be_read_what_was_sent_is_recorded() {
 }
 
 #[test]
-fn a_paused_worker_does_not_run_in_circles_when_deliveries_come_due() {
+fn paused_worker_does_not_spin_when_deliveries_come_due() {
     let receiver = Receiver::start(|_| Reply::status(503));
     let cluster = Cluster::start(&[("webhook_delivery.retry_schedule", "1s")]);
     let mut client = cluster.connect();
@@ -133,12 +134,12 @@ fn a_paused_worker_does_not_run_in_circles_when_deliveries_come_due() {
 }
 
 #[test]
-fn settings_of_the_database_and_the_role_do_not_reach_the_worker() {
+fn database_and_role_settings_do_not_affect_the_worker() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = Cluster::start(&[("webhook_delivery.databases", "app")]);
     cluster.execute("create database app");
     cluster.execute("create role nobody");
-    // Sessions that began before the settings.
+    // These sessions begin before the settings are changed.
     let (mut client, mut other) = (cluster.connect_to("app"), cluster.connect_to("app"));
     client.batch_execute("create extension webhook_delivery").unwrap();
     let settings = [
@@ -166,19 +167,19 @@ fn settings_of_the_database_and_the_role_do_not_reach_the_worker() {
         (client.query_one(partitions, &[]).unwrap().get::<_, i64>(0) == 5).then_some(())
     });
 
-    // A serializable transaction remembers what it has read as long as another one is open.
+    // A serializable worker would keep predicate locks as long as this transaction is open.
     let mut reader = other.build_transaction().isolation_level(postgres::IsolationLevel::Serializable).start().unwrap();
     reader.query_one("select count(*) from webhook_delivery.attempts", &[]).unwrap();
     reader.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap();
     endpoint.emit(&mut reader, 1);
     endpoint.emit(&mut client, 20);
     endpoint.wait_for(&mut client, 20, "success");
-    let remembered = "select count(*) from pg_locks where mode = 'SIReadLock' and pid = $1";
-    assert_eq!(client.query_one(remembered, &[&worker]).unwrap().get::<_, i64>(0), 0);
+    let predicate_locks = "select count(*) from pg_locks where mode = 'SIReadLock' and pid = $1";
+    assert_eq!(client.query_one(predicate_locks, &[&worker]).unwrap().get::<_, i64>(0), 0);
     reader.commit().unwrap();
     endpoint.wait_for(&mut client, 21, "success");
 
-    // The worker waits for this lock longer than a millisecond, and gets it.
+    // The worker waits for this lock longer than the lock_timeout of a millisecond, and gets it.
     let mut locking = other.transaction().unwrap();
     locking.batch_execute("lock table webhook_delivery.attempts in share row exclusive mode").unwrap();
     endpoint.emit(&mut client, 1);
@@ -192,7 +193,7 @@ fn settings_of_the_database_and_the_role_do_not_reach_the_worker() {
 }
 
 #[test]
-fn an_update_of_the_queue_that_is_not_committed_holds_up_no_other_delivery() {
+fn uncommitted_queue_update_delays_no_other_delivery() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -201,7 +202,7 @@ fn an_update_of_the_queue_that_is_not_committed_holds_up_no_other_delivery() {
     let mut operator = cluster.connect();
     let mut update = operator.transaction().unwrap();
     assert_eq!(update.execute("update webhook_delivery.queue set attempts = attempts", &[]).unwrap(), 5);
-    assert_gets_through(&mut client, &receiver);
+    assert_other_endpoint_receives(&mut client, &receiver);
     wait_until("the attempts that cannot be recorded", DEADLINE, || {
         let sql = "select attempts_to_record = 5 from webhook_delivery.status";
         client.query_one(sql, &[]).unwrap().get::<_, bool>(0).then_some(())
@@ -209,11 +210,11 @@ fn an_update_of_the_queue_that_is_not_committed_holds_up_no_other_delivery() {
     assert!(endpoint.deliveries(&mut client).iter().all(|delivery| delivery.status == "pending"));
     update.rollback().unwrap();
     endpoint.wait_for(&mut client, 5, "success");
-    assert_eq!(receiver.count(), 8, "what waited to be recorded was not sent again");
+    assert_eq!(receiver.count(), 8, "attempts that waited to be recorded were not repeated");
 }
 
 #[test]
-fn locked_rows_hold_up_no_other_delivery_however_many_they_are() {
+fn many_locked_queue_rows_delay_no_other_delivery() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -223,16 +224,16 @@ fn locked_rows_hold_up_no_other_delivery_however_many_they_are() {
     let mut locking = operator.transaction().unwrap();
     locking.batch_execute("select from webhook_delivery.queue for update").unwrap();
     client.batch_execute("select webhook_delivery.resume()").unwrap();
-    // With so many that cannot be recorded, nothing more of this auction is sent.
+    // This many unrecorded attempts stop sending for this auction.
     receiver.wait_for(256, DEADLINE);
-    assert_gets_through(&mut client, &receiver);
+    assert_other_endpoint_receives(&mut client, &receiver);
     locking.rollback().unwrap();
     endpoint.wait_for(&mut client, 500, "success");
-    assert_eq!(receiver.count(), 503, "what waited to be recorded was not sent again");
+    assert_eq!(receiver.count(), 503, "attempts that waited to be recorded were not repeated");
 }
 
 #[test]
-fn a_delivery_that_the_operator_puts_off_while_its_request_is_under_way_is_made_again_then() {
+fn delivery_postponed_during_its_request_is_sent_again_later() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -248,7 +249,7 @@ fn a_delivery_that_the_operator_puts_off_while_its_request_is_under_way_is_made_
 }
 
 #[test]
-fn a_locked_queue_is_waited_for_and_nothing_is_sent_twice() {
+fn worker_waits_for_a_locked_queue_and_sends_nothing_twice() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -257,11 +258,11 @@ fn a_locked_queue_is_waited_for_and_nothing_is_sent_twice() {
         endpoint.emit(&mut client, 5);
         receiver.wait_for(round * 5, DEADLINE);
         let mut operator = cluster.connect();
-        // Whoever wonders what is the matter must not have to wait for it himself.
+        // The status view must answer while the queue is locked.
         client.batch_execute("set lock_timeout = '5s'").unwrap();
         let mut locking = operator.transaction().unwrap();
         locking.batch_execute(&format!("lock table webhook_delivery.queue in {mode} mode")).unwrap();
-        wait_until("a worker that has found it locked", DEADLINE, || {
+        wait_until("a worker that reports the lock timeout", DEADLINE, || {
             status(&mut client).1.is_some_and(|problem| problem.contains("lock timeout")).then_some(())
         });
         locking.commit().unwrap();
@@ -272,7 +273,7 @@ fn a_locked_queue_is_waited_for_and_nothing_is_sent_twice() {
 }
 
 #[test]
-fn pg_cancel_backend_neither_ends_the_worker_nor_makes_it_send_anything_twice() {
+fn pg_cancel_backend_ends_no_worker_and_sends_nothing_twice() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(5)));
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -287,11 +288,11 @@ fn pg_cancel_backend_neither_ends_the_worker_nor_makes_it_send_anything_twice() 
 }
 
 #[test]
-fn a_worker_told_to_go_while_it_makes_partitions_records_what_it_has_sent() {
+fn shutdown_during_partition_creation_records_sent_attempts() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(300)));
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect();
-    // In one transaction: in the first turn in which there is anything to do, the worker sends and makes partitions.
+    // One transaction makes the worker send and create partitions in the same turn.
     client
         .batch_execute(
             "begin;
@@ -304,7 +305,7 @@ fn a_worker_told_to_go_while_it_makes_partitions_records_what_it_has_sent() {
     endpoint.emit(&mut client, 5);
     client.batch_execute("commit").unwrap();
     receiver.wait_for(5, DEADLINE);
-    wait_until("a worker that makes partitions", DEADLINE, || {
+    wait_until("a worker that creates partitions", DEADLINE, || {
         let sql =
             "select from pg_stat_activity where backend_type = 'webhook_delivery worker' and wait_event = 'PgSleep'";
         client.query_opt(sql, &[]).unwrap()
@@ -318,9 +319,9 @@ fn a_worker_told_to_go_while_it_makes_partitions_records_what_it_has_sent() {
     assert_eq!(receiver.count(), 5);
 }
 
-/// Whether it still is paused, the worker cannot know then.
+/// A worker that cannot read does not know whether it is still paused.
 #[test]
-fn worker_that_cannot_read_is_failing_and_not_paused() {
+fn worker_that_cannot_read_reports_failing_not_paused() {
     let (_cluster, mut client) = started();
     Endpoint::create(&mut client, "https://example.com/");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
@@ -334,7 +335,7 @@ fn worker_that_cannot_read_is_failing_and_not_paused() {
 }
 
 #[test]
-fn hint_of_no_worker_names_its_cause() {
+fn hint_for_no_worker_names_the_cause() {
     for (settings, named) in [
         ([("webhook_delivery.databases", "other, another")].as_slice(), "Add postgres to webhook_delivery.databases"),
         (&[("max_worker_processes", "1"), ("max_logical_replication_workers", "0")], "max_worker_processes"),

@@ -1,4 +1,5 @@
-//! An open transaction of others does not hold up deliveries, and we do not hold up theirs.
+//! Locks: open transactions of other sessions do not delay deliveries, and the worker does not
+//! delay them.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,9 @@ fn started(settings: &[(&str, &str)]) -> Cluster {
     cluster
 }
 
-/// An event gets through within two seconds: emitted, committed, delivered, recorded.
+/// An event is emitted, committed, delivered and recorded within two seconds.
 #[track_caller]
-fn assert_gets_through(cluster: &Cluster) {
+fn assert_delivery_takes_under_two_seconds(cluster: &Cluster) {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut client = cluster.connect();
     client.batch_execute("set statement_timeout = '2s'").unwrap();
@@ -27,8 +28,9 @@ fn assert_gets_through(cluster: &Cluster) {
     assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
 }
 
-/// Leaves the worker a partition to make when it next looks, as there is one every day. Gives the worker that is there now.
-fn on_the_day_before_a_new_partition(cluster: &Cluster) -> i32 {
+/// Drops the newest partitions, so that the next worker has partitions to create as it does every
+/// day. Returns the pid of the present worker.
+fn drop_newest_partitions(cluster: &Cluster) -> i32 {
     wait_until("the partitions ahead", DEADLINE, || {
         (newest_partitions(&mut cluster.connect()).len() == 3).then_some(())
     });
@@ -38,13 +40,13 @@ fn on_the_day_before_a_new_partition(cluster: &Cluster) -> i32 {
     cluster.wait_for_worker("postgres", None)
 }
 
-/// A worker looks after the partitions when it begins, and every hour.
-fn have_a_new_worker_begin(cluster: &Cluster, old: i32) {
+/// Replaces the worker: a worker creates partitions when it starts, and every hour.
+fn replace_worker(cluster: &Cluster, old: i32) {
     cluster.execute(&format!("select pg_terminate_backend({old})"));
     cluster.wait_for_worker("postgres", Some(old));
 }
 
-/// Of events and attempts, those of the last day that was made ahead.
+/// The partitions of events and attempts for the last day that is created in advance.
 fn newest_partitions(client: &mut Client) -> Vec<String> {
     let sql = "select oid::regclass::text from pg_class
                where relkind = 'r' and relnamespace = 'webhook_delivery'::regnamespace
@@ -53,7 +55,7 @@ fn newest_partitions(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn an_open_transaction_that_has_deleted_an_endpoint_does_not_hold_up_the_others() {
+fn uncommitted_endpoint_deletion_delays_no_other_delivery() {
     let slow_receiver = Receiver::by_path();
     let cluster = started(&[]);
     let mut client = cluster.connect();
@@ -62,57 +64,57 @@ fn an_open_transaction_that_has_deleted_an_endpoint_does_not_hold_up_the_others(
     slow_receiver.wait_for(5, DEADLINE);
     let mut transaction = client.transaction().unwrap();
     transaction.execute("delete from webhook_endpoints where id = $1", &[&deleted.id]).unwrap();
-    // Its five requests end meanwhile, and are to be recorded.
+    // The endpoint's five requests end meanwhile, and the worker has to record them.
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(1) {
-        assert_gets_through(&cluster);
+        assert_delivery_takes_under_two_seconds(&cluster);
     }
     transaction.commit().unwrap();
-    assert_gets_through(&cluster);
+    assert_delivery_takes_under_two_seconds(&cluster);
 }
 
 #[test]
-fn new_partitions_wait_for_an_open_transaction_that_has_emitted_and_nobody_else_does() {
+fn partition_creation_blocked_by_an_emit_delays_no_delivery() {
     let cluster = started(&[]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, "http://127.0.0.1:9/");
-    let worker = on_the_day_before_a_new_partition(&cluster);
+    let worker = drop_newest_partitions(&cluster);
     let mut transaction = client.transaction().unwrap();
     endpoint.emit(&mut transaction, 1);
-    have_a_new_worker_begin(&cluster, worker);
-    assert_gets_through(&cluster);
+    replace_worker(&cluster, worker);
+    assert_delivery_takes_under_two_seconds(&cluster);
     transaction.commit().unwrap();
-    assert_gets_through(&cluster);
+    assert_delivery_takes_under_two_seconds(&cluster);
 }
 
 #[test]
-fn new_partitions_wait_for_a_backup_that_is_running_and_nobody_else_does() {
+fn partition_creation_blocked_by_a_backup_delays_no_delivery() {
     let cluster = started(&[]);
-    assert_gets_through(&cluster);
-    let worker = on_the_day_before_a_new_partition(&cluster);
+    assert_delivery_takes_under_two_seconds(&cluster);
+    let worker = drop_newest_partitions(&cluster);
     let mut backup = cluster.connect();
     let mut transaction = backup.transaction().unwrap();
-    // As pg_dump does for every table, for as long as it takes.
+    // pg_dump locks every table like this for its whole run.
     let as_pg_dump = "lock table webhook_delivery.events, webhook_delivery.attempts in access share mode";
     transaction.batch_execute(as_pg_dump).unwrap();
-    have_a_new_worker_begin(&cluster, worker);
-    assert_gets_through(&cluster);
+    replace_worker(&cluster, worker);
+    assert_delivery_takes_under_two_seconds(&cluster);
     transaction.commit().unwrap();
-    assert_gets_through(&cluster);
+    assert_delivery_takes_under_two_seconds(&cluster);
 }
 
 #[test]
-fn a_worker_that_may_not_write_sends_nothing_because_it_would_send_it_again_and_again() {
+fn worker_that_may_not_write_sends_nothing() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(500)));
     let cluster = started(&[]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 3);
     receiver.wait_for(3, DEADLINE);
-    // What a full disk makes of a managed database. Three requests are under way.
+    // Managed databases set this when their disk is full. Three requests are in flight.
     cluster.set("default_transaction_read_only", "on");
     let wait_for_pause = || {
-        wait_until("a worker that says why it pauses", DEADLINE, || {
+        wait_until("a worker that reports default_transaction_read_only", DEADLINE, || {
             let sql = "select query from pg_stat_activity where backend_type = 'webhook_delivery worker'";
             let row = cluster.connect().query_opt(sql, &[]).unwrap()?;
             row.get::<_, String>(0).contains("default_transaction_read_only").then_some(())
@@ -127,5 +129,5 @@ fn a_worker_that_may_not_write_sends_nothing_because_it_would_send_it_again_and_
 
     cluster.set("default_transaction_read_only", "off");
     endpoint.wait_for(&mut client, 3, "success");
-    assert!(receiver.count() <= 6, "each was sent once more at most");
+    assert!(receiver.count() <= 6, "each delivery was repeated once at most");
 }

@@ -1,8 +1,8 @@
-//! What becomes of an event whose data is larger than webhook_delivery.max_payload.
+//! webhook_delivery.max_payload: an event with more data fails and is never sent truncated.
 
 use webhook_harness::{Application, DEADLINE, Listener, Submission, sample, wait_until};
 
-/// Status, attempts and error of every delivery, by the number of bytes of its data.
+/// Bytes of data, status, attempts and error of every delivery, smallest first.
 #[track_caller]
 fn deliveries(application: &mut Application) -> Vec<(i32, String, i32, Option<String>)> {
     let query = "select octet_length(event.data::text), delivery.status, delivery.attempts::integer, delivery.error_message
@@ -12,7 +12,7 @@ fn deliveries(application: &mut Application) -> Vec<(i32, String, i32, Option<St
 }
 
 #[test]
-fn it_is_not_sent_cut_but_ends_as_failed_with_that_reason_and_the_transaction_is_untouched() {
+fn oversized_event_fails_with_its_reason_and_is_not_sent() {
     let mut listener = Listener::start(&[]);
     let (application, receiver) = (&mut listener.application, &listener.receiver);
     let of_length = |length: usize| Submission { image_url: Some("x".repeat(length)), ..Submission::of_riverside() };
@@ -34,7 +34,7 @@ fn it_is_not_sent_cut_but_ends_as_failed_with_that_reason_and_the_transaction_is
 }
 
 #[test]
-fn of_a_disabled_endpoint_it_waits_like_everything_else() {
+fn oversized_event_waits_while_its_endpoint_is_disabled() {
     let mut listener = Listener::start(&[("webhook_delivery.max_payload", "1kB")]);
     let too_large = format!("\"{}\"", "x".repeat(2_000));
     let mut transaction = listener.application.client.transaction().unwrap();
@@ -42,15 +42,15 @@ fn of_a_disabled_endpoint_it_waits_like_everything_else() {
     transaction.execute(emit, &[&sample::RIVERSIDE, &too_large]).unwrap();
     transaction.batch_execute("update webhook_endpoints set is_active = false").unwrap();
     transaction.commit().unwrap();
-    // Of another endpoint, after it: when that has come, the worker has seen both.
+    // A later event of another endpoint: once it is delivered, the worker has read both.
     let other = listener.application.endpoint(sample::HILLTOP, &listener.receiver.url("/other"), &["*"]);
     listener.application.client.execute(emit, &[&other.auction_id, &"{}"]).unwrap();
     listener.application.wait_for_deliveries(1, "success");
     assert_eq!(listener.application.count("select count(*) from webhook_deliveries where status = 'pending'"), 1);
     listener.application.cluster.set("webhook_delivery.max_payload", "4kB");
-    wait_until("the new limit to hold", DEADLINE, || {
+    wait_until("the new limit to take effect", DEADLINE, || {
         listener.application.client.execute(emit, &[&other.auction_id, &too_large]).unwrap();
-        wait_until("an end of it", DEADLINE, || {
+        wait_until("the end of the new delivery", DEADLINE, || {
             let left = "select count(*) from webhook_delivery.queue";
             (listener.application.count(left) == 1).then_some(())
         });
@@ -62,7 +62,7 @@ fn of_a_disabled_endpoint_it_waits_like_everything_else() {
 }
 
 #[test]
-fn the_limit_is_the_settings_to_the_byte() {
+fn limit_is_exact_to_the_byte_and_changes_with_a_reload() {
     let mut listener = Listener::start(&[("webhook_delivery.max_payload", "1kB")]);
     let emit = |listener: &mut Listener, length: usize| {
         let data = format!("\"{}\"", "é".repeat((length - 2) / 2));
@@ -73,15 +73,15 @@ fn the_limit_is_the_settings_to_the_byte() {
     emit(&mut listener, 1024);
     emit(&mut listener, 1026);
     listener.application.settle();
-    let told: Vec<_> =
+    let received: Vec<_> =
         listener.receiver.requests().iter().map(|request| request.json()["data"].to_string().len()).collect();
-    assert_eq!(told, [1024]);
+    assert_eq!(received, [1024]);
     let deliveries = deliveries(&mut listener.application);
     assert_eq!((deliveries[0].0, deliveries[0].1.as_str()), (1024, "success"));
     assert_eq!((deliveries[1].0, deliveries[1].1.as_str()), (1026, "failed"));
 
     listener.application.cluster.set("webhook_delivery.max_payload", "2kB");
-    wait_until("the new limit to hold", DEADLINE, || {
+    wait_until("the new limit to take effect", DEADLINE, || {
         emit(&mut listener, 2048);
         listener.application.settle();
         (listener.receiver.count() > 1).then_some(())

@@ -1,4 +1,4 @@
-//! A monitoring system gets what it needs, with the exporter's configuration that the README gives.
+//! Metrics: a monitoring system reads them with the exporter configuration in the README.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -7,24 +7,24 @@ use std::process::{Child, Command, Stdio};
 
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, installation, refusal, wait_until};
 
-/// query-exporter, which `tests/exporter/setup.sh` has installed.
+/// query-exporter, which `tests/exporter/setup.sh` installs.
 struct Exporter {
     process: Child,
     port: u16,
 }
 
 impl Exporter {
-    /// With the README's configuration, but for where the database is.
+    /// Starts it with the README's configuration and this cluster's address.
     fn start(cluster: &Cluster, folder: &std::path::Path) -> Exporter {
         let readme = include_str!("../README.md");
-        let (_, config) = readme.split_once("```yaml\ndatabases:").expect("a configuration");
-        let (config, _) = config.split_once("```").expect("its end");
+        let (_, config) = readme.split_once("```yaml\ndatabases:").expect("the configuration in the README");
+        let (config, _) = config.split_once("```").expect("the end of the configuration");
         let dsn = format!("postgresql://monitor@/postgres?host={}", cluster.socket_dir().display());
         let config = format!("databases:{config}").replace("postgresql://monitor@db.example.com/auction", &dsn);
         assert!(config.contains(&dsn));
         let path = folder.join("exporter.yaml");
         std::fs::write(&path, config).unwrap();
-        // Free a moment ago; whoever takes it meanwhile answers without our metrics.
+        // This port is free now. Another process that takes it meanwhile has none of these metrics.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let installed = installation().target_dir().join("exporter");
         let process = Command::new("python3")
@@ -38,7 +38,7 @@ impl Exporter {
         Exporter { process, port }
     }
 
-    /// The metrics, by name and labels, once it answers.
+    /// The metrics by name and labels, or none while the exporter does not answer.
     fn scrape(&self) -> Option<HashMap<String, f64>> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         write!(stream, "GET /metrics HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").ok()?;
@@ -61,7 +61,7 @@ impl Drop for Exporter {
 }
 
 #[test]
-fn the_exporter_of_the_readme_tells_how_the_worker_and_each_endpoint_do() {
+fn readme_exporter_reports_the_worker_and_each_endpoint() {
     let receiver = Receiver::by_path();
     let settings = [("webhook_delivery.retry_schedule", ""), ("webhook_delivery.busy_events_per_minute", "5")];
     let cluster = Cluster::start(&settings);
@@ -85,7 +85,7 @@ fn the_exporter_of_the_readme_tells_how_the_worker_and_each_endpoint_do() {
             endpoint.auction_id, endpoint.id
         )
     };
-    let metrics = wait_until("all metrics, with what was noted of the failing endpoint", DEADLINE, || {
+    let metrics = wait_until("all metrics, with the failures of the failing endpoint", DEADLINE, || {
         let metrics = exporter.scrape()?;
         (metrics.get(&of("consecutive_failures", &failing)) == Some(&3.0)).then_some(metrics)
     });
@@ -110,19 +110,19 @@ fn the_exporter_of_the_readme_tells_how_the_worker_and_each_endpoint_do() {
         assert_eq!(metrics.get(&name), Some(&value), "{name} in {metrics:#?}");
     }
     assert!(metrics[&of("failing_seconds", &failing)] > 0.0);
-    // The auction of the failing one has fewer events than are shown.
+    // The failing endpoint's auction has too few events to be reported as busy.
     let busy = metrics.keys().filter(|name| name.starts_with("webhook_delivery_auction_events_per_minute")).count();
     assert_eq!(busy, 1, "{metrics:#?}");
     let busy: String = client.query_one("select busy from webhook_delivery.status", &[]).unwrap().get(0);
     assert_eq!(busy, format!("auction {} had 7 events", good.auction_id));
-    // Every metric that there is, is in the README's configuration.
+    // The README's configuration names every metric.
     let known = client.query("select distinct metric from webhook_delivery.metrics", &[]).unwrap();
     for metric in known.iter().map(|row| row.get::<_, String>(0)) {
         assert!(metrics.keys().any(|name| name.split('{').next() == Some(&metric)), "{metric} is not in the README");
     }
 }
 
-/// The exporter adds a label of its own, and gives labels in any order.
+/// The name without the exporter's own label, and with the labels sorted.
 fn without_database(name: &str) -> String {
     let Some((name, labels)) = name.split_once('{') else { return name.to_owned() };
     let mut labels: Vec<&str> = labels.trim_end_matches('}').split(',').collect();
@@ -132,7 +132,7 @@ fn without_database(name: &str) -> String {
 }
 
 #[test]
-fn without_a_worker_the_metrics_say_that_nothing_is_sent_and_a_monitor_reads_nothing_else() {
+fn monitor_role_sees_that_no_worker_runs_and_little_else() {
     let cluster = Cluster::start(&[("webhook_delivery.databases", "")]);
     let mut client = cluster.connect();
     client.batch_execute("create extension webhook_delivery; create role monitor login").unwrap();

@@ -1,10 +1,11 @@
-//! A row that moves to another partition of its table is changed: not deleted, and not created.
+//! A row that moves to another partition of its table sends an update, not a deletion and an
+//! insertion.
 
 use serde_json::{Value, json};
 use webhook_harness::{Application, Cluster, Listener, Receiver, Reply, application, sample};
 
-/// The application's tables, three of them partitioned by what changes; partitions have their columns in another order, and
-/// one has lost a column.
+/// The application's tables, three of them partitioned by a column that changes. Partitions have
+/// their columns in another order, and one has a dropped column.
 const PARTITIONED: &str = "
     alter table problem_actions drop constraint problem_actions_problem_id_fkey;
     drop table problems;
@@ -53,8 +54,8 @@ fn partitioned() -> Listener {
     Listener { application, receiver }
 }
 
-/// Type of each event that was told, with a field of its data.
-fn told(listener: &mut Listener, field: &str) -> Vec<(String, Value)> {
+/// Type of each received event, with one field of its data.
+fn received(listener: &mut Listener, field: &str) -> Vec<(String, Value)> {
     listener.told().into_iter().map(|(event, mut data)| (event, data[field].take())).collect()
 }
 
@@ -63,47 +64,50 @@ fn events(expected: &[(&str, Value)]) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn moved_row_of_a_built_in_event_is_updated_once() {
+fn moved_row_of_a_built_in_event_sends_one_update() {
     let mut listener = partitioned();
     let riverside = sample::RIVERSIDE;
     listener.run(&format!(
         "insert into problems (auction_id, issue_name) select '{riverside}', n::text from generate_series(1, 3) as n"
     ));
-    assert_eq!(told(&mut listener, "new_status").len(), 3);
+    assert_eq!(received(&mut listener, "new_status").len(), 3);
     listener.run("update problems set status = 'closed' where issue_name = '1'");
-    assert_eq!(told(&mut listener, "previous_status"), events(&[("problem.status_changed", json!("open"))]));
+    assert_eq!(received(&mut listener, "previous_status"), events(&[("problem.status_changed", json!("open"))]));
     listener.run("update problems set status = 'open'");
-    assert_eq!(told(&mut listener, "previous_status"), events(&[("problem.status_changed", json!("closed"))]));
-    // Several rows, of several partitions, of which some move on.
+    assert_eq!(received(&mut listener, "previous_status"), events(&[("problem.status_changed", json!("closed"))]));
+    // Several rows of several partitions, some of which move twice.
     listener.run("begin; update problems set status = 'in_progress'; update problems set status = 'closed'; commit");
-    assert_eq!(told(&mut listener, "previous_status"), vec![("problem.status_changed".to_owned(), json!("open")); 3]);
-    // There and back in one transaction is no change, and of what is created nothing else is told.
+    assert_eq!(
+        received(&mut listener, "previous_status"),
+        vec![("problem.status_changed".to_owned(), json!("open")); 3]
+    );
+    // A move there and back in one transaction is no change, and a new row sends only `created`.
     listener.run("begin; update problems set status = 'open'; update problems set status = 'closed'; commit");
     listener.run(&format!(
         "begin; insert into problems (auction_id, issue_name) values ('{riverside}', 'new'); update problems set status = 'closed' where issue_name = 'new'; commit"
     ));
-    assert_eq!(told(&mut listener, "new_status"), events(&[("problem.created", json!("closed"))]));
+    assert_eq!(received(&mut listener, "new_status"), events(&[("problem.created", json!("closed"))]));
     listener.run("begin; savepoint s; update problems set status = 'open'; rollback to s; commit");
-    assert_eq!(told(&mut listener, "new_status"), []);
+    assert_eq!(received(&mut listener, "new_status"), []);
 
     listener.run(&format!("insert into submissions (auction_id, submitted_at) values ('{riverside}', '2025-06-01')"));
-    assert_eq!(told(&mut listener, "image_url"), events(&[("submission.created", Value::Null)]));
+    assert_eq!(received(&mut listener, "image_url"), events(&[("submission.created", Value::Null)]));
     listener.run("update submissions set submitted_at = '2026-06-01', image_url = 'x'");
-    assert_eq!(told(&mut listener, "image_url"), events(&[("submission.updated", json!("x"))]));
+    assert_eq!(received(&mut listener, "image_url"), events(&[("submission.updated", json!("x"))]));
 
     listener.run(&format!(
         "insert into auction_members (auction_id, user_id, role) values ('{riverside}', '{}', 'member')",
         sample::SAM
     ));
-    assert_eq!(told(&mut listener, "role"), events(&[("member.joined", json!("member"))]));
+    assert_eq!(received(&mut listener, "role"), events(&[("member.joined", json!("member"))]));
     listener.run("update auction_members set role = 'admin'");
-    assert_eq!(told(&mut listener, "previous_role"), events(&[("member.role_changed", json!("member"))]));
+    assert_eq!(received(&mut listener, "previous_role"), events(&[("member.role_changed", json!("member"))]));
     listener.run("delete from auction_members");
-    assert_eq!(told(&mut listener, "role"), events(&[("member.removed", json!("admin"))]));
+    assert_eq!(received(&mut listener, "role"), events(&[("member.removed", json!("admin"))]));
 }
 
 #[test]
-fn deleted_and_inserted_row_is_created() {
+fn row_deleted_and_inserted_again_sends_created() {
     let mut listener = partitioned();
     let id = "00000000-0000-4000-8000-00000000f005";
     let insert = format!(
@@ -114,14 +118,14 @@ fn deleted_and_inserted_row_is_created() {
     listener.told();
     // In one transaction, in one statement, and right after a move.
     listener.run(&format!("begin; delete from problems; {insert}; commit"));
-    assert_eq!(told(&mut listener, "new_status"), events(&[("problem.created", json!("closed"))]));
+    assert_eq!(received(&mut listener, "new_status"), events(&[("problem.created", json!("closed"))]));
     listener.run(&format!("begin; update problems set status = 'open'; delete from problems; {insert}; commit"));
-    assert_eq!(told(&mut listener, "new_status").last(), Some(&("problem.created".to_owned(), json!("closed"))));
+    assert_eq!(received(&mut listener, "new_status").last(), Some(&("problem.created".to_owned(), json!("closed"))));
     let other = insert.replace("f005", "f006");
     listener.run(&format!(
         "with inserted as ({other} returning *) update problems set status = 'open' where id <> '{id}' or true"
     ));
-    let mut found: Vec<String> = told(&mut listener, "id").into_iter().map(|(event, _)| event).collect();
+    let mut found: Vec<String> = received(&mut listener, "id").into_iter().map(|(event, _)| event).collect();
     found.sort();
     assert_eq!(found, ["problem.created", "problem.status_changed"]);
 }
@@ -150,7 +154,7 @@ fn updated(id: i64, state: &str, price: i32, previous: Value) -> (&'static str, 
 }
 
 #[test]
-fn moved_row_of_a_row_event_is_updated_once() {
+fn moved_row_of_a_row_event_sends_one_update() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run(THREE);
@@ -160,11 +164,11 @@ fn moved_row_of_a_row_event_is_updated_once() {
     let previous = json!({ "state": "placed" });
     let moved = |id: i64| {
         let (event, mut data) = updated(id, "paid", id as i32, previous.clone());
-        // The order of the partition's columns.
+        // The fields have the order of the partition's columns.
         data = json!({ "price": data["price"], "note": null, "state": "paid", "id": id, "previous": data["previous"] });
         (event, data)
     };
-    // Of two rows either may arrive first.
+    // Either row may arrive first.
     let mut arrived = listener.told();
     arrived.sort_by_key(|(_, data)| data["id"].as_i64());
     assert_eq!(format!("{arrived:?}"), format!("{:?}", events(&[moved(1), moved(2)])));
@@ -176,19 +180,19 @@ fn moved_row_of_a_row_event_is_updated_once() {
 }
 
 #[test]
-fn one_trigger_for_all_changes_tells_of_a_move_once() {
+fn single_trigger_for_all_changes_sends_a_move_once() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run("create trigger changed after insert or update or delete on orders for each row execute function webhook_delivery.row_event('order.changed', 'auction_id', 'auction_id')");
     listener.run(&place(1));
     listener.told();
     listener.run("update orders set state = 'sent'");
-    let told = listener.told();
-    assert_eq!((told.len(), &told[0].1["previous"]), (1, &json!({ "state": "placed" })));
+    let arrived = listener.told();
+    assert_eq!((arrived.len(), &arrived[0].1["previous"]), (1, &json!({ "state": "placed" })));
 }
 
 #[test]
-fn triggers_for_an_update_keep_their_conditions_for_a_move() {
+fn update_triggers_apply_their_conditions_to_moves() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run(
@@ -202,7 +206,7 @@ fn triggers_for_an_update_keep_their_conditions_for_a_move() {
     );
     listener.run(&format!("{}; {}", place(50), place(500)));
     assert_eq!(listener.told(), []);
-    let kinds = |listener: &mut Listener| -> Vec<(String, Value)> { told(listener, "id") };
+    let kinds = |listener: &mut Listener| -> Vec<(String, Value)> { received(listener, "id") };
     listener.run("update orders set state = 'paid'");
     assert_eq!(kinds(&mut listener), events(&[("order.expensive", json!(2))]));
     listener.run("update orders set state = 'placed', price = price + 1");
@@ -214,7 +218,7 @@ fn triggers_for_an_update_keep_their_conditions_for_a_move() {
 }
 
 #[test]
-fn ten_thousand_rows_claim_installation_one_statement() {
+fn ten_thousand_moved_rows_send_updates_and_no_errors() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run(THREE);
@@ -226,7 +230,7 @@ fn ten_thousand_rows_claim_installation_one_statement() {
     listener.run("update orders set state = 'paid'");
     let updated = "select count(*) from webhook_delivery.events where event_type = 'order.updated' and data -> 'previous' ->> 'state' = 'placed'";
     let deleted = "select count(*) from webhook_delivery.events where event_type = 'order.deleted'";
-    assert_eq!(listener.application.count(deleted), 10_000, "no trigger sees the rows arrive");
+    assert_eq!(listener.application.count(deleted), 10_000, "without note_move no trigger sees the inserted rows");
     listener.run("create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.note_move()");
     listener.run("update orders set state = 'placed'; update orders set state = 'paid'");
     assert_eq!(listener.application.count(updated), 10_000);
@@ -234,7 +238,7 @@ fn ten_thousand_rows_claim_installation_one_statement() {
 }
 
 #[test]
-fn trigger_on_a_partitioned_table_that_misses_moves_is_warned_about() {
+fn trigger_that_misses_moves_raises_a_warning_with_the_fix() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     let notices = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -251,8 +255,8 @@ fn trigger_on_a_partitioned_table_that_misses_moves_is_warned_about() {
     session.batch_execute("drop table orders").unwrap();
 }
 
-/// Orders with all three triggers and the one for moves, and another partitioned table whose rows an application's code moves
-/// while ours are told of.
+/// The trigger for moves on orders, and a second partitioned table whose rows the application's
+/// functions move while the extension captures a move of orders.
 const NESTED: &str = "
     create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.note_move();
     create table others (id bigint, auction_id uuid, state text, price integer, note text) partition by list (state);
@@ -269,7 +273,7 @@ fn kinds(listener: &mut Listener) -> Vec<String> {
 }
 
 #[test]
-fn rows_that_others_move_meanwhile_change_nothing_of_a_move() {
+fn rows_moved_meanwhile_in_another_table_disturb_no_move() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run(THREE);
@@ -296,16 +300,16 @@ fn rows_that_others_move_meanwhile_change_nothing_of_a_move() {
             _ => {}
         }
         listener.run(&format!("update orders set state = '{state}'"));
-        let told = listener.told();
-        assert_eq!(told.len(), 1, "{state}: {told:?}");
-        let (event, data) = &told[0];
+        let arrived = listener.told();
+        assert_eq!(arrived.len(), 1, "{state}: {arrived:?}");
+        let (event, data) = &arrived[0];
         assert_eq!((event.as_str(), &data["state"], &data["price"]), ("order.updated", &json!(state), &json!(7)));
         assert!(data["previous"]["state"].is_string() && data["previous"].as_object().unwrap().len() == 1, "{data}");
     }
 }
 
 #[test]
-fn rows_of_the_same_table_that_a_trigger_moves_are_updated_once_each() {
+fn rows_moved_by_a_trigger_send_one_update_each() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run(THREE);
@@ -319,17 +323,20 @@ fn rows_of_the_same_table_that_a_trigger_moves_are_updated_once_each() {
     listener.run(&format!("{}; {}; {}", place(1), place(2), place(3)));
     listener.told();
     listener.run("alter table orders enable trigger bb_follow; update orders set state = 'paid' where id = 1");
-    let mut told = told(&mut listener, "id");
-    told.sort_by_key(|(_, id)| id.as_i64());
-    assert_eq!(told, events(&[("order.updated", json!(1)), ("order.updated", json!(2)), ("order.updated", json!(3))]));
+    let mut arrived = received(&mut listener, "id");
+    arrived.sort_by_key(|(_, id)| id.as_i64());
+    assert_eq!(
+        arrived,
+        events(&[("order.updated", json!(1)), ("order.updated", json!(2)), ("order.updated", json!(3))])
+    );
 }
 
 #[test]
-fn privileges_that_change_meanwhile_change_nothing_of_a_move() {
+fn privilege_changes_during_a_move_do_not_disturb_it() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run(THREE);
-    // Each message about the relation makes the session describe it again, with its triggers.
+    // Each invalidation of the relation makes the session rebuild its description and its triggers.
     listener.run(
         "create function grant_and_agree() returns boolean language plpgsql as $$
          begin
@@ -350,7 +357,7 @@ fn privileges_that_change_meanwhile_change_nothing_of_a_move() {
 }
 
 #[test]
-fn row_that_leaves_and_does_not_arrive_is_deleted() {
+fn moved_row_that_never_arrives_sends_deleted() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run(THREE);
@@ -361,24 +368,24 @@ fn row_that_leaves_and_does_not_arrive_is_deleted() {
     listener.run(&format!("{}; {}", place(1), place(2)));
     listener.told();
     listener.run("update orders set state = 'paid' where id = 1");
-    assert_eq!(told(&mut listener, "id"), events(&[("order.deleted", json!(1))]));
-    // Nor is a row that the same statement inserts taken for it.
+    assert_eq!(received(&mut listener, "id"), events(&[("order.deleted", json!(1))]));
+    // A row that the same statement inserts is not mistaken for the moved row.
     listener.run("create table orders_new partition of orders for values in ('new')");
     listener.run(&format!(
         "with gone as (update orders set state = 'paid' where id = 2 returning 1), counted as (select count(*) from gone)
          insert into orders (auction_id, state, price) select '{}', 'new', 3 from counted",
         sample::RIVERSIDE
     ));
-    let mut told = listener.told();
-    told.sort_by(|one, other| one.0.cmp(&other.0));
-    let told: Vec<_> =
-        told.into_iter().map(|(event, data)| (event, data["id"].clone(), data["previous"].clone())).collect();
+    let mut arrived = listener.told();
+    arrived.sort_by(|one, other| one.0.cmp(&other.0));
+    let arrived: Vec<_> =
+        arrived.into_iter().map(|(event, data)| (event, data["id"].clone(), data["previous"].clone())).collect();
     let expected = [("order.created", json!(3)), ("order.deleted", json!(2))];
-    assert_eq!(told, expected.map(|(event, id)| (event.to_owned(), id, Value::Null)));
+    assert_eq!(arrived, expected.map(|(event, id)| (event.to_owned(), id, Value::Null)));
 }
 
 #[test]
-fn row_that_moves_away_and_is_deleted_later_is_deleted_once() {
+fn row_moved_and_then_deleted_sends_deleted_once() {
     let mut listener = partitioned();
     let (riverside, sam) = (sample::RIVERSIDE, sample::SAM);
     listener.run(&format!(
@@ -386,5 +393,5 @@ fn row_that_moves_away_and_is_deleted_later_is_deleted_once() {
     ));
     listener.told();
     listener.run("begin; update auction_members set role = 'admin'; delete from auction_members; commit");
-    assert_eq!(told(&mut listener, "role"), events(&[("member.removed", json!("member"))]));
+    assert_eq!(received(&mut listener, "role"), events(&[("member.removed", json!("member"))]));
 }

@@ -1,4 +1,5 @@
-//! Nothing of ours ends the user's transaction.
+//! The extension never aborts the user's transaction: timeouts, deadlocks, errors and a full disk
+//! during capture.
 
 use postgres::{Client, NoTls};
 use uuid::Uuid;
@@ -24,7 +25,7 @@ fn capture_errors(application: &mut Application) -> Vec<(String, String, usize)>
     rows.iter().map(|row| (row.get(0), row.get(1), row.get::<_, Vec<Uuid>>(2).len())).collect()
 }
 
-/// Waits until a session waits for somebody's lock.
+/// Waits until the named session waits for a lock.
 fn wait_until_blocked(cluster: &Cluster, application_name: &str) {
     wait_until("a session that waits for a lock", DEADLINE, || {
         let query = "select count(*) from pg_stat_activity where application_name = $1 and wait_event_type = 'Lock'";
@@ -32,8 +33,8 @@ fn wait_until_blocked(cluster: &Cluster, application_name: &str) {
     });
 }
 
-/// Inserts a submission in a session that has this setting, while somebody keeps the endpoints locked until so much time
-/// has passed.
+/// Inserts a submission in a session that has this setting, while another session locks the
+/// endpoints for the given time.
 fn submit_while_endpoints_are_locked(application: &mut Application, setting: &str, passed: &str) {
     let mut holder = application.cluster.connect();
     execute(&mut holder, "begin; lock table webhook_endpoints in access exclusive mode");
@@ -49,8 +50,8 @@ fn submit_while_endpoints_are_locked(application: &mut Application, setting: &st
         application.cluster.query_one::<bool>(query, &[&passed]).then_some(())
     });
     execute(&mut holder, "commit");
-    let mut user = submitting.join().expect("the submission is saved");
-    // For what the user does himself, the limit holds as before.
+    let mut user = submitting.join().expect("a saved submission");
+    // The limit still applies to the user's own statements.
     if setting.contains("statement_timeout") {
         let error = refused(user.batch_execute("select pg_sleep(30)").unwrap_err());
         assert_eq!(error.code().code(), "57014", "{error}");
@@ -58,7 +59,7 @@ fn submit_while_endpoints_are_locked(application: &mut Application, setting: &st
 }
 
 #[test]
-fn a_limit_of_the_users_own_does_not_end_his_commit_while_somebody_locks_the_endpoints() {
+fn user_timeouts_do_not_abort_a_commit_that_waits_for_capture() {
     let (mut application, receiver) = riverside();
     let mut settings = vec!["set lock_timeout = '50ms'", "set statement_timeout = '150ms'"];
     if application.count("select current_setting('server_version_num')::bigint") >= 170_000 {
@@ -73,7 +74,7 @@ fn a_limit_of_the_users_own_does_not_end_his_commit_while_somebody_locks_the_end
 }
 
 #[test]
-fn a_user_who_cancels_his_commit_while_it_waits_for_us_has_it_cancelled() {
+fn cancelled_commit_that_waits_for_capture_rolls_back() {
     let (mut application, receiver) = riverside();
     let mut holder = application.cluster.connect();
     execute(&mut holder, "begin; lock table webhook_endpoints in access exclusive mode");
@@ -91,12 +92,12 @@ fn a_user_who_cancels_his_commit_while_it_waits_for_us_has_it_cancelled() {
 }
 
 #[test]
-fn a_deadlock_with_somebody_who_locks_the_endpoints_costs_the_event_until_it_is_captured_again() {
+fn deadlock_victim_commits_and_its_event_can_be_recaptured() {
     let (mut application, receiver) = riverside();
     let id = Submission::of_riverside().insert(&mut application.client);
     receiver.wait_for(1, DEADLINE);
     let mut user = application.cluster.connect();
-    // The one who looks for the deadlock first is its victim.
+    // The session that checks for a deadlock first becomes its victim.
     execute(&mut user, "set application_name = 'user'; set deadlock_timeout = '20ms'; begin");
     user.execute("update public.submissions set image_url = 'https://img.example.com/1.jpg' where id = $1", &[&id])
         .unwrap();
@@ -124,7 +125,7 @@ fn a_deadlock_with_somebody_who_locks_the_endpoints_costs_the_event_until_it_is_
 }
 
 #[test]
-fn an_update_of_a_table_with_columns_that_cannot_be_compared_is_saved_and_sent() {
+fn update_with_incomparable_column_types_is_saved_and_sent() {
     let (mut application, receiver) = riverside();
     let client = &mut application.client;
     execute(client, "alter table public.submissions add seen_at point, add extra json, add note xml");
@@ -141,20 +142,20 @@ fn an_update_of_a_table_with_columns_that_cannot_be_compared_is_saved_and_sent()
 }
 
 #[test]
-fn a_transaction_made_read_only_after_it_has_written_is_saved_and_sent() {
+fn transaction_set_read_only_after_a_write_is_saved_and_sent() {
     let (mut application, receiver) = riverside();
     execute(&mut application.client, "begin");
     Submission::of_riverside().insert_without_transaction(&mut application.client).unwrap();
     execute(&mut application.client, "set transaction read only; commit");
     receiver.wait_for(1, DEADLINE);
     assert_eq!(capture_errors(&mut application), []);
-    // And the next one writes as ever.
+    // The session's next transaction can write.
     Submission::of_riverside().insert(&mut application.client);
     receiver.wait_for(2, DEADLINE);
 }
 
 #[test]
-fn a_key_or_auction_of_another_type_than_expected_is_reported_and_ends_nothing() {
+fn unexpected_key_type_is_a_capture_error_and_aborts_nothing() {
     let (mut application, receiver) = riverside();
     let mut client = application.cluster.connect();
     execute(
@@ -166,7 +167,7 @@ fn a_key_or_auction_of_another_type_than_expected_is_reported_and_ends_nothing()
     execute(&mut client, &format!("{entry}; {entry}"));
     execute(&mut client, "update public.submission_entries set car_count = 2");
     let errors = capture_errors(&mut application);
-    assert_eq!(errors.len(), 2, "one for each transaction: {errors:?}");
+    assert_eq!(errors.len(), 2, "one capture error for each transaction: {errors:?}");
     for (code, message, rows) in errors {
         assert_eq!((code.as_str(), rows), ("42804", 0));
         assert!(message.ends_with("column submission_id is no uuid"), "{message}");
@@ -176,8 +177,8 @@ fn a_key_or_auction_of_another_type_than_expected_is_reported_and_ends_nothing()
     let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
     let captured: Vec<Option<i64>> = client.query(again, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(captured, [None, None]);
-    assert_eq!(application.count(hints), 2, "they stay");
-    // What is known of a submission is told by the payload, also where the trigger cannot read its auction.
+    assert_eq!(application.count(hints), 2, "the capture errors stay");
+    // The payload gives a submission's auction where the trigger cannot read it.
     execute(&mut client, "delete from webhook_delivery.capture_errors; drop table public.submission_entries");
     execute(
         &mut client,
@@ -193,7 +194,7 @@ fn a_key_or_auction_of_another_type_than_expected_is_reported_and_ends_nothing()
 }
 
 #[test]
-fn an_auction_that_is_text_is_told_where_it_is_a_uuid_and_is_a_capture_error_where_it_is_not() {
+fn text_auction_id_that_is_no_uuid_is_a_capture_error() {
     let (mut application, receiver) = riverside();
     let client = &mut application.client;
     execute(
@@ -201,7 +202,7 @@ fn an_auction_that_is_text_is_told_where_it_is_a_uuid_and_is_a_capture_error_whe
         "alter table public.submissions drop constraint submissions_auction_id_fkey;
          alter table public.submissions alter auction_id type text",
     );
-    // The server would take the bytes of a text for those of a uuid, if nobody looked.
+    // Without a check of the type the server would read the bytes of a text as a uuid.
     let insert = "insert into public.submissions (auction_id) values";
     execute(client, &format!("{insert} ('{}')", sample::RIVERSIDE));
     receiver.wait_for(1, DEADLINE);
@@ -214,7 +215,7 @@ fn an_auction_that_is_text_is_told_where_it_is_a_uuid_and_is_a_capture_error_whe
 }
 
 #[test]
-fn an_error_inside_the_handling_of_the_error_ends_nothing_and_says_what_is_lost() {
+fn failing_error_handler_aborts_nothing_and_warns_of_the_loss() {
     let (mut application, receiver) = riverside();
     execute(
         &mut application.client,
@@ -231,7 +232,7 @@ fn an_error_inside_the_handling_of_the_error_ends_nothing_and_says_what_is_lost(
     assert_eq!(application.count("select count(*) from public.submissions"), 1);
     assert_eq!(capture_errors(&mut application), []);
     let warnings = warnings.lock().unwrap();
-    let [unwritten, unsent] = warnings.as_slice() else { panic!("two warnings, not {warnings:?}") };
+    let [unwritten, unsent] = warnings.as_slice() else { panic!("expected two warnings, not {warnings:?}") };
     assert!(unwritten.message().contains("capture_errors could not be written: no space left"), "{unwritten}");
     assert!(unsent.message().contains("submission.created was not sent"), "{unsent}");
     assert!(unsent.detail().unwrap_or_default().contains(&id.to_string()), "{unsent:?}");
@@ -240,7 +241,7 @@ fn an_error_inside_the_handling_of_the_error_ends_nothing_and_says_what_is_lost(
 }
 
 #[test]
-fn a_full_disk_costs_the_event_until_it_is_captured_again() {
+fn full_disk_costs_an_event_until_it_is_recaptured() {
     let (mut application, receiver) = riverside();
     execute(
         &mut application.client,
@@ -250,11 +251,11 @@ fn a_full_disk_costs_the_event_until_it_is_captured_again() {
     );
     let id = Submission::of_riverside().insert(&mut application.client);
     assert_eq!(capture_errors(&mut application), [("53100".to_owned(), "no space left on device".to_owned(), 1)]);
-    assert_eq!(application.count("select count(*) from webhook_delivery.events"), 0, "nothing half written");
+    assert_eq!(application.count("select count(*) from webhook_delivery.events"), 0, "no event without its queue row");
     let occurred_at = "select to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') from webhook_delivery.capture_errors";
     let occurred_at: String = application.client.query_one(occurred_at, &[]).unwrap().get(0);
     let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
-    // It fails again: nothing is lost by trying.
+    // A recapture that fails keeps the capture error.
     assert_eq!(application.count(again), 0);
     assert_eq!(capture_errors(&mut application).len(), 1);
     execute(&mut application.client, "drop trigger disk_is_full on webhook_delivery.queue");
@@ -267,7 +268,7 @@ fn a_full_disk_costs_the_event_until_it_is_captured_again() {
 }
 
 #[test]
-fn emit_alone_ends_the_transaction_on_a_full_disk_and_says_so() {
+fn emit_documents_that_a_full_disk_aborts_the_transaction() {
     let (mut application, receiver) = riverside();
     let client = &mut application.client;
     execute(
@@ -284,14 +285,14 @@ fn emit_alone_ends_the_transaction_on_a_full_disk_and_says_so() {
     let documented = "select count(*) from pg_description
         where objoid = 'webhook_delivery.emit(text, uuid, json)'::regprocedure and description like '%53100%'";
     assert_eq!(application.count(documented), 1);
-    // The session goes on, and what triggers note costs no transaction.
+    // The session continues, and events of triggers abort no transaction.
     Submission::of_riverside().insert(&mut application.client);
     assert_eq!(application.count("select count(*) from public.submissions"), 1);
     assert_eq!((capture_errors(&mut application).len(), receiver.count()), (1, 0));
 }
 
 #[test]
-fn a_row_that_moves_to_an_auction_with_endpoints_is_told_there() {
+fn row_moved_to_an_auction_with_endpoints_is_sent_there() {
     let (mut application, receiver) = riverside();
     let client = &mut application.client;
     // Hilltop has no endpoint.
@@ -301,7 +302,7 @@ fn a_row_that_moves_to_an_auction_with_endpoints_is_told_there() {
     client.execute(update, &[&id, &sample::RIVERSIDE]).unwrap();
     let requests = receiver.wait_for(1, DEADLINE);
     assert_eq!(requests[0].event(), Some("submission.updated"));
-    // And within one transaction, which is then told as created.
+    // An insert and a move within one transaction send `created`.
     let mut transaction = client.transaction().unwrap();
     let id = moved.insert(&mut transaction);
     transaction.execute(update, &[&id, &sample::RIVERSIDE]).unwrap();
@@ -309,7 +310,7 @@ fn a_row_that_moves_to_an_auction_with_endpoints_is_told_there() {
     let requests = receiver.wait_for(2, DEADLINE);
     assert_eq!(requests[1].event(), Some("submission.created"));
     assert_eq!(requests[1].json()["data"]["id"], id.to_string());
-    // A move that is taken back is none.
+    // A move that is rolled back has no effect.
     let mut transaction = client.transaction().unwrap();
     let id = Submission::of_riverside().insert(&mut transaction);
     let mut savepoint = transaction.transaction().unwrap();
@@ -318,7 +319,7 @@ fn a_row_that_moves_to_an_auction_with_endpoints_is_told_there() {
     transaction.commit().unwrap();
     let requests = receiver.wait_for(3, DEADLINE);
     assert_eq!(requests[2].json()["data"]["id"], id.to_string());
-    // One that leaves for an auction without endpoints tells nobody.
+    // A move to an auction without endpoints sends nothing.
     client.execute(update, &[&id, &sample::HILLTOP]).unwrap();
     application.settle();
     assert_eq!(receiver.count(), 3);

@@ -1,4 +1,4 @@
-//! The administrator's page, in a browser, through a REST server.
+//! The administrator's page in a browser, through a REST server.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
@@ -12,7 +12,8 @@ use webhook_harness::{
     wait_until,
 };
 
-/// Answers `/switch` with a status that `POST /become/503` sets, and every other path as it asks for.
+/// Answers `/switch` with the status that `POST /become/503` sets, and every other path as
+/// `by_path` does.
 fn receiver() -> Receiver {
     let status = Arc::new(AtomicU16::new(200));
     Receiver::start(move |request: &Request| {
@@ -27,22 +28,22 @@ fn receiver() -> Receiver {
     })
 }
 
-/// A port of 127.0.0.1 that was free a moment ago.
+/// A free port of 127.0.0.1.
 fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
-/// Runs `page/<scenario>.cjs` in a browser, on a server with these settings.
+/// Runs `page/<scenario>.cjs` in a browser on a server with these settings.
 #[track_caller]
-fn play(scenario: &str, settings: &[(&str, &str)]) {
+fn run_scenario(scenario: &str, settings: &[(&str, &str)]) {
     let receiver = receiver();
-    // Where a scenario serves the application that shows the page.
+    // A scenario serves the application that embeds the page on this port.
     let embedder = free_port();
     let embedders = format!("http://127.0.0.1:{embedder}");
     let supabase = Supabase::start(&[settings, &[("webhook_delivery.page_embedders", &embedders)]].concat());
     let rest = Rest::start(&supabase.cluster);
     let pictures = installation().target_dir().join("pictures");
-    std::fs::create_dir_all(&pictures).expect("target/ can be written to");
+    std::fs::create_dir_all(&pictures).expect("a writable target/");
     let stage = json!({
         "rest": rest.url(),
         "receiver": receiver.url(""),
@@ -63,7 +64,7 @@ fn play(scenario: &str, settings: &[(&str, &str)]) {
         .env("STAGE", stage.to_string())
         .env("NODE_PATH", installation().target_dir().join("node/node_modules"))
         .output()
-        .expect("node runs");
+        .expect("node");
     assert!(
         done.status.success(),
         "{}{}",
@@ -73,7 +74,7 @@ fn play(scenario: &str, settings: &[(&str, &str)]) {
 }
 
 #[test]
-fn whoever_asks_gets_the_page_with_a_policy_that_lets_nothing_else_run_and_nobody_else_show_it() {
+fn page_is_public_and_has_a_strict_content_security_policy() {
     let embedders = "https://admin.example.com, http://localhost:3000";
     let mut supabase = Supabase::start(&[("webhook_delivery.page_embedders", embedders)]);
     let rest = Rest::start(&supabase.cluster);
@@ -85,7 +86,8 @@ fn whoever_asks_gets_the_page_with_a_policy_that_lets_nothing_else_run_and_nobod
         assert!(text.starts_with("<!doctype html>"), "{}", &text[..100]);
         assert!(text.contains("content=\"default-src 'none'; script-src 'sha256-"), "{}", &text[..1000]);
     }
-    // The REST server that the tests build does not send a page's own headers, as PostgREST does: what both read says which.
+    // PostgREST sends the page's own headers, the REST server of the tests does not. The setting
+    // that both read has them.
     let mut request = supabase.admin.transaction().unwrap();
     let as_postgrest = "set transaction read only; set local role anon;
         select webhook_delivery.\"text/html\"(_postgrest_t.pgrst_scalar) from (select public.webhook_admin() as pgrst_scalar) as _postgrest_t";
@@ -102,7 +104,7 @@ fn whoever_asks_gets_the_page_with_a_policy_that_lets_nothing_else_run_and_nobod
 }
 
 #[test]
-fn who_may_show_the_page_is_said_as_origins() {
+fn page_embedders_and_api_urls_are_validated() {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect();
     client.batch_execute("create extension webhook_delivery").unwrap();
@@ -127,7 +129,7 @@ fn who_may_show_the_page_is_said_as_origins() {
 }
 
 #[test]
-fn what_the_page_asks_for_is_answered_within_the_callers_auctions() {
+fn page_functions_answer_only_for_the_callers_auctions() {
     let mut scene = Supabase::start(&[]);
     let rest = Rest::start(&scene.cluster);
     let receiver = receiver();
@@ -138,7 +140,7 @@ fn what_the_page_asks_for_is_answered_within_the_callers_auctions() {
     assert_eq!(call("webhook_auctions", &dana, json!({})).expect(200), riverside);
     assert_eq!(call("webhook_auctions", &sam, json!({})).expect(200), json!([]));
 
-    // An auction whose name cannot be read has none.
+    // An auction whose name cannot be read has the name null.
     for hidden in [
         "alter role postgres nobypassrls; alter table auctions enable row level security; alter table auctions force row level security",
         "alter table auctions rename name to title",
@@ -186,61 +188,64 @@ fn what_the_page_asks_for_is_answered_within_the_callers_auctions() {
 }
 
 #[test]
-fn an_endpoint_is_added_saved_and_tested_and_its_history_is_seen() {
-    play("dashboard", &[]);
+fn endpoint_is_added_saved_and_tested_and_shows_its_history() {
+    run_scenario("dashboard", &[]);
 }
 
 #[test]
-fn an_endpoint_that_was_disabled_says_why_and_is_enabled_with_all_that_has_waited() {
-    play("disabled", &[("webhook_delivery.disable_after_failures", "2"), ("webhook_delivery.retry_schedule", "")]);
+fn disabled_endpoint_shows_its_reason_and_sends_when_enabled() {
+    run_scenario(
+        "disabled",
+        &[("webhook_delivery.disable_after_failures", "2"), ("webhook_delivery.retry_schedule", "")],
+    );
 }
 
 #[test]
-fn an_administrator_sees_his_auctions_a_member_nothing_and_nobody_not_even_a_request() {
-    play("roles", &[]);
+fn administrators_see_their_auctions_and_members_nothing() {
+    run_scenario("roles", &[]);
 }
 
 #[test]
-fn no_text_of_a_receiver_or_a_tenant_becomes_more_than_text() {
-    play("hostile", &[]);
+fn text_from_receivers_and_tenants_is_shown_as_plain_text() {
+    run_scenario("hostile", &[]);
 }
 
 #[test]
-fn a_slow_server_is_waited_for_and_one_that_is_gone_is_said() {
-    play("slow", &[]);
+fn slow_or_unreachable_server_is_reported_and_loses_nothing() {
+    run_scenario("slow", &[]);
 }
 
 #[test]
-fn a_token_that_has_ended_costs_nobody_what_he_was_typing() {
-    play("expired", &[]);
+fn expired_token_loses_no_typed_text() {
+    run_scenario("expired", &[]);
 }
 
 #[test]
-fn an_application_that_may_shows_the_page_and_signs_in_and_no_other_does() {
-    play("embedded", &[]);
+fn only_allowed_applications_embed_the_page_and_sign_in() {
+    run_scenario("embedded", &[]);
 }
 
 #[test]
-fn a_thousand_deliveries_are_read_by_key_and_drawn_once() {
-    play("many", &[]);
+fn thousand_deliveries_are_paged_by_key_and_drawn_once() {
+    run_scenario("many", &[]);
 }
 
 #[test]
-fn what_an_endpoint_is_can_be_changed_and_what_is_lost_with_it_is_said_before() {
-    play("manage", &[]);
+fn endpoint_is_changed_and_the_page_warns_before_a_loss() {
+    run_scenario("manage", &[]);
 }
 
 #[test]
-fn the_code_that_the_page_offers_verifies_what_arrives() {
-    play("verifiers", &[]);
+fn verification_code_on_the_page_accepts_real_requests() {
+    run_scenario("verifiers", &[]);
 }
 
 #[test]
-fn it_is_used_by_keyboard_read_on_a_phone_in_light_and_dark() {
-    play("access", &[]);
+fn page_works_by_keyboard_on_a_phone_in_light_and_dark() {
+    run_scenario("access", &[]);
 }
 
 #[test]
-fn a_week_of_an_auction_is_seen_at_a_glance() {
-    play("pictures", &[]);
+fn page_shows_a_week_of_an_auction() {
+    run_scenario("pictures", &[]);
 }

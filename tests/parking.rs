@@ -1,4 +1,5 @@
-//! Deliveries that wait for longer than a minute are parked, and are sent, cancelled, counted and shown like any other.
+//! Parking: deliveries that wait for longer than a minute are parked, and are sent, cancelled,
+//! counted and shown like any other.
 
 use postgres::Client;
 use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, sample, tenant, wait_until};
@@ -18,7 +19,7 @@ fn wait_until_parked(client: &mut Client, count: i64) {
     wait_until(&format!("{count} parked deliveries"), DEADLINE, || (parked(client) == count).then_some(()));
 }
 
-/// Queues deliveries of an endpoint of Riverside that were due so long ago.
+/// Queues deliveries of an endpoint, due at the given interval from now.
 fn queue(client: &mut Client, endpoint: &Endpoint, count: i32, due: &str) {
     let rows = format!(
         "with event as (
@@ -30,11 +31,11 @@ fn queue(client: &mut Client, endpoint: &Endpoint, count: i32, due: &str) {
          select now() + interval '{due}', webhook_delivery.uuid_v7(), auction_id, '{id}', id, event_type from event",
         id = endpoint.id,
     );
-    client.batch_execute(&rows).unwrap_or_else(|e| panic!("no deliveries: {:?}", e.as_db_error()));
+    client.batch_execute(&rows).unwrap_or_else(|e| panic!("deliveries are not queued: {:?}", e.as_db_error()));
 }
 
 #[test]
-fn delivery_that_waits_for_another_attempt_is_parked_and_sent_when_its_time_comes() {
+fn retrying_delivery_is_parked_and_sent_when_due() {
     let receiver = Receiver::by_path();
     let (_cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/fail-then-ok/1"));
@@ -52,7 +53,7 @@ fn delivery_that_waits_for_another_attempt_is_parked_and_sent_when_its_time_come
 }
 
 #[test]
-fn deliveries_of_a_disabled_endpoint_are_parked_and_sent_when_it_is_enabled() {
+fn deliveries_of_a_disabled_endpoint_are_parked_until_enabled() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (_cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -76,28 +77,29 @@ fn deliveries_are_parked_while_the_database_is_paused() {
     wait_until_parked(&mut client, 6);
     client.batch_execute("select webhook_delivery.resume()").unwrap();
     endpoint.wait_for(&mut client, 6, "success");
-    assert_eq!(parked(&mut client), 3, "those of in an hour");
+    assert_eq!(parked(&mut client), 3, "the deliveries due in an hour");
 }
 
 #[test]
-fn delivery_that_is_locked_is_parked_later_and_holds_up_no_other() {
+fn locked_delivery_is_parked_later_and_delays_no_other() {
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     queue(&mut client, &endpoint, 3, "-2 minutes");
     let mut other = cluster.connect();
     other.batch_execute("begin; select from webhook_delivery.queue limit 1 for update").unwrap();
-    wait_until("the others", DEADLINE, || (parked(&mut client) == 2).then_some(()));
+    wait_until("the other two to be parked", DEADLINE, || (parked(&mut client) == 2).then_some(()));
     other.batch_execute("commit").unwrap();
     wait_until_parked(&mut client, 3);
 }
 
-/// What a session calls, and how many deliveries of three it then has changed.
-fn meets_parking(call: &'static str, changed: &str) {
+/// Runs a call while another transaction parks three deliveries, and asserts that the call changes
+/// all three.
+fn assert_changes_deliveries_being_parked(call: &'static str, changed: &str) {
     let mut application = Application::start(&[]);
     tenant::create_roles(&mut application.client);
     let endpoint = application.endpoint(sample::RIVERSIDE, "https://127.0.0.1:1/", &["*"]);
-    // Not to be parked by the worker: the test does.
+    // The worker shall not park these deliveries, because the test does.
     application.client.batch_execute("select webhook_delivery.pause()").unwrap();
     queue(&mut application.client, &endpoint, 3, "50 s");
     let mut parking = application.cluster.connect();
@@ -115,26 +117,26 @@ fn meets_parking(call: &'static str, changed: &str) {
 }
 
 #[test]
-fn cancelling_a_delivery_that_is_just_being_parked_cancels_it() {
-    meets_parking("select cancel_webhook(id) from webhook_deliveries", "due_at = '-infinity'");
+fn cancelling_a_delivery_while_it_is_parked_cancels_it() {
+    assert_changes_deliveries_being_parked("select cancel_webhook(id) from webhook_deliveries", "due_at = '-infinity'");
 }
 
 #[test]
-fn redelivering_a_delivery_that_is_just_being_parked_brings_it_forward() {
-    meets_parking("select redeliver_webhook(id) from webhook_deliveries", "due_at <= now()");
+fn redelivering_a_delivery_while_it_is_parked_makes_it_due() {
+    assert_changes_deliveries_being_parked("select redeliver_webhook(id) from webhook_deliveries", "due_at <= now()");
 }
 
 #[test]
-fn expunging_the_event_of_a_delivery_that_is_just_being_parked_ends_it() {
-    meets_parking(
+fn expunging_an_event_while_its_delivery_is_parked_ends_it() {
+    assert_changes_deliveries_being_parked(
         "select expunge_webhook_data((select auction_id from webhook_endpoints), containing => '{}')",
         "due_at = '-infinity'",
     );
 }
 
-/// The worker has a backlog to park, and a session meets a row that is moved.
+/// The worker has a backlog to park, and a session waits for a row that is being parked.
 #[test]
-fn statement_that_meets_parking_stops_it_for_a_while_and_the_worker_rests_meanwhile() {
+fn statement_that_meets_parking_suspends_it_without_spinning() {
     let mut application = Application::start(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, "https://127.0.0.1:1/", &["*"]);
     application.client.batch_execute("select webhook_delivery.pause()").unwrap();
@@ -157,12 +159,12 @@ fn statement_that_meets_parking_stops_it_for_a_while_and_the_worker_rests_meanwh
     let before = parked(&mut application.client);
     let turns = application.cluster.turns_within(2.0);
     let after = parked(&mut application.client);
-    assert!(after - before <= 200, "a step that had begun may have ended: {before}, {after}");
+    assert!(after - before <= 200, "at most one step ends after the statement: {before}, {after}");
     assert!(turns < 20, "{turns}");
 }
 
 #[test]
-fn a_transaction_with_one_snapshot_is_told_that_its_delivery_was_parked_meanwhile() {
+fn repeatable_read_cancel_of_a_parked_delivery_fails_with_40001() {
     let (cluster, mut client) = started();
     let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
@@ -175,7 +177,7 @@ fn a_transaction_with_one_snapshot_is_told_that_its_delivery_was_parked_meanwhil
 }
 
 #[test]
-fn tenant_without_any_of_very_many_parked_deliveries_counts_none_of_them() {
+fn tenant_without_parked_deliveries_does_not_count_any() {
     let mut application = Application::start(&[]);
     tenant::create_roles(&mut application.client);
     let endpoint = application.endpoint(sample::RIVERSIDE, "https://127.0.0.1:1/", &["*"]);
@@ -206,14 +208,14 @@ fn copy_of_a_database_parks_nothing() {
     wait_until("a turn of the worker", DEADLINE, || {
         (client.query_one(activity, &[]).unwrap().get::<_, i64>(0) == 1).then_some(())
     });
-    assert_eq!(parked(&mut client), 0, "replication has to find each row where the original has it");
+    assert_eq!(parked(&mut client), 0, "replication must find each row at the original's place");
 }
 
-/// So many that the worker counts them.
+/// Enough parked deliveries for the worker to count them.
 const MANY: i32 = 30_000;
 
 #[test]
-fn very_many_parked_deliveries_are_counted_by_the_worker() {
+fn worker_counts_very_many_parked_deliveries() {
     let mut application = Application::start(&[]);
     tenant::create_roles(&mut application.client);
     let endpoint = application.endpoint(sample::RIVERSIDE, "https://127.0.0.1:1/", &["*"]);
@@ -228,11 +230,11 @@ fn very_many_parked_deliveries_are_counted_by_the_worker() {
         (application.count("select count(*) from webhook_delivery.parked_counts where deliveries > 0") == 2)
             .then_some(())
     });
-    // Not parked yet, and counted all the same; and what is parked later.
+    // Deliveries that are not parked yet, and those parked after the count, are included.
     queue(&mut application.client, &other, 5, "30 s");
     queue(&mut application.client, &other, 7, "-2 minutes");
     let recent = "select count(*) from webhook_delivery.queue_recent";
-    wait_until("the others to be parked", DEADLINE, || (application.count(recent) == 5).then_some(()));
+    wait_until("the late deliveries to be parked", DEADLINE, || (application.count(recent) == 5).then_some(()));
 
     let depth = "select queued, due, oldest_due_at < now() - interval '47 hours' from webhook_delivery.status";
     let row = application.client.query_one(depth, &[]).unwrap();
@@ -242,11 +244,15 @@ fn very_many_parked_deliveries_are_counted_by_the_worker() {
     let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
     let rows = dana.query(health, &[]).unwrap();
     let seen: Vec<(String, i64, bool)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-    assert_eq!(seen, [(sample::RIVERSIDE.to_string(), i64::from(MANY) + 10, true)], "a tenant sees its own only");
+    assert_eq!(
+        seen,
+        [(sample::RIVERSIDE.to_string(), i64::from(MANY) + 10, true)],
+        "a tenant sees only its own deliveries"
+    );
 
     application.client.batch_execute("truncate webhook_delivery.queue").unwrap();
     application.cluster.restart_worker();
-    wait_until("an end of the counts", DEADLINE, || {
+    wait_until("the counts to be removed", DEADLINE, || {
         (application.count("select count(*) from webhook_delivery.parked_counts") == 0).then_some(())
     });
     assert_eq!(application.count("select queued from webhook_delivery.status"), 0);

@@ -1,4 +1,4 @@
-//! The operator stops sending to one endpoint, one auction or all, and the status says how it goes.
+//! Pauses: the operator stops sending to one endpoint, one auction or all, and the status shows it.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +17,7 @@ fn status<T: postgres::types::FromSqlOwned>(client: &mut Client, column: &str) -
 }
 
 #[test]
-fn a_paused_endpoint_or_auction_receives_nothing_not_even_tests_until_it_is_resumed() {
+fn paused_endpoint_or_auction_receives_nothing_until_resumed() {
     for by in ["endpoint_id", "auction_id"] {
         let receiver = Receiver::by_path();
         let (_cluster, mut client) = started(&[]);
@@ -33,7 +33,7 @@ fn a_paused_endpoint_or_auction_receives_nothing_not_even_tests_until_it_is_resu
         other.wait_for(&mut client, 3, "success");
         assert_eq!(receiver.requests_to("/paused").len(), 0, "{by}");
         assert_eq!(paused.deliveries(&mut client).iter().filter(|delivery| delivery.status == "pending").count(), 4);
-        // It is not late: nobody waits for the worker.
+        // A paused delivery is not due, because it does not wait for the worker.
         assert_eq!((status::<i64>(&mut client, "queued"), status::<i64>(&mut client, "due")), (4, 0));
         assert_eq!(status::<String>(&mut client, "state"), "sending");
         let paused_number = status::<i64>(&mut client, "endpoints_paused + 2 * auctions_paused");
@@ -46,9 +46,9 @@ fn a_paused_endpoint_or_auction_receives_nothing_not_even_tests_until_it_is_resu
     }
 }
 
-/// What was read and waits in memory is not sent once it is said that nothing shall be.
+/// Deliveries that are prefetched in memory are not sent after a pause.
 #[test]
-fn pausing_or_disabling_an_endpoint_calls_back_what_the_worker_has_read_already() {
+fn pausing_or_disabling_an_endpoint_drops_its_prefetch() {
     for stop in [
         "select webhook_delivery.pause(endpoint_id => id) from webhook_endpoints",
         "select webhook_delivery.pause(auction_id => auction_id) from webhook_endpoints",
@@ -60,13 +60,13 @@ fn pausing_or_disabling_an_endpoint_calls_back_what_the_worker_has_read_already(
         endpoint.emit(&mut client, 200);
         receiver.wait_for(1, DEADLINE);
         client.batch_execute(stop).unwrap();
-        wait_until("all that was under way to be recorded", DEADLINE, || {
+        wait_until("all requests in flight to be recorded", DEADLINE, || {
             let idle = "requests_in_flight = 0 and deliveries_in_memory = 0 and attempts_to_record = 0";
             let is_idle = status::<bool>(&mut client, idle);
             (is_idle && status::<i64>(&mut client, "queued") == 200 - receiver.count() as i64).then_some(())
         });
         let received = receiver.count();
-        assert!(received < 100, "{stop}: {received} came");
+        assert!(received < 100, "{stop}: {received} requests arrived");
         client.batch_execute("select webhook_delivery.resume(id, auction_id) from webhook_endpoints").unwrap();
         client.batch_execute("update webhook_endpoints set is_active = true").unwrap();
         endpoint.wait_for(&mut client, 200, "success");
@@ -75,7 +75,7 @@ fn pausing_or_disabling_an_endpoint_calls_back_what_the_worker_has_read_already(
 }
 
 #[test]
-fn the_status_says_why_it_is_paused_and_since_when() {
+fn status_shows_the_reason_and_the_start_of_a_pause() {
     let receiver = Receiver::by_path();
     let (_cluster, mut client) = started(&[]);
     Endpoint::create(&mut client, &receiver.url("/"));
@@ -86,14 +86,16 @@ fn the_status_says_why_it_is_paused_and_since_when() {
     assert!(status::<bool>(&mut client, "since = paused_at and since > worker_started_at"));
     assert_eq!(status::<String>(&mut client, "pause_reason"), "migration");
     client.batch_execute("select webhook_delivery.resume()").unwrap();
-    wait_until("its end", DEADLINE, || (status::<String>(&mut client, "state") == "sending").then_some(()));
+    wait_until("the end of the pause", DEADLINE, || {
+        (status::<String>(&mut client, "state") == "sending").then_some(())
+    });
     assert_eq!(status::<Option<String>>(&mut client, "pause_reason"), None);
     let error = refusal(&mut client, "select webhook_delivery.pause(endpoint_id => gen_random_uuid())", &[]);
     assert_eq!(error.code().code(), "PT404");
 }
 
 #[test]
-fn the_status_counts_what_is_delivered_and_fails_and_what_is_late() {
+fn status_counts_deliveries_failures_and_due_deliveries() {
     let receiver = Receiver::by_path();
     let (cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "1h")]);
     let good = Endpoint::create(&mut client, &receiver.url("/"));
@@ -108,7 +110,7 @@ fn the_status_counts_what_is_delivered_and_fails_and_what_is_late() {
     assert!(status::<SystemTime>(&mut client, "last_failure_at") >= began);
     assert_eq!((status::<i64>(&mut client, "queued"), status::<i64>(&mut client, "due")), (3, 0));
     assert_eq!(status::<Option<SystemTime>>(&mut client, "oldest_due_at"), None);
-    // Without a worker nobody sends what is due.
+    // Without a worker the due deliveries stay in the queue.
     cluster.set("webhook_delivery.databases", "");
     wait_until("the worker to go", DEADLINE, || (status::<String>(&mut client, "state") == "no worker").then_some(()));
     good.emit(&mut client, 2);
@@ -117,7 +119,7 @@ fn the_status_counts_what_is_delivered_and_fails_and_what_is_late() {
 }
 
 #[test]
-fn a_tenant_can_neither_pause_nor_resume() {
+fn tenant_can_neither_pause_nor_resume() {
     let (cluster, mut client) = started(&[]);
     tenant::create_roles(&mut client);
     let mut session = tenant::session(&cluster, "tenant", "{}");

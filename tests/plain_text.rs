@@ -1,5 +1,5 @@
-//! Everything that the extension itself says is ASCII: it can be converted to the encoding of every client. And its SQL has no
-//! backslash: it means the same whatever `standard_conforming_strings` is.
+//! All texts of the extension are ASCII, so that they can be converted to every client's encoding.
+//! Its SQL has no backslash, so that it does not depend on `standard_conforming_strings`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use postgres::{Client, SimpleQueryMessage};
 use webhook_harness::{Application, DEADLINE, Receiver, Submission, checkout, installation, sample};
 
-/// What belongs to the extension, with the policies, constraints and triggers of its tables and the partitions of these.
+/// The extension's objects, with the policies, constraints and triggers of its tables, and the
+/// partitions of these tables.
 const OBJECTS: &str = "create temporary view object as
     with recursive member as (
         select classid, objid from pg_depend
@@ -21,7 +22,7 @@ const OBJECTS: &str = "create temporary view object as
     union all select 'pg_constraint'::regclass, pg_constraint.oid from pg_constraint join member on conrelid = objid
     union all select 'pg_trigger'::regclass, pg_trigger.oid from pg_trigger join member on tgrelid = objid";
 
-/// What psql shows of these objects.
+/// The texts of these objects that psql shows.
 const TEXTS: &[&str] = &[
     "select pg_describe_object(classid, objid, 0), description from object join pg_description on (classoid, objoid) = (classid, objid)",
     "select pg_describe_object(classid, objid, 0), prosrc from object join pg_proc on oid = objid where classid = 'pg_proc'::regclass",
@@ -37,10 +38,10 @@ const TEXTS: &[&str] = &[
     "select 'page of a web server', webhook_delivery.admin_page('https://example.com/rest/v1')",
 ];
 
-/// The rows of a query as text, or how it failed.
+/// The rows of a query as text, or its error.
 fn rows(client: &mut Client, query: &str) -> Result<Vec<Vec<String>>, String> {
     let messages = client.simple_query(query).map_err(|e| format!("{query}\nfailed: {:?}", e.as_db_error()))?;
-    // What is not UTF-8 is not ASCII either.
+    // A text that is not UTF-8 is not ASCII either.
     let value = |row: &postgres::SimpleQueryRow, i| match row.try_get(i) {
         Ok(text) => text.unwrap_or_default().to_owned(),
         Err(e) => format!("\u{fffd} {e}"),
@@ -56,7 +57,7 @@ fn rows(client: &mut Client, query: &str) -> Result<Vec<Vec<String>>, String> {
 }
 
 #[test]
-fn clients_of_every_encoding_read_every_table_comment_and_function() {
+fn clients_of_every_encoding_can_read_every_text() {
     let receiver = Receiver::by_path();
     let mut application = Application::start(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
@@ -89,13 +90,13 @@ fn clients_of_every_encoding_read_every_table_comment_and_function() {
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
-/// Some characters on each side of the first one that is not ASCII.
+/// About 30 characters on each side of the first one that is not ASCII.
 fn around_the_first_character(text: &str) -> String {
     let place = text.chars().position(|c| !c.is_ascii()).unwrap_or(0);
     text.chars().skip(place.saturating_sub(30)).take(60).collect()
 }
 
-/// What is read by the compiler, the server and the browser; not what others have written.
+/// The files that the compiler, the server and the browser read, without vendored ones.
 fn sources() -> Vec<PathBuf> {
     let top = checkout();
     let mut folders = vec![top.join("sql"), top.join("src")];
@@ -127,8 +128,9 @@ fn source_files_are_ascii() {
     assert!(problems.is_empty(), "{} lines:\n{}", problems.len(), problems.join("\n"));
 }
 
-/// `'[.]'` stands instead of `'\.'`: with `standard_conforming_strings` off a backslash in a literal is an escape. A script of an
-/// extension is parsed before its first statement runs, so that it cannot set this for its own literals.
+/// The SQL has `'[.]'` instead of `'\.'`: with `standard_conforming_strings` off, a backslash in a
+/// literal is an escape. An extension script is parsed before its first statement runs, so that it
+/// cannot set this for its own literals.
 #[test]
 fn sql_has_no_backslash() {
     let mut files = sources();

@@ -1,15 +1,16 @@
-//! Everything goes on where all tables are published: each has an identity by which its rows are found.
+//! A publication for all tables: every table has a replica identity, so that it can be changed.
 
 use webhook_harness::{Application, Receiver, Reply, Submission, sample};
 
 #[test]
-fn every_table_can_be_changed_under_a_publication_for_all_tables() {
+fn publication_for_all_tables_allows_changes_of_every_table() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[("wal_level", "logical")]);
     application.client.batch_execute("create publication everything for all tables").unwrap();
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
     application.client.batch_execute("select webhook_delivery.create_partitions()").unwrap();
-    // The server looks at the identity before it looks for rows. A column that may be set, of each table.
+    // The server checks the replica identity before it searches rows, so that no row is needed. The
+    // query gives each table with a column that can be set.
     let tables = "select relation.oid::regclass::text, quote_ident(min(attribute.attname))
         from pg_class as relation join pg_attribute as attribute on attribute.attrelid = relation.oid
         where relation.relkind in ('r', 'p') and attribute.attnum > 0 and attribute.attidentity = '' and not attribute.attisdropped
@@ -25,7 +26,7 @@ fn every_table_can_be_changed_under_a_publication_for_all_tables() {
             application.client.batch_execute(&change).unwrap_or_else(|e| panic!("{change}: {:?}", e.as_db_error()));
         }
     }
-    // And what users do.
+    // The statements that users run.
     let pause = "select webhook_delivery.pause('for a reason', endpoint_id => $1)";
     application.client.execute(pause, &[&endpoint.id]).unwrap();
     application.client.execute("select webhook_delivery.resume(endpoint_id => $1)", &[&endpoint.id]).unwrap();

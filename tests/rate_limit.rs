@@ -1,4 +1,5 @@
-//! An endpoint is called no more often than it wants, and that holds up no other.
+//! Rate limits: an endpoint receives no more requests in a second than its limit, and other
+//! endpoints are not delayed.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ fn limited(client: &mut Client, url: &str, per_second: f32) -> Endpoint {
     endpoint
 }
 
-/// The largest number of requests in any such time.
+/// The largest number of requests within any period of this length.
 fn most_within(receiver: &Receiver, time: Duration) -> usize {
     let mut arrived: Vec<_> = receiver.requests().iter().map(|request| request.arrived_at).collect();
     arrived.sort();
@@ -29,7 +30,7 @@ fn most_within(receiver: &Receiver, time: Duration) -> usize {
 }
 
 #[test]
-fn an_endpoint_gets_its_number_a_second_and_the_others_all_of_theirs_meanwhile() {
+fn rate_limit_holds_and_does_not_delay_other_endpoints() {
     let (receiver, slow, fast) =
         (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
     let (_cluster, mut client) = started();
@@ -46,13 +47,13 @@ fn an_endpoint_gets_its_number_a_second_and_the_others_all_of_theirs_meanwhile()
     ten.wait_for(&mut client, 25, "success");
     let took = began.elapsed().as_secs_f64();
     assert!((2.3..6.0).contains(&took), "{took} s");
-    // A second has room for a little more than its number where a request was held up on its way.
+    // A request that is delayed on its way may arrive within the next second.
     assert!(most_within(&slow, Duration::from_secs(1)) <= 11, "{}", most_within(&slow, Duration::from_secs(1)));
     assert!(most_within(&fast, Duration::from_secs(1)) <= 110, "{}", most_within(&fast, Duration::from_secs(1)));
 }
 
 #[test]
-fn events_that_come_one_by_one_are_spread_too() {
+fn events_committed_one_by_one_are_rate_limited() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (_cluster, mut client) = started();
     let endpoint = limited(&mut client, &receiver.url("/"), 5.0);
@@ -64,7 +65,7 @@ fn events_that_come_one_by_one_are_spread_too() {
 }
 
 #[test]
-fn an_endpoint_can_be_limited_and_ordered() {
+fn endpoint_can_be_rate_limited_and_ordered() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (_cluster, mut client) = started();
     let endpoint = limited(&mut client, &receiver.url("/"), 20.0);
@@ -77,7 +78,7 @@ fn an_endpoint_can_be_limited_and_ordered() {
 }
 
 #[test]
-fn a_number_that_is_none_is_refused() {
+fn invalid_rate_limit_is_refused() {
     let (_cluster, mut client) = started();
     Endpoint::create(&mut client, "https://example.com/");
     for number in ["0", "-1", "0.001", "10001", "'NaN'", "'infinity'"] {
@@ -90,7 +91,8 @@ fn a_number_that_is_none_is_refused() {
     }
 }
 
-/// An endpoint that waits 100 seconds for its next delivery need not wait for the end of them.
+/// An endpoint whose limit allows a request every 100 seconds does not wait for the end of them
+/// after its limit is raised.
 #[test]
 fn changed_limit_takes_effect_at_once() {
     let receiver = Receiver::start(|_| Reply::ok());
@@ -106,7 +108,8 @@ fn changed_limit_takes_effect_at_once() {
             endpoint.wait_for(&mut client, 3, "success");
             assert!(began.elapsed() < Duration::from_secs(5), "{limit}: {:?}", began.elapsed());
         } else {
-            // Something else that the worker looks through everything for gives no delivery more.
+            // A change of another endpoint makes the worker read all endpoints again. That grants
+            // no extra delivery.
             let other = Endpoint::create(&mut client, &receiver.url("/other"));
             client.execute("update webhook_endpoints set is_active = false where id = $1", &[&other.id]).unwrap();
             client.execute("update webhook_endpoints set is_active = true where id = $1", &[&other.id]).unwrap();

@@ -1,4 +1,4 @@
-//! The request is, to the letter, what the documentation promises to customers.
+//! The HTTP request: URL, headers, body and signatures are exactly as documented for customers.
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use webhook_harness::verify::assert_signed;
 use webhook_harness::{Cluster, ClusterBuilder, DEADLINE, Endpoint, Receiver, Reply, Request};
 
-/// Spacing, key order and escapes that any second encoding would change.
+/// JSON whose spacing, key order and escapes would change if it were encoded again.
 const DATA: &str = r#"{"z" : 1.50, "a": "é \u00e9 \"quoted\"", "z": [ ],"nested":{"b":null,"a":true}}"#;
 
 fn started(settings: &[(&str, &str)]) -> Cluster {
@@ -27,7 +27,7 @@ fn header<'a>(request: &'a Request, name: &str) -> &'a str {
 }
 
 #[test]
-fn the_request_is_the_documented_one_to_the_letter() {
+fn request_is_exactly_as_documented() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = started(&[]);
     let mut client = cluster.connect();
@@ -65,7 +65,7 @@ fn the_request_is_the_documented_one_to_the_letter() {
 }
 
 #[test]
-fn nothing_but_the_documented_headers_and_those_of_http_itself_is_sent() {
+fn request_has_only_documented_and_http_headers() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = started(&[]);
     let mut client = cluster.connect();
@@ -74,7 +74,8 @@ fn nothing_but_the_documented_headers_and_those_of_http_itself_is_sent() {
     let request = receiver.wait_for(1, DEADLINE).remove(0);
     let mut names: Vec<String> = request.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     names.sort();
-    // Without Accept-Encoding nothing comes back compressed; without Connection it is kept.
+    // Without Accept-Encoding no response is compressed. Without Connection the connection stays
+    // open.
     let documented = ["x-webhook-event", "x-webhook-id", "x-webhook-signature", "x-webhook-timestamp"];
     let standard = ["webhook-id", "webhook-signature", "webhook-timestamp"];
     let http = ["accept", "content-length", "content-type", "host", "user-agent"];
@@ -85,7 +86,7 @@ fn nothing_but_the_documented_headers_and_those_of_http_itself_is_sent() {
 }
 
 #[test]
-fn both_signatures_verify_in_python_node_and_the_standard_webhooks_library() {
+fn signatures_verify_in_python_node_and_standard_webhooks() {
     let receiver = Receiver::by_path();
     let cluster = started(&[]);
     let mut client = cluster.connect();
@@ -119,7 +120,7 @@ fn many_deliveries_share_few_connections() {
 }
 
 #[test]
-fn a_failed_response_keeps_its_connection_too() {
+fn failed_response_keeps_its_connection() {
     let receiver = Receiver::start(|_| Reply::status(503).body("x".repeat(20_000)));
     let cluster = started(&[
         ("webhook_delivery.pool_size", "4"),
@@ -135,7 +136,7 @@ fn a_failed_response_keeps_its_connection_too() {
 }
 
 #[test]
-fn a_connection_that_the_receiver_closes_each_time_costs_no_delivery_an_attempt() {
+fn closed_connection_costs_no_delivery_an_attempt() {
     let receiver = Receiver::start(|_| Reply::ok().close());
     let cluster = started(&[("webhook_delivery.retry_schedule", "")]);
     let mut client = cluster.connect();
@@ -146,7 +147,7 @@ fn a_connection_that_the_receiver_closes_each_time_costs_no_delivery_an_attempt(
 }
 
 #[test]
-fn a_redirect_is_a_failure_and_nothing_goes_to_where_it_points() {
+fn redirect_is_a_failure_and_is_not_followed() {
     let receiver = Receiver::by_path();
     let cluster = started(&[("webhook_delivery.retry_schedule", "")]);
     let mut client = cluster.connect();
@@ -161,13 +162,13 @@ fn a_redirect_is_a_failure_and_nothing_goes_to_where_it_points() {
 }
 
 #[test]
-fn no_proxy_is_taken_from_the_servers_environment() {
+fn proxy_variables_of_the_server_are_ignored() {
     let (proxy, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
     let variables = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
     let with_proxy = |builder: ClusterBuilder, name: &&str| builder.env(name, &proxy.url("/"));
     let cluster = variables.iter().fold(Cluster::builder(), with_proxy).start();
     cluster.execute("create extension webhook_delivery");
-    // A program that a session runs has the server's environment, as the worker has.
+    // A program that a session starts has the server's environment, as the worker does.
     cluster.execute("create table environment (variable text); copy environment from program 'env'");
     let count = "select count(*) from environment where variable ~* '_proxy=http://127.0.0.1'";
     assert_eq!(cluster.query_one::<i64>(count, &[]), variables.len() as i64);
@@ -180,7 +181,7 @@ fn no_proxy_is_taken_from_the_servers_environment() {
 }
 
 #[test]
-fn every_url_that_is_accepted_can_be_delivered_to() {
+fn every_accepted_url_can_be_delivered_to() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = started(&[("webhook_delivery.retry_schedule", "")]);
     let mut client = cluster.connect();
@@ -204,7 +205,7 @@ fn every_url_that_is_accepted_can_be_delivered_to() {
     for url in accepted {
         let sql = "insert into webhook_endpoints (auction_id, url, events) values (gen_random_uuid(), $1, '{*}')
                    returning id, auction_id, generated_secret(webhook_endpoints)";
-        // One that is refused when it is written need not be deliverable.
+        // A URL that is refused here need not be deliverable.
         let Ok(row) = client.query_one(sql, &[&url]) else {
             println!("refused: {url}");
             continue;
@@ -218,5 +219,5 @@ fn every_url_that_is_accepted_can_be_delivered_to() {
             undeliverable.push(format!("{url}: {problem}"));
         }
     }
-    assert!(undeliverable.is_empty(), "accepted, and then not deliverable:\n{}", undeliverable.join("\n"));
+    assert!(undeliverable.is_empty(), "accepted but not deliverable:\n{}", undeliverable.join("\n"));
 }

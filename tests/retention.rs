@@ -1,10 +1,11 @@
-//! Events and history are dropped when they are old enough, without holding anything up and without losing what waits.
+//! Retention: old events and history are dropped. That blocks no other session, and deliveries that
+//! still wait end as expired.
 
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, wait_until};
 
-/// A server that sends nothing yet, with an endpoint and partitions of 40 days ago. The worker looks after them whenever the
-/// settings are read again.
+/// A paused server with an endpoint and partitions of 40 days ago. The worker maintains partitions
+/// after each reload.
 fn started(settings: &[(&str, &str)], receiver: &Receiver) -> (Cluster, Client, Endpoint) {
     let cluster = Cluster::start(settings);
     let mut client = cluster.connect();
@@ -24,8 +25,8 @@ fn started(settings: &[(&str, &str)], receiver: &Receiver) -> (Cluster, Client, 
     (cluster, client, endpoint)
 }
 
-/// So many events of that many days ago, each delivered then, or waiting since.
-fn happened(client: &mut Client, endpoint: &Endpoint, days_ago: i32, events: i32, waits: bool) {
+/// Inserts events of that many days ago, each delivered then or still waiting.
+fn insert_events(client: &mut Client, endpoint: &Endpoint, days_ago: i32, events: i32, waits: bool) {
     let sql = "with event as (
             insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)
             select (substr(webhook_delivery.uuid_v7_floor(moment)::text, 1, 24) || right(gen_random_uuid()::text, 12))::uuid, $1, 'submission.created', moment, '{}'
@@ -54,18 +55,18 @@ fn wait_for_expiry(client: &mut Client) {
 }
 
 #[test]
-fn what_is_older_than_the_retention_is_dropped_and_what_is_not_stays() {
+fn rows_older_than_the_retention_are_dropped_and_others_stay() {
     let receiver = Receiver::by_path();
     let (_cluster, mut client, endpoint) = started(&[], &receiver);
-    happened(&mut client, &endpoint, 40, 100, false);
-    happened(&mut client, &endpoint, 0, 10, false);
-    // Of a day without partition.
-    happened(&mut client, &endpoint, 50, 5, false);
-    happened(&mut client, &endpoint, 20, 7, false);
+    insert_events(&mut client, &endpoint, 40, 100, false);
+    insert_events(&mut client, &endpoint, 0, 10, false);
+    // Days without a partition.
+    insert_events(&mut client, &endpoint, 50, 5, false);
+    insert_events(&mut client, &endpoint, 20, 7, false);
     assert_eq!(count(&mut client, OLD), 3);
     client.batch_execute("select webhook_delivery.resume()").unwrap();
     wait_for_expiry(&mut client);
-    wait_until("what had no partition to be deleted", DEADLINE, || {
+    wait_until("the old rows without a partition to be deleted", DEADLINE, || {
         (count(&mut client, "webhook_delivery.events") == 17).then_some(())
     });
     assert_eq!(count(&mut client, "webhook_deliveries"), 17);
@@ -74,14 +75,14 @@ fn what_is_older_than_the_retention_is_dropped_and_what_is_not_stays() {
 }
 
 #[test]
-fn what_still_waits_when_its_event_is_dropped_has_expired_also_for_a_disabled_endpoint() {
+fn waiting_deliveries_expire_when_their_events_are_dropped() {
     let receiver = Receiver::by_path();
     let (_cluster, mut client, endpoint) = started(&[], &receiver);
     let disabled = Endpoint::create(&mut client, &receiver.url("/"));
     client.execute("update webhook_endpoints set is_active = false where id = $1", &[&disabled.id]).unwrap();
-    happened(&mut client, &endpoint, 40, 3, true);
-    happened(&mut client, &disabled, 40, 4, true);
-    happened(&mut client, &endpoint, 2, 5, true);
+    insert_events(&mut client, &endpoint, 40, 3, true);
+    insert_events(&mut client, &disabled, 40, 4, true);
+    insert_events(&mut client, &endpoint, 2, 5, true);
     client.batch_execute("select webhook_delivery.resume()").unwrap();
     wait_for_expiry(&mut client);
     for (endpoint, expired) in [(&endpoint, 3), (&disabled, 4)] {
@@ -93,10 +94,10 @@ fn what_still_waits_when_its_event_is_dropped_has_expired_also_for_a_disabled_en
 }
 
 #[test]
-fn whoever_uses_an_old_partition_is_not_disturbed_and_nobody_waits_behind_the_worker() {
+fn reader_of_an_old_partition_delays_only_its_removal() {
     let receiver = Receiver::by_path();
     let (cluster, mut client, endpoint) = started(&[], &receiver);
-    happened(&mut client, &endpoint, 40, 10, false);
+    insert_events(&mut client, &endpoint, 40, 10, false);
     let mut other = cluster.connect();
     let mut reading = other.transaction().unwrap();
     let read =
@@ -110,7 +111,7 @@ fn whoever_uses_an_old_partition_is_not_disturbed_and_nobody_waits_behind_the_wo
         endpoint.emit(&mut client, 1);
         endpoint.wait_for(&mut client, 10 + round, "success");
     }
-    assert_eq!(count(&mut client, OLD), 3, "the reader holds them");
+    assert_eq!(count(&mut client, OLD), 3, "the reader holds the old partitions");
     assert_eq!(reading.query_one(read, &[]).unwrap().get::<_, i64>(0), 30);
     reading.commit().unwrap();
     cluster.reload();
@@ -118,10 +119,10 @@ fn whoever_uses_an_old_partition_is_not_disturbed_and_nobody_waits_behind_the_wo
 }
 
 #[test]
-fn nothing_is_dropped_where_it_is_to_be_kept_for_ever_and_a_reload_shortens_it() {
+fn zero_retention_drops_nothing_until_a_reload_shortens_it() {
     let receiver = Receiver::by_path();
     let (cluster, mut client, endpoint) = started(&[("webhook_delivery.retention", "0")], &receiver);
-    happened(&mut client, &endpoint, 40, 10, false);
+    insert_events(&mut client, &endpoint, 40, 10, false);
     client.batch_execute("select webhook_delivery.resume()").unwrap();
     for made in 11..=13 {
         endpoint.emit(&mut client, 1);
@@ -135,7 +136,7 @@ fn nothing_is_dropped_where_it_is_to_be_kept_for_ever_and_a_reload_shortens_it()
 }
 
 #[test]
-fn partitions_stay_some_thirty_however_long_the_history_is_kept() {
+fn year_of_retention_needs_fewer_than_36_partitions() {
     let cluster = Cluster::start(&[("webhook_delivery.databases", ""), ("webhook_delivery.retention", "7d")]);
     let mut client = cluster.connect();
     client.batch_execute("create extension webhook_delivery").unwrap();
@@ -148,10 +149,10 @@ fn partitions_stay_some_thirty_however_long_the_history_is_kept() {
     cluster.set("webhook_delivery.retention", "365d");
     let mut client = cluster.connect();
     let of_a_year = spans(&mut client, 365);
-    assert_eq!(of_a_year[..4], [1.0; 4], "those that are there stay");
+    assert_eq!(of_a_year[..4], [1.0; 4], "existing partitions stay");
     assert!(of_a_year[4..].iter().all(|span| *span == 13.0), "{of_a_year:?}");
     assert!(of_a_year.len() < 36, "{}", of_a_year.len());
-    // Each begins where the one before ends, and every table has the same.
+    // Each partition begins where the previous one ends, in every table.
     let gaps = "select from (select begins_at, lag(ends_at) over (partition by parent order by begins_at) as before
         from unnest('{events, attempts_ended, attempts_retried}'::name[]) as parent, webhook_delivery.partitions(parent)) as known
         where before <> begins_at";
@@ -159,7 +160,7 @@ fn partitions_stay_some_thirty_however_long_the_history_is_kept() {
 }
 
 #[test]
-fn what_came_while_there_was_no_worker_to_make_partitions_is_sorted_in() {
+fn create_partitions_moves_rows_out_of_the_default_partition() {
     let cluster = Cluster::start(&[("webhook_delivery.databases", "")]);
     let mut client = cluster.connect();
     client.batch_execute("create extension webhook_delivery").unwrap();
@@ -177,7 +178,7 @@ fn what_came_while_there_was_no_worker_to_make_partitions_is_sorted_in() {
 }
 
 #[test]
-fn partitions_from_when_the_clock_was_ahead_keep_no_day_from_having_its_own() {
+fn partitions_from_a_clock_ahead_leave_no_gap_before_them() {
     for (retention, days) in [("30d", 1), ("365d", 13)] {
         let settings = [("webhook_delivery.databases", ""), ("webhook_delivery.retention", retention)];
         let cluster = Cluster::start(&settings);
@@ -199,10 +200,10 @@ fn partitions_from_when_the_clock_was_ahead_keep_no_day_from_having_its_own() {
 }
 
 #[test]
-fn to_drop_a_partition_is_a_change_of_the_catalogue_whatever_is_in_it() {
+fn dropping_a_partition_writes_little_wal_whatever_its_size() {
     let receiver = Receiver::by_path();
     let (_cluster, mut client, endpoint) = started(&[], &receiver);
-    happened(&mut client, &endpoint, 40, 100_000, false);
+    insert_events(&mut client, &endpoint, 40, 100_000, false);
     client.batch_execute("checkpoint").unwrap();
     let written = |client: &mut Client| -> i64 {
         let lsn = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
@@ -217,12 +218,12 @@ fn to_drop_a_partition_is_a_change_of_the_catalogue_whatever_is_in_it() {
     {}
     assert_eq!(count(&mut client, OLD), 0);
     let bytes = written(&mut client) - before;
-    // To delete the rows would write some 15 MB.
+    // A DELETE of the rows would write about 15 MB.
     assert!(bytes < 2_000_000, "{bytes} bytes of WAL");
 }
 
 #[test]
-fn partition_that_another_session_has_just_made_is_no_error() {
+fn partition_just_created_by_another_session_is_no_error() {
     let receiver = Receiver::by_path();
     let (cluster, mut client, _) = started(&[], &receiver);
     let make = "select webhook_delivery.create_partition('events', 'id', (now() at time zone 'UTC')::date + 20)";
@@ -233,5 +234,5 @@ fn partition_that_another_session_has_just_made_is_no_error() {
     let waits = "select count(*) from pg_locks where not granted and relation = 'webhook_delivery.events'::regclass";
     wait_until("the second session to wait", DEADLINE, || (cluster.query_one::<i64>(waits, &[]) > 0).then_some(()));
     first.commit().unwrap();
-    assert!(!second.join().unwrap().unwrap(), "it is there already");
+    assert!(!second.join().unwrap().unwrap(), "the partition exists already");
 }

@@ -1,4 +1,4 @@
-//! When a failed delivery is tried again, what stays the same in it, and what the history says meanwhile.
+//! Retries: the retry schedule of a failed delivery, its unchanged body and id, and its history.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,21 +19,22 @@ fn queued(client: &mut Client) -> i64 {
     client.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap().get(0)
 }
 
-/// How long after the end of the attempt the next was due.
+/// Time from the end of the attempt until the next one is due.
 fn waiting_time(attempt: &AttemptRow) -> Duration {
     let ended_at = attempt.attempted_at + Duration::from_millis(attempt.response_time_ms.unsigned_abs().into());
-    attempt.next_attempt_at.expect("a next attempt").duration_since(ended_at).expect("it lies after the end")
+    attempt.next_attempt_at.expect("a next attempt").duration_since(ended_at).expect("a time after the end")
 }
 
-/// At least the schedule's time, and at most a tenth more; the history rounds an attempt's end down to a millisecond.
+/// Asserts at least the scheduled time and at most a tenth more. The history rounds an attempt's
+/// end down to a millisecond.
 fn assert_jitter_only_adds(attempt: &AttemptRow, scheduled: Duration) {
     let waited = waiting_time(attempt);
     let longest = scheduled.mul_f64(1.1) + Duration::from_millis(1);
-    assert!(waited >= scheduled && waited <= longest, "waits {waited:?} where the schedule says {scheduled:?}");
+    assert!(waited >= scheduled && waited <= longest, "the delivery waits {waited:?}, scheduled are {scheduled:?}");
 }
 
 #[test]
-fn body_and_webhook_id_are_the_same_in_every_attempt_and_the_timestamp_is_the_attempts_own() {
+fn every_attempt_has_the_same_body_and_id_and_its_own_time() {
     let receiver = Receiver::by_path();
     let cluster = with_schedule("1100ms, 20ms, 20ms");
     let mut client = cluster.connect();
@@ -50,7 +51,7 @@ fn body_and_webhook_id_are_the_same_in_every_attempt_and_the_timestamp_is_the_at
         assert_eq!(request.header("webhook-timestamp"), request.header("X-Webhook-Timestamp"));
         assert_eq!(request.header("X-Webhook-Signature"), requests[0].header("X-Webhook-Signature"));
     }
-    assert!(timestamp(&requests[1]) > timestamp(&requests[0]), "the second attempt came more than a second later");
+    assert!(timestamp(&requests[1]) > timestamp(&requests[0]), "the second attempt is sent more than a second later");
     webhook_harness::verify::assert_signed(&endpoint.secret, &requests);
 }
 
@@ -63,7 +64,7 @@ fn timestamp(request: &Request) -> u64 {
 }
 
 #[test]
-fn the_history_has_one_row_for_each_request_and_one_for_the_delivery() {
+fn history_has_one_row_per_delivery_and_one_per_attempt() {
     let receiver = Receiver::by_path();
     let cluster = with_schedule("20ms, 40ms, 60ms");
     let mut client = cluster.connect();
@@ -89,14 +90,20 @@ fn the_history_has_one_row_for_each_request_and_one_for_the_delivery() {
         }
         assert_eq!((attempts[2].status.as_str(), attempts[2].response_status_code), ("success", Some(200)));
         assert!(attempts[2].error_message.is_none() && attempts[2].next_attempt_at.is_none());
-        assert!(attempts[1].attempted_at >= attempts[0].next_attempt_at.unwrap(), "no attempt comes before its time");
-        assert!(attempts[2].attempted_at >= attempts[1].next_attempt_at.unwrap(), "no attempt comes before its time");
+        assert!(
+            attempts[1].attempted_at >= attempts[0].next_attempt_at.unwrap(),
+            "no attempt is sent before it is due"
+        );
+        assert!(
+            attempts[2].attempted_at >= attempts[1].next_attempt_at.unwrap(),
+            "no attempt is sent before it is due"
+        );
     }
     assert_eq!(queued(&mut client), 0);
 }
 
 #[test]
-fn a_delivery_is_pending_until_its_first_attempt_has_ended_and_then_retrying() {
+fn delivery_is_pending_until_its_first_attempt_fails() {
     let receiver = Receiver::start(|_| Reply::status(500).after(Duration::from_secs(1)));
     let cluster = with_schedule("1h");
     let mut client = cluster.connect();
@@ -121,7 +128,7 @@ fn a_delivery_is_pending_until_its_first_attempt_has_ended_and_then_retrying() {
 }
 
 #[test]
-fn after_the_last_attempt_a_delivery_has_failed_and_is_not_tried_again() {
+fn delivery_fails_after_its_last_attempt_and_stays_failed() {
     let receiver = Receiver::by_path();
     let cluster = with_schedule("20ms, 30ms");
     let mut client = cluster.connect();
@@ -133,14 +140,14 @@ fn after_the_last_attempt_a_delivery_has_failed_and_is_not_tried_again() {
     assert_eq!(delivery.error_message.as_deref(), Some("status 500"));
     assert!(delivery.next_attempt_at.is_none() && delivery.completed_at.is_some());
     assert_eq!(queued(&mut client), 0);
-    // Another delivery that goes all the way afterwards shows that the first had its chance to come again.
+    // A later delivery makes all its attempts, so that the first one had time for another.
     endpoint.emit(&mut client, 1);
     endpoint.wait_for(&mut client, 2, "failed");
     assert_eq!(receiver.count(), 6);
 }
 
 #[test]
-fn the_default_schedule_is_1_min_5_min_30_min_2_h_and_12_h_and_then_failed() {
+fn default_schedule_is_1_min_5_min_30_min_2_h_and_12_h() {
     let receiver = Receiver::by_path();
     let cluster = started(&[]);
     let mut client = cluster.connect();
@@ -170,7 +177,7 @@ fn wait_for_attempts(endpoint: &Endpoint, client: &mut Client, made: i32) -> Del
 }
 
 #[test]
-fn an_empty_schedule_is_one_attempt() {
+fn empty_schedule_allows_one_attempt() {
     let receiver = Receiver::by_path();
     let cluster = with_schedule("");
     let mut client = cluster.connect();
@@ -182,7 +189,7 @@ fn an_empty_schedule_is_one_attempt() {
 }
 
 #[test]
-fn a_schedule_changed_with_a_reload_holds_for_the_next_failure() {
+fn reloaded_schedule_applies_to_the_next_failure() {
     let receiver = Receiver::by_path();
     let cluster = with_schedule("1h");
     let mut client = cluster.connect();
@@ -195,11 +202,11 @@ fn a_schedule_changed_with_a_reload_holds_for_the_next_failure() {
         endpoint.emit(&mut client, 1);
         endpoint.deliveries(&mut client).into_iter().find(|delivery| delivery.status == "failed")
     });
-    assert_eq!(endpoint.deliveries(&mut client)[0].status, "retrying", "what was scheduled before keeps its time");
+    assert_eq!(endpoint.deliveries(&mut client)[0].status, "retrying", "a scheduled attempt keeps its time");
 }
 
 #[test]
-fn a_schedule_that_cannot_be_read_is_refused_when_it_is_entered() {
+fn invalid_schedule_is_refused_by_alter_system() {
     let cluster = started(&[]);
     let refused = cluster.connect().batch_execute("alter system set webhook_delivery.retry_schedule = '1m, soon'");
     let error = refused.unwrap_err();
@@ -209,7 +216,7 @@ fn a_schedule_that_cannot_be_read_is_refused_when_it_is_entered() {
 }
 
 #[test]
-fn a_retry_waits_for_nobody_elses_and_holds_nobody_up() {
+fn retries_of_one_endpoint_do_not_hinder_another() {
     let receiver = Receiver::by_path();
     let cluster = with_schedule("50ms, 50ms");
     let mut client = cluster.connect();
@@ -223,9 +230,10 @@ fn a_retry_waits_for_nobody_elses_and_holds_nobody_up() {
 }
 
 #[test]
-fn a_retry_that_is_due_before_it_is_written_down_does_not_wait_for_the_next_poll() {
+fn retry_due_before_it_is_recorded_does_not_wait_for_a_poll() {
     let receiver = Receiver::by_path();
-    // Shorter than the time in which attempts are gathered: the next one is due when the first is recorded.
+    // The delays are shorter than the completer's batch time, so that the next attempt is due when
+    // the previous one is recorded.
     let cluster =
         started(&[("webhook_delivery.retry_schedule", "1ms, 1ms, 1ms"), ("webhook_delivery.poll_interval", "60s")]);
     let mut client = cluster.connect();

@@ -1,10 +1,10 @@
-//! What was rolled back is never sent, and what was not is always sent.
+//! Rollback: events of rolled back transactions and savepoints are never sent, all others are.
 
 use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::{Application, Receiver, Reply, Submission, sample};
 
-/// An application with two submissions whose own events are gone, and an endpoint for all of Riverside's.
+/// An application with two submissions without events, and an endpoint for all events of Riverside.
 struct Scene {
     application: Application,
     receiver: Receiver,
@@ -34,7 +34,7 @@ impl Scene {
         Submission::of_riverside().insert(self.client())
     }
 
-    /// In the transaction that is open.
+    /// Inserts a submission in the open transaction.
     fn submit_within(&mut self) -> Uuid {
         Submission::of_riverside().insert_without_transaction(self.client()).unwrap()
     }
@@ -45,7 +45,8 @@ impl Scene {
         assert_eq!(self.client().execute(edit, &[&id]).unwrap(), 1);
     }
 
-    /// What was sent, once nothing is left to send: `created` and the submission, or `updated`.
+    /// Asserts which events were sent, once the queue is empty: `created` or `updated`, and the
+    /// submission.
     #[track_caller]
     fn assert_sent(&mut self, expected: &[(&str, Uuid)]) {
         self.application.settle();
@@ -64,7 +65,7 @@ impl Scene {
 }
 
 #[test]
-fn a_transaction_rolled_back_sends_nothing() {
+fn rolled_back_transaction_sends_nothing() {
     let mut scene = Scene::new();
     let first = scene.first;
     scene.execute("begin");
@@ -72,13 +73,13 @@ fn a_transaction_rolled_back_sends_nothing() {
     scene.edit(first);
     scene.execute("rollback");
     assert_eq!(scene.application.count("select count(*) from webhook_delivery.events"), 0);
-    // The next transaction of the same session brings nothing of it along.
+    // The next transaction of the same session sends only its own event.
     let kept = scene.submit();
     scene.assert_sent(&[("created", kept)]);
 }
 
 #[test]
-fn a_transaction_that_fails_at_its_commit_sends_nothing() {
+fn transaction_that_fails_at_commit_sends_nothing() {
     let mut scene = Scene::new();
     scene.execute("alter table public.submissions add constraint late unique (auction_id, image_url) deferrable initially deferred");
     scene.execute("begin");
@@ -89,7 +90,7 @@ fn a_transaction_that_fails_at_its_commit_sends_nothing() {
 }
 
 #[test]
-fn a_savepoint_rolled_back_takes_its_events_with_it() {
+fn rolled_back_savepoint_sends_nothing() {
     let mut scene = Scene::new();
     let (first, second) = (scene.first, scene.second);
     scene.execute("begin");
@@ -105,7 +106,7 @@ fn a_savepoint_rolled_back_takes_its_events_with_it() {
 }
 
 #[test]
-fn a_savepoint_rolled_back_takes_its_events_with_it_also_where_constraints_are_immediate() {
+fn rolled_back_savepoint_is_dropped_with_immediate_constraints() {
     let mut scene = Scene::new();
     let (first, second) = (scene.first, scene.second);
     scene.execute("begin; set constraints all immediate");
@@ -116,7 +117,7 @@ fn a_savepoint_rolled_back_takes_its_events_with_it_also_where_constraints_are_i
     scene.edit(first);
     scene.edit(second);
     scene.execute("release inner_one; rollback to outer_one");
-    // Only seen in what was rolled back until now.
+    // Everything since `outer_one` is rolled back. A later savepoint that is released counts.
     scene.execute("savepoint again");
     let late = scene.submit_within();
     scene.execute("release again; commit");
@@ -131,7 +132,7 @@ fn a_savepoint_rolled_back_takes_its_events_with_it_also_where_constraints_are_i
 }
 
 #[test]
-fn an_event_shows_the_rows_as_committed_also_where_constraints_were_immediate() {
+fn event_shows_committed_rows_with_immediate_constraints() {
     let mut scene = Scene::new();
     scene.execute("begin; set constraints all immediate");
     let id = scene.submit_within();
@@ -146,7 +147,7 @@ fn an_event_shows_the_rows_as_committed_also_where_constraints_were_immediate() 
 }
 
 #[test]
-fn an_exception_that_a_function_catches_takes_its_events_with_it() {
+fn block_with_a_caught_exception_sends_nothing() {
     let mut scene = Scene::new();
     let (first, second) = (scene.first, scene.second);
     let block = |edit: &str| {

@@ -1,4 +1,4 @@
-//! A customer gets a new secret without a moment in which receivers refuse everything.
+//! Rotation of secrets: a customer gets a new secret while receivers still accept every request.
 
 use postgres::Client;
 use uuid::Uuid;
@@ -39,7 +39,7 @@ fn is_valid(secret: &str, requests: &[Request]) -> bool {
 }
 
 #[test]
-fn while_the_old_secret_is_kept_either_verifies_and_the_older_header_is_of_the_new_one() {
+fn kept_old_secret_and_new_secret_both_verify() {
     let mut scene = Scene::new();
     let old = scene.endpoint.secret.clone();
     let sql = "select rotate_webhook_secret($1)";
@@ -49,7 +49,7 @@ fn while_the_old_secret_is_kept_either_verifies_and_the_older_header_is_of_the_n
     assert_signed(&new, &requests);
     assert!(is_valid(&old, &requests));
     assert_eq!(requests[0].header("webhook-signature").unwrap().split(' ').count(), 2);
-    // Its time is over.
+    // After this time the old secret is invalid.
     scene
         .application
         .client
@@ -61,7 +61,7 @@ fn while_the_old_secret_is_kept_either_verifies_and_the_older_header_is_of_the_n
 }
 
 #[test]
-fn a_rotation_may_keep_nothing_and_never_keeps_more_than_the_one_before() {
+fn rotation_keeps_at_most_the_previous_secret() {
     let mut scene = Scene::new();
     let first = scene.endpoint.secret.clone();
     let second = scene.rotate("1 hour");
@@ -74,7 +74,7 @@ fn a_rotation_may_keep_nothing_and_never_keeps_more_than_the_one_before() {
 }
 
 #[test]
-fn a_secret_replaced_by_another_of_ones_own_signs_no_more_nor_does_the_one_before() {
+fn replaced_secret_and_its_predecessor_sign_no_more() {
     let mut scene = Scene::new();
     let first = scene.endpoint.secret.clone();
     let second = scene.rotate("1 hour");
@@ -85,7 +85,7 @@ fn a_secret_replaced_by_another_of_ones_own_signs_no_more_nor_does_the_one_befor
 }
 
 #[test]
-fn a_new_secret_is_shown_once_and_an_update_after_it_in_the_same_transaction_keeps_it() {
+fn rotated_secret_is_shown_once_and_survives_an_update() {
     let mut scene = Scene::new();
     let mut transaction = scene.admin.transaction().unwrap();
     let secret: String =
@@ -99,7 +99,7 @@ fn a_new_secret_is_shown_once_and_an_update_after_it_in_the_same_transaction_kee
 }
 
 #[test]
-fn a_rotation_that_fails_changes_nothing_later_either() {
+fn failed_rotation_does_not_affect_a_later_update() {
     let mut scene = Scene::new();
     let secret = scene.endpoint.secret.clone();
     let client = &mut scene.application.client;
@@ -120,7 +120,7 @@ fn a_rotation_that_fails_changes_nothing_later_either() {
 }
 
 #[test]
-fn nobody_rotates_the_secret_of_an_endpoint_that_he_may_not_change() {
+fn only_administrators_of_an_endpoint_rotate_its_secret() {
     let mut scene = Scene::new();
     let mut other = tenant::session_of(&scene.application.cluster, "tenant", Uuid::new_v4());
     for id in [scene.endpoint.id, Uuid::new_v4()] {
@@ -128,7 +128,7 @@ fn nobody_rotates_the_secret_of_an_endpoint_that_he_may_not_change() {
         assert_eq!(error.code().code(), "PT404");
         assert!(error.message().contains("there is no webhook endpoint") && error.hint().is_some());
     }
-    // Nor does the note that he leaves make somebody else's update one.
+    // A rotation begun by a tenant without access does not turn a later update into a rotation.
     let note = "select webhook_delivery.begin_rotation($1, 60)";
     other.execute(note, &[&scene.endpoint.id]).unwrap();
     scene.application.client.batch_execute("update webhook_endpoints set description = 'x'").unwrap();

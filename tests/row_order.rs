@@ -1,4 +1,4 @@
-//! The events of one row arrive in the order in which they happened.
+//! Order by row: the events of one row arrive in the order in which they happened.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,14 +6,15 @@ use std::time::Duration;
 use uuid::Uuid;
 use webhook_harness::{Application, Receiver, Reply, Request, sample};
 
-/// Edits of each message, a transaction each.
+/// Edits of each message, each in its own transaction.
 const EDITS: usize = 60;
 
-/// Messages; each is edited by a session of its own.
+/// Messages, each edited by its own session.
 const MESSAGES: usize = 4;
 
-/// Answers late, and each request as late as its id says: whoever is not kept in order will not be in order.
-fn dawdle(request: &Request) -> Reply {
+/// Delays each answer by a time derived from the id, so that requests overtake each other unless
+/// the worker keeps them in order.
+fn answer_late(request: &Request) -> Reply {
     let id = request.webhook_id().unwrap_or_default();
     Reply::ok().after(Duration::from_millis(u64::from(id.as_bytes()[15] % 16)))
 }
@@ -31,7 +32,7 @@ fn application(receiver: &Receiver) -> (Application, Vec<Uuid>) {
     (application, messages)
 }
 
-/// Edits each message many times, all at once.
+/// Edits each message many times, all messages concurrently.
 fn edit(application: &Application, messages: &[Uuid]) {
     std::thread::scope(|scope| {
         for message in messages {
@@ -59,8 +60,8 @@ fn contents(receiver: &Receiver) -> HashMap<(String, Uuid), Vec<usize>> {
 }
 
 #[test]
-fn of_each_row_to_each_endpoint_they_do_whatever_else_is_under_way() {
-    let receiver = Receiver::start(dawdle);
+fn events_of_a_row_arrive_in_order_at_each_endpoint() {
+    let receiver = Receiver::start(answer_late);
     let (mut application, messages) = application(&receiver);
     edit(&application, &messages);
     application.settle();
@@ -73,8 +74,8 @@ fn of_each_row_to_each_endpoint_they_do_whatever_else_is_under_way() {
 }
 
 #[test]
-fn also_where_all_of_it_has_been_waiting() {
-    let receiver = Receiver::start(dawdle);
+fn events_of_a_row_arrive_in_order_after_a_pause() {
+    let receiver = Receiver::start(answer_late);
     let (mut application, messages) = application(&receiver);
     application.client.batch_execute("select webhook_delivery.pause()").unwrap();
     edit(&application, &messages);
@@ -87,7 +88,7 @@ fn also_where_all_of_it_has_been_waiting() {
 }
 
 #[test]
-fn one_that_the_receiver_refuses_holds_up_no_other() {
+fn refused_event_of_a_row_delays_no_later_event() {
     let receiver = Receiver::start(|request| {
         let is_refused = request.json()["data"]["content"] == "1";
         if is_refused { Reply::status(503) } else { Reply::ok() }

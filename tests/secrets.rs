@@ -1,4 +1,4 @@
-//! Who sees a secret, when it changes, and which one signs.
+//! Secrets: where a secret is visible, which statements change it, and which one signs.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +31,7 @@ fn with_secret(application: &mut Application, receiver: &Receiver, secret: &str)
 }
 
 #[test]
-fn a_generated_secret_is_shown_once_and_signs() {
+fn generated_secret_is_shown_once_and_signs() {
     let (mut application, receiver) = application();
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
     let encoded = endpoint.secret.strip_prefix("whsec_").expect("a secret in the form of Standard Webhooks");
@@ -53,7 +53,7 @@ fn a_generated_secret_is_shown_once_and_signs() {
 }
 
 #[test]
-fn each_row_of_a_statement_gets_a_secret_of_its_own() {
+fn each_row_of_an_insert_gets_its_own_secret() {
     let (mut application, _receiver) = application();
     let client = &mut application.client;
     let insert = "insert into webhook_endpoints (auction_id, url, events, secret)
@@ -68,7 +68,7 @@ fn each_row_of_a_statement_gets_a_secret_of_its_own() {
     secrets.sort();
     secrets.dedup();
     assert_eq!(secrets.len(), 3);
-    // Also within the transaction that made it, it is seen only in RETURNING.
+    // Within the same transaction, too, only RETURNING shows the secret.
     let mut transaction = client.transaction().unwrap();
     let with_cte = "with made as (insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') returning id, generated_secret(webhook_endpoints))
         select id, generated_secret from made";
@@ -80,7 +80,7 @@ fn each_row_of_a_statement_gets_a_secret_of_its_own() {
 }
 
 #[test]
-fn a_given_secret_is_never_given_back() {
+fn given_secret_is_never_shown_again() {
     let (mut application, receiver) = application();
     let client = &mut application.client;
     let insert = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, gen_random_uuid(), 'https://example.com/', '{*}', 'a secret that I know') returning secret";
@@ -89,7 +89,7 @@ fn a_given_secret_is_never_given_back() {
     let change = "update webhook_endpoints set secret = 'another that I knew' where id = $1 returning secret";
     assert_eq!(returned(client, change, id), "...knew");
     assert_eq!(stored(client, id), "another that I knew");
-    // Neither in what an error tells of the row.
+    // Error messages about the row do not contain it either.
     let spoilt = "insert into webhook_endpoints (auction_id, url, events, secret, description) values ($1, 'https://example.com/', '{*}', 'do not tell anybody', repeat('x', 1001))";
     let error = refusal(client, spoilt, &[&sample::RIVERSIDE]);
     assert_eq!(error.code().code(), "23514");
@@ -106,7 +106,7 @@ fn a_given_secret_is_never_given_back() {
 }
 
 #[test]
-fn a_secret_has_16_to_256_characters_and_base64_after_whsec() {
+fn secret_has_16_to_256_characters_and_base64_after_whsec() {
     let (mut application, _receiver) = application();
     let client = &mut application.client;
     let insert = "insert into webhook_endpoints (auction_id, url, events, secret) values (gen_random_uuid(), 'https://example.com/', '{*}', $1)";
@@ -132,11 +132,11 @@ fn a_secret_has_16_to_256_characters_and_base64_after_whsec() {
 }
 
 #[test]
-fn a_hint_written_back_changes_nothing_and_a_new_secret_signs_the_next_request() {
+fn written_back_hint_keeps_the_secret_and_a_new_one_signs() {
     let (mut application, receiver) = application();
     let endpoint = with_secret(&mut application, &receiver, FIRST);
     let client = &mut application.client;
-    // As an application does that reads a row, changes a field and writes the row.
+    // Applications read a row, change a field and write the whole row back.
     let write_back = "update webhook_endpoints as endpoint set secret = seen.secret, description = 'edited'
         from (select id, secret from webhook_endpoints) as seen where seen.id = endpoint.id and endpoint.id = $1";
     client.execute(write_back, &[&endpoint.id]).unwrap();
@@ -149,7 +149,7 @@ fn a_hint_written_back_changes_nothing_and_a_new_secret_signs_the_next_request()
     let requests = receiver.wait_for(1, DEADLINE);
     assert_signed(SECOND, &requests);
     assert_eq!(count_valid(FIRST, &requests), 0);
-    // Rolled back, it has not changed.
+    // A rolled back change has no effect.
     client.batch_execute("begin").unwrap();
     client.execute("update webhook_endpoints set secret = $2 where id = $1", &[&endpoint.id, &FIRST]).unwrap();
     client.batch_execute("rollback").unwrap();
@@ -157,7 +157,7 @@ fn a_hint_written_back_changes_nothing_and_a_new_secret_signs_the_next_request()
 }
 
 #[test]
-fn an_upsert_changes_the_secret_only_where_it_gives_one() {
+fn upsert_changes_the_secret_only_if_it_gives_one() {
     let (mut application, receiver) = application();
     let endpoint = with_secret(&mut application, &receiver, FIRST);
     let client = &mut application.client;
@@ -173,7 +173,7 @@ fn an_upsert_changes_the_secret_only_where_it_gives_one() {
     let row = client.query_one(with, &[&endpoint.id, &endpoint.auction_id, &SECOND]).unwrap();
     assert_eq!(row.get::<_, String>(0), "...same");
     assert_eq!(stored(client, endpoint.id), SECOND);
-    // And for an endpoint that is new, the same statement inserts.
+    // The same statement inserts a new endpoint.
     let new = Uuid::new_v4();
     client.query_one(with, &[&new, &endpoint.auction_id, &FIRST]).unwrap();
     assert_eq!(stored(client, new), FIRST);
@@ -190,12 +190,12 @@ fn an_upsert_changes_the_secret_only_where_it_gives_one() {
 }
 
 #[test]
-fn an_insert_that_does_nothing_leaves_the_secret_of_the_endpoint_that_is_there() {
+fn insert_on_conflict_do_nothing_keeps_the_secret() {
     let (mut application, receiver) = application();
     let endpoint = with_secret(&mut application, &receiver, FIRST);
     let nothing = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, gen_random_uuid(), 'https://example.com/', '{*}', $2)
         on conflict do nothing";
-    // The last has the last four characters of the one that is there, and so its hint.
+    // The last secret has the same hint as the stored one: the same last four characters.
     for other in [SECOND, "no secret of mine at all"] {
         let mut transaction = application.client.transaction().unwrap();
         assert_eq!(transaction.execute(nothing, &[&endpoint.id, &other]).unwrap(), 0);
@@ -205,7 +205,7 @@ fn an_insert_that_does_nothing_leaves_the_secret_of_the_endpoint_that_is_there()
         transaction.commit().unwrap();
         assert_eq!(stored(&mut application.client, endpoint.id), FIRST, "after {other}");
     }
-    // Nor does a failed insert leave anything behind in its transaction.
+    // A failed insert leaves nothing behind in its transaction.
     let client = &mut application.client;
     client.batch_execute("begin; savepoint before").unwrap();
     let failing = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, gen_random_uuid(), 'https://example.com/', '{*}', $2)";
@@ -217,7 +217,7 @@ fn an_insert_that_does_nothing_leaves_the_secret_of_the_endpoint_that_is_there()
 }
 
 #[test]
-fn a_secret_is_in_no_row_that_logical_decoding_or_another_trigger_reads() {
+fn secret_is_hidden_from_logical_decoding_and_other_triggers() {
     if !installation().has_module("test_decoding") {
         return;
     }
@@ -245,7 +245,8 @@ fn a_secret_is_in_no_row_that_logical_decoding_or_another_trigger_reads() {
     let client = &mut application.client;
     let given = "insert into webhook_endpoints (auction_id, url, events, secret) values ($1, 'https://example.com/', '{*}', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw')";
     client.execute(given, &[&sample::RIVERSIDE]).unwrap();
-    // A trigger that runs before ours sees what the statement gave, as the statement's text does, but nothing generated.
+    // A trigger that runs before the extension's sees the secret that the statement gives, but no
+    // generated secret.
     let overheard = "select count(*) from public.overheard where what like '%whsec_%' and not (by = 'a_first' and what like '%MfKQ9r8G%')";
     assert_eq!(application.count(overheard), 0);
     assert!(application.count("select count(*) from public.overheard where what like '%...____%'") >= 4);
@@ -258,13 +259,13 @@ fn a_secret_is_in_no_row_that_logical_decoding_or_another_trigger_reads() {
     for line in of_endpoints {
         assert!(!line.contains("whsec_"), "{line}");
     }
-    // It is the one that signs all the same.
+    // The generated secret signs nevertheless.
     endpoint.emit(&mut application.client, 1);
     assert_signed(&endpoint.secret, &receiver.wait_for(1, DEADLINE));
 }
 
 #[test]
-fn a_generated_secret_that_nobody_has_seen_is_a_notice() {
+fn generated_secret_that_is_not_returned_raises_a_notice() {
     let (application, _receiver) = application();
     let notices = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = std::sync::Arc::clone(&notices);
@@ -277,7 +278,7 @@ fn a_generated_secret_that_nobody_has_seen_is_a_notice() {
     assert_eq!(notices.lock().unwrap().len(), 0);
     client.query_one(&format!("{insert} id, secret"), &[&sample::RIVERSIDE]).unwrap();
     let notices = notices.lock().unwrap();
-    let [notice] = notices.as_slice() else { panic!("one notice, not {notices:?}") };
+    let [notice] = notices.as_slice() else { panic!("expected one notice, not {notices:?}") };
     assert!(notice.message().ends_with("has a generated secret that nobody has seen"), "{notice}");
     assert!(notice.hint().unwrap_or_default().contains("generated_secret(webhook_endpoints)"), "{notice:?}");
 }
@@ -312,19 +313,19 @@ fn upsert_without_a_new_secret_keeps_the_stored_one() {
             assert_eq!(stored(client, id), secret, "{upsert}");
         }
     }
-    // One that is given is meant.
+    // A given secret is stored.
     let upsert = "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, 'https://example.com/2', '{*}', $3)
         on conflict (id) do update set secret = excluded.secret";
     client.execute(upsert, &[&given, &sample::RIVERSIDE, &SECOND]).unwrap();
     assert_eq!(stored(client, given), SECOND);
-    // The hint of another one is not.
+    // The hint of another secret is refused.
     let error = refusal(client, upsert, &[&generated.id, &generated.auction_id, &"...same"]);
     assert_eq!((error.code().code(), error.message()), ("22023", "...same is the hint of another secret"));
 }
 
-/// As supabase-js sends several rows of which one has a secret: the others have null.
+/// supabase-js sends several rows like this if one has a secret: the others have null.
 #[test]
-fn upsert_of_several_rows_changes_the_secrets_that_are_given() {
+fn upsert_of_several_rows_changes_only_given_secrets() {
     let (mut application, _receiver) = application();
     let client = &mut application.client;
     let endpoints = [(); 3].map(|()| Endpoint::create(client, "https://example.com/"));
@@ -338,7 +339,7 @@ fn upsert_of_several_rows_changes_the_secrets_that_are_given() {
 }
 
 #[test]
-fn a_secret_is_in_no_message_no_line_of_the_log_and_no_statement_that_the_server_remembers() {
+fn secret_is_in_no_message_log_line_or_recorded_statement() {
     if !installation().has_module("pg_stat_statements") {
         return;
     }
@@ -352,8 +353,8 @@ fn a_secret_is_in_no_message_no_line_of_the_log_and_no_statement_that_the_server
     let mut application = Application::start(&watching);
     let client = &mut application.client;
     client.batch_execute("create extension pg_stat_statements").unwrap();
-    let told = Arc::new(Mutex::new(String::new()));
-    let noticed = Arc::clone(&told);
+    let messages = Arc::new(Mutex::new(String::new()));
+    let noticed = Arc::clone(&messages);
     let mut config = application.cluster.config();
     config.notice_callback(move |notice| noticed.lock().unwrap().push_str(&format!("{notice:?}")));
     let mut session = config.connect(postgres::NoTls).unwrap();
@@ -368,12 +369,12 @@ fn a_secret_is_in_no_message_no_line_of_the_log_and_no_statement_that_the_server
         (None, good_url.as_str(), "*", None),
     ] {
         let error = refusal(&mut session, insert, &[&auction_id, &url, &vec![event], &description, &FIRST]);
-        told.lock().unwrap().push_str(&format!("{error:?}"));
+        messages.lock().unwrap().push_str(&format!("{error:?}"));
     }
     let given_twice =
         "insert into webhook_endpoints (id, auction_id, url, events, secret) values ($1, $2, $3, '{*}', $4)";
     let error = refusal(&mut session, given_twice, &[&id, &sample::RIVERSIDE, &good_url, &FIRST]);
-    told.lock().unwrap().push_str(&format!("{error:?}"));
+    messages.lock().unwrap().push_str(&format!("{error:?}"));
     let endpoint = Endpoint { id, auction_id: sample::RIVERSIDE, secret: FIRST.to_owned() };
     endpoint.emit(&mut session, 1);
     endpoint.wait_for(&mut session, 1, "retrying");
@@ -386,13 +387,14 @@ fn a_secret_is_in_no_message_no_line_of_the_log_and_no_statement_that_the_server
         union all select error::text from webhook_delivery.capture_errors as error
         union all select status::text from webhook_delivery.status as status) as known (text)";
     let remembered: String = session.query_one(remembered, &[]).unwrap().get(0);
-    assert!(remembered.contains("endpoint_secrets"), "what the extension's own functions run is remembered too");
-    let told = told.lock().unwrap();
-    assert!(told.contains("description_is_at_most_1000_characters"), "{told}");
+    assert!(remembered.contains("endpoint_secrets"), "statements of the extension's functions are recorded too");
+    let messages = messages.lock().unwrap();
+    assert!(messages.contains("description_is_at_most_1000_characters"), "{messages}");
     let log = application.cluster.log();
     assert!(log.contains("description_is_at_most_1000_characters"));
     for secret in [FIRST, SECOND] {
-        for (place, text) in [("a message", told.as_str()), ("the log", log.as_str()), ("the server", &remembered)] {
+        for (place, text) in [("a message", messages.as_str()), ("the log", log.as_str()), ("the server", &remembered)]
+        {
             assert!(!text.contains(secret), "{place} has a secret: {text}");
         }
     }

@@ -1,4 +1,5 @@
-//! The user's session survives what is done in it at the commit: cursors, warnings, prepared transactions.
+//! The user's session after a commit with events: no cursor, setting or warning of capture remains,
+//! and transactions can be prepared.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,7 +7,7 @@ use postgres::{Client, NoTls};
 use serde_json::json;
 use webhook_harness::{Application, Cluster, Listener, Receiver, Reply, installation, refusal, sample};
 
-/// A function that leaves a cursor open, and a view of the application that calls it for each name.
+/// A function that leaves a cursor open, and a view of the application that calls it for each row.
 const LEAVES_A_CURSOR: &str = "
     create table private_ (s text); insert into private_ values ('secret');
     create function nm(t text) returns text language plpgsql stable as
@@ -14,7 +15,7 @@ const LEAVES_A_CURSOR: &str = "
     alter table users rename to people;
     create view users as select id, nm(full_name) as full_name, email from people;";
 
-/// A role that may insert submissions, and nothing else.
+/// A role that may only insert submissions.
 const CLERK: &str =
     "create role clerk login; grant usage on schema public to clerk; grant insert on submissions to clerk";
 
@@ -22,7 +23,7 @@ fn insert() -> String {
     format!("insert into submissions (auction_id, user_id) values ('{}', '{}')", sample::RIVERSIDE, sample::DANA)
 }
 
-/// A session that keeps what the server tells it.
+/// A session that collects the server's notices.
 fn session_with_notices(cluster: &Cluster, role: &str) -> (Client, Arc<Mutex<Vec<postgres::error::DbError>>>) {
     let notices = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&notices);
@@ -31,7 +32,7 @@ fn session_with_notices(cluster: &Cluster, role: &str) -> (Client, Arc<Mutex<Vec
     (config.connect(NoTls).unwrap(), notices)
 }
 
-/// No cursor is left, the next transaction commits, and nothing was said.
+/// Asserts that no cursor is left, the next transaction commits, and no notice arrived.
 #[track_caller]
 fn assert_undisturbed(session: &mut Client, notices: &Mutex<Vec<postgres::error::DbError>>) {
     let error = refusal(session, "fetch all from \"<unnamed portal 1>\"", &[]);
@@ -53,7 +54,7 @@ fn cursor_left_open_by_a_view_is_closed_before_the_commit() {
         clerk.batch_execute(&insert()).unwrap();
         assert_undisturbed(&mut clerk, &notices);
     }
-    // Of several rows, and where the transaction has cursors of its own.
+    // Several rows in a transaction that has its own cursor.
     clerk
         .batch_execute(&format!("begin; declare mine cursor with hold for select 1; {0}; {0}; commit", insert()))
         .unwrap();
@@ -77,7 +78,7 @@ fn cursor_left_open_is_closed_before_the_commit_of_a_procedure() {
 }
 
 #[test]
-fn cursor_left_open_by_a_payload_function_or_a_cast_is_closed_before_the_commit() {
+fn cursor_left_open_by_a_payload_function_or_cast_is_closed() {
     let mut listener = Listener::start(&[]);
     listener.run(
         "create table private_ (s text); insert into private_ values ('secret');
@@ -106,7 +107,7 @@ fn cursor_left_open_by_a_payload_function_or_a_cast_is_closed_before_the_commit(
     let requests = listener.receiver.requests();
     let sale = requests.iter().find(|request| request.event() == Some("sale.closed")).unwrap();
     assert_eq!(sale.json()["data"], json!({ "label": "seen" }));
-    // The same where the event cannot be written, and where it fails half way.
+    // The same holds if the event cannot be written.
     listener
         .run("alter table webhook_delivery.events add constraint closed check (event_type <> 'sale.closed') not valid");
     session.execute("insert into sales (auction_id, label) values ($1, 'a')", &[&sample::RIVERSIDE]).unwrap();
@@ -115,7 +116,7 @@ fn cursor_left_open_by_a_payload_function_or_a_cast_is_closed_before_the_commit(
 }
 
 #[test]
-fn failed_payload_with_an_open_cursor_ends_only_the_transaction_that_wants_that() {
+fn failed_payload_with_a_cursor_aborts_only_where_configured() {
     let mut listener = Listener::start(&[("webhook_delivery.on_capture_error", "error")]);
     listener.run(LEAVES_A_CURSOR);
     listener.run(CLERK);
@@ -131,9 +132,9 @@ fn failed_payload_with_an_open_cursor_ends_only_the_transaction_that_wants_that(
     assert_eq!(listener.application.count("select count(*) from submissions"), 1);
 }
 
-/// Whatever else application code leaves behind in a transaction is gone before the commit, which prepares it as well.
+/// Side effects of application code are undone before the commit or PREPARE TRANSACTION.
 #[test]
-fn what_a_view_leaves_behind_does_not_reach_the_transaction() {
+fn side_effects_of_a_view_do_not_reach_the_transaction() {
     let mut listener = Listener::start(&[("max_prepared_transactions", "10")]);
     listener.run(
         "create function busy(t text) returns text language plpgsql volatile as $$
@@ -163,7 +164,8 @@ fn what_a_view_leaves_behind_does_not_reach_the_transaction() {
         let left = session.query_one(left, &[]).unwrap();
         assert_eq!((left.get(0), left.get(1), left.get(2)), ("\"$user\", public", "4MB", 0_i64));
     }
-    // A temporary table that the view uses keeps no transaction from being prepared, and has nothing of it.
+    // A temporary table that the view writes to stays empty and does not prevent PREPARE
+    // TRANSACTION.
     session.batch_execute("create temporary table scratch (n integer) on commit preserve rows").unwrap();
     session.batch_execute(&format!("begin; {}", insert())).unwrap();
     session.batch_execute("prepare transaction 'p'").unwrap();
@@ -174,9 +176,9 @@ fn what_a_view_leaves_behind_does_not_reach_the_transaction() {
     assert_eq!((heard, listener.told().len()), (0, 3));
 }
 
-/// What a security-restricted operation forbids costs the event and not the transaction.
+/// Statements that a security-restricted operation forbids cost the event, not the transaction.
 #[test]
-fn what_a_view_may_not_do_is_a_dead_letter() {
+fn forbidden_statement_of_a_view_makes_a_dead_letter() {
     let mut listener = Listener::start(&[]);
     listener.run(LEAVES_A_CURSOR);
     let (mut session, notices) = session_with_notices(&listener.application.cluster, "postgres");
@@ -218,7 +220,7 @@ fn foreign_table_is_not_read_during_a_commit() {
          create user mapping for postgres server here options (user 'postgres');
          create foreign table users (id uuid, full_name text, email text) server here options (table_name 'people')"
     ));
-    // Whether the session has used the wrapper before or not, and planned the query before or not.
+    // The session has or has not used the wrapper and planned the query before.
     for used_before in [false, true] {
         let (mut session, notices) = session_with_notices(&listener.application.cluster, "postgres");
         if used_before {
@@ -247,7 +249,7 @@ fn foreign_table_is_not_read_during_a_commit() {
     assert_eq!(listener.told().iter().filter(|(_, data)| data["submitted_by"] == "Dana Reyes").count(), 7 + 3);
 }
 
-/// An application whose events fail with this message.
+/// An application whose events fail with the given message.
 fn failing_with(message: &str, settings: &[(&str, &str)]) -> Application {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(settings);
@@ -263,15 +265,15 @@ fn failing_with(message: &str, settings: &[(&str, &str)]) -> Application {
 }
 
 #[test]
-fn warning_with_characters_that_the_client_lacks_costs_no_commit() {
+fn warning_that_the_client_cannot_decode_costs_no_commit() {
     let mut application = failing_with("der Preis in €, Žluťoučký 日本", &[]);
     for encoding in ["LATIN1", "WIN1250", "SQL_ASCII", "EUC_JP", "UTF8"] {
         let (mut session, notices) = session_with_notices(&application.cluster, "postgres");
-        // The driver reads UTF-8 alone, so the last word is the server's own.
+        // The driver assumes UTF-8, so this sets the encoding in the server.
         session.batch_execute(&format!("set client_encoding = '{encoding}'")).unwrap();
         session.batch_execute(&insert()).unwrap_or_else(|e| panic!("{encoding}: {e:?}"));
         let notices = notices.lock().unwrap();
-        let [warning] = notices.as_slice() else { panic!("{encoding}: one warning, not {notices:?}") };
+        let [warning] = notices.as_slice() else { panic!("{encoding}: expected one warning, not {notices:?}") };
         let is_plain = matches!(encoding, "LATIN1" | "WIN1250" | "EUC_JP");
         assert_eq!(warning.message().is_ascii(), is_plain, "{encoding}: {warning}");
         let price = if is_plain { "der Preis in \\u{20ac}" } else { "der Preis in €" };
@@ -284,9 +286,9 @@ fn warning_with_characters_that_the_client_lacks_costs_no_commit() {
     assert_eq!(application.count(errors), 5);
 }
 
-/// Inside functions and procedures whose names the client cannot read, which stand in the CONTEXT of every message.
+/// The CONTEXT of every message has the names of functions that the client's encoding lacks.
 #[test]
-fn warning_inside_a_function_with_an_unreadable_name_costs_no_statement() {
+fn warning_with_an_undecodable_function_name_costs_no_statement() {
     let mut application = failing_with("no", &[]);
     application
         .client
@@ -313,7 +315,7 @@ fn warning_inside_a_function_with_an_unreadable_name_costs_no_statement() {
 }
 
 #[test]
-fn settings_of_the_session_neither_end_it_nor_cost_an_event() {
+fn session_settings_neither_end_it_nor_cost_an_event() {
     let mut listener = Listener::start(&[]);
     let settings = "set exit_on_error = on; set default_transaction_read_only = off; set restrict_nonsystem_relation_kind = 'view, foreign-table';
         set enable_indexscan = off; set from_collapse_limit = 1; set join_collapse_limit = 1; set work_mem = '64kB'";
@@ -321,7 +323,7 @@ fn settings_of_the_session_neither_end_it_nor_cost_an_event() {
     session.batch_execute(settings).unwrap();
     session.batch_execute(&insert()).unwrap();
     assert_eq!((notices.lock().unwrap().len(), listener.told().len()), (0, 1));
-    // An event that fails, and a warning about it that does.
+    // An event that fails, and the warning about it, do not end the session with exit_on_error.
     listener.run(
         "create function fail(t text) returns text language plpgsql as $$ begin raise 'no'; end $$;
          alter table users rename to people;
@@ -337,7 +339,7 @@ fn settings_of_the_session_neither_end_it_nor_cost_an_event() {
 }
 
 #[test]
-fn notice_of_the_applications_code_costs_no_event() {
+fn warning_of_application_code_costs_no_event() {
     let mut listener = Listener::start(&[]);
     listener.run(
         "create function noisy(t text) returns text language plpgsql as $$ begin raise warning '€'; return t; end $$;

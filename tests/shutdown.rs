@@ -1,4 +1,4 @@
-//! What becomes of the worker and its deliveries when a process or the whole server ends, and on a standby.
+//! Shutdown of worker, launcher and server, and promotion of a standby: no delivery is lost.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn launcher_pid(cluster: &Cluster) -> Option<i32> {
 }
 
 #[test]
-fn a_terminated_worker_comes_back_and_delivers_what_was_queued_meanwhile() {
+fn terminated_worker_restarts_and_delivers_the_queue() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = started();
     let mut client = cluster.connect();
@@ -33,11 +33,11 @@ fn a_terminated_worker_comes_back_and_delivers_what_was_queued_meanwhile() {
         cluster.wait_for_worker("postgres", Some(old));
         endpoint.wait_for(&mut client, round * 10, "success");
     }
-    assert_eq!(receiver.count(), 30, "a worker that is asked to go sends nothing twice");
+    assert_eq!(receiver.count(), 30, "a terminated worker repeats no delivery");
 }
 
 #[test]
-fn a_terminated_worker_records_the_requests_that_end_within_its_grace() {
+fn terminated_worker_records_requests_that_end_in_time() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(400)));
     let cluster = started();
     let mut client = cluster.connect();
@@ -47,17 +47,17 @@ fn a_terminated_worker_records_the_requests_that_end_within_its_grace() {
     let old = terminate(&cluster, "webhook_delivery worker");
     cluster.wait_for_worker("postgres", Some(old));
     endpoint.wait_for(&mut client, 20, "success");
-    assert_eq!(receiver.count(), 20, "every request under way was recorded, none was sent again");
+    assert_eq!(receiver.count(), 20, "every request in flight is recorded, none is repeated");
 }
 
 #[test]
-fn a_terminated_launcher_comes_back_and_goes_on_keeping_workers() {
+fn terminated_launcher_restarts_and_restarts_workers() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = started();
     let worker = cluster.wait_for_worker("postgres", None);
     let old = terminate(&cluster, "webhook_delivery launcher");
     wait_until("another launcher", DEADLINE, || launcher_pid(&cluster).filter(|pid| *pid != old));
-    assert_eq!(cluster.worker_pid("postgres"), Some(worker), "the worker does not go with it");
+    assert_eq!(cluster.worker_pid("postgres"), Some(worker), "the worker outlives the launcher");
 
     terminate(&cluster, "webhook_delivery worker");
     cluster.wait_for_worker("postgres", Some(worker));
@@ -67,7 +67,7 @@ fn a_terminated_launcher_comes_back_and_goes_on_keeping_workers() {
 }
 
 #[test]
-fn a_fast_shutdown_is_through_within_2_s_with_requests_in_flight_which_are_made_again() {
+fn fast_shutdown_takes_under_2_s_and_requests_are_repeated() {
     let receiver = Receiver::start(|_| Reply::hang());
     let cluster = started();
     let mut client = cluster.connect();
@@ -89,7 +89,7 @@ fn a_fast_shutdown_is_through_within_2_s_with_requests_in_flight_which_are_made_
 }
 
 #[test]
-fn an_idle_server_stops_at_once() {
+fn idle_server_stops_within_a_second() {
     let cluster = started();
     cluster.wait_for_worker("postgres", None);
     let took = cluster.stop(StopMode::Fast);
@@ -97,7 +97,7 @@ fn an_idle_server_stops_at_once() {
 }
 
 #[test]
-fn a_smart_shutdown_does_not_wait_for_the_worker_either() {
+fn smart_shutdown_does_not_wait_for_the_worker() {
     let receiver = Receiver::start(|_| Reply::hang());
     let cluster = started();
     let mut client = cluster.connect();
@@ -109,13 +109,13 @@ fn a_smart_shutdown_does_not_wait_for_the_worker_either() {
 }
 
 #[test]
-fn a_standby_sends_nothing_and_delivers_what_was_queued_once_it_is_promoted() {
+fn standby_sends_nothing_until_promoted() {
     let receiver = Receiver::start(|_| Reply::ok());
     let primary = started();
     let mut client = primary.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     let standby = primary.standby();
-    // Nobody delivers on the primary any more: what is queued now is the standby's to send.
+    // Without a worker on the primary, the standby has to send the following events.
     let worker = primary.wait_for_worker("postgres", None);
     primary.set("webhook_delivery.databases", "");
     wait_until("the primary's worker to leave", DEADLINE, || {

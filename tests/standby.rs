@@ -1,4 +1,4 @@
-//! What a standby answers, where everything can be read and nothing written.
+//! A standby: everything can be read, and what writes fails with a hint.
 
 use postgres::Client;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ struct Scene {
     delivery: Uuid,
 }
 
-/// A primary with a delivery that has succeeded, and a standby that has all of it.
+/// A primary with a successful delivery, and a standby that has replayed it.
 fn scene() -> Scene {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
@@ -25,7 +25,7 @@ fn scene() -> Scene {
     let standby = application.cluster.standby();
     let lsn: String = client.query_one("select pg_current_wal_flush_lsn()::text", &[]).unwrap().get(0);
     let mut on_standby = standby.connect();
-    wait_until("the standby to have all of it", DEADLINE, || {
+    wait_until("the standby to replay the delivery", DEADLINE, || {
         let sql = "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
         on_standby.query_one(sql, &[&lsn]).unwrap().get::<_, bool>(0).then_some(())
     });
@@ -33,7 +33,7 @@ fn scene() -> Scene {
 }
 
 #[test]
-fn standby_says_that_it_is_one_and_sets_off_no_alert() {
+fn standby_reports_its_state_and_triggers_no_alert() {
     let Scene { standby, mut application, .. } = scene();
     let mut monitor = standby.connect_as("monitor", "postgres");
     let status = "select state, hint, since is null, queued from webhook_delivery.status";
@@ -52,7 +52,7 @@ fn standby_says_that_it_is_one_and_sets_off_no_alert() {
 }
 
 #[test]
-fn everything_that_reads_works_on_a_standby() {
+fn reading_functions_and_views_work_on_a_standby() {
     let Scene { standby, endpoint, delivery, .. } = scene();
     let (id, auction) = (endpoint.id, endpoint.auction_id);
     let mut dana = tenant::session_of(&standby, "tenant", sample::DANA);
@@ -94,7 +94,7 @@ fn everything_that_reads_works_on_a_standby() {
 }
 
 #[test]
-fn everything_that_writes_says_where_to_go_on_a_standby_and_in_a_read_only_transaction() {
+fn writing_functions_give_a_hint_on_a_standby_or_read_only() {
     let Scene { mut application, standby, endpoint, delivery } = scene();
     let (id, auction) = (endpoint.id, endpoint.auction_id);
     let calls = [

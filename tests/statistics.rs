@@ -1,7 +1,7 @@
-//! The cost of a statement does not depend on what VACUUM and ANALYZE have last seen in a table.
+//! Statistics: a statement's cost does not depend on what VACUUM and ANALYZE last saw in a table.
 //!
-//! The same rows are read and written while the catalogue says something else of them each time. What is compared is the number of
-//! blocks and rows that a statement touches, and not milliseconds.
+//! The same rows are read and written with different statistics in the catalogue. The test compares
+//! the number of blocks and rows that a statement touches, not its time.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,17 +10,17 @@ use postgres::Client;
 use serde_json::Value;
 use webhook_harness::{Application, DEADLINE, checkout, sample, tenant, wait_until};
 
-/// Deliveries that wait, events of theirs, and deliveries that have ended.
+/// The number of waiting deliveries, of their events, and of ended deliveries.
 const ROWS: i32 = 13_000;
 
-/// Endpoints, four to an auction.
+/// Endpoints, four for each auction.
 const ENDPOINTS: i32 = 2_000;
 
-/// Deliveries of a deep queue. They are due tomorrow.
+/// Deliveries of a deep queue, due tomorrow.
 const DEEP: i32 = 1_000_000;
 
-/// What the catalogue says of the tables: nothing yet, one row in many pages as VACUUM finds them when all has been delivered, and
-/// what is true.
+/// Statistics of the tables: none yet, one row in many pages as VACUUM finds it after all is
+/// delivered, true ones, and those of a deep queue.
 const STATES: [(&str, &str); 4] = [
     ("never looked at", "select"),
     (
@@ -37,7 +37,7 @@ const DEEP_QUEUE: &str = "with a deep queue";
 const TABLES: &str = "select array_agg(oid) from pg_class where relkind = 'r'
     and (relnamespace = 'webhook_delivery'::regnamespace or oid = 'public.webhook_endpoints'::regclass)";
 
-/// Riverside's endpoints have a part of everything, as those of every other auction.
+/// Inserts endpoints, events, waiting and ended deliveries, evenly for Riverside and the others.
 fn fill(application: &mut Application) {
     let rows = format!(
         "create table endpoint as
@@ -64,34 +64,34 @@ fn fill(application: &mut Application) {
          select id, now(), 1 from endpoint where n % 2 = 0;",
         riverside = sample::RIVERSIDE,
     );
-    application.client.batch_execute(&rows).unwrap_or_else(|e| panic!("no rows: {:?}", e.as_db_error()));
+    application.client.batch_execute(&rows).unwrap_or_else(|e| panic!("rows are not inserted: {:?}", e.as_db_error()));
 }
 
 /// Undoes `fill`.
 const EMPTY: &str = "drop table endpoint, made; delete from webhook_endpoints;
     truncate webhook_delivery.queue, webhook_delivery.events, webhook_delivery.attempts, webhook_delivery.endpoint_health";
 
-/// Parked deliveries that wait until tomorrow, of the endpoints of all auctions.
+/// Inserts parked deliveries of all auctions' endpoints, due tomorrow.
 fn deepen(application: &mut Application) {
     let rows = format!(
         "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, attempts, is_parked)
          select now() + interval '1 day', webhook_delivery.uuid_v7(), auction_id, endpoint_id, event_id, 'submission.created', 1, true
          from made, generate_series(1, {DEEP} / {ROWS})"
     );
-    application.client.batch_execute(&rows).unwrap_or_else(|e| panic!("no rows: {:?}", e.as_db_error()));
-    // The next worker counts them at once.
+    application.client.batch_execute(&rows).unwrap_or_else(|e| panic!("rows are not inserted: {:?}", e.as_db_error()));
+    // A new worker counts the parked deliveries when it starts.
     application.cluster.restart_worker();
     wait_until("the counts", DEADLINE, || {
         (application.count("select count(*) from webhook_delivery.parked_counts") > 0).then_some(())
     });
 }
 
-/// The settings that the worker pins.
+/// The worker's fixed planner settings.
 fn worker_settings() -> String {
     let pins =
         std::fs::read_to_string(checkout().join("src/postgres/worker_settings.rs")).expect("the worker's settings");
-    let (_, list) = pins.split_once("const SETTINGS").expect("their list");
-    let (list, _) = list.split_once("];").expect("its end");
+    let (_, list) = pins.split_once("const SETTINGS").expect("the list of settings");
+    let (list, _) = list.split_once("];").expect("the end of the list");
     let settings = list.lines().filter_map(|line| line.trim().strip_prefix("(c\"")?.strip_suffix("\"),"));
     let planning = settings.filter_map(|setting| setting.split_once("\", c\"")).filter(|(name, _)| {
         ["enable_", "jit", "max_parallel", "plan_cache_mode"].iter().any(|start| name.starts_with(start))
@@ -101,8 +101,8 @@ fn worker_settings() -> String {
     settings
 }
 
-/// What a statement costs, in a transaction that is rolled back: blocks touched, those of the functions that it calls included, and
-/// rows looked at by itself.
+/// Cost of a statement in a transaction that is rolled back: blocks touched, including those of the
+/// functions that it calls, and rows read by the statement itself.
 #[track_caller]
 fn cost(session: &mut Client, name: &str, statement: &str) -> f64 {
     let mut transaction = session.transaction().unwrap();
@@ -125,7 +125,7 @@ fn rows(node: &Value) -> f64 {
     sum(node, &of_a_loop) * sum(node, &["Actual Loops"]) + children.map(rows).sum::<f64>()
 }
 
-/// A value as the literal of a statement.
+/// The value of a query as an SQL literal.
 #[track_caller]
 fn literal(client: &mut Client, query: &str) -> String {
     let text: String = client
@@ -159,8 +159,8 @@ impl Statement {
         cost(worker, &self.name(), &format!("execute of_worker_{number}{arguments}"))
     }
 
-    /// Nothing for each argument: it is planned, and does nothing.
-    fn of_nothing(&self) -> Statement {
+    /// The statement with null for each argument, which is planned and does nothing.
+    fn with_null_arguments(&self) -> Statement {
         Statement { arguments: vec!["null".to_owned(); self.arguments.len()], ..*self }
     }
 }
@@ -170,7 +170,7 @@ fn folder() -> PathBuf {
 }
 
 /// The worker's statements, each with arguments for 250 deliveries.
-fn of_the_worker(client: &mut Client) -> Vec<Statement> {
+fn worker_statements(client: &mut Client) -> Vec<Statement> {
     let mut column = |sql: &str| {
         literal(
             client,
@@ -247,8 +247,8 @@ fn of_the_worker(client: &mut Client) -> Vec<Statement> {
     ]
 }
 
-/// What a tenant's programs ask for and call.
-fn of_a_tenant(client: &mut Client) -> Vec<(String, String)> {
+/// Queries and calls of a tenant.
+fn tenant_statements(client: &mut Client) -> Vec<(String, String)> {
     let endpoint = "'00000000-0000-4000-9000-000000000002'";
     let mut id = |column: &str| {
         literal(client, &format!("select {column} from made where endpoint_id = {endpoint} order by n limit 1"))
@@ -290,11 +290,11 @@ fn of_a_tenant(client: &mut Client) -> Vec<(String, String)> {
     .into()
 }
 
-/// What has to look at every row.
+/// The statement that must read every row.
 const COUNTS_ALL: &str = "the operator's select count(*) from webhook_deliveries";
 
-/// What the operator asks for and calls.
-fn of_the_operator() -> Vec<(String, String)> {
+/// Queries and calls of the operator.
+fn operator_statements() -> Vec<(String, String)> {
     [
         "select * from webhook_delivery.status",
         "select * from webhook_delivery.metrics",
@@ -310,34 +310,34 @@ fn of_the_operator() -> Vec<(String, String)> {
     .into()
 }
 
-/// A session that plans as the worker does.
+/// A session with the worker's planner settings.
 fn worker_session(application: &Application) -> Client {
     let mut worker = application.cluster.connect();
     worker.batch_execute(&worker_settings()).unwrap();
     worker
 }
 
-/// What each statement costs, in sessions that have planned nothing yet.
+/// Cost of each statement in a new session.
 fn measure(application: &mut Application) -> BTreeMap<String, f64> {
     let mut measured = BTreeMap::new();
     let mut worker = worker_session(application);
-    for (number, statement) in of_the_worker(&mut application.client).into_iter().enumerate() {
+    for (number, statement) in worker_statements(&mut application.client).into_iter().enumerate() {
         statement.prepare(&mut worker, number);
         measured.insert(statement.name(), statement.cost(&mut worker, number));
     }
-    for (name, call) in of_a_tenant(&mut application.client) {
+    for (name, call) in tenant_statements(&mut application.client) {
         let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
         measured.insert(name.clone(), cost(&mut dana, &name, &call));
     }
-    for (name, call) in of_the_operator() {
+    for (name, call) in operator_statements() {
         measured.insert(name.clone(), cost(&mut application.cluster.connect(), &name, &call));
     }
     measured
 }
 
-/// Of the worker's statements, in a session that has planned them while all tables were empty.
+/// Cost of the worker's statements in a session that planned them while all tables were empty.
 fn measure_planned_early(application: &mut Application, worker: &mut Client) -> BTreeMap<String, f64> {
-    let statements = of_the_worker(&mut application.client).into_iter().enumerate();
+    let statements = worker_statements(&mut application.client).into_iter().enumerate();
     statements.map(|(number, statement)| (statement.name(), statement.cost(worker, number))).collect()
 }
 
@@ -346,7 +346,7 @@ fn statements_cost_the_same_whatever_the_statistics_say() {
     let mut application = Application::start(&[("autovacuum", "off"), ("webhook_delivery.max_endpoints", "1000")]);
     tenant::create_roles(&mut application.client);
     fill(&mut application);
-    let statements = of_the_worker(&mut application.client);
+    let statements = worker_statements(&mut application.client);
     for file in std::fs::read_dir(folder()).unwrap() {
         let path = file.unwrap().path();
         assert!(
@@ -359,7 +359,7 @@ fn statements_cost_the_same_whatever_the_statistics_say() {
     let mut early = worker_session(&application);
     for (number, statement) in statements.iter().enumerate() {
         statement.prepare(&mut early, number);
-        statement.of_nothing().cost(&mut early, number);
+        statement.with_null_arguments().cost(&mut early, number);
     }
     fill(&mut application);
     let mut measured = vec![("empty when they were planned", measure_planned_early(&mut application, &mut early))];

@@ -1,4 +1,5 @@
-//! An ordered endpoint's deliveries arrive strictly in the order of the auction's events, whatever fails or is killed.
+//! Strict ordering: an ordered endpoint receives an auction's events in order, despite failures and
+//! killed workers.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ fn ordered(client: &mut Client, url: &str) -> Endpoint {
     endpoint
 }
 
-/// Which event of `Endpoint::emit` it is, from 1.
+/// The number of the event within `Endpoint::emit`, from 1.
 fn number(request: &Request) -> i64 {
     request.json()["data"]["n"].as_i64().unwrap()
 }
@@ -28,7 +29,7 @@ fn numbers(requests: &[Request]) -> Vec<i64> {
 }
 
 #[test]
-fn one_follows_the_other_and_a_failure_stops_all_behind_it_until_it_succeeds() {
+fn failure_stops_later_deliveries_until_it_succeeds() {
     let receiver = Receiver::start(|request| {
         let fails = number(request) == 3 && request.attempt <= 2;
         Reply::status(if fails { 500 } else { 200 }).after(Duration::from_millis(5))
@@ -36,7 +37,7 @@ fn one_follows_the_other_and_a_failure_stops_all_behind_it_until_it_succeeds() {
     let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "300ms, 200ms")]);
     let endpoint = ordered(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 20);
-    let waiting = wait_until("the third has failed", DEADLINE, || {
+    let waiting = wait_until("the third delivery to fail", DEADLINE, || {
         let deliveries = endpoint.deliveries(&mut client);
         deliveries.iter().any(|delivery| delivery.status == "retrying").then_some(deliveries)
     });
@@ -45,18 +46,18 @@ fn one_follows_the_other_and_a_failure_stops_all_behind_it_until_it_succeeds() {
     assert_eq!(
         (third.attempts, third.next_attempt_at),
         (1, attempt.next_attempt_at),
-        "the history says when it is tried again"
+        "the history shows the time of the next attempt"
     );
     endpoint.wait_for(&mut client, 20, "success");
     let requests = receiver.requests();
     assert_eq!(numbers(&requests), [vec![1, 2, 3, 3, 3], (4..=20).collect()].concat());
-    // Each came after the one before had been answered.
+    // Each request was sent after the previous one had been answered.
     let gaps = requests.windows(2).map(|pair| pair[1].arrived_at.duration_since(pair[0].arrived_at).unwrap());
     assert!(gaps.min() >= Some(Duration::from_millis(5)));
 }
 
 #[test]
-fn what_is_given_up_stops_the_others_no_more() {
+fn delivery_that_ends_as_failed_releases_later_ones() {
     let receiver = Receiver::start(|request| Reply::status(if number(request) == 2 { 500 } else { 200 }));
     let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "50ms")]);
     let endpoint = ordered(&mut client, &receiver.url("/"));
@@ -66,7 +67,7 @@ fn what_is_given_up_stops_the_others_no_more() {
 }
 
 #[test]
-fn what_waits_behind_a_failure_waits_also_after_a_restart_and_holds_up_nobody_else() {
+fn deliveries_behind_a_failure_wait_across_a_restart() {
     let receiver = Receiver::by_path();
     let (cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "1h")]);
     let endpoint = ordered(&mut client, &receiver.url("/fail-then-ok/1"));
@@ -77,13 +78,13 @@ fn what_waits_behind_a_failure_waits_also_after_a_restart_and_holds_up_nobody_el
     let mut client = cluster.connect();
     for _ in 0..2 {
         good.emit(&mut client, 20);
-        // What is due of the ordered one is looked for as often.
+        // Each wakeup makes the worker read the due deliveries of the ordered endpoint again.
         client.batch_execute("select webhook_delivery.wake_to_rescan()").unwrap();
     }
     good.wait_for(&mut client, 40, "success");
     assert_eq!(receiver.requests_to("/fail-then-ok/1").len(), 1);
     assert_eq!(endpoint.wait_for(&mut client, 2, "pending").len(), 2);
-    // As the README has it for an operator who wants it tried now.
+    // The README gives this statement for an immediate retry by the operator.
     let now = "update webhook_delivery.queue set due_at = least(due_at, now()), not_before = null where attempts > 0;
                select webhook_delivery.wake_to_rescan()";
     client.batch_execute(now).unwrap();
@@ -91,7 +92,7 @@ fn what_waits_behind_a_failure_waits_also_after_a_restart_and_holds_up_nobody_el
 }
 
 #[test]
-fn a_kill_of_the_worker_never_makes_one_come_again_after_the_one_that_follows_it() {
+fn killed_worker_repeats_no_delivery_after_its_successor() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (cluster, mut client) = started(&[]);
     let endpoint = ordered(&mut client, &receiver.url("/"));
@@ -104,23 +105,23 @@ fn a_kill_of_the_worker_never_makes_one_come_again_after_the_one_that_follows_it
         client = cluster.connect();
     }
     endpoint.wait_for(&mut client, 400, "success");
-    let came = numbers(&receiver.requests());
-    assert!(came.is_sorted(), "{came:?}");
+    let arrived = numbers(&receiver.requests());
+    assert!(arrived.is_sorted(), "{arrived:?}");
     assert_eq!(receiver.distinct_ids().len(), 400);
 }
 
 #[test]
-fn it_waits_while_it_is_disabled_and_goes_on_where_it_was() {
+fn disabled_ordered_endpoint_continues_in_order_once_enabled() {
     let receiver =
         Receiver::start(|request| Reply::status(if number(request) == 2 && request.attempt == 1 { 410 } else { 200 }));
     let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "10ms")]);
     let endpoint = ordered(&mut client, &receiver.url("/"));
-    // Long enough to be disabled before it is tried again.
+    // The delay lets the endpoint be disabled before the next attempt.
     client
         .execute("update webhook_endpoints set retry_schedule = '{2 seconds}' where id = $1", &[&endpoint.id])
         .unwrap();
     endpoint.emit(&mut client, 5);
-    wait_until("it is disabled", DEADLINE, || {
+    wait_until("the endpoint to be disabled", DEADLINE, || {
         let row = client.query_one("select is_active from webhook_endpoints where id = $1", &[&endpoint.id]).unwrap();
         (!row.get::<_, bool>(0)).then_some(())
     });
@@ -130,7 +131,7 @@ fn it_waits_while_it_is_disabled_and_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_test_does_not_wait_its_turn_and_who_is_ordered_no_more_is_sent_all_of_it() {
+fn tests_bypass_the_order_and_unordering_releases_all() {
     let receiver = Receiver::by_path();
     let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "1h")]);
     let endpoint = ordered(&mut client, &receiver.url("/fail-then-ok/1"));

@@ -1,10 +1,11 @@
-//! A session knows at once which endpoints want which events, though it does not ask each time.
+//! Subscription cache: a session sees changes of subscriptions at once, without a query for each
+//! event.
 
 use postgres::{Client, GenericClient, IsolationLevel};
 use uuid::Uuid;
 use webhook_harness::{Application, Submission, installation, sample, wait_until};
 
-/// An application from which nothing is sent, and a session that remembers that nobody wants anything of Riverside.
+/// A paused application, and a session whose cache has no subscription of Riverside.
 fn scene() -> (Application, Client) {
     let mut application = Application::start(&[("max_prepared_transactions", "5")]);
     application.client.batch_execute("select webhook_delivery.pause()").unwrap();
@@ -13,7 +14,7 @@ fn scene() -> (Application, Client) {
     (application, session)
 }
 
-/// Whether an event of Riverside is wanted.
+/// Whether an event of Riverside has a subscriber.
 #[track_caller]
 fn emits(session: &mut impl GenericClient) -> bool {
     let emit = "select webhook_delivery.emit('submission.created', $1, '{}')";
@@ -24,7 +25,7 @@ const INSERT: &str = "insert into webhook_endpoints (auction_id, url, events, se
     values ('00000000-0000-4000-8000-000000000001', 'https://example.com/', '{submission.created}', 'sixteen characters')";
 
 #[test]
-fn a_subscription_committed_before_the_transaction_began_is_never_missed() {
+fn subscription_committed_before_a_transaction_is_never_missed() {
     let (mut application, mut session) = scene();
     let client = &mut application.client;
     for round in 0..20 {
@@ -44,7 +45,7 @@ fn a_subscription_committed_before_the_transaction_began_is_never_missed() {
                 false,
             ),
             ("commit prepared 'subscribed'", true),
-            // As a subscriber of logical replication, or a restore.
+            // A subscriber of logical replication or a restore does this.
             (
                 "set session_replication_role = replica; update webhook_endpoints set is_active = false; reset session_replication_role",
                 false,
@@ -65,7 +66,7 @@ fn events(client: &mut Client) -> i64 {
 }
 
 #[test]
-fn a_transaction_knows_its_own_subscriptions_and_forgets_those_that_it_rolls_back() {
+fn transaction_sees_its_subscriptions_and_forgets_rolled_back() {
     let (_application, mut session) = scene();
     let mut transaction = session.transaction().unwrap();
     let mut savepoint = transaction.transaction().unwrap();
@@ -80,7 +81,7 @@ fn a_transaction_knows_its_own_subscriptions_and_forgets_those_that_it_rolls_bac
 }
 
 #[test]
-fn what_an_old_snapshot_does_not_show_is_not_remembered_as_absent() {
+fn subscription_hidden_by_an_old_snapshot_is_not_cached_as_none() {
     if !installation().has_module("dblink") {
         return;
     }
@@ -94,7 +95,7 @@ fn what_an_old_snapshot_does_not_show_is_not_remembered_as_absent() {
         assert!(emits(&mut session));
         application.client.batch_execute("delete from webhook_endpoints").unwrap();
     }
-    // Nor in a statement that began before.
+    // The same holds for a statement that began before the subscription.
     application
         .client
         .batch_execute(&format!(
@@ -109,13 +110,13 @@ fn what_an_old_snapshot_does_not_show_is_not_remembered_as_absent() {
 }
 
 #[test]
-fn a_change_that_nobody_wants_to_hear_of_asks_nobody() {
+fn changes_without_a_subscriber_query_endpoints_only_once() {
     let (mut application, session) = scene();
     let scans = "select (select coalesce(seq_scan, 0) + coalesce(idx_scan, 0) from pg_stat_user_tables where relname = 'webhook_endpoints'),
         (select n_tup_ins from pg_stat_user_tables where relname = 'submissions')";
-    // A session tells its statistics when it ends.
+    // A session reports its statistics when it ends.
     drop(session);
-    let mut told = |submissions: i64| -> i64 {
+    let mut scans_after = |submissions: i64| -> i64 {
         wait_until("statistics", webhook_harness::DEADLINE, || {
             let row = application.client.query_one(scans, &[]).unwrap();
             (row.get::<_, i64>(1) == submissions).then(|| row.get(0))
@@ -127,14 +128,14 @@ fn a_change_that_nobody_wants_to_hear_of_asks_nobody() {
             Submission::of_riverside().insert(&mut session);
         }
         drop(session);
-        told(if count == 1 { 1 } else { count + 1 })
+        scans_after(if count == 1 { 1 } else { count + 1 })
     };
     let first = insert(1);
-    assert_eq!(insert(50) - first, 1, "the first of a session asks, and no other");
+    assert_eq!(insert(50) - first, 1, "only the first change of a session queries endpoints");
 }
 
 #[test]
-fn of_an_auction_with_very_many_endpoints_each_gets_the_event() {
+fn all_150_endpoints_of_an_auction_get_each_event() {
     let (mut application, mut session) = scene();
     let many = "set webhook_delivery.max_endpoints = 1000;
         insert into webhook_endpoints (auction_id, url, events, secret)

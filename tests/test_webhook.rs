@@ -1,4 +1,4 @@
-//! A customer can try an endpoint without waiting for something to happen.
+//! test_webhook: a customer sends a test event to an endpoint.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, refusal, refuse
 
 const TEST: &str = "select * from test_webhook(endpoint_id => $1, event_type => $2)";
 
-/// An application with an endpoint of Riverside at this path; every failure would be tried again twice.
+/// An application with an endpoint of Riverside at this path. Events have two retries.
 fn application(path: &str) -> (Application, Receiver, Endpoint) {
     let receiver = Receiver::by_path();
     let mut application = Application::start(&[("webhook_delivery.retry_schedule", "20ms, 40ms")]);
@@ -16,10 +16,10 @@ fn application(path: &str) -> (Application, Receiver, Endpoint) {
 }
 
 #[test]
-fn a_test_delivers_the_catalogues_example_signed_like_any_other() {
+fn test_event_is_the_signed_example_from_the_catalogue() {
     let (mut application, receiver, endpoint) = application("/");
     let client = &mut application.client;
-    // Also a type that the endpoint has not subscribed to: it is to be tried before.
+    // A test works for types that the endpoint does not subscribe to as well.
     for event_type in ["submission.created", "submission.updated"] {
         let row = client.query_one(TEST, &[&endpoint.id, &event_type]).unwrap();
         let (id, status, follow): (Uuid, String, String) =
@@ -44,19 +44,19 @@ fn a_test_delivers_the_catalogues_example_signed_like_any_other() {
         assert_eq!(followed.get::<_, &str>("event_type"), event_type);
         assert!(followed.get::<_, bool>("is_test"));
     }
-    // What was no test is not marked as one.
-    endpoint_emits_updated(client, &endpoint);
+    // Ordinary events are not marked as tests.
+    emit_updated(client, &endpoint);
     endpoint.wait_for(client, 3, "success");
     assert_eq!(application.count("select count(*) from webhook_deliveries where is_test"), 2);
     assert_eq!(application.count("select count(*) from webhook_delivery_attempts where is_test"), 2);
 }
 
-fn endpoint_emits_updated(client: &mut postgres::Client, endpoint: &Endpoint) {
+fn emit_updated(client: &mut postgres::Client, endpoint: &Endpoint) {
     client.execute("select webhook_delivery.emit('submission.updated', $1, '{}')", &[&endpoint.auction_id]).unwrap();
 }
 
 #[test]
-fn a_test_that_fails_is_not_tried_again() {
+fn failed_test_is_not_retried() {
     let (mut application, receiver, endpoint) = application("/status/503");
     application.client.query_one(TEST, &[&endpoint.id, &"submission.created"]).unwrap();
     let failed = endpoint.wait_for(&mut application.client, 1, "failed");
@@ -64,14 +64,14 @@ fn a_test_that_fails_is_not_tried_again() {
     assert_eq!(failed[0].next_attempt_at, None);
     application.settle();
     assert_eq!(receiver.count(), 1);
-    // An event at the same endpoint has all its attempts.
-    endpoint_emits_updated(&mut application.client, &endpoint);
+    // An ordinary event of the same endpoint has all its attempts.
+    emit_updated(&mut application.client, &endpoint);
     endpoint.wait_for(&mut application.client, 2, "failed");
     assert_eq!(receiver.count(), 4);
 }
 
 #[test]
-fn a_test_also_goes_to_a_disabled_endpoint_and_to_no_other() {
+fn test_reaches_a_disabled_endpoint_and_no_other() {
     let (mut application, receiver, endpoint) = application("/disabled");
     application.endpoint(sample::RIVERSIDE, &receiver.url("/other"), &["*"]);
     let client = &mut application.client;
@@ -86,7 +86,7 @@ fn a_test_also_goes_to_a_disabled_endpoint_and_to_no_other() {
     endpoint.wait_for(&mut application.client, 1, "success");
     let paths: Vec<String> = receiver.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(paths, ["/disabled"]);
-    // What was queued before it was disabled still waits.
+    // The event queued before still waits.
     assert_eq!(
         application.count("select count(*) from webhook_deliveries where status = 'pending' and not is_test"),
         1
@@ -94,7 +94,7 @@ fn a_test_also_goes_to_a_disabled_endpoint_and_to_no_other() {
 }
 
 #[test]
-fn a_test_rolled_back_is_not_sent() {
+fn rolled_back_test_is_not_sent() {
     let (mut application, receiver, endpoint) = application("/");
     let mut transaction = application.client.transaction().unwrap();
     transaction.query_one(TEST, &[&endpoint.id, &"submission.created"]).unwrap();
@@ -106,13 +106,13 @@ fn a_test_rolled_back_is_not_sent() {
 }
 
 #[test]
-fn what_cannot_be_tested_is_refused_with_a_status_that_postgrest_understands() {
+fn unknown_endpoint_or_event_type_is_refused() {
     let (mut application, receiver, endpoint) = application("/");
     let client = &mut application.client;
-    let nobodys = Uuid::new_v4();
-    let error = refusal(client, TEST, &[&nobodys, &"submission.created"]);
+    let unknown_id = Uuid::new_v4();
+    let error = refusal(client, TEST, &[&unknown_id, &"submission.created"]);
     assert_eq!(error.code().code(), "PT404");
-    assert_eq!(error.message(), format!("there is no webhook endpoint {nobodys}"));
+    assert_eq!(error.message(), format!("there is no webhook endpoint {unknown_id}"));
     assert!(error.hint().unwrap_or_default().contains("webhook_endpoints"), "{error:?}");
     assert_eq!(refusal(client, TEST, &[&None::<Uuid>, &"submission.created"]).code().code(), "PT404");
 
@@ -131,7 +131,7 @@ fn what_cannot_be_tested_is_refused_with_a_status_that_postgrest_understands() {
 }
 
 #[test]
-fn another_auctions_endpoint_does_not_exist_for_a_tenant() {
+fn endpoint_of_another_auction_does_not_exist_for_a_tenant() {
     let (mut application, receiver, riverside) = application("/riverside");
     let hilltop = application.endpoint(sample::HILLTOP, &receiver.url("/hilltop"), &["*"]);
     let tenant =
@@ -141,31 +141,32 @@ fn another_auctions_endpoint_does_not_exist_for_a_tenant() {
     let claims = format!("{{\"sub\": \"{}\"}}", sample::DANA);
     dana.execute("select set_config('request.jwt.claims', $1, false)", &[&claims]).unwrap();
     dana.query_one(TEST, &[&riverside.id, &"submission.created"]).unwrap();
-    let nobodys = Uuid::new_v4();
-    let [others, none] = [hilltop.id, nobodys].map(|id| {
+    let unknown_id = Uuid::new_v4();
+    let [others, none] = [hilltop.id, unknown_id].map(|id| {
         let error = refused(dana.query(TEST, &[&id, &"submission.created"]).unwrap_err());
         let text = format!("{} {} {:?} {:?}", error.code().code(), error.message(), error.detail(), error.hint());
         text.replace(&id.to_string(), "<id>")
     });
-    // In the same words, so that nobody learns that it is there.
+    // The same words do not reveal that the endpoint exists.
     assert_eq!(others, none);
     assert!(others.starts_with("PT404 there is no webhook endpoint <id>"), "{others}");
-    // Nor by asking for a type that is not known.
+    // An unknown event type does not reveal it either.
     assert_eq!(refusal(&mut dana, TEST, &[&hilltop.id, &"no.such"]).code().code(), "PT404");
     application.settle();
     assert_eq!((receiver.requests_to("/riverside").len(), receiver.requests_to("/hilltop").len()), (1, 0));
 }
 
 #[test]
-fn it_can_be_called_as_a_remote_procedure() {
+fn test_webhook_can_be_called_as_a_remote_procedure() {
     let (mut application, _receiver, endpoint) = application("/");
     let client = &mut application.client;
     let signature = "select provolatile::text, pg_get_function_arguments(oid), proretset from pg_proc where proname = 'test_webhook'";
-    // One function: PostgREST finds it by the arguments' names and could not choose between overloads. One object, not a list.
+    // There is one function without overloads, because PostgREST finds it by its argument names.
+    // It returns one object, not a list.
     let row = client.query_one(signature, &[]).unwrap();
     let arguments = "endpoint_id uuid, event_type text, OUT delivery_id uuid, OUT status text, OUT follow text";
     assert_eq!((row.get(0), row.get(1), row.get(2)), ("v", arguments, false));
-    // What PostgREST sends for POST rpc/test_webhook, in a transaction that may write.
+    // PostgREST runs this for POST rpc/test_webhook, in a read-write transaction.
     let call = "with pgrst_body as (select $1::json as body),
             arguments as (select * from json_to_record((select body from pgrst_body)) as _ (endpoint_id uuid, event_type text))
         select result.* from arguments, lateral public.test_webhook(endpoint_id => arguments.endpoint_id, event_type => arguments.event_type) as result";

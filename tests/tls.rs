@@ -1,9 +1,9 @@
-//! Whose certificates the worker accepts, and what the history says of the others.
+//! TLS: which certificates the worker accepts, and the error in the history for all others.
 
 use webhook_harness::tls::{Certificate, PrivateCa};
 use webhook_harness::{AttemptRow, Cluster, DEADLINE, Endpoint, Receiver, Reply};
 
-/// One attempt per delivery; trusts the authority when there is one.
+/// A server with one attempt for each delivery, which trusts the given authority.
 fn started(ca: Option<&PrivateCa>) -> Cluster {
     let ca_file = ca.map_or(String::new(), |ca| ca.pem_path().display().to_string());
     let cluster = Cluster::builder()
@@ -21,12 +21,12 @@ fn failure(cluster: &Cluster, certificate: &Certificate, host: &str) -> AttemptR
     let endpoint = Endpoint::create(&mut client, &receiver.url_for_host(host, "/"));
     endpoint.emit(&mut client, 1);
     let attempt = endpoint.only_failure(&mut client);
-    assert_eq!(receiver.count(), 0, "nothing was sent to a server that is not who it should be");
+    assert_eq!(receiver.count(), 0, "no request is sent to a server with an invalid certificate");
     attempt
 }
 
 #[test]
-fn a_receiver_with_a_certificate_of_the_authority_in_ca_file_is_delivered_to() {
+fn certificate_of_the_authority_in_ca_file_is_accepted() {
     let ca = PrivateCa::new();
     let receiver = Receiver::start_tls(&ca.valid_for(&["localhost", "127.0.0.1"]), |_| Reply::ok());
     let cluster = started(Some(&ca));
@@ -41,7 +41,7 @@ fn a_receiver_with_a_certificate_of_the_authority_in_ca_file_is_delivered_to() {
 }
 
 #[test]
-fn without_ca_file_a_private_authority_is_not_trusted() {
+fn private_authority_without_ca_file_is_not_trusted() {
     let ca = PrivateCa::new();
     let attempt = failure(&started(None), &ca.valid_for(&["localhost"]), "localhost");
     assert_eq!(attempt.error_message.unwrap(), "TLS: certificate is not trusted (unknown issuer)");
@@ -49,7 +49,7 @@ fn without_ca_file_a_private_authority_is_not_trusted() {
 }
 
 #[test]
-fn an_expired_certificate_and_one_for_another_host_are_told_apart() {
+fn expired_and_wrong_host_certificates_have_different_errors() {
     let ca = PrivateCa::new();
     let cluster = started(Some(&ca));
     let expired = failure(&cluster, &ca.expired(&["localhost"]), "localhost");
@@ -59,7 +59,7 @@ fn an_expired_certificate_and_one_for_another_host_are_told_apart() {
 }
 
 #[test]
-fn a_port_that_does_not_speak_tls_says_so() {
+fn port_without_tls_is_named_in_the_history() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = started(None);
     let mut client = cluster.connect();
@@ -71,10 +71,10 @@ fn a_port_that_does_not_speak_tls_says_so() {
 }
 
 #[test]
-fn a_ca_file_that_cannot_be_read_is_named_in_the_log_with_what_to_do() {
+fn unreadable_ca_file_is_logged_with_a_hint() {
     let cluster = Cluster::start(&[("webhook_delivery.ca_file", "/nowhere/ca.pem")]);
     cluster.execute("create extension webhook_delivery");
-    let log = webhook_harness::wait_until("the complaint in the log", DEADLINE, || {
+    let log = webhook_harness::wait_until("the hint in the log", DEADLINE, || {
         Some(cluster.log()).filter(|log| log.contains("HINT:  Check webhook_delivery.ca_file"))
     });
     assert!(log.contains("webhook_delivery cannot start sending: could not read /nowhere/ca.pem"), "{log}");

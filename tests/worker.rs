@@ -1,4 +1,5 @@
-//! When a database has a worker, what it shows of itself, and in whose way it is not.
+//! The worker's life cycle: which databases have one, what pg_stat_activity shows of it, and that
+//! it blocks no DROP DATABASE.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,14 +8,15 @@ use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
 
 const CREATE: &str = "create extension webhook_delivery";
 
-/// Long enough for a worker to notice that it is in the way, short of the five seconds after which PostgreSQL gives up.
+/// Enough time for a worker to leave a database, and less than the five seconds after which
+/// PostgreSQL gives up.
 const PROMPT: Duration = Duration::from_secs(3);
 
 fn in_database(database: &str) -> Cluster {
     Cluster::start(&[("webhook_delivery.databases", database)])
 }
 
-/// Creates an endpoint in the database and sees a delivery to it through.
+/// Creates an endpoint in the database and waits until its deliveries succeed.
 #[track_caller]
 fn assert_delivers(cluster: &Cluster, database: &str) {
     let receiver = Receiver::start(|_| Reply::ok());
@@ -26,31 +28,31 @@ fn assert_delivers(cluster: &Cluster, database: &str) {
 }
 
 #[test]
-fn a_worker_is_there_soon_after_the_extension_and_delivers() {
+fn worker_delivers_soon_after_create_extension() {
     let cluster = in_database("postgres");
     cluster.execute(CREATE);
     assert_delivers(&cluster, "postgres");
 }
 
 #[test]
-fn the_worker_survives_drop_and_create_extension_and_delivers_again() {
+fn worker_survives_drop_and_create_extension() {
     let cluster = in_database("postgres");
     let worker = cluster.wait_for_worker("postgres", None);
     for _ in 0..3 {
         cluster.execute(CREATE);
         assert_delivers(&cluster, "postgres");
         cluster.execute("drop extension webhook_delivery cascade");
-        wait_until("the worker to see that the extension is gone", DEADLINE, || {
+        wait_until("the worker to notice DROP EXTENSION", DEADLINE, || {
             let query = "select query from pg_stat_activity where pid = $1";
-            let doing: String = cluster.query_one(query, &[&worker]);
-            (doing == "webhook_delivery: waiting for CREATE EXTENSION webhook_delivery").then_some(())
+            let activity: String = cluster.query_one(query, &[&worker]);
+            (activity == "webhook_delivery: waiting for CREATE EXTENSION webhook_delivery").then_some(())
         });
     }
     assert_eq!(cluster.worker_pid("postgres"), Some(worker));
 }
 
 #[test]
-fn drop_and_create_in_one_transaction_leaves_a_worker_that_delivers() {
+fn worker_survives_drop_and_create_in_one_transaction() {
     let cluster = in_database("postgres");
     cluster.execute(CREATE);
     assert_delivers(&cluster, "postgres");
@@ -61,7 +63,7 @@ fn drop_and_create_in_one_transaction_leaves_a_worker_that_delivers() {
 }
 
 #[test]
-fn drop_extension_does_not_wait_for_requests_under_way() {
+fn drop_extension_does_not_wait_for_requests_in_flight() {
     let receiver = Receiver::start(|_| Reply::hang());
     let cluster = in_database("postgres");
     cluster.execute(CREATE);
@@ -76,7 +78,7 @@ fn drop_extension_does_not_wait_for_requests_under_way() {
 }
 
 #[test]
-fn drop_database_is_not_blocked_and_the_next_database_of_that_name_gets_a_worker() {
+fn drop_database_is_not_blocked_and_a_new_one_gets_a_worker() {
     let cluster = in_database("app");
     for _ in 0..2 {
         cluster.execute("create database app");
@@ -89,7 +91,7 @@ fn drop_database_is_not_blocked_and_the_next_database_of_that_name_gets_a_worker
 }
 
 #[test]
-fn drop_database_is_not_blocked_by_requests_under_way() {
+fn drop_database_is_not_blocked_by_requests_in_flight() {
     let receiver = Receiver::start(|_| Reply::hang());
     let cluster = in_database("app");
     cluster.execute("create database app");
@@ -104,7 +106,7 @@ fn drop_database_is_not_blocked_by_requests_under_way() {
 }
 
 #[test]
-fn a_database_with_a_worker_can_be_a_template_and_be_renamed() {
+fn database_with_a_worker_can_be_copied_and_renamed() {
     let cluster = in_database("app");
     cluster.execute("create database app");
     cluster.connect_to("app").batch_execute(CREATE).unwrap();
@@ -114,7 +116,7 @@ fn a_database_with_a_worker_can_be_a_template_and_be_renamed() {
         cluster.execute(statement);
         assert!(started.elapsed() < PROMPT, "{statement} took {:?}", started.elapsed());
     }
-    wait_until("the worker to leave a database that is not named", DEADLINE, || {
+    wait_until("the workers to leave databases that are not listed", DEADLINE, || {
         (cluster.worker_pid("away").is_none() && cluster.worker_pid("copy").is_none()).then_some(())
     });
     cluster.execute("alter database away rename to app");
@@ -122,10 +124,10 @@ fn a_database_with_a_worker_can_be_a_template_and_be_renamed() {
 }
 
 #[test]
-fn a_database_that_does_not_exist_yet_is_waited_for_in_silence() {
+fn missing_database_logs_nothing_and_gets_a_worker_once_created() {
     let cluster = in_database("postgres, later, \"never\"");
     cluster.wait_for_worker("postgres", None);
-    wait_until("the launcher to have looked for it several times", DEADLINE, || {
+    wait_until("the launcher to search several times", DEADLINE, || {
         let uptime = "select now() - pg_postmaster_start_time() > interval '4 s'";
         cluster.query_one::<bool>(uptime, &[]).then_some(())
     });
@@ -137,7 +139,7 @@ fn a_database_that_does_not_exist_yet_is_waited_for_in_silence() {
 }
 
 #[test]
-fn databases_are_added_and_taken_away_with_a_reload_and_each_has_its_own_worker() {
+fn reload_adds_and_removes_workers_of_databases() {
     let cluster = in_database("postgres");
     cluster.execute(CREATE);
     cluster.execute("create database second");
@@ -156,7 +158,7 @@ fn databases_are_added_and_taken_away_with_a_reload_and_each_has_its_own_worker(
 }
 
 #[test]
-fn an_idle_worker_uses_no_transaction_ids() {
+fn idle_worker_uses_no_transaction_ids() {
     let cluster = Cluster::start(&[("webhook_delivery.poll_interval", "50ms"), ("autovacuum", "off")]);
     cluster.execute(CREATE);
     assert_delivers(&cluster, "postgres");
@@ -175,7 +177,7 @@ fn an_idle_worker_uses_no_transaction_ids() {
 }
 
 #[test]
-fn pg_stat_activity_shows_who_they_are_and_what_they_do() {
+fn pg_stat_activity_shows_launcher_and_worker() {
     let receiver = Receiver::start(|_| Reply::hang());
     let cluster = in_database("postgres");
     let mut client = cluster.connect();
@@ -191,7 +193,7 @@ fn pg_stat_activity_shows_who_they_are_and_what_they_do() {
     };
     let mut wait_for = |backend_type: &str, query: &str| {
         wait_until(&format!("{backend_type}: {query}"), DEADLINE, || {
-            look(backend_type).filter(|(_, _, doing, state)| doing == query && state.as_deref() == Some("idle"))
+            look(backend_type).filter(|(_, _, activity, state)| activity == query && state.as_deref() == Some("idle"))
         })
     };
     let launcher = wait_for(
@@ -212,7 +214,7 @@ fn pg_stat_activity_shows_who_they_are_and_what_they_do() {
 }
 
 #[test]
-fn what_the_worker_deletes_reaches_the_table_statistics_so_that_autovacuum_comes() {
+fn deleted_queue_rows_are_counted_in_table_statistics() {
     let cluster = in_database("postgres");
     cluster.execute(CREATE);
     assert_delivers(&cluster, "postgres");
@@ -222,14 +224,14 @@ fn what_the_worker_deletes_reaches_the_table_statistics_so_that_autovacuum_comes
     });
 }
 
-/// Those that `pg_stat_activity` shows in this database.
+/// The number of workers of this database in `pg_stat_activity`.
 fn workers(cluster: &Cluster, database: &str) -> i64 {
     let sql = "select count(*) from pg_stat_activity where datname = $1 and backend_type = 'webhook_delivery worker'";
     cluster.query_one(sql, &[&database])
 }
 
 #[test]
-fn a_launcher_that_was_killed_and_is_there_again_starts_no_second_worker() {
+fn restarted_launcher_starts_no_second_worker() {
     let cluster = in_database("postgres");
     cluster.execute(CREATE);
     assert_delivers(&cluster, "postgres");
@@ -238,7 +240,7 @@ fn a_launcher_that_was_killed_and_is_there_again_starts_no_second_worker() {
     let before: i32 = cluster.query_one(launcher, &[]);
     cluster.execute(&format!("select pg_terminate_backend({before})"));
     let mut client = cluster.connect();
-    wait_until("another launcher, at work since a second", DEADLINE, || {
+    wait_until("a new launcher that has run for over a second", DEADLINE, || {
         let sql = "select from pg_stat_activity where backend_type = 'webhook_delivery launcher' and pid <> $1
                    and backend_start < now() - interval '1.5 s'";
         client.query_opt(sql, &[&before]).unwrap()
@@ -251,32 +253,36 @@ fn a_launcher_that_was_killed_and_is_there_again_starts_no_second_worker() {
 }
 
 #[test]
-fn a_worker_that_was_told_to_go_is_back_at_once_however_often_that_happens() {
+fn worker_restarts_at_once_after_repeated_terminations() {
     let cluster = in_database("postgres");
     cluster.execute(CREATE);
     assert_delivers(&cluster, "postgres");
     let mut worker = cluster.wait_for_worker("postgres", None);
     for _ in 0..6 {
-        let told = Instant::now();
+        let terminated = Instant::now();
         cluster.execute(&format!("select pg_terminate_backend({worker})"));
         worker = cluster.wait_for_worker("postgres", Some(worker));
-        assert!(told.elapsed() < Duration::from_secs(2), "after pg_terminate_backend: {:?}", told.elapsed());
+        assert!(
+            terminated.elapsed() < Duration::from_secs(2),
+            "after pg_terminate_backend: {:?}",
+            terminated.elapsed()
+        );
     }
     for _ in 0..6 {
         cluster.set("webhook_delivery.databases", "");
         wait_until("the worker to leave", DEADLINE, || (workers(&cluster, "postgres") == 0).then_some(()));
-        let wanted = Instant::now();
+        let enabled = Instant::now();
         cluster.set("webhook_delivery.databases", "postgres");
         cluster.wait_for_worker("postgres", Some(worker));
-        assert!(wanted.elapsed() < Duration::from_secs(2), "after the setting: {:?}", wanted.elapsed());
+        assert!(enabled.elapsed() < Duration::from_secs(2), "after the setting: {:?}", enabled.elapsed());
     }
     assert_delivers(&cluster, "postgres");
 }
 
 #[test]
-fn a_worker_that_fails_is_tried_again_ever_less_often() {
+fn failing_worker_is_restarted_with_growing_delays() {
     let cluster = in_database("postgres");
-    // What DROP DATABASE leaves behind when it is interrupted: nobody can connect to it.
+    // An interrupted DROP DATABASE leaves a database like this, which refuses connections.
     cluster.execute("create database broken");
     cluster.execute("update pg_database set datconnlimit = -2 where datname = 'broken'");
     cluster.set("webhook_delivery.databases", "postgres, broken");
@@ -293,14 +299,14 @@ fn a_worker_that_fails_is_tried_again_ever_less_often() {
 }
 
 #[test]
-fn a_reload_reaches_the_worker() {
+fn reload_changes_the_workers_settings() {
     let receiver = Receiver::start(|_| Reply::hang());
     let cluster = Cluster::start(&[("webhook_delivery.retry_schedule", "")]);
     cluster.execute(CREATE);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     cluster.set("webhook_delivery.request_timeout", "150ms");
-    // A request that is made before the worker has heard of it hangs on.
+    // A request sent before the reload keeps the old time limit.
     wait_until("a request with the new time limit", DEADLINE, || {
         endpoint.emit(&mut client, 1);
         let attempts = endpoint.attempts(&mut client);
@@ -311,7 +317,7 @@ fn a_reload_reaches_the_worker() {
 }
 
 #[test]
-fn a_database_that_is_not_in_utf_8_refuses_the_extension_because_one_letter_could_stop_its_worker() {
+fn extension_is_refused_in_a_database_not_in_utf8() {
     let cluster = in_database("latin");
     cluster.execute("create database latin encoding 'LATIN1' locale 'C' template template0");
     let error = cluster.connect_to("latin").batch_execute(CREATE).unwrap_err();
@@ -320,9 +326,9 @@ fn a_database_that_is_not_in_utf_8_refuses_the_extension_because_one_letter_coul
     assert!(error.hint().unwrap().contains("UTF8"), "{error:?}");
 }
 
-/// After a new library was installed, and before `ALTER EXTENSION ... UPDATE`.
+/// This is the state between a new library and `ALTER EXTENSION ... UPDATE`.
 #[test]
-fn worker_waits_while_the_extension_has_another_version_than_the_library() {
+fn worker_waits_while_extension_and_library_versions_differ() {
     let cluster = in_database("postgres");
     let mut client = cluster.connect();
     let version: String = client

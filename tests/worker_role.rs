@@ -1,8 +1,8 @@
-//! What the worker may do, beside delivering.
+//! The worker's role: it has no privileges beyond those that deliveries need.
 
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
 
-/// What somebody would try who could run a statement in the worker's name.
+/// Statements that an attacker would run as the worker's role.
 const FORBIDDEN: &[&str] = &[
     "create role mine superuser",
     "alter role current_user superuser",
@@ -25,7 +25,7 @@ const FORBIDDEN: &[&str] = &[
     "select webhook_delivery.resume()",
 ];
 
-/// Has the worker try them when it records.
+/// Makes the worker run these statements when it records an attempt.
 const TRAP: &str = "create table public.private ();
     create table public.tried (statement text, role text, code text);
     grant select, insert on public.tried to public;
@@ -50,7 +50,7 @@ const TRAP: &str = "create table public.private ();
     create trigger trap after delete on webhook_delivery.queue for each statement execute function public.trap()";
 
 #[test]
-fn the_worker_acts_as_a_role_that_can_do_nothing_but_deliver() {
+fn worker_role_can_only_deliver() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect();
@@ -69,7 +69,7 @@ fn the_worker_acts_as_a_role_that_can_do_nothing_but_deliver() {
 }
 
 #[test]
-fn another_role_can_be_named_and_without_one_nothing_is_sent_and_it_is_said_why() {
+fn missing_worker_role_stops_sending_with_a_reason() {
     let receiver = Receiver::start(|_| Reply::ok());
     let cluster = Cluster::start(&[("webhook_delivery.role", "deliverer")]);
     let mut client = cluster.connect();
@@ -82,7 +82,7 @@ fn another_role_can_be_named_and_without_one_nothing_is_sent_and_it_is_said_why(
 
     cluster.set("webhook_delivery.role", "nobody");
     endpoint.emit(&mut client, 1);
-    let problem: String = wait_until("the worker's complaint", DEADLINE, || {
+    let problem: String = wait_until("the problem in the status", DEADLINE, || {
         client.query_one("select problem from webhook_delivery.status", &[]).unwrap().get(0)
     });
     assert!(problem.contains("role nobody does not exist"), "{problem}");

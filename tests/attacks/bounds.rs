@@ -1,4 +1,4 @@
-//! A tenant sends a million entries or 10 MB: what it costs the server, and what is answered.
+//! Limits on a tenant's input: a million entries or 10 MB are refused quickly with a short error.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,11 @@ use postgres::types::ToSql;
 use uuid::Uuid;
 use webhook_harness::{Application, Receiver, Reply, refusal, sample, tenant};
 
-/// Nobody is told more than this of what was written.
+/// The maximum size of an error message with its DETAIL and HINT.
 const MESSAGE_BYTES: usize = 4_000;
 
-/// Far more than what is refused at once takes; a comparison of each entry with the catalogue takes longer.
+/// Far longer than an immediate refusal takes, and shorter than a comparison of each entry with the
+/// catalogue.
 const PROMPT: Duration = Duration::from_secs(5);
 
 #[test]
@@ -93,10 +94,10 @@ fn everything_that_a_tenant_writes_is_bounded() {
         assert!(["22", "23"].contains(&class), "{statement}: {} {}", error.code().code(), error.message());
         let said =
             [Some(error.message()), error.detail(), error.hint()].into_iter().flatten().map(str::len).sum::<usize>();
-        assert!(said <= MESSAGE_BYTES, "{statement}: {said} bytes are answered");
+        assert!(said <= MESSAGE_BYTES, "{statement}: the error has {said} bytes");
         assert!(took < PROMPT, "{statement} took {took:?}");
     }
-    // What is harmless is passed over.
+    // Harmless calls have no effect.
     for call in [
         "webhook_delivery.resend(array_fill(gen_random_uuid(), array[1, 1000000]))",
         "webhook_delivery.resend((select array_agg(gen_random_uuid()) from generate_series(1, 100000)))",
@@ -109,13 +110,13 @@ fn everything_that_a_tenant_writes_is_bounded() {
     }
     let page = format!("select webhook_admin({long})::text = webhook_admin(null)::text");
     assert!(dana.query_one(&page, &[]).unwrap().get::<_, bool>(0));
-    // Who created it is read from claims, which a session can set.
+    // The creator is read from the claims, which a session can set.
     let claims = "select set_config('request.jwt.claims', json_build_object('sub', repeat('x', 256))::text, false)";
     application.client.batch_execute(claims).unwrap();
     let insert = "insert into webhook_endpoints (auction_id, url, events) values (gen_random_uuid(), 'https://example.com/', '{*}')";
     let error = refusal(&mut application.client, insert, &[]);
     assert_eq!(error.constraint(), Some("created_by_is_at_most_255_characters"));
-    // Nothing of all this has changed the endpoint.
+    // None of these statements changed the endpoint.
     assert_eq!(endpoints(&mut application.client), vec![(endpoint.id, receiver.url("/"), vec!["*".to_owned()])]);
 }
 

@@ -1,8 +1,8 @@
-//! A role cannot use the rights of another that runs its functions.
+//! Confused deputies: a role gains no privileges from another role that runs its functions.
 
 use webhook_harness::{Listener, refusal, sample};
 
-/// A role that owns nothing of the application, with functions that run as it whoever calls them.
+/// Creates a role that owns none of the application's tables, with SECURITY DEFINER functions.
 const MALLORY: &str = "create role mallory login;
     grant usage, create on schema public to mallory;
     select webhook_delivery.grant_application('mallory');
@@ -29,7 +29,7 @@ fn function_behind_a_view_that_a_superuser_reads_gains_nothing() {
         assert_eq!(error.code().code(), "42501", "{view}: {error}");
         assert!(error.message().starts_with("mallory is not an owner of"), "{view}: {error}");
     }
-    // The same by what a superuser does on its behalf, and by a change of a row.
+    // A superuser's SET ROLE and a change of a row give mallory nothing either.
     listener.run("set role mallory");
     assert_eq!(refusal(&mut listener.application.client, "select * from bait", &[]).code().code(), "42501");
     listener.run("reset role");
@@ -40,12 +40,12 @@ fn function_behind_a_view_that_a_superuser_reads_gains_nothing() {
 }
 
 #[test]
-fn owner_of_all_tables_sets_a_payload_function_through_its_own_functions() {
+fn owner_sets_a_payload_function_through_its_own_functions() {
     let mut listener = Listener::start(&[]);
     listener.run(MALLORY);
     listener.run("alter table problems owner to mallory; alter table problem_actions owner to mallory");
     let mut mallory = listener.application.cluster.connect_as("mallory", "postgres");
     mallory.batch_execute("select set_function(); select unset_function()").unwrap();
-    // A superuser who calls it has all of the owner's rights, and lends none.
+    // A superuser can also call them. They run with the owner's rights and gain none.
     listener.run("select set_function(); select webhook_delivery.set_payload_function('problem.status_changed', null)");
 }

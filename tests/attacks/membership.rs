@@ -1,4 +1,4 @@
-//! Nobody can become an administrator of an auction by their own doing.
+//! No role can make itself an administrator of an auction.
 
 use postgres::Client;
 use webhook_harness::{Application, Receiver, Reply, Supabase, sample, tenant};
@@ -19,7 +19,7 @@ fn endpoints_of(cluster: &webhook_harness::Cluster) -> i64 {
 }
 
 #[test]
-fn role_that_may_create_tables_in_public_names_no_administrators() {
+fn role_that_creates_tables_in_public_gains_no_admin_access() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
@@ -37,11 +37,11 @@ fn role_that_may_create_tables_in_public_names_no_administrators() {
     assert!(problem.starts_with("public.auction_members belongs to mallory"), "{problem}");
     let reported = "select detail from webhook_delivery.install_triggers() where result = 'access'";
     assert_eq!(client.query_one(reported, &[]).unwrap().get::<_, String>(0), problem);
-    // Nor does it name the auctions that others see.
+    // Its table does not supply the names of auctions to others either.
     let named = client.query_one("select name from webhook_auctions()", &[]).unwrap();
     assert_eq!(named.get::<_, Option<String>>(0), None);
 
-    // The role that speaks for every auction does: as the database's owner, or where that is granted.
+    // The tables count once mallory owns the database or has grant_application().
     client.batch_execute("alter database postgres owner to mallory").unwrap();
     assert_eq!((access_problem(client), endpoints_of(&application.cluster)), (None, 1));
     client.batch_execute("alter database postgres owner to postgres").unwrap();
@@ -51,14 +51,14 @@ fn role_that_may_create_tables_in_public_names_no_administrators() {
 }
 
 #[test]
-fn supabases_owner_of_the_database_says_who_administers() {
+fn supabase_has_no_access_problem() {
     let mut supabase = Supabase::start(&[]);
     assert_eq!(access_problem(&mut supabase.admin), None);
 }
 
-/// A pool that acts for tenants as the owner of the tables is bound by no policy of theirs.
+/// Policies do not bind a connection pool that acts for tenants as the owner of the tables.
 #[test]
-fn access_function_that_relies_on_policies_of_its_callers_own_tables_is_reported() {
+fn access_function_with_bypassed_policies_is_reported() {
     let mut application = Application::start(&[]);
     tenant::create_roles(&mut application.client);
     let client = &mut application.client;
@@ -78,7 +78,7 @@ fn access_function_that_relies_on_policies_of_its_callers_own_tables_is_reported
     let problem = access_problem(&mut client).unwrap();
     assert!(problem.contains("public.memberships") || problem.contains("reads memberships"), "{problem}");
     assert!(problem.contains("owner app"), "{problem}");
-    // Each of what it advises helps.
+    // Each remedy that the message names removes the problem.
     client.batch_execute("alter table public.memberships force row level security").unwrap();
     assert_eq!(access_problem(&mut client), None);
     client.batch_execute("alter table public.memberships no force row level security; revoke all on public.webhook_endpoints from app").unwrap();

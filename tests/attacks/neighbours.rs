@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, Submission, sample, tenant, wait_until};
 
-/// More than the attempts that may wait to be recorded in all, and far more than those of one auction.
+/// More than all attempts that may wait to be recorded, and far more than those of one auction.
 const MANY: i32 = 20_000;
 
-/// So soon a delivery of somebody else goes out and is recorded; alone it takes some milliseconds.
+/// Deadline for another tenant's delivery to be sent and recorded. Alone it takes milliseconds.
 const PROMPT: Duration = Duration::from_secs(2);
 
-/// Locks the rows of all that waits for his endpoint, keeps the transaction open, and has all of it sent.
+/// The tenant locks all queued rows of its endpoint, keeps the transaction open and has them sent.
 #[test]
-fn idle_transaction_of_a_tenant_stops_deliveries_of_its_own_auction_only() {
+fn idle_transaction_of_a_tenant_blocks_only_its_own_auction() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     let mine = application.endpoint(sample::RIVERSIDE, &receiver.url("/mine"), &["*"]);
@@ -20,7 +20,7 @@ fn idle_transaction_of_a_tenant_stops_deliveries_of_its_own_auction_only() {
     tenant::create_roles(&mut application.client);
     let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
     dana.batch_execute("update webhook_endpoints set is_active = false").unwrap();
-    // As many as were queued before it was disabled.
+    // Events are still queued for an endpoint that the server disabled.
     application
         .client
         .batch_execute("update webhook_endpoints set disabled_at = now(), disabled_reason = 'x' where not is_active")
@@ -34,9 +34,10 @@ fn idle_transaction_of_a_tenant_stops_deliveries_of_its_own_auction_only() {
 
     let client = &mut application.client;
     let blocked = "select blocked from webhook_delivery.status where attempts_to_record >= 256";
-    let blocked = wait_until("what waits for the transaction", DEADLINE, || client.query_opt(blocked, &[]).unwrap());
+    let blocked =
+        wait_until("attempts that wait for the transaction", DEADLINE, || client.query_opt(blocked, &[]).unwrap());
     let blocked: Option<String> = blocked.get(0);
-    let blocked = blocked.expect("it is said what waits");
+    let blocked = blocked.expect("the status names what is blocked");
     let holder: i32 = idle.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
     assert!(blocked.contains(&sample::RIVERSIDE.to_string()), "{blocked}");
     assert!(blocked.contains(&format!("process {holder}")), "{blocked}");
@@ -50,7 +51,7 @@ fn idle_transaction_of_a_tenant_stops_deliveries_of_its_own_auction_only() {
     let of_mine = receiver.requests_to("/mine").len();
     assert!((256..2_000).contains(&of_mine), "{of_mine} were sent though they cannot be recorded");
 
-    // Then it goes on where it was.
+    // After the rollback the worker continues where it stopped.
     idle.rollback().unwrap();
     let left = "select count(*) from webhook_delivery.queue";
     wait_until("an empty queue", DEADLINE * 2, || {
@@ -65,9 +66,9 @@ fn idle_transaction_of_a_tenant_stops_deliveries_of_its_own_auction_only() {
     assert_eq!((status.get::<_, String>(0), status.get(1)), ("sending".to_owned(), None::<String>));
 }
 
-/// Nor do transactions of several auctions at once, each with fewer rows.
+/// The rows of several auctions are locked at once, with fewer rows of each.
 #[test]
-fn idle_transactions_of_many_tenants_stop_nobody_else() {
+fn locked_rows_of_many_tenants_block_no_other_tenant() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     let client = &mut application.client;
@@ -78,7 +79,7 @@ fn idle_transactions_of_many_tenants_stop_nobody_else() {
     let mut locking = locking.transaction().unwrap();
     locking.batch_execute("select from webhook_delivery.queue for update").unwrap();
     client.batch_execute("select webhook_delivery.resume()").unwrap();
-    wait_until("all of them to be held", DEADLINE, || {
+    wait_until("256 unrecorded attempts of each tenant", DEADLINE, || {
         let locked = client.query_one("select attempts_to_record from webhook_delivery.status", &[]).unwrap();
         (locked.get::<_, i32>(0) >= 20 * 256).then_some(())
     });
@@ -92,16 +93,17 @@ fn idle_transactions_of_many_tenants_stop_nobody_else() {
     assert_eq!(receiver.count(), 20 * 400 + 100);
 }
 
-/// A tenant may lock the table of endpoints, because UPDATE and DELETE are granted: whoever commits an event waits, but not for long.
+/// A tenant may lock the table of endpoints because UPDATE and DELETE are granted. A transaction
+/// that commits an event then waits, but not for long.
 #[test]
-fn locked_table_of_endpoints_delays_a_commit_for_a_moment_and_loses_no_event() {
+fn locked_endpoints_table_delays_a_commit_and_loses_no_event() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     application.endpoint(sample::HILLTOP, &receiver.url("/neighbour"), &["*"]);
     tenant::create_roles(&mut application.client);
     let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
     let mut locking = dana.transaction().unwrap();
-    // From PostgreSQL 16 on the strongest of modes is the owner's; what is locked by one is locked for all.
+    // From PostgreSQL 16 on only the owner may take the strongest lock. Its effect is the same.
     let mut owner = application.cluster.connect();
     let mut owner = owner.transaction().unwrap();
     let lock = "lock table webhook_endpoints in access exclusive mode";
@@ -109,7 +111,8 @@ fn locked_table_of_endpoints_delays_a_commit_for_a_moment_and_loses_no_event() {
         owner.batch_execute(lock).unwrap();
     }
 
-    // A session that has asked before and one that has not; with limits of its own, and without.
+    // Each session inserts twice: before and after it has read the endpoints once. The sessions
+    // differ in their timeouts.
     for settings in ["", "set lock_timeout = '50ms'; set statement_timeout = '10s'", "set lock_timeout = '1h'"] {
         let mut neighbour = application.cluster.connect();
         neighbour.batch_execute(settings).unwrap();
@@ -130,7 +133,7 @@ fn locked_table_of_endpoints_delays_a_commit_for_a_moment_and_loses_no_event() {
     assert!(application.count(dead) >= 3);
     assert_eq!(receiver.count(), 0);
 
-    // Nobody has to do anything.
+    // The dead letters are recaptured automatically.
     locking.rollback().unwrap();
     owner.rollback().unwrap();
     let requests = receiver.wait_for_distinct(9, DEADLINE);
@@ -141,15 +144,15 @@ fn locked_table_of_endpoints_delays_a_commit_for_a_moment_and_loses_no_event() {
     assert_eq!(application.count("select count(*) from webhook_delivery.capture_errors"), 0);
 }
 
-/// The application's own code runs when events are captured again: in a process of its own, which is ended in the end.
+/// Recapture runs the application's code, in a process of its own that is terminated after a while.
 #[test]
-fn event_whose_data_takes_for_ever_keeps_no_delivery_waiting() {
+fn endless_recapture_delays_no_delivery() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     let neighbour = application.endpoint(sample::HILLTOP, &receiver.url("/neighbour"), &["message.created"]);
     application.endpoint(sample::RIVERSIDE, &receiver.url("/slow"), &["submission.created"]);
     let client = &mut application.client;
-    // Not even to be cancelled ends it.
+    // The function ignores cancellation.
     client
         .batch_execute(
             "create function slow(uuid[]) returns table (id uuid, auction_id uuid, data json) language plpgsql volatile as $$ begin
@@ -164,7 +167,7 @@ fn event_whose_data_takes_for_ever_keeps_no_delivery_waiting() {
     client.execute(letter, &[&id]).unwrap();
     let process = "select count(*) from pg_stat_activity where backend_type = 'webhook_delivery recapture' and wait_event = 'PgSleep'";
     let is_there = |client: &mut postgres::Client| client.query_one(process, &[]).unwrap().get::<_, i64>(0) == 1;
-    wait_until("the process that captures again", DEADLINE, || is_there(client).then_some(()));
+    wait_until("the recapture process", DEADLINE, || is_there(client).then_some(()));
     for n in 1..=3 {
         client.execute("select webhook_delivery.emit('message.created', $1, '{}')", &[&sample::HILLTOP]).unwrap();
         wait_until("the neighbour's delivery", PROMPT, || {
@@ -172,20 +175,20 @@ fn event_whose_data_takes_for_ever_keeps_no_delivery_waiting() {
             (sent == n).then_some(())
         });
     }
-    // It is ended, and the letter stays and is not tried again by itself.
-    wait_until("the process to be ended", DEADLINE * 2, || (!is_there(client)).then_some(()));
+    // The process is terminated. The dead letter stays and is not recaptured automatically.
+    wait_until("the end of the recapture process", DEADLINE * 2, || (!is_there(client)).then_some(()));
     let stays = "select count(*) from webhook_delivery.capture_errors where recaptures_left = 0";
     assert_eq!(client.query_one(stays, &[]).unwrap().get::<_, i64>(0), 1);
-    // Nor does it stand in the way of who drops the extension.
+    // The recapture process does not block DROP EXTENSION either.
     client.batch_execute("update webhook_delivery.capture_errors set recaptures_left = 1").unwrap();
-    wait_until("the process that captures again", DEADLINE, || is_there(client).then_some(()));
+    wait_until("the recapture process", DEADLINE, || is_there(client).then_some(()));
     client.batch_execute("drop extension webhook_delivery cascade").unwrap();
-    wait_until("the process to be gone", DEADLINE, || (!is_there(client)).then_some(()));
+    wait_until("the end of the recapture process", DEADLINE, || (!is_there(client)).then_some(()));
 }
 
 /// A function may raise any SQLSTATE.
 #[test]
-fn lock_error_that_the_application_raises_is_not_taken_for_a_lock() {
+fn lock_error_raised_by_the_application_is_not_recaptured() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["submission.created"]);

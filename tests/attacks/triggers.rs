@@ -1,16 +1,17 @@
-//! No role can put code on a table of the extension that runs with the rights of its owner.
+//! No role can attach code to the extension's tables that runs with their owner's rights.
 
 use postgres::Client;
 use webhook_harness::{Application, refusal, sample, tenant};
 
-/// Every table and view of the extension, with what kind of relation it is.
+/// Every table and view of the extension, with the kind of the relation.
 const RELATIONS: &str = "select pg_class.oid::regclass::text, relkind::text from pg_class
     where relkind in ('r', 'p', 'v') and (relnamespace = 'webhook_delivery'::regnamespace or pg_class.oid in (
         select objid from pg_depend where classid = 'pg_class'::regclass and deptype = 'e'
             and refobjid = (select oid from pg_extension where extname = 'webhook_delivery')))
     order by 1";
 
-/// A role that got everything that a superuser can grant on tables, as `grant all on all tables` does, and what makes it one.
+/// Creates a role with everything that `grant all on all tables` grants, and a trigger function
+/// that would make the role a superuser.
 const ROLE: &str = "create role my_app login;
     grant usage, create on schema public to my_app; grant usage on schema webhook_delivery to my_app;
     grant all on all tables in schema public to my_app; grant all on all tables in schema webhook_delivery to my_app;
@@ -68,13 +69,13 @@ fn role_with_every_privilege_attaches_no_trigger_to_any_table() {
         .unwrap();
     let risen = "select count(*) from pg_roles where rolname = 'my_app' and rolsuper";
     assert_eq!(application.count(risen), 0);
-    // To bypass row-level security, as Supabase's service_role does, is not to have the rights of the owner.
+    // BYPASSRLS, which Supabase's service_role has, does not give the owner's rights.
     application.client.batch_execute("alter role my_app bypassrls").unwrap();
     for table in ["webhook_event_types", "webhook_endpoints"] {
         let sql = format!("create trigger mine before insert on {table} for each row execute function public.rise()");
         assert_eq!(refusal(&mut my_app, &sql, &[]).code().code(), "42501");
     }
-    // On tables of its own the role does as before, and the owner of the extension everywhere.
+    // The role can attach triggers to its own tables, and the extension's owner to all tables.
     my_app
         .batch_execute(
             "create table mine (); create trigger mine after insert on mine for each row execute function rise()",
@@ -87,7 +88,7 @@ fn role_with_every_privilege_attaches_no_trigger_to_any_table() {
 }
 
 #[test]
-fn tenant_with_every_privilege_attaches_no_trigger_of_its_session() {
+fn tenant_with_every_privilege_attaches_no_pg_temp_trigger() {
     let mut application = Application::start(&[]);
     tenant::create_roles(&mut application.client);
     application
@@ -108,9 +109,9 @@ fn tenant_with_every_privilege_attaches_no_trigger_of_its_session() {
     }
 }
 
-/// A superuser who reads a view runs the function behind it as its owner, and lends it no right.
+/// A superuser who reads a view runs the function behind it as the function's owner.
 #[test]
-fn function_behind_a_view_that_a_superuser_reads_attaches_no_trigger() {
+fn function_in_a_view_read_by_superuser_attaches_no_trigger() {
     let mut application = Application::start(&[]);
     application.client.batch_execute(ROLE).unwrap();
     application

@@ -1,9 +1,9 @@
-//! What becomes of deliveries when their endpoint is disabled or deleted.
+//! Deliveries whose endpoint is disabled or deleted.
 
 use super::*;
 
 #[test]
-fn what_is_queued_for_a_disabled_endpoint_waits_until_it_is_enabled() {
+fn deliveries_of_a_disabled_endpoint_wait_until_it_is_enabled() {
     let receiver = Receiver::start(|_| Reply::ok());
     let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[]);
     let client = &mut application.client;
@@ -11,14 +11,14 @@ fn what_is_queued_for_a_disabled_endpoint_waits_until_it_is_enabled() {
     riverside.emit(&mut transaction, 20);
     transaction.execute(SET_ACTIVE, &[&riverside.id, &false]).unwrap();
     transaction.commit().unwrap();
-    // Queued later and delivered earlier: the worker has passed by what waits.
+    // Queued later and delivered earlier: the worker has skipped the waiting deliveries.
     hilltop.emit(client, 20);
     hilltop.wait_for(client, 20, "success");
     let waiting = riverside.deliveries(client);
     assert_eq!(waiting.len(), 20);
     assert!(waiting.iter().all(|delivery| delivery.status == "pending" && delivery.attempts == 0), "{waiting:?}");
     assert_eq!(receiver.requests_to("/riverside").len(), 0);
-    // While it is disabled nothing is added.
+    // While the endpoint is disabled no deliveries are added.
     riverside.emit(client, 5);
     client.execute(SET_ACTIVE, &[&riverside.id, &true]).unwrap();
     riverside.wait_for(client, 20, "success");
@@ -27,7 +27,7 @@ fn what_is_queued_for_a_disabled_endpoint_waits_until_it_is_enabled() {
 }
 
 #[test]
-fn retries_of_a_disabled_endpoint_wait_until_it_is_enabled_also_over_a_restart() {
+fn retries_of_a_disabled_endpoint_wait_even_after_a_restart() {
     let receiver = Receiver::by_path();
     let (mut application, _, hilltop) = two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "300ms")]);
     let failing = application.endpoint(sample::RIVERSIDE, &receiver.url("/fail-then-ok/1"), &["submission.updated"]);
@@ -52,7 +52,7 @@ fn retries_of_a_disabled_endpoint_wait_until_it_is_enabled_also_over_a_restart()
 }
 
 #[test]
-fn what_comes_due_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
+fn deleted_endpoint_fails_pending_deliveries() {
     let receiver = Receiver::by_path();
     let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "1h")]);
     let failing = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
@@ -66,7 +66,7 @@ fn what_comes_due_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
     assert_eq!(client.query_one(disabled_by_hand, &[]).unwrap().get::<_, i64>(0), 3);
     client.execute("delete from webhook_endpoints where auction_id = $1", &[&sample::RIVERSIDE]).unwrap();
     failing.wait_for(client, 3, "retrying");
-    // In an hour, or when the operator says so.
+    // The retries are due in an hour. The operator makes them due now.
     client.batch_execute("update webhook_delivery.queue set due_at = now() where attempts > 0").unwrap();
 
     for (endpoint, attempts_before) in [(&riverside, 0), (&failing, 1)] {
@@ -77,7 +77,7 @@ fn what_comes_due_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
             assert!(delivery.next_attempt_at.is_none() && delivery.completed_at.is_some(), "{delivery:?}");
             assert_eq!(delivery.response_status_code, None, "{delivery:?}");
         }
-        // The requests that were made stay in the history, as they were.
+        // Earlier attempts stay in the history unchanged.
         let made =
             "select count(*) from webhook_delivery_attempts where endpoint_id = $1 and error_message = 'status 503'";
         assert_eq!(client.query_one(made, &[&endpoint.id]).unwrap().get::<_, i64>(0), 3 * attempts_before);
@@ -91,7 +91,7 @@ fn what_comes_due_for_a_deleted_endpoint_ends_as_failed_and_says_why() {
 }
 
 #[test]
-fn an_endpoint_deleted_and_created_again_in_one_transaction_gets_what_waits_for_it() {
+fn endpoint_recreated_in_one_transaction_keeps_its_deliveries() {
     let receiver = Receiver::by_path();
     let (mut application, riverside, _) = two_endpoints(&receiver, &[]);
     let client = &mut application.client;
@@ -107,7 +107,7 @@ fn an_endpoint_deleted_and_created_again_in_one_transaction_gets_what_waits_for_
 }
 
 #[test]
-fn an_endpoint_of_another_auction_with_the_id_of_a_deleted_one_gets_nothing_of_what_waits_for_that() {
+fn reused_id_in_another_auction_receives_no_old_deliveries() {
     let receiver = Receiver::by_path();
     let (mut application, riverside, hilltop) = two_endpoints(&receiver, &[]);
     let client = &mut application.client;
@@ -123,7 +123,7 @@ fn an_endpoint_of_another_auction_with_the_id_of_a_deleted_one_gets_nothing_of_w
 }
 
 #[test]
-fn a_request_under_way_to_an_endpoint_that_is_deleted_is_recorded_and_not_made_again() {
+fn request_in_flight_to_a_deleted_endpoint_is_not_repeated() {
     let receiver = Receiver::start(|_| Reply::status(503).after(Duration::from_secs(1)));
     let (mut application, riverside, _) =
         two_endpoints(&receiver, &[("webhook_delivery.retry_schedule", "10ms, 10ms")]);
@@ -137,7 +137,7 @@ fn a_request_under_way_to_an_endpoint_that_is_deleted_is_recorded_and_not_made_a
 }
 
 #[test]
-fn a_delivery_without_its_event_ends_as_failed_and_says_so_and_is_never_hidden() {
+fn delivery_without_its_event_is_visible_and_ends_as_failed() {
     let receiver = Receiver::by_path();
     let (mut application, riverside, _) = two_endpoints(&receiver, &[]);
     let client = &mut application.client;
@@ -153,7 +153,7 @@ fn a_delivery_without_its_event_ends_as_failed_and_says_so_and_is_never_hidden()
 }
 
 #[test]
-fn a_secret_goes_with_its_endpoint_deleted_or_truncated_and_stays_with_one_that_is_created_again() {
+fn secret_is_deleted_with_its_endpoint_unless_recreated() {
     let (_cluster, mut client) = cluster_with(&[]);
     let endpoint = Endpoint::create(&mut client, "https://example.com");
     let secrets = "select count(*) from webhook_delivery.endpoint_secrets";
@@ -169,13 +169,13 @@ fn a_secret_goes_with_its_endpoint_deleted_or_truncated_and_stays_with_one_that_
 }
 
 #[test]
-fn what_the_transaction_queues_that_disables_the_endpoint_waits() {
+fn events_of_the_transaction_that_disables_an_endpoint_wait() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     for round in 1..=100 {
         let endpoint = application.endpoint(Uuid::new_v4(), &receiver.url("/"), &["*"]);
         let client = &mut application.client;
-        // The worker has just seen it active.
+        // The worker has just read the endpoint as active.
         endpoint.emit(client, 1);
         endpoint.wait_for(client, 1, "success");
         let mut transaction = client.transaction().unwrap();
@@ -184,7 +184,7 @@ fn what_the_transaction_queues_that_disables_the_endpoint_waits() {
         transaction.commit().unwrap();
         assert_eq!(receiver.count(), round);
     }
-    // Time enough for whatever should not have been sent.
+    // This delivery gives requests that must not be sent enough time to arrive.
     application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]).emit(&mut application.client, 1);
     application.wait_for_deliveries(101, "success");
     assert_eq!(receiver.count(), 101);

@@ -1,4 +1,4 @@
-//! Endpoints: which can be written, and what becomes of deliveries when one is disabled or deleted.
+//! Endpoints: which ones are accepted, and deliveries whose endpoint is disabled or deleted.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn cluster_with(settings: &[(&str, &str)]) -> (Cluster, Client) {
 
 const INSERT: &str = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, $3) returning id";
 
-/// An application with an endpoint for everything of Riverside and one for everything of Hilltop.
+/// An application with an endpoint for all of Riverside's events and one for all of Hilltop's.
 fn two_endpoints(receiver: &Receiver, settings: &[(&str, &str)]) -> (Application, Endpoint, Endpoint) {
     let mut application = Application::start(settings);
     let riverside = application.endpoint(sample::RIVERSIDE, &receiver.url("/riverside"), &["*"]);

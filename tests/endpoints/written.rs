@@ -1,9 +1,9 @@
-//! Which endpoints can be written.
+//! Validation of endpoints when they are written.
 
 use super::*;
 
 #[test]
-fn only_https_addresses_that_give_nothing_away_are_accepted() {
+fn only_https_urls_without_credentials_are_accepted() {
     let (_cluster, mut client) = cluster_with(&[("webhook_delivery.allow_http", "off")]);
     let longest = format!("https://example.com/{}", "x".repeat(1980));
     assert_eq!(longest.len(), 2000);
@@ -44,11 +44,11 @@ fn only_https_addresses_that_give_nothing_away_are_accepted() {
         assert_eq!(error.code().code(), "22023", "{url}: {error}");
         assert!(error.message().starts_with(message), "{url}: {error}");
         assert!(!error.hint().unwrap_or_default().is_empty(), "{url}: no hint");
-        // What is checked at the start is also checked later.
+        // An update is checked like an insert.
         let error = refusal(&mut client, "update webhook_endpoints set url = $1", &[&url]);
         assert!(error.message().starts_with(message), "{url}: {error}");
     }
-    // In its normal form it is longer: each character is three there.
+    // The normalized form is longer: each character becomes three.
     let long_when_normal = format!("https://example.com/{}", "{".repeat(700));
     for url in [too_long, long_when_normal] {
         let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &url, &vec!["*"]]);
@@ -57,7 +57,7 @@ fn only_https_addresses_that_give_nothing_away_are_accepted() {
 }
 
 #[test]
-fn http_is_accepted_where_the_administrator_says_so() {
+fn http_is_accepted_if_allow_http_is_on() {
     let (_cluster, mut client) = cluster_with(&[("webhook_delivery.allow_http", "on")]);
     client.execute(INSERT, &[&sample::RIVERSIDE, &"http://127.0.0.1:9/", &vec!["*"]]).unwrap();
     let error = refusal(&mut client, INSERT, &[&sample::RIVERSIDE, &"ftp://127.0.0.1/", &vec!["*"]]);
@@ -65,7 +65,7 @@ fn http_is_accepted_where_the_administrator_says_so() {
 }
 
 #[test]
-fn event_types_are_those_of_the_catalogue_a_family_or_all() {
+fn subscription_must_name_known_events_families_or_all() {
     let (_cluster, mut client) = cluster_with(&[]);
     let url = "https://example.com/";
     let accepted = [
@@ -109,7 +109,7 @@ fn event_types_are_those_of_the_catalogue_a_family_or_all() {
 }
 
 #[test]
-fn an_endpoint_stays_in_its_auction_and_knows_when_it_was_changed() {
+fn update_keeps_id_and_auction_and_sets_updated_at() {
     let (_cluster, mut client) = cluster_with(&[]);
     let id: Uuid = client.query_one(INSERT, &[&sample::RIVERSIDE, &"https://example.com/", &vec!["*"]]).unwrap().get(0);
     for change in [format!("auction_id = '{}'", sample::HILLTOP), "id = gen_random_uuid()".to_owned()] {
@@ -141,19 +141,19 @@ fn server_sets_times_and_creator_of_an_endpoint() {
     let row = transaction.query_one(&read, &[&id]).unwrap();
     assert_eq!((row.get(0), row.get::<_, String>(1)), (true, sample::DANA.to_string()));
     transaction.commit().unwrap();
-    // Another administrator changes it, and the first one leaves.
+    // Another administrator changes the endpoint.
     let mut kim = tenant::session_of(&cluster, "tenant", sample::KIM);
     let change = "update webhook_endpoints set updated_at = 'infinity', created_at = '-infinity', created_by = 'kim', description = 'x'
         where id = $1 returning updated_at = now(), created_at < now(), created_by";
     let row = kim.query_one(change, &[&id]).unwrap();
     assert_eq!((row.get(0), row.get(1), row.get(2)), (true, true, sample::DANA.to_string()));
-    // Of an upsert, too.
+    // An upsert does not change the creator either.
     let upsert = "insert into webhook_endpoints (id, auction_id, url, events, created_at, created_by) values ($1, $2, 'https://example.com/', '{*}', 'infinity', 'x')
         on conflict (id) do update set created_at = excluded.created_at, created_by = excluded.created_by
         returning created_at < now(), created_by";
     let row = kim.query_one(upsert, &[&id, &auction]).unwrap();
     assert_eq!((row.get(0), row.get(1)), (true, sample::DANA.to_string()));
-    // The operator's own has no creator, and claims that are no JSON give none.
+    // An operator's endpoint has no creator, nor does one with claims that are not JSON.
     for claims in ["", "no JSON"] {
         client.execute("select set_config('request.jwt.claims', $1, false)", &[&claims]).unwrap();
         let mut transaction = client.transaction().unwrap();
@@ -165,9 +165,9 @@ fn server_sets_times_and_creator_of_an_endpoint() {
 }
 
 #[test]
-fn max_endpoints_holds_for_transactions_at_the_same_time() {
+fn max_endpoints_holds_for_concurrent_transactions() {
     let (cluster, mut client) = cluster_with(&[("webhook_delivery.max_endpoints", "5")]);
-    // The first of an auction, and one more where there are some; in both isolation levels.
+    // The first endpoints of an auction and further ones, in both isolation levels.
     for (auction, there_are, isolation) in [
         (Uuid::new_v4(), 0, "read committed"),
         (Uuid::new_v4(), 2, "read committed"),
@@ -200,9 +200,9 @@ fn max_endpoints_holds_for_transactions_at_the_same_time() {
     }
 }
 
-/// A function in RETURNING runs a statement on the same table while the first one is not through.
+/// A function in RETURNING runs a statement on the same table before the first one has ended.
 #[test]
-fn statement_within_a_statement_neither_passes_the_limit_nor_loses_a_secret() {
+fn nested_statement_neither_exceeds_limit_nor_loses_secret() {
     let (_cluster, mut client) = cluster_with(&[("webhook_delivery.max_endpoints", "3")]);
     let own: Uuid =
         client.query_one(INSERT, &[&sample::RIVERSIDE, &"https://example.com/", &vec!["*"]]).unwrap().get(0);
@@ -218,7 +218,7 @@ fn statement_within_a_statement_neither_passes_the_limit_nor_loses_a_secret() {
     }
     let error = refusal(&mut client, nested, &[&sample::RIVERSIDE, &own]);
     assert_eq!(error.code().code(), "23514", "{error:?}");
-    // One that was broken off leaves nothing behind.
+    // A statement that fails leaves nothing behind.
     let broken = "do $$ begin
         insert into webhook_endpoints (auction_id, url, events) select gen_random_uuid(), 'https://example.com/', '{*}' from generate_series(1, 3) as n where n < 3 or 1 / (n - 3) > 0;
     exception when division_by_zero then
@@ -229,7 +229,7 @@ fn statement_within_a_statement_neither_passes_the_limit_nor_loses_a_secret() {
     assert_eq!(client.query_one(without, &[]).unwrap().get::<_, i64>(0), 0);
 }
 
-/// What a table editor does to "duplicate" a row, and an operator who copies one by hand.
+/// A table editor duplicates rows in this way, and so does an operator by hand.
 #[test]
 fn copy_of_a_row_is_checked_like_a_new_one() {
     let (_cluster, mut client) = cluster_with(&[]);
@@ -256,7 +256,7 @@ fn copy_of_a_row_is_checked_like_a_new_one() {
         assert_eq!(error.code().code(), "22023");
         assert!(!error.hint().unwrap_or_default().is_empty());
     }
-    // Without the secret it is a new endpoint, with one of its own.
+    // A copy without the secret is a new endpoint with a secret of its own.
     let copy = "insert into webhook_endpoints (auction_id, url, events) select auction_id, url, events from webhook_endpoints where id = $1
         returning generated_secret(webhook_endpoints)";
     let secret: String = client.query_one(copy, &[&id]).unwrap().get(0);
@@ -266,7 +266,7 @@ fn copy_of_a_row_is_checked_like_a_new_one() {
 }
 
 #[test]
-fn waits_of_a_schedule_are_counted_as_they_are_compared() {
+fn retry_schedule_limits_apply_to_the_whole_interval() {
     let (_cluster, mut client) = cluster_with(&[]);
     let insert = "insert into webhook_endpoints (auction_id, url, events, retry_schedule) values ($1, 'https://example.com/', '{*}', $2::text::interval[])";
     let with = |client: &mut Client, schedule: &str| client.execute(insert, &[&sample::RIVERSIDE, &schedule]);

@@ -1,4 +1,4 @@
-//! channel.created and channel.archived, as an application's transactions make them.
+//! Events of channels: `channel.created` and `channel.archived`.
 
 use serde_json::{Value, json};
 use webhook_harness::{Listener, sample};
@@ -18,7 +18,7 @@ fn archived(name: &str, at: &str) -> Value {
     data
 }
 
-/// As Dana creates it.
+/// Inserts the channel that Dana creates.
 fn create(listener: &mut Listener) {
     listener.run(&format!(
         "insert into channels (id, auction_id, name, created_by, created_at) values
@@ -29,7 +29,7 @@ fn create(listener: &mut Listener) {
 }
 
 #[test]
-fn a_channel_that_is_created_and_later_archived_is_two_events() {
+fn creating_and_archiving_a_channel_sends_two_events() {
     let mut listener = Listener::start(&[]);
     create(&mut listener);
     listener.assert_told(&[("channel.created", created("lot-runners"))]);
@@ -40,14 +40,14 @@ fn a_channel_that_is_created_and_later_archived_is_two_events() {
 }
 
 #[test]
-fn a_channel_is_archived_once_however_often_its_time_is_written() {
+fn channel_is_archived_once_until_it_is_unarchived() {
     let mut listener = Listener::start(&[]);
     create(&mut listener);
     listener.run("update channels set archived_at = '2026-03-31Z'");
     listener.told();
     listener.run("update channels set archived_at = '2026-04-01Z'; update channels set archived_at = archived_at");
     listener.assert_told(&[]);
-    // Taken back: that is no event, and archived again it is archived again.
+    // Unarchiving sends no event. Archiving the channel again sends another one.
     listener.run("update channels set archived_at = null");
     listener.assert_told(&[]);
     listener.run("update channels set archived_at = '2026-05-01Z'; update channels set archived_at = null");
@@ -57,7 +57,7 @@ fn a_channel_is_archived_once_however_often_its_time_is_written() {
 }
 
 #[test]
-fn a_channel_that_comes_archived_and_one_that_is_gone_at_the_commit_are_nobodys_news() {
+fn channel_inserted_archived_or_deleted_again_sends_nothing() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!(
         "insert into channels (auction_id, name, archived_at) values ('{0}', 'imported', '2020-01-01Z');
@@ -68,7 +68,7 @@ fn a_channel_that_comes_archived_and_one_that_is_gone_at_the_commit_are_nobodys_
 }
 
 #[test]
-fn nobody_and_somebody_without_a_name_create_channels_too() {
+fn creator_of_a_channel_may_be_null_or_without_a_name() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!(
         "insert into channels (auction_id, name, description, is_private, created_by) values

@@ -1,4 +1,4 @@
-//! inspection.created and inspection.defect_added, as an application's transactions make them.
+//! Events of inspections: `inspection.created` and `inspection.defect_added`.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use webhook_harness::{Listener, sample};
 const INSPECTION: &str = "1b000000-0000-4000-8000-000000000001";
 const OTHER: &str = "1b000000-0000-4000-8000-000000000002";
 
-/// An inspection of Dana's with these defects.
+/// The data of an inspection by Dana with these defects.
 fn inspection(defects: &[(&str, Option<&str>)]) -> Value {
     let defects: Vec<Value> =
         defects.iter().map(|(category, notes)| json!({ "category": category, "notes": notes })).collect();
@@ -20,7 +20,7 @@ fn inspection(defects: &[(&str, Option<&str>)]) -> Value {
     })
 }
 
-/// The same, as the event of the defect that was added.
+/// The data of the event for a defect that was added to this inspection.
 fn with_defect(mut inspection: Value, category: &str, notes: Option<&str>) -> Value {
     inspection["defect"] = json!({ "category": category, "notes": notes });
     inspection
@@ -43,14 +43,14 @@ fn add(category: &str, notes: &str, position: i32) -> String {
 }
 
 #[test]
-fn an_inspection_with_its_defects_is_one_event() {
+fn inspection_with_its_defects_is_one_event() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!("{}{}{}", insert(), add("tires", "null", 2), add("paint", "'Scratch'", 1)));
     listener.assert_told(&[("inspection.created", inspection(&[("paint", Some("Scratch")), ("tires", None)]))]);
 }
 
 #[test]
-fn each_defect_that_is_added_later_is_an_event_with_the_inspection_as_it_is_then() {
+fn each_later_defect_sends_an_event_with_all_defects() {
     let mut listener = Listener::start(&[]);
     listener.run(&insert());
     listener.assert_told(&[("inspection.created", inspection(&[]))]);
@@ -66,7 +66,7 @@ fn each_defect_that_is_added_later_is_an_event_with_the_inspection_as_it_is_then
 }
 
 #[test]
-fn defects_that_come_by_copy_or_upsert_are_added_and_those_that_were_there_are_not() {
+fn defects_from_copy_or_upsert_send_events_only_if_new() {
     let mut listener = Listener::start(&[]);
     listener.run(&insert());
     listener.told();
@@ -91,13 +91,13 @@ fn defects_that_come_by_copy_or_upsert_are_added_and_those_that_were_there_are_n
 }
 
 #[test]
-fn what_happens_to_an_inspection_or_a_defect_otherwise_is_no_event() {
+fn other_changes_of_inspections_and_defects_send_nothing() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!("{}{}", insert(), add("paint", "null", 1)));
     listener.told();
     listener.run("update inspection_defects set notes = 'Deep'; update inspections set barcode = '7'");
     listener.run("delete from inspection_defects");
-    // Added and taken back.
+    // Added and deleted in one transaction, or rolled back to a savepoint.
     listener.run(&format!("{} delete from inspection_defects", add("glass", "null", 1)));
     listener.run(&format!("begin; savepoint s; {} rollback to s; commit", add("glass", "null", 1)));
     listener.assert_told(&[]);
@@ -106,7 +106,7 @@ fn what_happens_to_an_inspection_or_a_defect_otherwise_is_no_event() {
 }
 
 #[test]
-fn a_defect_of_an_inspection_created_in_the_same_transaction_is_none_of_another_inspections() {
+fn new_and_existing_inspection_each_send_their_own_event() {
     let mut listener = Listener::start(&[]);
     listener.run(&insert());
     listener.told();
@@ -124,16 +124,16 @@ fn a_defect_of_an_inspection_created_in_the_same_transaction_is_none_of_another_
     let expected =
         [("inspection.created", OTHER, "of the new one"), ("inspection.defect_added", INSPECTION, "of the old one")]
             .map(|(event, id, category)| (event.to_owned(), id.to_owned(), Value::from(category)));
-    // Two inspections: which is told of first is nobody's concern.
+    // The order of the events of two inspections does not matter.
     told.sort_by(|one, other| one.0.cmp(&other.0));
     assert_eq!(told, expected);
 }
 
 #[test]
-fn any_text_arrives_as_it_was_written() {
+fn any_text_arrives_unchanged() {
     let mut listener = Listener::start(&[]);
     let text = "Kratzer „tief“ \\ \"quer\"\n\t😀 ";
-    // More than 100 kB, and it is there twice: in the list, and as what was added.
+    // More than 100 kB, and twice in the event: in the list and as the added defect.
     let long = text.repeat(100_000 / text.len() + 1);
     listener.run(&insert());
     listener.told();
@@ -145,7 +145,7 @@ fn any_text_arrives_as_it_was_written() {
 }
 
 #[test]
-fn what_is_not_known_is_null() {
+fn unknown_values_are_null() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!(
         "insert into inspections (id, auction_id, user_id, submitted_at) values ('{INSPECTION}', '{}', '{}', '2026-01-15 14:30Z')",
@@ -166,7 +166,7 @@ fn what_is_not_known_is_null() {
 }
 
 #[test]
-fn an_auction_that_is_deleted_with_everything_in_it_tells_nothing() {
+fn deleting_an_auction_sends_nothing() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!("{}{}", insert(), add("paint", "null", 1)));
     listener.told();

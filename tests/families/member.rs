@@ -1,4 +1,5 @@
-//! member.invited, member.joined, member.role_changed and member.removed, as an application's transactions make them.
+//! Events of members: `member.invited`, `member.joined`, `member.role_changed` and
+//! `member.removed`.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -8,7 +9,7 @@ fn dana() -> Value {
     json!({ "id": sample::DANA, "name": "Dana Reyes" })
 }
 
-/// Kim, of Hilltop, as a member of Riverside.
+/// The data of Kim, a user of Hilltop, as a member of Riverside.
 fn kim(role: &str) -> Value {
     json!({
         "user_id": sample::KIM, "email": "kim@example.com", "full_name": "Kim Larsen", "role": role,
@@ -41,7 +42,7 @@ fn role_changed(before: &str, role: &str) -> (&'static str, Value) {
     ("member.role_changed", data)
 }
 
-/// Events and data, with the time of a removal checked and taken out: it is the one at which the event happened.
+/// Events and data. Checks `removed_at`, the time of the event, and takes it out.
 fn removals(listener: &mut Listener) -> Vec<(String, Value)> {
     listener
         .told()
@@ -57,7 +58,7 @@ fn removals(listener: &mut Listener) -> Vec<(String, Value)> {
 }
 
 trait Pop {
-    /// Takes the last field, which has this name.
+    /// Removes the last field, which must have this name.
     fn pop(&mut self, name: &str) -> Value;
 }
 
@@ -73,7 +74,7 @@ fn removed(data: Value) -> (String, Value) {
 }
 
 #[test]
-fn an_invitation_is_sent_and_accepted_the_role_changes_and_the_member_is_removed() {
+fn member_is_invited_joins_changes_role_and_is_removed() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!(
         "insert into auction_invitations (auction_id, email, role, invited_by, invited_at) values
@@ -95,7 +96,7 @@ fn an_invitation_is_sent_and_accepted_the_role_changes_and_the_member_is_removed
 }
 
 #[test]
-fn an_invitation_of_somebody_who_is_known_says_who_and_one_sent_again_is_sent_again() {
+fn invitation_names_a_known_user_and_can_be_repeated() {
     let mut listener = Listener::start(&[]);
     let invite = |at: &str| {
         format!(
@@ -122,7 +123,7 @@ fn an_invitation_of_somebody_who_is_known_says_who_and_one_sent_again_is_sent_ag
 }
 
 #[test]
-fn a_role_is_told_from_before_the_transaction_to_its_end_and_once() {
+fn role_change_compares_start_and_end_of_the_transaction() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("member"));
     listener.told();
@@ -140,7 +141,7 @@ fn a_role_is_told_from_before_the_transaction_to_its_end_and_once() {
 }
 
 #[test]
-fn who_joins_with_another_role_or_not_at_all_within_a_transaction_joins_or_does_not() {
+fn joining_member_sends_only_the_final_state() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!("{}{}", join("member"), set_role("admin")));
     listener.assert_told(&[("member.joined", kim("admin"))]);
@@ -151,14 +152,14 @@ fn who_joins_with_another_role_or_not_at_all_within_a_transaction_joins_or_does_
 }
 
 #[test]
-fn what_a_removed_member_was_is_told_as_it_was_before_the_transaction() {
+fn removed_member_sends_one_event_with_the_last_role() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("member"));
     listener.told();
-    // The role of somebody who is gone has changed for nobody.
+    // A removed member sends no `member.role_changed`.
     listener.run(&format!("{}{}", set_role("admin"), remove(sample::KIM)));
     assert_eq!(removals(&mut listener), [removed(kim("admin"))]);
-    // Who is a member again when it is over, was not removed.
+    // A member who is inserted again before the commit sends `member.joined`, not `member.removed`.
     listener.run(&join("member"));
     listener.told();
     listener.run(&format!("{}{}", remove(sample::KIM), join("member")));
@@ -166,7 +167,7 @@ fn what_a_removed_member_was_is_told_as_it_was_before_the_transaction() {
 }
 
 #[test]
-fn members_removed_together_and_one_without_a_name() {
+fn members_removed_together_send_one_event_each() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!(
         "update auction_members set joined_at = '2026-01-15 14:30Z' where auction_id = '{}'",
@@ -183,14 +184,14 @@ fn members_removed_together_and_one_without_a_name() {
         member(sample::SAM, "sam@example.com", Some("Sam Okafor")),
         member(sample::NAMELESS, "new.colleague@example.com", None),
     ];
-    // Two rows: who is told of first is nobody's concern.
+    // The order of the events of two rows does not matter.
     let mut told = removals(&mut listener);
     told.sort_by_key(|(_, data)| data["user_id"].to_string());
     assert_eq!(told, expected);
 }
 
 #[test]
-fn a_member_whose_account_is_deleted_is_removed_and_his_id_is_told() {
+fn deleted_account_sends_the_members_removal_with_its_id() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("admin"));
     listener.told();
@@ -201,7 +202,7 @@ fn a_member_whose_account_is_deleted_is_removed_and_his_id_is_told() {
 }
 
 #[test]
-fn what_could_not_be_told_of_a_removed_member_is_told_later_with_its_time() {
+fn recaptured_removal_keeps_its_original_time() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("admin"));
     listener.told();
@@ -224,7 +225,7 @@ fn what_could_not_be_told_of_a_removed_member_is_told_later_with_its_time() {
 }
 
 #[test]
-fn an_auction_that_is_deleted_with_its_members_tells_nothing() {
+fn deleting_an_auction_sends_nothing() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("member"));
     listener.told();

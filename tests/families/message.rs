@@ -1,4 +1,4 @@
-//! message.created, message.edited and message.deleted, as an application's transactions make them.
+//! Events of messages: `message.created`, `message.edited` and `message.deleted`.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ const CHANNEL: &str = "c0000000-0000-4000-8000-000000000001";
 const MESSAGE: &str = "e5000000-0000-4000-8000-000000000001";
 const REPLY: &str = "e5000000-0000-4000-8000-000000000002";
 
-/// Dana's message.
+/// The data of Dana's message.
 fn message(content: Value) -> Value {
     json!({
         "id": MESSAGE, "channel_id": CHANNEL, "channel_name": "lot-runners", "user_id": sample::DANA, "sender_name": "Dana Reyes",
@@ -40,7 +40,7 @@ fn insert(content: &str) -> String {
     )
 }
 
-/// With the channel, and nothing told yet.
+/// A listener with the channel, after the event of the channel itself.
 fn with_channel() -> Listener {
     let mut listener = Listener::start(&[]);
     listener.run(&format!(
@@ -52,7 +52,7 @@ fn with_channel() -> Listener {
 }
 
 #[test]
-fn a_message_is_sent_edited_and_deleted() {
+fn message_is_created_edited_and_deleted() {
     let mut listener = with_channel();
     listener.run(&insert("the blue truck"));
     listener.assert_told(&[("message.created", message("the blue truck".into()))]);
@@ -63,25 +63,25 @@ fn a_message_is_sent_edited_and_deleted() {
 }
 
 #[test]
-fn what_a_deleted_message_said_is_told_to_nobody() {
+fn content_of_a_deleted_message_is_never_sent() {
     let mut listener = with_channel();
     listener.run(&insert("secret"));
     listener.told();
-    // Edited and deleted at once: it was deleted.
+    // A message edited and deleted in one transaction sends only `message.deleted`.
     listener.run("update messages set content = 'more secret'; update messages set deleted_at = '2026-01-15 14:32Z'");
     listener.assert_told(&[deleted("2026-01-15T14:32:00.000Z")]);
     listener.run("update messages set content = '(deleted)'");
     listener.assert_told(&[]);
     listener.run(&format!("update messages set deleted_at = null; {}", insert("x").replace(MESSAGE, REPLY)));
     let told = listener.told();
-    assert_eq!(told.len(), 1, "a message that is put back was sent before: {told:?}");
-    // One that was sent and deleted within the transaction was never seen.
+    assert_eq!(told.len(), 1, "a restored message is not sent again: {told:?}");
+    // A message created and deleted in one transaction sends nothing.
     listener.run(&format!("delete from messages; {} update messages set deleted_at = now()", insert("mistake")));
     listener.assert_told(&[]);
 }
 
 #[test]
-fn an_edit_is_a_change_of_the_content_once_a_transaction() {
+fn content_change_sends_one_edit_per_transaction() {
     let mut listener = with_channel();
     listener.run(&insert("one"));
     listener.told();
@@ -96,7 +96,7 @@ fn an_edit_is_a_change_of_the_content_once_a_transaction() {
 }
 
 #[test]
-fn a_reply_says_whose_and_nobody_and_the_nameless_write_too() {
+fn reply_names_its_parent_and_a_sender_may_be_unknown() {
     let mut listener = with_channel();
     listener.run(&insert("question"));
     listener.told();
@@ -121,14 +121,14 @@ fn a_reply_says_whose_and_nobody_and_the_nameless_write_too() {
 }
 
 #[test]
-fn any_text_arrives_as_it_was_written_and_is_compared_whole() {
+fn any_text_arrives_unchanged_and_is_compared_completely() {
     let mut listener = with_channel();
     let long = "„Anführung“ \\ \"quote\" 'single'\r\n\t👩‍🔧 \u{1}".repeat(2_000);
     assert!(long.len() > 100_000);
     let insert = insert("x").replace("'x'", "$1");
     listener.application.client.execute(insert.trim_end_matches(';'), &[&long]).unwrap();
     listener.assert_told(&[("message.created", message(long.as_str().into()))]);
-    // Stored outside of the row, before and after.
+    // The content is stored out of line before and after the edit.
     let longer = format!("{long}!");
     listener.application.client.execute("update messages set content = $1", &[&longer]).unwrap();
     listener.assert_told(&[edited(&longer, None)]);
@@ -137,7 +137,7 @@ fn any_text_arrives_as_it_was_written_and_is_compared_whole() {
 }
 
 #[test]
-fn a_copy_of_many_messages_and_an_edit_of_them_all_are_an_event_each() {
+fn bulk_insert_and_bulk_edit_send_one_event_per_message() {
     let mut listener = with_channel();
     let copy = "copy messages (auction_id, channel_id, content) from stdin";
     let mut rows = listener.application.client.copy_in(copy).unwrap();
@@ -164,7 +164,7 @@ fn a_copy_of_many_messages_and_an_edit_of_them_all_are_an_event_each() {
 }
 
 #[test]
-fn an_upsert_sends_or_edits() {
+fn upsert_sends_a_created_or_an_edited_event() {
     let mut listener = with_channel();
     let upsert = |content: &str| {
         insert(content)
@@ -177,7 +177,7 @@ fn an_upsert_sends_or_edits() {
 }
 
 #[test]
-fn a_channel_or_an_auction_deleted_with_its_messages_tells_nothing() {
+fn deleting_a_channel_or_an_auction_sends_nothing() {
     let mut listener = with_channel();
     listener.run(&insert("one"));
     listener.told();

@@ -1,4 +1,5 @@
-//! problem.created, problem.status_changed, problem.assigned and problem.action_completed, as an application's transactions make them.
+//! Events of problems: `problem.created`, `problem.status_changed`, `problem.assigned` and
+//! `problem.action_completed`.
 
 use serde_json::{Value, json};
 use webhook_harness::{Listener, sample};
@@ -14,7 +15,7 @@ fn sam() -> Value {
     json!({ "id": sample::SAM, "name": "Sam Okafor" })
 }
 
-/// Dana's report of a gate.
+/// The problem that Dana reports: a gate that does not close.
 struct Problem {
     status: [Option<&'static str>; 2],
     assigned_to: Value,
@@ -22,7 +23,7 @@ struct Problem {
 }
 
 impl Problem {
-    /// As it is told of by all events but those of its status.
+    /// The problem in every event except `problem.status_changed`.
     fn now(status: &'static str, assigned_to: Value) -> Self {
         Self { status: [None, Some(status)], assigned_to, actions: [0, 0] }
     }
@@ -59,7 +60,7 @@ impl Problem {
     }
 }
 
-/// As Dana submits it, assigned to nobody.
+/// The SQL that inserts Dana's problem without an assignee.
 fn insert() -> String {
     format!(
         "insert into problems (id, auction_id, issue_name, area, location_id, prepared_by, updated_at) values
@@ -78,7 +79,7 @@ fn set_status(status: &str) -> String {
     format!("update problems set status = '{status}';")
 }
 
-/// With a problem that was told of.
+/// A listener with a problem whose `problem.created` has arrived.
 fn with_problem() -> Listener {
     let mut listener = Listener::start(&[]);
     listener.run(&insert());
@@ -87,7 +88,7 @@ fn with_problem() -> Listener {
 }
 
 #[test]
-fn its_status_goes_from_open_over_in_progress_to_closed() {
+fn each_status_change_sends_the_old_and_the_new_status() {
     let mut listener = with_problem();
     listener.run(&set_status("in_progress"));
     listener.assert_told(&[Problem::from("open", "in_progress", Value::Null).status_changed()]);
@@ -96,16 +97,18 @@ fn its_status_goes_from_open_over_in_progress_to_closed() {
 }
 
 #[test]
-fn a_status_is_told_from_before_the_transaction_to_its_end_and_once() {
+fn status_change_compares_start_and_end_of_the_transaction() {
     let mut listener = with_problem();
     listener.run(&format!("{}{}", set_status("in_progress"), set_status("closed")));
     listener.assert_told(&[Problem::from("open", "closed", Value::Null).status_changed()]);
-    // What ends where it began, a row written with no change, and another column tell nothing.
+    // A status that returns to its first value, an update without a change, and a change of another
+    // column send nothing.
     listener.run(&format!("{}{}", set_status("open"), set_status("closed")));
     listener.run("update problems set status = status, issue_name = issue_name");
     listener.run("update problems set area = area || ''");
     listener.assert_told(&[]);
-    // Neither does what a savepoint takes back, and what comes after it starts from what was before.
+    // Neither does a change that a savepoint rolls back. The next change starts from the status
+    // before the savepoint.
     listener.run(&format!(
         "begin; savepoint s; {} rollback to s; {} commit",
         set_status("open"),
@@ -115,13 +118,13 @@ fn a_status_is_told_from_before_the_transaction_to_its_end_and_once() {
 }
 
 #[test]
-fn it_is_assigned_and_reassigned_with_the_one_before() {
+fn assignment_sends_the_previous_assignee() {
     let mut listener = with_problem();
     listener.run(&assign(sample::DANA));
     listener.assert_told(&[Problem::now("open", dana()).assigned(Value::Null)]);
     listener.run(&format!("{}{}", assign(sample::NAMELESS), assign(sample::SAM)));
     listener.assert_told(&[Problem::now("open", sam()).assigned(dana())]);
-    // To the same again, and to nobody: nobody is assigned.
+    // Assigning the same user again and removing the assignee send nothing.
     listener.run(&assign(sample::SAM));
     listener.run("update problems set assigned_to = null");
     listener.assert_told(&[]);
@@ -131,7 +134,7 @@ fn it_is_assigned_and_reassigned_with_the_one_before() {
 }
 
 #[test]
-fn a_change_of_status_and_an_assignment_in_one_transaction_are_two_events_in_their_order() {
+fn status_change_and_assignment_are_sent_in_their_order() {
     let mut listener = with_problem();
     listener.run(&format!("{}{}", set_status("in_progress"), assign(sample::SAM)));
     listener.assert_told(&[
@@ -143,7 +146,7 @@ fn a_change_of_status_and_an_assignment_in_one_transaction_are_two_events_in_the
         Problem::now("closed", dana()).assigned(sam()),
         Problem::from("in_progress", "closed", dana()).status_changed(),
     ]);
-    // In one statement neither comes first.
+    // Two changes of one statement have no order.
     listener.run(&format!("update problems set status = 'open', assigned_to = '{}'", sample::SAM));
     let mut told: Vec<_> = listener.told().into_iter().map(|(event, _)| event).collect();
     told.sort();
@@ -151,7 +154,7 @@ fn a_change_of_status_and_an_assignment_in_one_transaction_are_two_events_in_the
 }
 
 #[test]
-fn a_report_that_is_submitted_and_worked_on_in_one_transaction_was_only_submitted() {
+fn problem_changed_in_its_first_transaction_is_only_created() {
     let mut listener = Listener::start(&[]);
     let actions = format!(
         "insert into problem_actions (id, problem_id, description, completed_at) values
@@ -163,7 +166,7 @@ fn a_report_that_is_submitted_and_worked_on_in_one_transaction_was_only_submitte
 }
 
 #[test]
-fn an_action_item_is_completed_once() {
+fn action_is_completed_once_until_it_is_reopened() {
     let mut listener = with_problem();
     let problem = Problem::now("open", Value::Null);
     let action = |at: &str| json!({ "id": ACTION, "description": "Order a new hinge", "completed_by": sam(), "completed_at": at });
@@ -180,7 +183,8 @@ fn an_action_item_is_completed_once() {
     };
     listener.run(&complete("2026-01-16 08:00Z"));
     listener.assert_told(&[problem.completed(2, 1, action("2026-01-16T08:00:00.000Z"))]);
-    // Another time of the same completion, and one that is taken back within the transaction that repeats it.
+    // A new time of a completed action sends nothing, nor does reopening and completing it in one
+    // transaction.
     listener.run(&complete("2026-01-16 09:00Z"));
     listener.run(&format!("update problem_actions set completed_at = null; {}", complete("2026-01-16 10:00Z")));
     listener.assert_told(&[]);
@@ -188,7 +192,7 @@ fn an_action_item_is_completed_once() {
     listener.assert_told(&[]);
     listener.run(&format!("{}{}", complete("2026-01-17 08:00Z"), complete("2026-01-17 09:00Z")));
     listener.assert_told(&[problem.completed(2, 1, action("2026-01-17T09:00:00.000Z"))]);
-    // One that comes completed is completed as well.
+    // An action that is inserted as completed also sends the event.
     listener.run(&format!(
         "insert into problem_actions (problem_id, description, completed_at) values ('{PROBLEM}', 'Oil it', '2026-01-18 08:00Z')"
     ));
@@ -202,7 +206,7 @@ fn an_action_item_is_completed_once() {
 }
 
 #[test]
-fn rows_changed_together_are_told_of_one_by_one_each_from_what_it_was() {
+fn bulk_change_sends_each_row_with_its_own_old_status() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!(
         "insert into problems (auction_id, issue_name, status) select '{0}', 'number ' || n, (array['open', 'in_progress', 'closed'])[n % 3 + 1]
@@ -216,7 +220,7 @@ fn rows_changed_together_are_told_of_one_by_one_each_from_what_it_was() {
         sample::HILLTOP
     ));
     let told = listener.told();
-    assert_eq!(told.len(), 200, "those that were closed are not closed again");
+    assert_eq!(told.len(), 200, "problems that were already closed send nothing");
     for (event, data) in told {
         let number: i32 = data["issue_name"].as_str().unwrap()["number ".len()..].parse().unwrap();
         let before = ["open", "in_progress", "closed"][number as usize % 3];
@@ -225,11 +229,11 @@ fn rows_changed_together_are_told_of_one_by_one_each_from_what_it_was() {
 }
 
 #[test]
-fn people_who_are_gone_leave_their_ids_where_something_is_told_of_them() {
+fn deleted_user_is_sent_as_previous_assignee_without_a_name() {
     let mut listener = with_problem();
     listener.run(&assign(sample::SAM));
     listener.told();
-    // Sam is deleted and his problems are somebody else's, all at once.
+    // One transaction deletes Sam and reassigns Sam's problems.
     listener.run(&format!("{} delete from users where id = '{}'", assign(sample::DANA), sample::SAM));
     let told: Vec<_> = listener.told().into_iter().filter(|(event, _)| event == "problem.assigned").collect();
     assert_eq!(told.len(), 1, "{told:?}");
@@ -237,7 +241,7 @@ fn people_who_are_gone_leave_their_ids_where_something_is_told_of_them() {
 }
 
 #[test]
-fn what_could_not_be_told_of_a_change_is_told_later_from_what_was_before() {
+fn recaptured_status_change_keeps_the_previous_status() {
     let mut listener = with_problem();
     listener.run("alter table users rename full_name to name");
     listener.run(&set_status("in_progress"));
@@ -249,7 +253,7 @@ fn what_could_not_be_told_of_a_change_is_told_later_from_what_was_before() {
 }
 
 #[test]
-fn a_row_from_before_a_column_was_added_was_what_the_columns_default_says() {
+fn old_value_of_an_added_column_is_its_default() {
     let mut listener = with_problem();
     listener.run(
         "alter table problems drop column status; alter table problems add column status text not null default 'open'",
@@ -259,7 +263,7 @@ fn a_row_from_before_a_column_was_added_was_what_the_columns_default_says() {
 }
 
 #[test]
-fn a_table_that_is_altered_after_the_change_and_before_the_commit_does_no_harm() {
+fn table_altered_between_change_and_commit_does_no_harm() {
     let mut listener = with_problem();
     listener.run(&format!(
         "begin; {} alter table problems alter area type integer using 7, add column added uuid default gen_random_uuid(); commit",
@@ -273,7 +277,7 @@ fn a_table_that_is_altered_after_the_change_and_before_the_commit_does_no_harm()
 }
 
 #[test]
-fn an_auction_that_is_deleted_with_everything_in_it_tells_nothing() {
+fn deleting_an_auction_sends_nothing() {
     let mut listener = with_problem();
     listener.run(&format!("insert into problem_actions (problem_id, description) values ('{PROBLEM}', 'Look')"));
     listener.run(&format!(

@@ -1,4 +1,5 @@
-//! submission.created and submission.updated, as an application's transactions make them. What holds for every family is in `capture.rs`.
+//! Events of submissions: `submission.created` and `submission.updated`. `capture.rs` tests what
+//! holds for every family.
 
 use std::io::Write;
 
@@ -7,7 +8,7 @@ use webhook_harness::{Listener, sample};
 
 const SUBMISSION: &str = "5b000000-0000-4000-8000-000000000001";
 
-/// Dana's count of the North Lot.
+/// The data of Dana's count of the North Lot.
 fn count(entries: &[(Value, i32)], image_url: Option<&str>) -> Value {
     let total: i32 = entries.iter().map(|(_, cars)| cars).sum();
     let entries: Vec<Value> = entries
@@ -46,7 +47,7 @@ fn enter(kind: uuid::Uuid, cars: i32, position: i32) -> String {
 }
 
 #[test]
-fn a_count_with_its_entries_is_one_event_and_each_transaction_that_edits_it_another() {
+fn each_transaction_sends_one_event_of_a_submission() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!("{}{}{}", insert(), enter(sample::TRUCK, 17, 2), enter(sample::SEDAN, 42, 1)));
     listener.assert_told(&[("submission.created", count(&[(sedan(), 42), (truck(), 17)], None))]);
@@ -62,7 +63,7 @@ fn a_count_with_its_entries_is_one_event_and_each_transaction_that_edits_it_anot
 }
 
 #[test]
-fn entries_that_come_by_copy_and_upserts_are_edits() {
+fn copied_entries_and_upserts_send_submission_updated() {
     let mut listener = Listener::start(&[]);
     listener.run(&insert());
     listener.assert_told(&[("submission.created", count(&[], None))]);
@@ -80,7 +81,7 @@ fn entries_that_come_by_copy_and_upserts_are_edits() {
 }
 
 #[test]
-fn any_text_arrives_as_it_was_written() {
+fn any_text_arrives_unchanged() {
     let mut listener = Listener::start(&[]);
     listener.run(&insert());
     listener.told();
@@ -91,7 +92,7 @@ fn any_text_arrives_as_it_was_written() {
 }
 
 #[test]
-fn an_auction_that_is_deleted_with_everything_in_it_tells_nothing() {
+fn deleting_an_auction_sends_nothing() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!("{}{}", insert(), enter(sample::SEDAN, 1, 1)));
     listener.told();

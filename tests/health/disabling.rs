@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn ten_deliveries_in_a_row_that_fail_disable_the_endpoint_and_what_happens_meanwhile_goes_out_when_it_is_enabled() {
+fn ten_failed_deliveries_in_a_row_disable_the_endpoint() {
     let (receiver, answer) = changeable(503);
     let (cluster, mut client) = started(&[ONCE]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -15,12 +15,12 @@ fn ten_deliveries_in_a_row_that_fail_disable_the_endpoint_and_what_happens_meanw
     assert_eq!(reason, "10 deliveries in a row have used up all of their attempts; the last: status 503");
     let line =
         format!("webhook.endpoint_disabled: endpoint {} of auction {}: {reason}", endpoint.id, endpoint.auction_id);
-    wait_until("the log says so", DEADLINE, || cluster.log().contains(&line).then_some(()));
+    wait_until("the log message", DEADLINE, || cluster.log().contains(&line).then_some(()));
 
     answer.store(200, Ordering::SeqCst);
     receiver.clear();
     endpoint.emit(&mut client, 5);
-    assert_eq!(endpoint.wait_for(&mut client, 5, "pending").len(), 5, "events are queued for it nevertheless");
+    assert_eq!(endpoint.wait_for(&mut client, 5, "pending").len(), 5, "events are still queued for the endpoint");
     cluster.restart(StopMode::Fast);
     let mut client = cluster.connect();
     assert!(receiver.requests().is_empty());
@@ -30,7 +30,7 @@ fn ten_deliveries_in_a_row_that_fail_disable_the_endpoint_and_what_happens_meanw
 }
 
 #[test]
-fn a_success_begins_the_count_anew_and_so_does_a_change_of_the_endpoint() {
+fn success_or_change_of_the_endpoint_resets_the_count() {
     let (receiver, answer) = changeable(500);
     let (_cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "3")]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -52,7 +52,7 @@ fn a_success_begins_the_count_anew_and_so_does_a_change_of_the_endpoint() {
 }
 
 #[test]
-fn the_count_survives_a_restart() {
+fn count_of_failures_survives_a_restart() {
     let (cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "4")]);
     let receiver = Receiver::start(|_| Reply::status(500));
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -62,14 +62,14 @@ fn the_count_survives_a_restart() {
     assert_eq!(
         failures_counted(&mut client, &endpoint),
         Some(3),
-        "also what was not noted yet when the server was stopped"
+        "failures that were not written before the stop count too"
     );
     fail(&mut client, &endpoint, 1);
     wait_until_disabled(&mut client, &endpoint);
 }
 
 #[test]
-fn an_endpoint_with_which_nothing_succeeds_for_long_is_disabled_whatever_its_schedule() {
+fn endpoint_without_success_for_disable_after_is_disabled() {
     let receiver = Receiver::start(|_| Reply::status(500));
     let schedule = vec!["100ms"; 100].join(",");
     let (_cluster, mut client) =
@@ -82,11 +82,11 @@ fn an_endpoint_with_which_nothing_succeeds_for_long_is_disabled_whatever_its_sch
         "{reason}"
     );
     let delivery = endpoint.deliveries(&mut client).remove(0);
-    assert_eq!(delivery.status, "retrying", "it waits, and nothing of it is lost");
+    assert_eq!(delivery.status, "retrying", "the delivery waits and is not lost");
 }
 
 #[test]
-fn neither_rule_disables_where_it_is_switched_off() {
+fn endpoint_stays_enabled_if_both_rules_are_off() {
     let receiver = Receiver::start(|_| Reply::status(500));
     let (_cluster, mut client) =
         started(&[ONCE, ("webhook_delivery.disable_after", "0"), ("webhook_delivery.disable_after_failures", "0")]);
@@ -98,7 +98,7 @@ fn neither_rule_disables_where_it_is_switched_off() {
 }
 
 #[test]
-fn status_410_disables_the_endpoint_at_once_and_its_delivery_goes_on_when_it_is_enabled() {
+fn status_410_disables_the_endpoint_and_keeps_the_delivery() {
     let (receiver, answer) = changeable(410);
     let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "10ms, 10ms")]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -116,7 +116,7 @@ fn status_410_disables_the_endpoint_at_once_and_its_delivery_goes_on_when_it_is_
 }
 
 #[test]
-fn deliveries_in_memory_wait_too_when_their_endpoint_is_disabled() {
+fn prefetched_deliveries_of_a_disabled_endpoint_wait() {
     let receiver = Receiver::start(|request| {
         Reply::status(if request.attempt > 0 { 410 } else { 200 }).after(Duration::from_millis(20))
     });
@@ -124,7 +124,7 @@ fn deliveries_in_memory_wait_too_when_their_endpoint_is_disabled() {
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 500);
     wait_until_disabled(&mut client, &endpoint);
-    let made = wait_until("what was under way is recorded", DEADLINE, || {
+    let made = wait_until("the requests in flight to be recorded", DEADLINE, || {
         let made = endpoint.deliveries(&mut client).iter().filter(|delivery| delivery.attempts > 0).count();
         (made == receiver.count()).then_some(made)
     });
@@ -132,7 +132,7 @@ fn deliveries_in_memory_wait_too_when_their_endpoint_is_disabled() {
 }
 
 #[test]
-fn why_an_endpoint_is_disabled_only_the_server_says_and_who_wants_no_events_meanwhile_takes_it_away() {
+fn only_the_server_sets_why_an_endpoint_is_disabled() {
     let receiver = Receiver::start(|_| Reply::status(410));
     let (cluster, mut client) = started(&[ONCE]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -158,7 +158,7 @@ fn why_an_endpoint_is_disabled_only_the_server_says_and_who_wants_no_events_mean
     }
     endpoint.emit(&mut client, 1);
     wait_until_disabled(&mut client, &endpoint);
-    // As a page writes back what it has read.
+    // A page may write back the values that it has read.
     admin
         .batch_execute("update webhook_endpoints set disabled_at = disabled_at, disabled_reason = disabled_reason")
         .unwrap();
@@ -177,7 +177,7 @@ fn why_an_endpoint_is_disabled_only_the_server_says_and_who_wants_no_events_mean
 }
 
 #[test]
-fn whoever_is_just_changing_the_endpoint_holds_nobody_up_and_is_not_overwritten() {
+fn locked_endpoint_row_delays_disabling_but_no_delivery() {
     let receiver = Receiver::by_path();
     let (cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "1")]);
     let failing = Endpoint::create(&mut client, &receiver.url("/status/500"));
@@ -198,7 +198,7 @@ fn whoever_is_just_changing_the_endpoint_holds_nobody_up_and_is_not_overwritten(
 }
 
 #[test]
-fn a_trigger_that_somebody_has_attached_to_the_endpoints_does_not_run_with_our_rights() {
+fn trigger_of_another_role_gains_no_rights_from_the_worker() {
     let receiver = Receiver::start(|_| Reply::status(410));
     let (_cluster, mut client) = started(&[ONCE]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));

@@ -1,4 +1,4 @@
-//! What becomes of an endpoint that keeps failing, and who hears of it.
+//! Endpoints that keep failing are disabled, and other endpoints of the auction receive notices.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn started(settings: &[(&str, &str)]) -> (Cluster, Client) {
     (cluster, client)
 }
 
-/// A receiver whose answer the test changes.
+/// A receiver whose status the test can change.
 fn changeable(status: u16) -> (Receiver, Arc<AtomicU16>) {
     let answer = Arc::new(AtomicU16::new(status));
     let said = Arc::clone(&answer);
@@ -40,14 +40,14 @@ fn state(client: &mut Client, endpoint: &Endpoint) -> (bool, bool, Option<String
 
 #[track_caller]
 fn wait_until_disabled(client: &mut Client, endpoint: &Endpoint) -> String {
-    wait_until("the endpoint is disabled", DEADLINE, || {
-        let (is_active, is_said, reason) = state(client, endpoint);
-        assert_eq!(!is_active, is_said);
+    wait_until("the endpoint to be disabled", DEADLINE, || {
+        let (is_active, has_disabled_at, reason) = state(client, endpoint);
+        assert_eq!(!is_active, has_disabled_at);
         reason
     })
 }
 
-/// One delivery after the other fails for good.
+/// Makes deliveries fail for good, one after another.
 fn fail(client: &mut Client, endpoint: &Endpoint, times: i32) {
     for _ in 0..times {
         let before = endpoint.deliveries(client).iter().filter(|delivery| delivery.status == "failed").count();
@@ -62,7 +62,7 @@ fn failures_counted(client: &mut Client, endpoint: &Endpoint) -> Option<i32> {
 }
 
 fn wait_until_counted(client: &mut Client, endpoint: &Endpoint, failures: Option<i32>) {
-    wait_until(&format!("{failures:?} failures are counted"), DEADLINE, || {
+    wait_until(&format!("a count of {failures:?} failures"), DEADLINE, || {
         (failures_counted(client, endpoint) == failures).then_some(())
     });
 }
@@ -71,32 +71,34 @@ fn enable(client: &mut Client, endpoint: &Endpoint) {
     client.execute("update webhook_endpoints set is_active = true where id = $1", &[&endpoint.id]).unwrap();
 }
 
-/// Receives what it is told of others.
+/// An endpoint that receives the notices about other endpoints.
 struct Watcher {
     receiver: Receiver,
     endpoint: Endpoint,
 }
 
 impl Watcher {
-    /// In the auction of that endpoint.
-    fn beside(client: &mut Client, watched: &Endpoint, events: &[&str]) -> Watcher {
+    /// Creates a watcher in the auction of the watched endpoint.
+    fn in_auction_of(client: &mut Client, watched: &Endpoint, events: &[&str]) -> Watcher {
         let receiver = Receiver::start(|_| Reply::ok());
         let sql = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, $3) returning id";
         let id = client.query_one(sql, &[&watched.auction_id, &receiver.url("/"), &events]).unwrap().get(0);
         Watcher { receiver, endpoint: Endpoint { id, ..watched.clone() } }
     }
 
-    /// Event and data of what it was told.
-    fn told(&self) -> Vec<(String, Value)> {
+    /// Event and data of each notice that it received.
+    fn received(&self) -> Vec<(String, Value)> {
         let requests = self.receiver.requests();
         requests.iter().map(|request| (request.event().unwrap().to_owned(), request.json()["data"].clone())).collect()
     }
 
     fn wait_for(&self, event: &str) -> Value {
-        wait_until(event, DEADLINE, || self.told().into_iter().find_map(|(name, data)| (name == event).then_some(data)))
+        wait_until(event, DEADLINE, || {
+            self.received().into_iter().find_map(|(name, data)| (name == event).then_some(data))
+        })
     }
 
     fn count(&self, event: &str) -> usize {
-        self.told().iter().filter(|(name, _)| name == event).count()
+        self.received().iter().filter(|(name, _)| name == event).count()
     }
 }

@@ -1,20 +1,20 @@
-//! Other endpoints of the auction receive events about it.
+//! Notices about a failing endpoint go to other endpoints of its auction.
 
 use super::*;
 
 #[test]
-fn endpoints_of_the_same_auction_that_name_them_hear_of_failures_and_of_the_recovery_and_never_of_their_own() {
+fn subscribers_in_the_auction_receive_notices_about_others() {
     let (receiver, answer) = changeable(500);
     let (_cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "4")]);
     let failing = Endpoint::create(&mut client, &receiver.url("/"));
     client
         .execute("update webhook_endpoints set events = '{submission.*,webhook.*}' where id = $1", &[&failing.id])
         .unwrap();
-    let watcher = Watcher::beside(&mut client, &failing, &["webhook.*"]);
-    let only_some = Watcher::beside(&mut client, &failing, &["webhook.endpoint_disabled"]);
-    let of_all = Watcher::beside(&mut client, &failing, &["*"]);
+    let watcher = Watcher::in_auction_of(&mut client, &failing, &["webhook.*"]);
+    let only_some = Watcher::in_auction_of(&mut client, &failing, &["webhook.endpoint_disabled"]);
+    let of_all = Watcher::in_auction_of(&mut client, &failing, &["*"]);
     let elsewhere = Endpoint::create(&mut client, "https://example.com/");
-    let elsewhere = Watcher::beside(&mut client, &elsewhere, &["webhook.*"]);
+    let elsewhere = Watcher::in_auction_of(&mut client, &elsewhere, &["webhook.*"]);
 
     fail(&mut client, &failing, 2);
     let data = watcher.wait_for("webhook.endpoint_failing");
@@ -29,8 +29,8 @@ fn endpoints_of_the_same_auction_that_name_them_hear_of_failures_and_of_the_reco
     let data = watcher.wait_for("webhook.endpoint_recovered");
     assert_eq!(data["endpoint_id"], failing.id.to_string());
 
-    let told: Vec<String> = watcher.told().into_iter().map(|(event, _)| event).collect();
-    let states: Vec<&String> = told.iter().filter(|event| *event != "webhook.delivery_failed").collect();
+    let received: Vec<String> = watcher.received().into_iter().map(|(event, _)| event).collect();
+    let states: Vec<&String> = received.iter().filter(|event| *event != "webhook.delivery_failed").collect();
     assert_eq!(
         states,
         ["webhook.endpoint_failing", "webhook.endpoint_disabled", "webhook.endpoint_recovered"],
@@ -45,16 +45,16 @@ fn endpoints_of_the_same_auction_that_name_them_hear_of_failures_and_of_the_reco
     let failed = watcher.wait_for("webhook.delivery_failed");
     assert_eq!((&failed["event_type"], &failed["attempts"]), (&"submission.created".into(), &1.into()));
     assert_eq!(watcher.count("webhook.delivery_failed"), 4);
-    assert_eq!(only_some.told().len(), 1);
+    assert_eq!(only_some.received().len(), 1);
     assert!(
-        of_all.told().iter().all(|(event, _)| event == "submission.created"),
-        "* is all of the application's events"
+        of_all.received().iter().all(|(event, _)| event == "submission.created"),
+        "* covers only the application's events"
     );
     assert!(
         receiver.requests().iter().all(|request| request.event() == Some("submission.created")),
-        "nobody hears of himself"
+        "an endpoint receives no notices about itself"
     );
-    assert!(elsewhere.told().is_empty());
+    assert!(elsewhere.received().is_empty());
     assert!(
         !watcher
             .receiver
@@ -65,27 +65,27 @@ fn endpoints_of_the_same_auction_that_name_them_hear_of_failures_and_of_the_reco
 }
 
 #[test]
-fn each_delivery_is_told_of_also_where_many_fail_at_once() {
+fn each_of_many_failed_deliveries_sends_a_notice() {
     let receiver = Receiver::start(|_| Reply::status(500));
     let (_cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "0")]);
     let failing = Endpoint::create(&mut client, &receiver.url("/"));
-    let watcher = Watcher::beside(&mut client, &failing, &["webhook.delivery_failed"]);
+    let watcher = Watcher::in_auction_of(&mut client, &failing, &["webhook.delivery_failed"]);
     failing.emit(&mut client, 300);
     watcher.receiver.wait_for_distinct(300, DEADLINE);
-    let ids: HashSet<String> = watcher.told().iter().map(|(_, data)| data["delivery_id"].to_string()).collect();
+    let ids: HashSet<String> = watcher.received().iter().map(|(_, data)| data["delivery_id"].to_string()).collect();
     assert_eq!(ids.len(), 300);
 }
 
 #[test]
-fn two_failing_endpoints_that_hear_of_each_other_fall_silent() {
+fn failed_notices_cause_no_further_notices() {
     let receiver = Receiver::start(|_| Reply::status(500));
     let (_cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "0")]);
     let one = Endpoint::create(&mut client, &receiver.url("/one"));
-    let other = Watcher::beside(&mut client, &one, &["*", "webhook.*"]).endpoint;
+    let other = Watcher::in_auction_of(&mut client, &one, &["*", "webhook.*"]).endpoint;
     let urls = "update webhook_endpoints set url = $1, events = '{*,webhook.*}'";
     client.execute(urls, &[&receiver.url("/both")]).unwrap();
     one.emit(&mut client, 1);
-    wait_until("each has heard of the other", DEADLINE, || {
+    wait_until("each endpoint to receive a notice about the other", DEADLINE, || {
         let heard = |endpoint: &Endpoint, client: &mut Client| {
             let sql = "select count(*) from webhook_deliveries where endpoint_id = $1 and event_type = 'webhook.delivery_failed' and status = 'failed'";
             client.query_one(sql, &[&endpoint.id]).unwrap().get::<_, i64>(0)
@@ -98,11 +98,11 @@ fn two_failing_endpoints_that_hear_of_each_other_fall_silent() {
         .query_one("select count(*) from webhook_delivery.events where event_type = 'webhook.delivery_failed'", &[])
         .unwrap()
         .get(0);
-    assert_eq!(events, 2, "of what was told, nothing is told");
+    assert_eq!(events, 2, "a failed notice causes no further notice");
 }
 
 #[test]
-fn of_deliveries_whose_endpoint_was_deleted_nobody_is_told() {
+fn deliveries_of_a_deleted_endpoint_send_no_notice() {
     let receiver = Receiver::start(|_| Reply::status(500));
     let (cluster, mut client) = started(&[ONCE]);
     let deleted = Endpoint::create(&mut client, "https://example.com/");
@@ -110,16 +110,16 @@ fn of_deliveries_whose_endpoint_was_deleted_nobody_is_told() {
     deleted.emit(&mut client, 20);
     client.execute("delete from webhook_endpoints where id = $1", &[&deleted.id]).unwrap();
     deleted.wait_for(&mut client, 20, "failed");
-    // What is told of another one afterwards shows that there was time to tell.
+    // The later notice about another endpoint shows that there was enough time for one.
     let failing = Endpoint::create(&mut client, &receiver.url("/"));
     failing.emit(&mut client, 1);
     let line = |endpoint: &Endpoint| format!("webhook.delivery_failed: 1 of endpoint {}", endpoint.id);
-    wait_until("the log says so", DEADLINE, || cluster.log().contains(&line(&failing)).then_some(()));
+    wait_until("the log message", DEADLINE, || cluster.log().contains(&line(&failing)).then_some(()));
     assert!(!cluster.log().contains(&format!("of endpoint {}", deleted.id)));
 }
 
 #[test]
-fn each_is_a_notification_that_gives_nothing_away_but_ids() {
+fn notifications_contain_only_ids() {
     let receiver = Receiver::start(|_| Reply::status(410));
     let (cluster, mut client) = started(&[ONCE]);
     let mut listening = cluster.connect();
@@ -140,5 +140,5 @@ fn each_is_a_notification_that_gives_nothing_away_but_ids() {
         "webhook.delivery_failed: 1 of endpoint {} of auction {}; the last: status 410",
         endpoint.id, endpoint.auction_id
     );
-    wait_until("the log says so", DEADLINE, || cluster.log().contains(&line).then_some(()));
+    wait_until("the log message", DEADLINE, || cluster.log().contains(&line).then_some(()));
 }

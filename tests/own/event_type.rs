@@ -1,4 +1,4 @@
-//! An application can bring event types of its own.
+//! Event types that the application registers.
 
 use postgres::Client;
 use serde_json::json;
@@ -12,7 +12,7 @@ fn register(client: &mut Client, name: &str, schema: &str, example: &str) {
 }
 
 #[test]
-fn a_registered_type_can_be_subscribed_to_emitted_and_tested_and_shows_in_the_catalogue() {
+fn registered_type_can_be_subscribed_to_emitted_and_tested() {
     let mut listener = Listener::start(&[]);
     let client = &mut listener.application.client;
     let shape = r#"{"id": "integer", "buyer?": {"name": "string"}, "lots": ["uuid"], "at": "time"}"#;
@@ -49,7 +49,7 @@ fn a_registered_type_can_be_subscribed_to_emitted_and_tested_and_shows_in_the_ca
 }
 
 #[test]
-fn registered_again_it_is_changed_and_those_of_the_extension_are_not() {
+fn registering_again_changes_a_type_but_no_built_in_type() {
     let mut listener = Listener::start(&[]);
     let client = &mut listener.application.client;
     register(client, "order.created", "true", "{}");
@@ -59,7 +59,7 @@ fn registered_again_it_is_changed_and_those_of_the_extension_are_not() {
         .unwrap()
         .get(0);
     assert_eq!(example, "{\"id\": 1}");
-    // One more of a family that there is.
+    // A new type of a built-in family.
     register(client, "problem.escalated", "true", "{}");
     let error = refusal(client, REGISTER, &[&"problem.created", &"Mine", &"true", &"{}"]);
     assert_eq!(
@@ -70,7 +70,7 @@ fn registered_again_it_is_changed_and_those_of_the_extension_are_not() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_with_a_hint() {
+fn invalid_event_type_is_refused_with_a_hint() {
     let mut listener = Listener::start(&[]);
     let client = &mut listener.application.client;
     let (description, schema, example) = (Some("An order"), Some("true"), Some("{}"));
@@ -97,7 +97,7 @@ fn what_cannot_be_meant_is_refused_with_a_hint() {
 }
 
 #[test]
-fn the_role_that_owns_the_application_registers_and_a_tenant_does_not() {
+fn application_role_registers_types_and_a_tenant_may_not() {
     let mut listener = Listener::start(&[]);
     listener.run(
         "create role app login; create role tenant login;

@@ -1,10 +1,11 @@
-//! An application whose tables have other names can send the same events.
+//! Payload functions: an application whose tables have other names sends the built-in events.
 
 use postgres::Client;
 use serde_json::json;
 use webhook_harness::{Listener, refusal, sample};
 
-/// The README's example: lot counts in a table of another name, with an owner who may do nothing else.
+/// The README's example: lot counts in a table of another name, with an owner that has no other
+/// privileges.
 const LOT_COUNTS: &str = "
     create role app login;
     select webhook_delivery.grant_application('app');
@@ -35,8 +36,9 @@ fn with_lot_counts() -> (Listener, Client) {
     (listener, app)
 }
 
-/// The data of what was told, without comparing it with the schemas: it is the application's own.
-fn told(listener: &mut Listener) -> Vec<(String, serde_json::Value)> {
+/// Type and data of each received event, without a check against the schema, because the data is
+/// the application's own.
+fn received(listener: &mut Listener) -> Vec<(String, serde_json::Value)> {
     listener.application.settle();
     let requests = listener.receiver.requests();
     listener.receiver.clear();
@@ -44,23 +46,23 @@ fn told(listener: &mut Listener) -> Vec<(String, serde_json::Value)> {
 }
 
 #[test]
-fn its_function_gives_the_data_with_the_rights_of_the_tables_owner() {
+fn payload_function_runs_with_the_table_owners_rights() {
     let (mut listener, mut app) = with_lot_counts();
     app.batch_execute(SET).unwrap();
     let insert = format!("insert into lot_counts (house, lot, cars) values ('{}', 'North', 42)", sample::RIVERSIDE);
     listener.run(&format!("{insert}; update lot_counts set cars = 43"));
-    let told_first = told(&mut listener);
-    let [(event, data)] = told_first.as_slice() else { panic!("one event, not {told_first:?}") };
+    let first = received(&mut listener);
+    let [(event, data)] = first.as_slice() else { panic!("expected one event, not {first:?}") };
     assert_eq!(event, "submission.created");
     let expected = json!({ "id": data["id"], "location_name": "North", "total_car_count": 43, "read_as": "app" });
     assert_eq!(data.to_string(), expected.to_string());
     listener.run("update lot_counts set cars = 44");
-    let told_then = told(&mut listener);
-    assert_eq!((told_then[0].0.as_str(), &told_then[0].1["total_car_count"]), ("submission.updated", &44.into()));
+    let second = received(&mut listener);
+    assert_eq!((second[0].0.as_str(), &second[0].1["total_car_count"]), ("submission.updated", &44.into()));
 }
 
 #[test]
-fn it_is_used_and_given_up_by_every_session_from_the_next_commit_on() {
+fn setting_a_payload_function_takes_effect_in_every_session() {
     let (mut listener, mut app) = with_lot_counts();
     let mut session = listener.application.cluster.connect();
     let mut submit = |listener: &mut Listener| {
@@ -70,7 +72,7 @@ fn it_is_used_and_given_up_by_every_session_from_the_next_commit_on() {
                 &[&sample::RIVERSIDE, &sample::DANA],
             )
             .unwrap();
-        told(listener).remove(0).1
+        received(listener).remove(0).1
     };
     assert_eq!(submit(&mut listener)["submitted_by"], "Dana Reyes");
     listener.run(
@@ -85,20 +87,20 @@ fn it_is_used_and_given_up_by_every_session_from_the_next_commit_on() {
 }
 
 #[test]
-fn a_function_that_fails_costs_only_its_event_which_is_told_later() {
+fn failed_payload_function_costs_its_event_until_recaptured() {
     let (mut listener, mut app) = with_lot_counts();
     app.batch_execute(SET).unwrap();
     app.batch_execute("alter table lot_counts rename lot to lot_name").unwrap();
     listener
         .run(&format!("insert into lot_counts (house, lot_name, cars) values ('{}', 'North', 42)", sample::RIVERSIDE));
-    assert_eq!(told(&mut listener), []);
+    assert_eq!(received(&mut listener), []);
     app.batch_execute("alter table lot_counts rename lot_name to lot").unwrap();
     listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors");
-    assert_eq!(told(&mut listener)[0].1["location_name"], "North");
+    assert_eq!(received(&mut listener)[0].1["location_name"], "North");
 }
 
 #[test]
-fn nobody_takes_an_event_over_from_the_owner_of_a_table_that_makes_it() {
+fn event_cannot_be_taken_from_the_owner_of_its_table() {
     let (mut listener, mut app) = with_lot_counts();
     listener.run(
         "create role other login; select webhook_delivery.grant_application('other'); grant create, usage on schema public to other;
@@ -110,7 +112,8 @@ fn nobody_takes_an_event_over_from_the_owner_of_a_table_that_makes_it() {
     );
     let mut other = listener.application.cluster.connect_as("other", "postgres");
     let take = "select webhook_delivery.set_payload_function('submission.created', 'nothing(uuid[])', 'decoys')";
-    // Neither from the built-in payload's table, nor from one with a trigger of its own, nor once a function is set.
+    // This holds for the built-in payload's table, for a table with its own trigger, and for one
+    // with a payload function.
     let refused = |other: &mut Client, sql: &str, table: &str| {
         let error = refusal(other, sql, &[]);
         assert_eq!(
@@ -134,32 +137,32 @@ fn nobody_takes_an_event_over_from_the_owner_of_a_table_that_makes_it() {
 }
 
 #[test]
-fn it_does_not_run_with_the_rights_of_somebody_to_whom_the_table_has_passed() {
+fn payload_function_does_not_run_with_a_new_owners_rights() {
     let (mut listener, mut app) = with_lot_counts();
     app.batch_execute(SET).unwrap();
     let insert = format!("insert into lot_counts (house, lot, cars) values ('{}', 'North', 42)", sample::RIVERSIDE);
     listener.run(&insert);
-    assert_eq!(told(&mut listener)[0].1["read_as"], "app");
-    // By name or by decree: what the former owner wrote does not become the new one's.
+    assert_eq!(received(&mut listener)[0].1["read_as"], "app");
+    // The former owner's function does not get the new owner's rights.
     listener.run("alter table lot_counts owner to postgres");
     listener.run(&insert);
-    assert_eq!(told(&mut listener), []);
+    assert_eq!(received(&mut listener), []);
     let error = "select count(*) from webhook_delivery.capture_errors where error_code = '42501' and error_message like '%rights of the table''s owner%'";
     assert_eq!(listener.application.count(error), 1);
     let error = refusal(&mut listener.application.client, SET, &[]);
     assert_eq!((error.code().code(), error.hint()), ("42501", Some("Create the function as postgres.")));
     listener.run("alter function lot_count_payload(uuid[]) owner to postgres");
     listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors");
-    assert_eq!(told(&mut listener)[0].1["read_as"], "postgres");
+    assert_eq!(received(&mut listener)[0].1["read_as"], "postgres");
 }
 
 #[test]
-fn a_function_that_is_dropped_and_created_again_is_used_again() {
+fn recreated_payload_function_is_used_again() {
     let (mut listener, mut app) = with_lot_counts();
     app.batch_execute(SET).unwrap();
     let insert = format!("insert into lot_counts (house, lot, cars) values ('{}', 'North', 42)", sample::RIVERSIDE);
     listener.run(&insert);
-    assert_eq!(told(&mut listener).len(), 1);
+    assert_eq!(received(&mut listener).len(), 1);
     app.batch_execute("drop function lot_count_payload(uuid[])").unwrap();
     listener.run(&insert);
     assert_eq!(
@@ -173,12 +176,12 @@ fn a_function_that_is_dropped_and_created_again_is_used_again() {
     .unwrap();
     listener.run(&insert);
     listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors");
-    let data: Vec<_> = told(&mut listener).into_iter().map(|(_, data)| data).collect();
+    let data: Vec<_> = received(&mut listener).into_iter().map(|(_, data)| data).collect();
     assert_eq!(data, [json!({ "anew": true }), json!({ "anew": true })]);
 }
 
 #[test]
-fn what_cannot_be_a_payload_function_is_refused_when_it_is_set() {
+fn unsuitable_payload_function_is_refused_when_it_is_set() {
     let (mut listener, mut app) = with_lot_counts();
     listener.run(
         "create function one(uuid) returns table (id uuid, auction_id uuid, data json) language sql as 'select null::uuid, null::uuid, null::json';
@@ -224,7 +227,7 @@ fn what_cannot_be_a_payload_function_is_refused_when_it_is_set() {
     let error =
         refusal(&mut other, &set("submission.created", "'public.lot_count_payload(uuid[])'", "'lot_counts'"), &[]);
     assert_eq!(error.code().code(), "42501");
-    // One of the application's own, of which nothing is built in, needs its table.
+    // The application's own event type has no built-in table, so that a table is required.
     listener.run("select webhook_delivery.register_event_type('lot.counted', 'A lot is counted', 'true', '{}')");
     let error = refusal(&mut app, &set("lot.counted", "'lot_count_payload(uuid[])'", "null"), &[]);
     assert_eq!(error.code().code(), "42P01");
@@ -232,7 +235,7 @@ fn what_cannot_be_a_payload_function_is_refused_when_it_is_set() {
 }
 
 #[test]
-fn the_tables_may_be_in_a_schema_of_the_applications_own() {
+fn application_tables_may_be_in_another_schema() {
     let mut listener = Listener::start(&[]);
     listener.run("select webhook_delivery.remove_triggers()");
     listener.run(
@@ -248,14 +251,14 @@ fn the_tables_may_be_in_a_schema_of_the_applications_own() {
         sample::RIVERSIDE,
         sample::DANA
     ));
-    let told = listener.told();
-    assert_eq!((told[0].0.as_str(), &told[0].1["submitted_by"]), ("submission.created", &"Dana Reyes".into()));
+    let arrived = listener.told();
+    assert_eq!((arrived[0].0.as_str(), &arrived[0].1["submitted_by"]), ("submission.created", &"Dana Reyes".into()));
     let error = refusal(&mut listener.application.client, "select webhook_delivery.install_triggers('nowhere')", &[]);
     assert_eq!(error.code().code(), "3F000");
 }
 
 #[test]
-fn remove_triggers_takes_off_what_install_triggers_attached_and_nothing_else() {
+fn remove_triggers_drops_only_installed_triggers() {
     let (mut listener, _app) = with_lot_counts();
     let attached = "select count(*) from pg_trigger where tgname like 'webhook\\_delivery\\_%' and not tgisinternal and tgrelid::regclass::text not like 'webhook%'";
     let before = listener.application.count(attached);

@@ -1,4 +1,4 @@
-//! A row of any table becomes an event, with the rights of its table's owner only.
+//! Row events: a row of any table becomes an event, built with the rights of the table's owner.
 
 use postgres::Client;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ fn updated(id: i64, lot: &str, price: Value, previous: Value) -> (&'static str, 
 }
 
 #[test]
-fn the_data_is_the_row_and_of_an_update_also_what_was_before() {
+fn data_is_the_row_and_an_update_has_previous_values() {
     let mut listener = with_orders();
     listener.run(&place("A1", "99.50"));
     listener.assert_told(&[("order.created", order(1, "A1", json!(99.5)))]);
@@ -56,7 +56,7 @@ fn the_data_is_the_row_and_of_an_update_also_what_was_before() {
 }
 
 #[test]
-fn a_row_written_with_no_change_and_a_change_of_what_is_left_out_tell_nothing() {
+fn unchanged_row_and_change_of_an_excluded_column_send_nothing() {
     let mut listener = with_orders();
     listener.run(&place("A1", "1"));
     listener.told();
@@ -71,7 +71,7 @@ fn a_row_written_with_no_change_and_a_change_of_what_is_left_out_tell_nothing() 
 }
 
 #[test]
-fn json_and_numbers_arrive_with_every_byte_of_them() {
+fn json_and_numbers_arrive_byte_for_byte() {
     let mut listener = with_orders();
     listener.run(&place("1", "12345678901234567890.12345678901234567890"));
     listener.application.settle();
@@ -81,7 +81,7 @@ fn json_and_numbers_arrive_with_every_byte_of_them() {
 }
 
 #[test]
-fn a_when_clause_filters_and_the_events_of_a_row_come_in_their_order() {
+fn when_clause_filters_and_events_of_a_row_keep_their_order() {
     let mut listener = with_orders();
     listener.run(
         "drop trigger order_updated on orders;
@@ -99,23 +99,23 @@ fn a_when_clause_filters_and_the_events_of_a_row_come_in_their_order() {
         updated(1, "A1", json!(101), json!({ "price": 50 })),
         ("order.deleted", gone),
     ]);
-    // Each of two rows in its own order, whatever the other does.
+    // Each of two rows has its own order.
     listener.run(&format!(
         "{} {} begin; update orders set price = 200 where lot = 'X'; delete from orders where lot = 'Y';
          update orders set lot = 'Z' where lot = 'X'; delete from orders; commit",
         place("X", "150"),
         place("Y", "150")
     ));
-    let events = |told: &[(String, Value)], id: i64| -> Vec<String> {
-        told.iter().filter(|(_, data)| data["id"] == id).map(|(event, _)| event.clone()).collect()
+    let events = |arrived: &[(String, Value)], id: i64| -> Vec<String> {
+        arrived.iter().filter(|(_, data)| data["id"] == id).map(|(event, _)| event.clone()).collect()
     };
-    let told = listener.told();
-    assert_eq!(events(&told, 2), ["order.created", "order.updated", "order.updated", "order.deleted"]);
-    assert_eq!(events(&told, 3), ["order.created", "order.deleted"]);
+    let arrived = listener.told();
+    assert_eq!(events(&arrived, 2), ["order.created", "order.updated", "order.updated", "order.deleted"]);
+    assert_eq!(events(&arrived, 3), ["order.created", "order.deleted"]);
 }
 
 #[test]
-fn ten_thousand_rows_of_one_statement_are_told_of_and_those_of_a_table_without_a_key_too() {
+fn ten_thousand_rows_of_a_table_without_a_key_are_sent() {
     let mut listener = Listener::start(&[]);
     listener.run(
         "create table readings (auction_id uuid, value integer);
@@ -136,7 +136,7 @@ fn ten_thousand_rows_of_one_statement_are_told_of_and_those_of_a_table_without_a
 }
 
 #[test]
-fn a_row_whose_events_take_turns_very_often_costs_no_more_subtransactions_than_the_server_likes() {
+fn alternating_events_of_a_row_need_few_subtransactions() {
     let mut listener = Listener::start(&[]);
     listener.run(
         "create table counters (id integer primary key, auction_id uuid, value integer);
@@ -155,7 +155,7 @@ fn a_row_whose_events_take_turns_very_often_costs_no_more_subtransactions_than_t
     let after: i64 = listener.application.client.query_one("select txid_current()", &[]).unwrap().get(0);
     listener.application.settle();
     assert_eq!(listener.receiver.count(), 1_000);
-    // The worker writes as well meanwhile: a transaction for hundreds of requests.
+    // The worker also writes meanwhile, in one transaction for hundreds of requests.
     assert!(after - before < 100, "{} transactions", after - before);
 }
 
@@ -173,7 +173,7 @@ fn columns_may_have_any_name() {
 }
 
 #[test]
-fn what_could_not_be_told_is_told_later_as_it_was_then() {
+fn recaptured_row_event_has_the_data_of_its_time() {
     let mut listener = with_orders();
     listener.run(&place("A1", "1"));
     listener.told();
@@ -193,7 +193,7 @@ fn what_could_not_be_told_is_told_later_as_it_was_then() {
 }
 
 #[test]
-fn what_was_seen_of_a_row_and_cannot_be_told_any_more_stays_to_be_seen() {
+fn row_event_that_cannot_be_recaptured_keeps_its_dead_letter() {
     let mut listener = with_orders();
     listener.run(&place("A1", "1"));
     listener.told();
@@ -206,15 +206,15 @@ fn what_was_seen_of_a_row_and_cannot_be_told_any_more_stays_to_be_seen() {
     listener.run("update orders set price = 2");
     listener.run("drop cast (label as json)");
     let client = &mut listener.application.client;
-    // Not even its JSON could be kept: the error is not taken away for nothing.
+    // The row's JSON could not be stored, so the capture error must stay.
     let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
     assert_eq!(client.query_one(again, &[]).unwrap().get::<_, Option<i64>>(0), None);
     assert_eq!(listener.application.count("select count(*) from webhook_delivery.capture_errors"), 1);
 }
 
-/// The column of the tenant is renamed, or one that is left out: the trigger has their old names.
+/// The auction's column or an excluded column is renamed, and the trigger has the old name.
 #[test]
-fn rows_of_a_trigger_that_does_not_fit_its_table_are_kept_and_captured_again() {
+fn rows_of_a_mismatched_trigger_are_kept_and_recaptured() {
     for (old, new, arguments) in
         [("auction_id", "tenant_id", "'tenant_id', 'internal'"), ("internal", "secret", "'auction_id', 'secret'")]
     {
@@ -245,7 +245,7 @@ fn rows_of_a_trigger_that_does_not_fit_its_table_are_kept_and_captured_again() {
         assert_eq!((row.get(0), row.get(1)), (2, None::<i32>), "both rows, with their keys");
         let hint: String = row.get(2);
         assert!(hint.contains("row_event('sale.changed', '<column>')") && !hint.contains("install_triggers"), "{hint}");
-        // Before the trigger is mended nothing can be done, and nothing is lost.
+        // Recapture before the trigger is corrected has no effect and loses nothing.
         let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
         let captured = |client: &mut Client| client.query_one(again, &[]).unwrap().get::<_, Option<i64>>(0);
         if old == "auction_id" {
@@ -261,7 +261,7 @@ fn rows_of_a_trigger_that_does_not_fit_its_table_are_kept_and_captured_again() {
 }
 
 #[test]
-fn emit_for_gives_the_statement_that_emits_rows_of_such_a_table() {
+fn emit_for_hints_at_the_statement_that_emits_row_events() {
     let mut listener = with_orders();
     listener.run("update webhook_endpoints set is_active = false");
     listener.run(&(place("A1", "1") + &place("A2", "2")));
@@ -280,7 +280,7 @@ fn emit_for_gives_the_statement_that_emits_rows_of_such_a_table() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_when_the_trigger_is_created() {
+fn invalid_trigger_arguments_are_refused_at_create_trigger() {
     let mut listener = with_orders();
     let client = &mut listener.application.client;
     client.batch_execute("create table odd (id integer, auction_id text, previous text)").unwrap();
@@ -315,11 +315,12 @@ fn what_cannot_be_meant_is_refused_when_the_trigger_is_created() {
     );
     let statement = "create trigger t after insert on orders for each statement execute function webhook_delivery.row_event('order.created', 'auction_id')";
     assert_eq!(refusal(client, statement, &[]).code().code(), "22023");
-    // Of a type that is not known yet only a warning: a dump's schema comes before its catalogue.
+    // An unknown event type raises only a warning, because a dump restores the schema before the
+    // catalogue.
     client
         .batch_execute("create trigger t after insert on orders for each row execute function webhook_delivery.row_event('order.unheard_of', 'auction_id')")
         .unwrap();
-    // Other triggers are nobody's business.
+    // Other trigger functions are not checked.
     client
         .batch_execute(
             "create function noop() returns trigger language plpgsql as 'begin return null; end';
@@ -328,7 +329,8 @@ fn what_cannot_be_meant_is_refused_when_the_trigger_is_created() {
         .unwrap();
 }
 
-/// Two roles that own a table each, and one that owns none; both may attach triggers, and have more rights on the tables than that.
+/// A role that owns `sales`, another application role, and a tenant, both of which have all
+/// privileges on `sales`.
 const ROLES: &str = "
     create role app login; create role other login; create role tenant login;
     select webhook_delivery.grant_application('app'), webhook_delivery.grant_application('other');
@@ -343,7 +345,7 @@ const ATTACH: &str = "create trigger closed after insert or update on sales
     for each row execute function webhook_delivery.row_event('sale.closed', 'auction_id', 'id', 'auction_id')";
 
 #[test]
-fn only_who_owns_the_table_may_attach_it_however_much_is_granted_on_the_table() {
+fn only_the_owner_of_a_table_may_attach_row_event() {
     let mut listener = Listener::start(&[]);
     listener.run(ROLES);
     let [mut app, mut other, mut tenant] =
@@ -351,7 +353,7 @@ fn only_who_owns_the_table_may_attach_it_however_much_is_granted_on_the_table() 
     let error = refusal(&mut other, ATTACH, &[]);
     assert_eq!((error.code().code(), error.message()), ("42501", "other is not an owner of public.sales"));
     assert_eq!(refusal(&mut tenant, ATTACH, &[]).code().code(), "42501");
-    // Nor by what somebody else lets run as its owner.
+    // A security definer function of the owner does not allow it either.
     app.batch_execute("create function attach() returns void language plpgsql security definer set search_path = public as
         $$ begin create trigger closed after insert on sales for each row execute function webhook_delivery.row_event('sale.closed', 'auction_id'); end $$;
         grant execute on function attach() to tenant").unwrap();
@@ -362,7 +364,7 @@ fn only_who_owns_the_table_may_attach_it_however_much_is_granted_on_the_table() 
 }
 
 #[test]
-fn it_runs_with_the_owners_rights_whoever_changes_the_row() {
+fn row_event_runs_with_the_table_owners_rights() {
     let mut listener = Listener::start(&[]);
     listener.run(ROLES);
     let mut app = listener.application.cluster.connect_as("app", "postgres");
@@ -386,7 +388,7 @@ fn it_runs_with_the_owners_rights_whoever_changes_the_row() {
         .unwrap();
     listener.assert_told(&[("sale.closed", json!({ "price": 5, "label": "app" }))]);
     listener.run("update sales set label = 'b'");
-    // As the cast has it, nothing that is told has changed.
+    // The cast gives the same JSON for both labels, so that nothing has changed.
     listener.assert_told(&[]);
     let superusers = "select count(*) from pg_roles where rolname = 'app' and rolsuper";
     assert_eq!(listener.application.count(superusers), 0);

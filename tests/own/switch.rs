@@ -1,8 +1,8 @@
-//! Who may switch capture off.
+//! webhook_delivery.capture: only the owner of a table switches capture of its changes off.
 
 use webhook_harness::{Listener, sample};
 
-/// A role that owns the submissions, and a tenant who may insert some.
+/// A role that owns the submissions, and a tenant that may insert submissions.
 const ROLES: &str = "
     create role app login; create role tenant login;
     grant create, usage on schema public to app; grant usage on schema public to tenant;
@@ -21,7 +21,7 @@ fn insert() -> String {
 }
 
 #[test]
-fn the_owner_switches_it_off_for_a_transaction_and_it_is_on_again_after_it() {
+fn owner_switches_capture_off_for_a_transaction() {
     let mut listener = Listener::start(&[]);
     listener.run(ROLES);
     let mut app = listener.application.cluster.connect_as("app", "postgres");
@@ -34,7 +34,7 @@ fn the_owner_switches_it_off_for_a_transaction_and_it_is_on_again_after_it() {
 }
 
 #[test]
-fn a_tenant_does_not_neither_directly_nor_through_the_owners_function() {
+fn tenant_cannot_switch_capture_off() {
     let mut listener = Listener::start(&[]);
     listener.run(ROLES);
     let mut tenant = listener.application.cluster.connect_as("tenant", "postgres");
@@ -46,7 +46,7 @@ fn a_tenant_does_not_neither_directly_nor_through_the_owners_function() {
 }
 
 #[test]
-fn who_owns_one_table_switches_off_what_is_told_of_that_one_only() {
+fn owner_of_one_table_switches_off_only_its_capture() {
     let mut listener = Listener::start(&[]);
     listener.run(ROLES);
     listener.run("grant insert on channels to app");
@@ -57,12 +57,12 @@ fn who_owns_one_table_switches_off_what_is_told_of_that_one_only() {
         sample::RIVERSIDE
     ))
     .unwrap();
-    let told: Vec<_> = listener.told().into_iter().map(|(event, _)| event).collect();
-    assert_eq!(told, ["channel.created"]);
+    let received: Vec<_> = listener.told().into_iter().map(|(event, _)| event).collect();
+    assert_eq!(received, ["channel.created"]);
 }
 
 #[test]
-fn whole_rows_too() {
+fn owner_switches_row_events_off() {
     let mut listener = Listener::start(&[]);
     listener.run(
         "create table orders (id bigint primary key, auction_id uuid);
@@ -72,6 +72,6 @@ fn whole_rows_too() {
     );
     let order = |id: i32| format!("insert into orders values ({id}, '{}')", sample::RIVERSIDE);
     listener.run(&format!("begin; set local webhook_delivery.capture = off; {}; commit; {}", order(1), order(2)));
-    let told: Vec<_> = listener.told().into_iter().map(|(_, data)| data["id"].clone()).collect();
-    assert_eq!(told, [2]);
+    let received: Vec<_> = listener.told().into_iter().map(|(_, data)| data["id"].clone()).collect();
+    assert_eq!(received, [2]);
 }

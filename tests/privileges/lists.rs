@@ -1,6 +1,7 @@
-//! Every relation and function of the extension, by who reaches it.
+//! Every relation and function of the extension, listed by the role that can access it.
 
-/// What a tenant reads: the catalogue and the history, with what it is read from; never secrets or payloads.
+/// Relations that a tenant reads: the catalogue, the history and the tables below their views. They
+/// have no secrets or payloads.
 pub const TENANT_RELATIONS: &[&str] = &[
     "webhook_deliveries",
     "webhook_delivery.attempts",
@@ -16,8 +17,8 @@ pub const TENANT_RELATIONS: &[&str] = &[
     "webhook_event_types",
 ];
 
-/// The functions that a tenant's statements call: those of the interface, and what row-level security, views, defaults and triggers
-/// call in his name.
+/// Functions that a tenant's statements call: the interface, and those that row-level security,
+/// views, defaults and triggers call with the tenant's rights.
 pub const TENANT_FUNCTIONS: &[&str] = &[
     "cancel_webhook(uuid)",
     "check_webhook_url(text)",
@@ -63,7 +64,7 @@ pub const TENANT_FUNCTIONS: &[&str] = &[
     "webhook_endpoints(webhook_deliveries)",
 ];
 
-/// What the owner of the application's tables needs to send their events.
+/// Relations and functions that the owner of the application's tables needs to send their events.
 pub const APPLICATION_RELATIONS: &[&str] =
     &["webhook_delivery.needed_tables", "webhook_delivery.payloads", "webhook_delivery.watched_changes"];
 pub const APPLICATION_FUNCTIONS: &[&str] = &[
@@ -84,7 +85,7 @@ pub const APPLICATION_FUNCTIONS: &[&str] = &[
     "webhook_delivery.unsuitable_columns(regclass,text[])",
 ];
 
-/// What only the extension's owner reaches, or whom he lets: the operator.
+/// Relations and functions of the extension's owner and of roles to which the owner grants them.
 pub const OWNER_RELATIONS: &[&str] = &[
     "webhook_delivery.attempts_ended_default",
     "webhook_delivery.attempts_retried",
@@ -175,7 +176,8 @@ pub const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.worker_report()",
 ];
 
-/// And what of all that the worker's role reads and calls. Secrets it reads only beside the addresses that they are for, and of dead letters ids and codes.
+/// Relations and functions of the worker's role. It reads secrets only together with their
+/// endpoints' URLs, and of dead letters only ids and error codes.
 pub const WORKER_RELATIONS: &[&str] = &[
     "webhook_delivery.capture_errors",
     "webhook_delivery.endpoint_health",

@@ -1,4 +1,4 @@
-//! What a role may do to which nothing was granted, and one that was granted the tenants' interface.
+//! Privileges: what each role can read and call, with and without grants.
 
 use postgres::Client;
 use webhook_harness::{Application, Cluster, Endpoint, Supabase, refusal, sample};
@@ -7,7 +7,7 @@ mod lists;
 
 use lists::*;
 
-/// Members of the extension and the partitions that the worker made: every relation and function there is.
+/// Every relation and function: members of the extension and the worker's partitions.
 const RELATIONS: &str = "select oid::regclass::text from pg_class
     where (relnamespace = 'webhook_delivery'::regnamespace or relname like 'webhook%') and relkind in ('r', 'p', 'v', 'S') order by 1";
 const FUNCTIONS: &str = "select oid::regprocedure::text from pg_proc
@@ -19,12 +19,13 @@ fn list(client: &mut Client, query: &str) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Which relations a role can read, and which functions it could call, tried as the role.
-fn reach(superuser: &mut Client, role: &mut Client) -> (Vec<String>, Vec<String>) {
+/// The relations that a role can read, as tried by the role, and the functions that it may execute.
+fn accessible(superuser: &mut Client, role: &mut Client) -> (Vec<String>, Vec<String>) {
     let name = list(role, "select current_user::text").remove(0);
     let readable = |relation: &String| role.query(&format!("select from {relation} limit 1"), &[]).is_ok();
     let relations = list(superuser, RELATIONS).into_iter().filter(readable).collect();
-    // Calling them all would need arguments for each; whether they can be called is asked instead, schema included.
+    // Calls would need arguments for each function. The query checks the privileges on function and
+    // schema instead.
     let executable = format!(
         "select function from ({}) as known (function)
          where has_function_privilege('{name}', function::regprocedure, 'execute')
@@ -45,7 +46,7 @@ fn sorted(lists: &[&[&str]]) -> Vec<String> {
 }
 
 #[test]
-fn of_every_object_that_the_extension_has_it_is_said_whom_it_is_for_and_nobody_else_reaches_it() {
+fn every_object_is_accessible_only_to_its_listed_roles() {
     let Supabase { mut admin, cluster } = Supabase::without_extension(&[]);
     admin.batch_execute("create role owner_of_tables login; create role stranger login").unwrap();
     admin.batch_execute("create extension webhook_delivery").unwrap();
@@ -60,8 +61,16 @@ fn of_every_object_that_the_extension_has_it_is_said_whom_it_is_for_and_nobody_e
     };
     let relations = list(&mut admin, &members("pg_class", "known.oid::regclass"));
     let functions = list(&mut admin, &members("pg_proc", "known.oid::regprocedure"));
-    assert_eq!(relations, sorted(&[TENANT_RELATIONS, APPLICATION_RELATIONS, OWNER_RELATIONS]), "a relation for nobody");
-    assert_eq!(functions, sorted(&[TENANT_FUNCTIONS, APPLICATION_FUNCTIONS, OWNER_FUNCTIONS]), "a function for nobody");
+    assert_eq!(
+        relations,
+        sorted(&[TENANT_RELATIONS, APPLICATION_RELATIONS, OWNER_RELATIONS]),
+        "a relation is missing in the lists"
+    );
+    assert_eq!(
+        functions,
+        sorted(&[TENANT_FUNCTIONS, APPLICATION_FUNCTIONS, OWNER_FUNCTIONS]),
+        "a function is missing in the lists"
+    );
 
     let nothing: (&[&str], &[&str]) = (&[], &[]);
     for (role, (may_read, may_call)) in [
@@ -88,9 +97,10 @@ fn of_every_object_that_the_extension_has_it_is_said_whom_it_is_for_and_nobody_e
 }
 
 #[test]
-fn supabases_linter_has_nothing_to_say() {
+fn supabase_linter_rules_find_nothing() {
     let Supabase { mut admin, cluster: _cluster } = Supabase::start(&[]);
-    // The rules 0010, 0013, 0014, 0028 and 0029 of github.com/supabase/splinter, also for what belongs to an extension.
+    // Rules 0010, 0013, 0014, 0028 and 0029 of github.com/supabase/splinter, applied to members of
+    // an extension as well.
     let findings = "select 'view of its owner: ' || relname from pg_class
             where relkind = 'v' and relnamespace = 'public'::regnamespace and not coalesce('security_invoker=true' = any (reloptions), false)
         union all select 'no row-level security: ' || relname from pg_class
@@ -102,14 +112,14 @@ fn supabases_linter_has_nothing_to_say() {
 }
 
 #[test]
-fn a_role_to_which_nothing_was_granted_can_do_nothing() {
+fn role_without_grants_can_do_nothing() {
     let mut application = Application::start(&[]);
     application.cluster.wait_for_worker("postgres", None);
     application.client.batch_execute("create role stranger login; grant usage on schema public to stranger").unwrap();
     let mut stranger = application.cluster.connect_as("stranger", "postgres");
     assert!(list(&mut application.client, RELATIONS).len() >= 11);
     assert!(list(&mut application.client, FUNCTIONS).len() >= 25);
-    assert_eq!(reach(&mut application.client, &mut stranger), (names(&[]), names(&[])));
+    assert_eq!(accessible(&mut application.client, &mut stranger), (names(&[]), names(&[])));
     for call in [
         "select webhook_delivery.emit('submission.created', gen_random_uuid(), '{}')",
         "select test_webhook(gen_random_uuid(), 'submission.created')",
@@ -127,7 +137,7 @@ fn a_role_to_which_nothing_was_granted_can_do_nothing() {
 #[test]
 fn nothing_is_granted_to_public() {
     let (_cluster, mut client) = installed("");
-    // Also not by leaving a function's privileges at their default, which is EXECUTE for everybody.
+    // A function's default privileges count too: EXECUTE for PUBLIC.
     let granted = "select object || ': ' || privilege_type from (
             select oid::regclass::text, coalesce(relacl, acldefault('r', relowner)) from pg_class
                 where relnamespace = 'webhook_delivery'::regnamespace or relname like 'webhook%'
@@ -138,7 +148,7 @@ fn nothing_is_granted_to_public() {
     assert_eq!(list(&mut client, granted), [""; 0]);
 }
 
-/// A server with Supabase's three roles on which `before` was run before the extension was created.
+/// A server with Supabase's three roles, which runs `before` and then CREATE EXTENSION.
 fn installed(before: &str) -> (Cluster, Client) {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect();
@@ -153,16 +163,16 @@ fn installed(before: &str) -> (Cluster, Client) {
     (cluster, client)
 }
 
-/// What the three roles reach is what they should, whatever the privileges that new objects get by default.
-fn assert_supabase_roles_reach_what_they_should(cluster: &Cluster, client: &mut Client) {
+/// Asserts that the three roles access only the listed objects, despite default privileges.
+fn assert_supabase_roles_access_only_listed_objects(cluster: &Cluster, client: &mut Client) {
     Endpoint::create(client, "http://127.0.0.1:9/").emit(client, 1);
     webhook_harness::wait_until("the worker's partitions", webhook_harness::DEADLINE, || {
         (list(client, "select inhrelid::regclass::text from pg_inherits").len() >= 17).then_some(())
     });
     let mut anon = cluster.connect_as("anon", "postgres");
-    assert_eq!(reach(client, &mut anon), (names(&[]), names(&["webhook_admin(text)"])));
+    assert_eq!(accessible(client, &mut anon), (names(&[]), names(&["webhook_admin(text)"])));
     for role in ["authenticated", "service_role"] {
-        let (relations, functions) = reach(client, &mut cluster.connect_as(role, "postgres"));
+        let (relations, functions) = accessible(client, &mut cluster.connect_as(role, "postgres"));
         assert_eq!(relations, TENANT_RELATIONS, "{role}");
         assert_eq!(functions, sorted(&[TENANT_FUNCTIONS]), "{role}");
     }
@@ -176,28 +186,28 @@ fn assert_supabase_roles_reach_what_they_should(cluster: &Cluster, client: &mut 
 }
 
 #[test]
-fn supabases_default_privileges_on_the_schema_open_nothing() {
+fn default_privileges_of_supabase_grant_nothing() {
     let (cluster, mut client) = installed(
         "alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
          alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
          alter default privileges in schema public grant all on sequences to anon, authenticated, service_role",
     );
-    assert_supabase_roles_reach_what_they_should(&cluster, &mut client);
+    assert_supabase_roles_access_only_listed_objects(&cluster, &mut client);
 }
 
 #[test]
-fn default_privileges_on_every_schema_open_nothing() {
+fn default_privileges_on_all_schemas_grant_nothing() {
     let (cluster, mut client) = installed(
         "alter default privileges grant all on tables to anon, authenticated, service_role;
          alter default privileges grant all on functions to anon, authenticated, service_role;
          alter default privileges grant all on sequences to anon, authenticated, service_role;
          alter default privileges grant all on schemas to anon, authenticated, service_role",
     );
-    assert_supabase_roles_reach_what_they_should(&cluster, &mut client);
+    assert_supabase_roles_access_only_listed_objects(&cluster, &mut client);
 }
 
 #[test]
-fn a_tenant_finds_no_secret_anywhere() {
+fn tenant_reads_no_secret_in_any_relation() {
     let mut application = Application::start(&[]);
     let everyone_is_admin = "create role tenant login;
         grant usage on schema public to tenant;
@@ -211,7 +221,7 @@ fn a_tenant_finds_no_secret_anywhere() {
     let seen: String =
         tenant.query_one("select secret from webhook_endpoints where id = $1", &[&endpoint.id]).unwrap().get(0);
     assert_eq!(seen, format!("...{}", &endpoint.secret[endpoint.secret.len() - 4..]));
-    let (relations, _) = reach(&mut application.client, &mut tenant);
+    let (relations, _) = accessible(&mut application.client, &mut tenant);
     assert_eq!(relations, TENANT_RELATIONS);
     for relation in relations {
         let readable = format!(
@@ -226,7 +236,7 @@ fn a_tenant_finds_no_secret_anywhere() {
     for query in [
         "select secret from webhook_delivery.endpoint_secrets",
         "select secrets from webhook_delivery.endpoint_targets",
-        // Nor whom the server called.
+        // The addresses that the server connected to are hidden as well.
         "select address from webhook_delivery.attempts",
         "select first_byte_ms from webhook_delivery.attempts_ended",
         "select webhook_delivery.stashed_secret($1)",

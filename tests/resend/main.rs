@@ -1,4 +1,4 @@
-//! What was sent can be sent again, what failed recovered, the past replayed, and what waits cancelled.
+//! Redeliver, recover, replay, cancel and backfill.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,7 +12,8 @@ use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, refusal,
 mod redelivered;
 mod replayed_or_cancelled;
 
-/// An application whose endpoint of Riverside gets whatever status the receiver is told to answer, and an administrator's session.
+/// An application with an endpoint of Riverside, a receiver whose status can be set, and an
+/// administrator's session.
 struct Scene {
     application: Application,
     receiver: Receiver,
@@ -42,8 +43,8 @@ impl Scene {
         self.status.store(status, Ordering::Relaxed);
     }
 
-    /// So many deliveries that have ended like this.
-    fn ended(&mut self, count: i32, status: &str) -> Vec<Uuid> {
+    /// Emits events and waits until their deliveries end with this status.
+    fn end_deliveries(&mut self, count: i32, status: &str) -> Vec<Uuid> {
         self.answer(if status == "failed" { 503 } else { 200 });
         self.endpoint.emit(&mut self.application.client, count);
         let ended = self.endpoint.wait_for(&mut self.application.client, count as usize, status);
@@ -58,7 +59,7 @@ impl Scene {
         row.get("status")
     }
 
-    fn number(&mut self, call: &str) -> i64 {
+    fn returned_number(&mut self, call: &str) -> i64 {
         let row = self.admin.query_one(&format!("select {call}"), &[&self.endpoint.id]);
         row.unwrap_or_else(|e| panic!("{call}: {:?}", e.as_db_error())).get(0)
     }

@@ -1,27 +1,27 @@
-//! Deliveries that are sent again, one by one or for a period.
+//! Redelivery of one delivery, and recovery of the failed deliveries of a period.
 
 use super::*;
 
 #[test]
-fn a_delivery_is_sent_again_with_the_same_id_and_bytes_also_where_it_had_succeeded() {
+fn redelivery_of_a_success_has_the_same_id_and_bytes() {
     let mut scene = Scene::new(&[]);
-    let id = scene.ended(1, "success")[0];
+    let id = scene.end_deliveries(1, "success")[0];
     assert_eq!(scene.redeliver(id), "retrying");
     let requests = scene.receiver.wait_for(2, DEADLINE);
     scene.application.settle();
     assert_eq!(requests[0].body, requests[1].body);
     assert_eq!(requests[1].webhook_id(), Some(id));
     assert_signed(&scene.endpoint.secret, &requests);
-    // The history has one row of it, and both requests.
+    // The history has one row for the delivery and one for each request.
     let deliveries = scene.endpoint.deliveries(&mut scene.application.client);
     assert_eq!((deliveries.len(), deliveries[0].status.as_str(), deliveries[0].attempts), (1, "success", 2));
     assert_eq!(scene.attempts(id), [(1, "success".into()), (2, "success".into())]);
 }
 
 #[test]
-fn a_delivery_that_is_sent_again_has_a_whole_schedule_of_attempts() {
+fn redelivery_of_a_failure_has_a_full_retry_schedule() {
     let mut scene = Scene::new(&[]);
-    let id = scene.ended(1, "failed")[0];
+    let id = scene.end_deliveries(1, "failed")[0];
     for made in [2, 4] {
         assert_eq!(scene.attempts(id).len(), made);
         scene.answer(503);
@@ -36,14 +36,14 @@ fn a_delivery_that_is_sent_again_has_a_whole_schedule_of_attempts() {
 }
 
 #[test]
-fn a_delivery_that_waits_for_another_attempt_has_it_now() {
+fn redelivery_of_a_retrying_delivery_makes_its_attempt_now() {
     let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h, 1h")]);
     scene.answer(503);
     scene.endpoint.emit(&mut scene.application.client, 1);
     let id = scene.endpoint.wait_for(&mut scene.application.client, 1, "retrying")[0].id;
     assert_eq!(scene.redeliver(id), "retrying");
     scene.receiver.wait_for(2, DEADLINE);
-    // And a whole schedule after it: one attempt more than it would have had.
+    // It has a full retry schedule afterwards, one attempt more than without redelivery.
     for made in 2..4 {
         wait_until("the attempt to be recorded", DEADLINE, || (scene.attempts(id).len() == made).then_some(()));
         let queued = "select attempts, earlier_attempts from webhook_delivery.queue";
@@ -54,7 +54,7 @@ fn a_delivery_that_waits_for_another_attempt_has_it_now() {
 }
 
 #[test]
-fn an_ordered_endpoints_head_that_waits_is_sent_now_and_those_behind_it_follow() {
+fn redelivery_of_an_ordered_endpoints_head_releases_the_rest() {
     let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h, 1h")]);
     scene.application.client.batch_execute("update webhook_endpoints set ordered = true").unwrap();
     scene.answer(503);
@@ -68,9 +68,9 @@ fn an_ordered_endpoints_head_that_waits_is_sent_now_and_those_behind_it_follow()
 }
 
 #[test]
-fn what_is_not_there_is_refused_and_what_is_anothers_in_the_same_words() {
+fn unknown_and_foreign_ids_are_refused_in_the_same_words() {
     let mut scene = Scene::new(&[]);
-    let id = scene.ended(1, "success")[0];
+    let id = scene.end_deliveries(1, "success")[0];
     let mut other = tenant::session_of(&scene.application.cluster, "tenant", sample::KIM);
     for call in ["redeliver_webhook($1)", "cancel_webhook($1)"] {
         let sql = format!("select {call}");
@@ -88,7 +88,7 @@ fn what_is_not_there_is_refused_and_what_is_anothers_in_the_same_words() {
             assert_eq!(error.message(), format!("there is no webhook endpoint {id}"));
         }
     }
-    // Not by the functions below them either.
+    // The functions below them refuse too.
     for call in ["resend(array[$1]::uuid[])", "cancel(array[$1]::uuid[])"] {
         let number: i64 = other.query_one(&format!("select webhook_delivery.{call}"), &[&id]).unwrap().get(0);
         assert_eq!(number, 0, "{call}");
@@ -100,9 +100,9 @@ fn what_is_not_there_is_refused_and_what_is_anothers_in_the_same_words() {
 }
 
 #[test]
-fn what_has_no_endpoint_or_event_any_more_is_not_sent_again_and_keeps_its_history() {
+fn delivery_without_its_event_or_endpoint_is_not_redelivered() {
     let mut scene = Scene::new(&[]);
-    let ids = scene.ended(2, "success");
+    let ids = scene.end_deliveries(2, "success");
     let gone = "delete from webhook_delivery.events where id = (select event_id from webhook_deliveries where id = $1)";
     scene.application.client.execute(gone, &[&ids[0]]).unwrap();
     let error = refusal(&mut scene.admin, "select redeliver_webhook($1)", &[&ids[0]]);
@@ -114,39 +114,39 @@ fn what_has_no_endpoint_or_event_any_more_is_not_sent_again_and_keeps_its_histor
 }
 
 #[test]
-fn what_failed_within_a_time_is_recovered_and_a_dry_run_only_counts_it() {
+fn failures_of_a_period_are_recovered_and_a_dry_run_counts() {
     let mut scene = Scene::new(&[]);
-    let failed = scene.ended(20, "failed");
-    scene.ended(5, "success");
+    let failed = scene.end_deliveries(20, "failed");
+    scene.end_deliveries(5, "success");
     let test = "select delivery_id from test_webhook($1, 'submission.created')";
     scene.answer(503);
     let test: Uuid = scene.admin.query_one(test, &[&scene.endpoint.id]).unwrap().get(0);
     scene.endpoint.wait_for(&mut scene.application.client, 21, "failed");
     scene.answer(200);
     scene.receiver.clear();
-    assert_eq!(scene.number("recover_webhooks($1, now() - interval '1 hour', dry_run => true)"), 20);
-    assert_eq!(scene.number("recover_webhooks($1, now() - interval '2 hours', now() - interval '1 hour')"), 0);
+    assert_eq!(scene.returned_number("recover_webhooks($1, now() - interval '1 hour', dry_run => true)"), 20);
+    assert_eq!(scene.returned_number("recover_webhooks($1, now() - interval '2 hours', now() - interval '1 hour')"), 0);
     assert_eq!(
-        scene.number("recover_webhooks($1, now() - interval '1 hour', only_failed => false, dry_run => true)"),
+        scene.returned_number("recover_webhooks($1, now() - interval '1 hour', only_failed => false, dry_run => true)"),
         25
     );
     assert_eq!(scene.receiver.count(), 0);
-    assert_eq!(scene.number("recover_webhooks($1, now() - interval '1 hour')"), 20);
-    // They are on their way: a second call finds nothing.
-    assert_eq!(scene.number("recover_webhooks($1, now() - interval '1 hour')"), 0);
+    assert_eq!(scene.returned_number("recover_webhooks($1, now() - interval '1 hour')"), 20);
+    // The deliveries are queued now, so that a second call finds none.
+    assert_eq!(scene.returned_number("recover_webhooks($1, now() - interval '1 hour')"), 0);
     scene.endpoint.wait_for(&mut scene.application.client, 25, "success");
     let mut recovered: Vec<_> = scene.receiver.distinct_ids().into_iter().collect();
     recovered.sort();
     assert_eq!(recovered, failed);
     assert!(!recovered.contains(&test));
-    // Of tests there are so many a minute, and no more by this.
+    // Tests have their own limit per minute, which redelivery must not exceed.
     assert_eq!(refusal(&mut scene.admin, "select redeliver_webhook($1)", &[&test]).code().code(), "PT409");
 }
 
 #[test]
-fn a_null_is_refused_rather_than_taken_for_something() {
+fn null_argument_is_refused() {
     let mut scene = Scene::new(&[]);
-    scene.ended(1, "failed");
+    scene.end_deliveries(1, "failed");
     for call in [
         "recover_webhooks($1, null)",
         "recover_webhooks($1, '-infinity', dry_run => null)",
@@ -157,17 +157,17 @@ fn a_null_is_refused_rather_than_taken_for_something() {
         assert_eq!(error.code().code(), "22004", "{call}: {error:?}");
     }
     assert_eq!(scene.application.count("select count(*) from webhook_delivery.queue"), 0);
-    // It would never end.
+    // A wait without a limit would never end, so that the function returns null.
     let wait = "select webhook_delivery.wait_for_delivery(id, null) is null from webhook_deliveries";
     assert!(scene.application.client.query_one(wait, &[]).unwrap().get::<_, bool>(0));
 }
 
 #[test]
-fn of_a_large_recovery_the_oldest_come_first_and_what_happens_meanwhile_does_not_wait_behind_it() {
+fn large_recovery_sends_oldest_first_and_delays_no_new_event() {
     let mut scene = Scene::new(&[]);
-    scene.ended(3_000, "success");
+    scene.end_deliveries(3_000, "success");
     scene.receiver.clear();
-    assert_eq!(scene.number("recover_webhooks($1, '-infinity', only_failed => false)"), 3_000);
+    assert_eq!(scene.returned_number("recover_webhooks($1, '-infinity', only_failed => false)"), 3_000);
     scene.endpoint.emit(&mut scene.application.client, 1);
     let newest: Uuid = scene
         .application
@@ -176,8 +176,8 @@ fn of_a_large_recovery_the_oldest_come_first_and_what_happens_meanwhile_does_not
         .unwrap()
         .get(0);
     wait_until("the new event", DEADLINE, || scene.receiver.distinct_ids().contains(&newest).then_some(()));
-    assert!(scene.receiver.count() < 1_500, "{} came before the new event", scene.receiver.count());
-    // At once, where the operator wants it so.
+    assert!(scene.receiver.count() < 1_500, "{} requests arrived before the new event", scene.receiver.count());
+    // Without a rate limit all are sent at once.
     let client = &mut scene.application.client;
     client.batch_execute("set webhook_delivery.resend_per_second = 0").unwrap();
     client.query("select webhook_delivery.resend(array(select id from webhook_deliveries))", &[]).unwrap();
@@ -185,11 +185,11 @@ fn of_a_large_recovery_the_oldest_come_first_and_what_happens_meanwhile_does_not
     let order: Vec<_> = scene.receiver.requests().iter().filter_map(|request| request.webhook_id()).take(50).collect();
     let oldest = "select id from webhook_deliveries order by id limit 200";
     let oldest: Vec<Uuid> = scene.application.client.query(oldest, &[]).unwrap().iter().map(|row| row.get(0)).collect();
-    assert!(order.iter().filter(|id| oldest.contains(id)).count() >= 40, "the oldest come first");
+    assert!(order.iter().filter(|id| oldest.contains(id)).count() >= 40, "the oldest deliveries are sent first");
 }
 
 #[test]
-fn an_operator_sends_again_what_any_query_finds_of_any_auction() {
+fn operator_resends_what_a_query_finds_in_any_auction() {
     let mut scene = Scene::new(&[]);
     let hilltop = scene.application.endpoint(sample::HILLTOP, &scene.receiver.url("/"), &["*"]);
     scene.answer(503);
@@ -216,13 +216,13 @@ fn an_operator_sends_again_what_any_query_finds_of_any_auction() {
 }
 
 #[test]
-fn tenant_sends_no_more_again_within_a_minute_than_is_allowed() {
+fn tenant_redelivers_no_more_per_minute_than_allowed() {
     let mut scene = Scene::new(&[("webhook_delivery.resends_per_minute", "3")]);
-    let ids = scene.ended(4, "success");
+    let ids = scene.end_deliveries(4, "success");
     for (call, code) in [
         ("recover_webhooks($1, '-infinity', only_failed => false)", "PT429"),
         ("replay_webhooks($1, '-infinity')", "PT429"),
-        // Nor do the functions below them leave anything written.
+        // The functions below them write nothing either.
         ("webhook_delivery.replay($1, '-infinity', 'infinity', '{*}')", "53400"),
     ] {
         if call.starts_with("replay") {
@@ -234,7 +234,8 @@ fn tenant_sends_no_more_again_within_a_minute_than_is_allowed() {
         assert!(error.hint().unwrap().contains("resends_per_minute"), "{error:?}");
     }
     assert_eq!(scene.application.count("select count(*) from webhook_delivery.queue"), 0);
-    // One by one, too, and also what waits: whoever has it tried again and again makes requests as fast as they are answered.
+    // The limit counts single redeliveries too, also of a delivery that waits. Otherwise a tenant
+    // could cause requests as fast as they are answered.
     scene.application.client.batch_execute("select webhook_delivery.pause()").unwrap();
     let once = "select redeliver_webhook($1)";
     for _ in 0..3 {
@@ -243,11 +244,11 @@ fn tenant_sends_no_more_again_within_a_minute_than_is_allowed() {
     let error = refusal(&mut scene.admin, once, &[&ids[0]]);
     assert_eq!(error.code().code(), "PT429", "{error:?}");
     assert!(error.hint().unwrap().contains("resends_per_minute"), "{error:?}");
-    assert_eq!(refusal(&mut scene.admin, once, &[&ids[1]]).code().code(), "PT429", "another one of the auction");
+    assert_eq!(refusal(&mut scene.admin, once, &[&ids[1]]).code().code(), "PT429", "another delivery of the auction");
     let earlier = "update webhook_delivery.auction_usage set since = since - interval '61 seconds'";
     scene.application.client.batch_execute(earlier).unwrap();
     scene.admin.execute(once, &[&ids[0]]).unwrap();
     // Operators have no limit.
     let all: i64 = scene.application.client.query_one("select webhook_delivery.resend($1)", &[&ids]).unwrap().get(0);
-    assert_eq!(all, 3, "one waits already");
+    assert_eq!(all, 3, "one delivery is queued already");
 }

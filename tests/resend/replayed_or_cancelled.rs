@@ -1,11 +1,11 @@
-//! Events of the past for an endpoint that has not had them, and deliveries that are cancelled.
+//! Replay of past events to a new endpoint, backfill for existing rows, and cancelled deliveries.
 
 use super::*;
 
 #[test]
-fn an_endpoint_gets_what_happened_before_it_was_there_and_has_it_once() {
+fn new_endpoint_gets_replayed_events_once() {
     let mut scene = Scene::new(&[]);
-    scene.ended(5, "success");
+    scene.end_deliveries(5, "success");
     let client = &mut scene.application.client;
     client
         .execute("select webhook_delivery.emit('inspection.created', $1, '{\"n\" : 6}')", &[&sample::RIVERSIDE])
@@ -15,19 +15,23 @@ fn an_endpoint_gets_what_happened_before_it_was_there_and_has_it_once() {
     let late = scene.application.endpoint(sample::RIVERSIDE, &scene.receiver.url("/late"), &["submission.*"]);
     scene.application.endpoint(sample::HILLTOP, &scene.receiver.url("/"), &["*"]);
     scene.endpoint = late.clone();
-    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour')"), 5);
-    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour')"), 0, "they are queued");
+    assert_eq!(scene.returned_number("replay_webhooks($1, now() - interval '1 hour')"), 5);
+    assert_eq!(scene.returned_number("replay_webhooks($1, now() - interval '1 hour')"), 0, "the events are queued");
     late.wait_for(&mut scene.application.client, 5, "success");
-    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour')"), 0, "it has had them");
-    // Other types than those that it subscribes to, where they are named; never a test.
-    assert_eq!(scene.number("replay_webhooks($1, now() - interval '1 hour', events => '{*}')"), 1);
+    assert_eq!(
+        scene.returned_number("replay_webhooks($1, now() - interval '1 hour')"),
+        0,
+        "the endpoint has received them"
+    );
+    // Named types are replayed even without a subscription, but never a test.
+    assert_eq!(scene.returned_number("replay_webhooks($1, now() - interval '1 hour', events => '{*}')"), 1);
     late.wait_for(&mut scene.application.client, 6, "success");
     let requests = scene.receiver.requests_to("/late");
     assert_signed(&late.secret, &requests);
     let mut numbers: Vec<_> = requests.iter().map(|request| request.json()["data"]["n"].as_i64().unwrap()).collect();
     numbers.sort();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
-    // The bodies are those of then, but for the webhook_id.
+    // The bodies are the original ones, except for the webhook_id.
     let of = |requests: &[webhook_harness::Request], n: i64| {
         requests.iter().find(|request| request.json()["data"]["n"] == n).unwrap().json()
     };
@@ -40,7 +44,7 @@ fn an_endpoint_gets_what_happened_before_it_was_there_and_has_it_once() {
 }
 
 #[test]
-fn a_delivery_that_is_cancelled_is_not_tried_again_and_says_so() {
+fn cancelled_delivery_is_not_retried_and_can_be_redelivered() {
     let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);
     scene.answer(503);
     scene.endpoint.emit(&mut scene.application.client, 1);
@@ -51,7 +55,7 @@ fn a_delivery_that_is_cancelled_is_not_tried_again_and_says_so() {
     assert_eq!((scene.attempts(id).len(), scene.receiver.count()), (1, 1));
     let error = refusal(&mut scene.admin, "select cancel_webhook($1)", &[&id]);
     assert_eq!(error.code().code(), "PT409", "{error:?}");
-    // It can be sent after all.
+    // A cancelled delivery can be redelivered.
     scene.answer(200);
     assert_eq!(scene.redeliver(id), "retrying");
     scene.endpoint.wait_for(&mut scene.application.client, 1, "success");
@@ -59,7 +63,7 @@ fn a_delivery_that_is_cancelled_is_not_tried_again_and_says_so() {
 }
 
 #[test]
-fn what_waits_for_a_disabled_or_an_ordered_endpoint_is_cancelled_without_sending_what_waits_beside_it() {
+fn cancelling_in_a_waiting_backlog_sends_nothing() {
     let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);
     for (prepare, status) in [
         ("update webhook_endpoints set is_active = false, disabled_at = now(), disabled_reason = 'a test'", 200),
@@ -79,7 +83,7 @@ fn what_waits_for_a_disabled_or_an_ordered_endpoint_is_cancelled_without_sending
         let cancelled: i64 =
             scene.admin.query_one("select webhook_delivery.cancel($1)", &[&queued[2..].to_vec()]).unwrap().get(0);
         assert_eq!(cancelled, 3);
-        wait_until("the cancelled ones to leave the queue", DEADLINE, || {
+        wait_until("the cancelled deliveries to leave the queue", DEADLINE, || {
             (scene.application.count("select count(*) from webhook_delivery.queue") == 2).then_some(())
         });
         assert_eq!(scene.receiver.count(), before);
@@ -88,7 +92,7 @@ fn what_waits_for_a_disabled_or_an_ordered_endpoint_is_cancelled_without_sending
 }
 
 #[test]
-fn a_request_under_way_when_its_delivery_is_cancelled_may_succeed_and_the_history_says_so() {
+fn request_in_flight_can_succeed_after_its_cancellation() {
     let mut scene = Scene::new(&[]);
     let update = "update webhook_endpoints set url = $1";
     scene.application.client.execute(update, &[&scene.receiver.url("/hang")]).unwrap();
@@ -102,18 +106,18 @@ fn a_request_under_way_when_its_delivery_is_cancelled_may_succeed_and_the_histor
 }
 
 #[test]
-fn nobody_is_told_of_a_delivery_that_was_cancelled() {
+fn cancelled_delivery_sends_no_failure_alert() {
     let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);
-    let told = scene.application.endpoint(sample::RIVERSIDE, &scene.receiver.url("/alerts"), &["webhook.*"]);
+    let alerted = scene.application.endpoint(sample::RIVERSIDE, &scene.receiver.url("/alerts"), &["webhook.*"]);
     scene.answer(503);
     scene.endpoint.emit(&mut scene.application.client, 2);
     let waiting = scene.endpoint.wait_for(&mut scene.application.client, 2, "retrying");
     scene.admin.execute("select cancel_webhook($1)", &[&waiting[0].id]).unwrap();
     scene.endpoint.wait_for(&mut scene.application.client, 1, "failed");
-    // A failure after it, of which it is told, shows that there was time to.
+    // The alert of a later failure shows that there was time for one of the cancelled delivery.
     scene.application.cluster.set("webhook_delivery.retry_schedule", "");
     scene.redeliver(waiting[1].id);
-    wait_until("word of the failure", DEADLINE, || {
+    wait_until("the alert of the failure", DEADLINE, || {
         scene
             .receiver
             .requests_to("/alerts")
@@ -121,12 +125,12 @@ fn nobody_is_told_of_a_delivery_that_was_cancelled() {
             .any(|request| request.json()["data"]["delivery_id"] == waiting[1].id.to_string())
             .then_some(())
     });
-    let of_cancelled = told.deliveries(&mut scene.application.client).len();
+    let of_cancelled = alerted.deliveries(&mut scene.application.client).len();
     assert_eq!(of_cancelled, 1);
 }
 
 #[test]
-fn events_of_rows_that_were_there_before_are_those_that_their_triggers_would_have_made() {
+fn backfilled_events_equal_those_of_the_triggers() {
     let mut scene = Scene::new(&[]);
     let client = &mut scene.application.client;
     let insert = "insert into inspections (auction_id, location_id, user_id, vin_number)
@@ -148,7 +152,7 @@ fn events_of_rows_that_were_there_before_are_those_that_their_triggers_would_hav
         data
     };
     assert_eq!(data(&emitted), data(&captured));
-    // An event that no table makes, an unknown one, a schema without tables.
+    // An event without a table, an unknown event, and schemas without the tables.
     for (call, code) in [
         ("'webhook.endpoint_failing', $1", "0A000"),
         ("'no.such', $1", "22023"),

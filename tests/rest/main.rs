@@ -1,6 +1,6 @@
-//! The REST server that the tests talk to where no PostgREST is given.
+//! The REST server of the tests where PostgREST is not configured.
 //!
-//! Takes its settings from the environment, by PostgREST's names, so that either program can be started in the same way.
+//! It reads PostgREST's settings from the environment, so that both programs start in the same way.
 
 use std::error::Error;
 

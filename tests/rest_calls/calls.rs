@@ -1,9 +1,9 @@
-//! The documented calls, and who may make them.
+//! The documented calls: their answers, errors and privileges.
 
 use super::*;
 
 #[test]
-fn the_two_documented_calls_create_an_endpoint_and_test_it() {
+fn documented_calls_create_and_test_an_endpoint() {
     let scene = Scene::new(&[]);
     let body = Some(scene.endpoint(sample::RIVERSIDE));
     let plain = scene.rest.call_with("POST", "/webhook_endpoints", Some(&scene.dana), body, "return=minimal");
@@ -18,7 +18,7 @@ fn the_two_documented_calls_create_an_endpoint_and_test_it() {
 }
 
 #[test]
-fn a_secret_is_changed_and_a_disabled_endpoint_enabled_as_a_page_does_it() {
+fn calls_rotate_a_secret_change_terms_and_enable_an_endpoint() {
     let mut scene = Scene::new(&[]);
     let endpoint = scene.create(&scene.dana, sample::RIVERSIDE);
     let call = Some(json!({ "endpoint_id": endpoint["id"] }));
@@ -39,7 +39,7 @@ fn a_secret_is_changed_and_a_disabled_endpoint_enabled_as_a_page_does_it() {
     scene.supabase.run_as_admin(disable);
     let seen = scene.rest.call("GET", &own, Some(&scene.dana), None).expect(200);
     assert_eq!(seen[0]["disabled_reason"], "it fails");
-    // A page writes back what it has read, but for what was changed in it.
+    // Applications write back the row that they read, with one field changed.
     let mut row = seen[0].clone();
     row["is_active"] = json!(true);
     let enabled = scene.rest.call("PATCH", &own, Some(&scene.dana), Some(row)).expect(200);
@@ -47,7 +47,7 @@ fn a_secret_is_changed_and_a_disabled_endpoint_enabled_as_a_page_does_it() {
 }
 
 #[test]
-fn what_is_wrong_with_an_endpoint_is_the_clients_fault_and_is_said() {
+fn invalid_endpoint_is_a_client_error_that_names_the_problem() {
     let scene = Scene::new(&[("webhook_delivery.allow_http", "off")]);
     let url = |url: &str| json!({ "url": url });
     let good = json!({
@@ -85,7 +85,7 @@ fn what_is_wrong_with_an_endpoint_is_the_clients_fault_and_is_said() {
 }
 
 #[test]
-fn an_endpoint_of_another_auction_is_not_there_whatever_is_tried() {
+fn endpoint_of_another_auction_looks_like_a_missing_one() {
     let scene = Scene::new(&[]);
     let hilltop = scene.create(&scene.kim, sample::HILLTOP);
     let riverside = scene.create(&scene.dana, sample::RIVERSIDE);
@@ -126,7 +126,7 @@ fn an_endpoint_of_another_auction_is_not_there_whatever_is_tried() {
         });
         assert!(tested.starts_with("404"), "{tested}");
     }
-    // Nor does he get his own into it.
+    // An administrator cannot move an endpoint to another auction.
     let own = format!("/webhook_endpoints?id=eq.{}", riverside["id"].as_str().unwrap());
     scene.rest.call("PATCH", &own, dana, Some(json!({ "auction_id": sample::HILLTOP }))).expect(400);
     let all = scene
@@ -137,13 +137,13 @@ fn an_endpoint_of_another_auction_is_not_there_whatever_is_tried() {
 }
 
 #[test]
-fn without_a_token_there_is_nothing_and_with_the_service_roles_everything() {
+fn missing_token_reads_nothing_and_service_role_everything() {
     let mut scene = Scene::new(&[]);
     let endpoint = scene.create(&scene.dana, sample::RIVERSIDE);
     let service = token("service_role", None);
     let called = scene.rest.call("POST", "/rpc/test_webhook", Some(&service), test_call(&endpoint)).expect(200);
     scene.receiver.wait_for_distinct(1, DEADLINE);
-    scene.wait_for_success();
+    scene.wait_for_empty_queue();
     for relation in ["webhook_endpoints", "webhook_deliveries", "webhook_delivery_attempts", "webhook_event_types"] {
         let path = format!("/{relation}");
         let answer = scene.rest.call("GET", &path, None, None);
@@ -158,7 +158,7 @@ fn without_a_token_there_is_nothing_and_with_the_service_roles_everything() {
 }
 
 #[test]
-fn a_member_who_is_no_administrator_sees_only_the_catalogue() {
+fn member_without_administration_sees_only_the_catalogue() {
     let scene = Scene::new(&[]);
     let endpoint = scene.create(&scene.dana, sample::RIVERSIDE);
     let sam = token_of(sample::SAM);

@@ -1,4 +1,4 @@
-//! The calls of the product's documentation, through a REST server and on a database such as Supabase's.
+//! The documented calls, through a REST server and with Supabase's roles.
 
 use std::process::Command;
 
@@ -14,9 +14,9 @@ struct Scene {
     rest: Rest,
     supabase: Supabase,
     receiver: Receiver,
-    /// Of an administrator of Riverside.
+    /// Token of an administrator of Riverside.
     dana: String,
-    /// Of an administrator of Hilltop.
+    /// Token of an administrator of Hilltop.
     kim: String,
 }
 
@@ -28,7 +28,7 @@ impl Scene {
         Scene { rest, supabase, receiver, dana: token_of(sample::DANA), kim: token_of(sample::KIM) }
     }
 
-    /// The body of the documentation.
+    /// The request body in the product's documentation.
     fn endpoint(&self, auction_id: Uuid) -> Value {
         json!({
             "auction_id": auction_id,
@@ -48,9 +48,9 @@ impl Scene {
 }
 
 impl Scene {
-    /// Until nothing is left to be sent.
+    /// Waits until the queue is empty.
     #[track_caller]
-    fn wait_for_success(&mut self) {
+    fn wait_for_empty_queue(&mut self) {
         wait_until("an empty queue", DEADLINE, || {
             let left = self.supabase.admin.query_one("select count(*) from webhook_delivery.queue", &[]).unwrap();
             (left.get::<_, i64>(0) == 0).then_some(())
@@ -62,7 +62,7 @@ fn test_call(endpoint: &Value) -> Option<Value> {
     Some(json!({ "endpoint_id": endpoint["id"], "event_type": "submission.created" }))
 }
 
-/// The answer with every id in it made the same.
+/// Status and body of the answer, with a placeholder instead of the id.
 fn without(answer: &Answer, id: &str) -> String {
     format!("{} {}", answer.status, answer.body).replace(id, "<id>")
 }

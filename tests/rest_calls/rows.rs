@@ -1,16 +1,16 @@
-//! Rows, pages and bounds, and what supabase-js does.
+//! Embedded rows, paging and limits, and calls of supabase-js.
 
 use super::*;
 
 #[test]
-fn rows_come_with_those_that_belong_to_them_and_in_pages() {
+fn rows_are_embedded_and_paged() {
     let mut scene = Scene::new(&[]);
     let endpoint = scene.create(&scene.dana, sample::RIVERSIDE);
     scene.create(&scene.kim, sample::HILLTOP);
     for _ in 0..5 {
         scene.rest.call("POST", "/rpc/test_webhook", Some(&scene.dana), test_call(&endpoint)).expect(200);
     }
-    scene.wait_for_success();
+    scene.wait_for_empty_queue();
     let get = |path: &str| scene.rest.call("GET", path, Some(&scene.dana), None).expect(200);
     let with_all = get("/webhook_endpoints?select=id,webhook_deliveries(id,status,webhook_delivery_attempts(attempt))");
     assert_eq!(with_all.as_array().unwrap().len(), 1);
@@ -34,7 +34,7 @@ fn rows_come_with_those_that_belong_to_them_and_in_pages() {
 }
 
 #[test]
-fn a_tenants_own_row_makes_his_auctions_event_and_nothing_he_can_do_makes_anothers() {
+fn tenant_causes_events_of_its_own_auction_only() {
     let mut scene = Scene::new(&[]);
     scene.create(&scene.dana, sample::RIVERSIDE);
     scene.create(&scene.kim, sample::HILLTOP);
@@ -68,11 +68,12 @@ fn a_tenants_own_row_makes_his_auctions_event_and_nothing_he_can_do_makes_anothe
         let error = dana.batch_execute(forbidden).expect_err(forbidden);
         assert_eq!(error.code().unwrap().code(), "42501", "{forbidden}: {error:?}");
     }
-    scene.wait_for_success();
+    scene.wait_for_empty_queue();
     assert_eq!(scene.receiver.count(), 1);
 }
 
-/// Whoever writes back what was read, and supabase-js, which sends null where another of its rows has a value.
+/// Clients write back the hint that they read, and supabase-js sends null for a column that only
+/// another of its rows has.
 #[test]
 fn endpoint_written_back_over_rest_keeps_its_secret() {
     let mut scene = Scene::new(&[]);
@@ -104,7 +105,7 @@ fn endpoint_written_back_over_rest_keeps_its_secret() {
 }
 
 #[test]
-fn endpoints_and_tests_of_an_auction_are_bounded() {
+fn endpoints_and_tests_of_an_auction_are_limited() {
     let scene = Scene::new(&[("webhook_delivery.max_endpoints", "2"), ("webhook_delivery.tests_per_minute", "3")]);
     let [first, second] = [(); 2].map(|()| scene.create(&scene.dana, sample::RIVERSIDE));
     let body = || Some(scene.endpoint(sample::RIVERSIDE));
@@ -114,13 +115,13 @@ fn endpoints_and_tests_of_an_auction_are_bounded() {
         json!([scene.endpoint(sample::HILLTOP), scene.endpoint(sample::HILLTOP), scene.endpoint(sample::HILLTOP)]);
     scene.rest.call("POST", "/webhook_endpoints", Some(&scene.kim), Some(many)).expect(400);
     let [of_hilltop, _] = [(); 2].map(|()| scene.create(&scene.kim, sample::HILLTOP));
-    // Nobody learns how many another auction has: neither that it is full now, nor that it is not.
+    // The answer does not reveal whether another auction has reached its limit.
     let others = |auction_id: Uuid| {
         let answer = scene.rest.call("POST", "/webhook_endpoints", Some(&scene.dana), Some(scene.endpoint(auction_id)));
         without(&answer, &auction_id.to_string())
     };
     assert_eq!(others(sample::HILLTOP), others(Uuid::new_v4()));
-    // An upsert of one that is there is no new one.
+    // An upsert of an existing endpoint does not count as a new one.
     let mut again = scene.endpoint(sample::RIVERSIDE);
     again["id"] = first["id"].clone();
     let merge = "resolution=merge-duplicates";
@@ -132,7 +133,7 @@ fn endpoints_and_tests_of_an_auction_are_bounded() {
     }
     let refused = scene.rest.call("POST", "/rpc/test_webhook", Some(&scene.dana), test_call(&first)).expect(429);
     assert!(refused["hint"].as_str().unwrap().contains("webhook_delivery.tests_per_minute"), "{refused}");
-    // Neither another endpoint of the auction nor a new one in its place gives more; another auction has its own.
+    // Other and new endpoints of the auction share the limit. Another auction has its own.
     scene.rest.call("POST", "/rpc/test_webhook", Some(&scene.dana), test_call(&second)).expect(429);
     let of_second = format!("/webhook_endpoints?id=eq.{}", second["id"].as_str().unwrap());
     scene.rest.call("DELETE", &of_second, Some(&scene.dana), None).expect(200);
@@ -145,24 +146,24 @@ fn endpoints_and_tests_of_an_auction_are_bounded() {
 }
 
 #[test]
-fn what_an_applications_pages_do_with_supabase_js_works() {
+fn supabase_js_client_calls_work() {
     let scene = Scene::new(&[]);
     let done = Command::new("node")
         .arg(checkout().join("tests/node/client.cjs"))
         .args([scene.rest.url(), scene.dana.clone(), sample::RIVERSIDE.to_string(), scene.receiver.url("/hook")])
         .env("NODE_PATH", installation().target_dir().join("node/node_modules"))
         .output()
-        .expect("node runs");
+        .expect("node");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[test]
-fn what_a_support_person_does_all_day_works_through_the_rest_server_within_his_auctions() {
+fn support_calls_work_over_rest_only_in_own_auctions() {
     let mut scene = Scene::new(&[]);
     let endpoint = scene.create(&scene.dana, sample::RIVERSIDE);
     let emit = format!("select webhook_delivery.emit('submission.created', '{}', '{{\"n\": 1}}')", sample::RIVERSIDE);
     scene.supabase.run_as_admin(&emit);
-    scene.wait_for_success();
+    scene.wait_for_empty_queue();
     let history = scene.rest.call("GET", "/webhook_deliveries", Some(&scene.dana), None).expect(200);
     let (delivery, endpoint) = (history[0]["id"].clone(), endpoint["id"].clone());
     let of_endpoint = json!({ "endpoint_id": endpoint });
@@ -182,11 +183,11 @@ fn what_a_support_person_does_all_day_works_through_the_rest_server_within_his_a
     ];
     for (call, body, status) in calls {
         let path = format!("/rpc/{call}");
-        // Another auction's administrator learns nothing, nor does somebody without a token.
+        // An administrator of another auction and a caller without a token are refused.
         scene.rest.call("POST", &path, Some(&scene.kim), Some(body.clone())).expect(404);
         scene.rest.call("POST", &path, None, Some(body.clone())).expect(401);
         let answer = scene.rest.call("POST", &path, Some(&scene.dana), Some(body.clone())).expect(status);
-        scene.wait_for_success();
+        scene.wait_for_empty_queue();
         match call {
             "redeliver_webhook" => assert_eq!(answer["status"], "retrying"),
             "webhook_event" => {
