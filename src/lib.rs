@@ -103,31 +103,31 @@ extension_sql_file!("../sql/families/member.sql", name = "member", requires = ["
 extension_sql_file!(
     "../sql/install/install_triggers.sql",
     name = "install_triggers",
-    requires = ["member", note_change, note_move]
+    requires = ["member", capture_row_change, capture_partition_move]
 );
 extension_sql_file!(
     "../sql/install/own.sql",
     name = "own_events",
-    requires = ["install_triggers", row_event, set_payload_function, check_attached_triggers, emit_for_rows]
+    requires = ["install_triggers", row_event, set_payload_function, check_attached_triggers, backfill_rows]
 );
 extension_sql_file!("../sql/install/access.sql", name = "access", requires = ["own_events"]);
 extension_sql_file!("../sql/install/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/install/test_webhook.sql", name = "test_webhook", requires = ["history"]);
 extension_sql_file!("../sql/install/rotate_secret.sql", name = "rotate_secret", requires = ["test_webhook"]);
 extension_sql_file!(
-    "../sql/install/resend.sql",
-    name = "resend",
-    requires = ["rotate_secret", resend_visible, cancel, replay]
+    "../sql/install/redeliver.sql",
+    name = "redeliver",
+    requires = ["rotate_secret", redeliver_visible, cancel, replay]
 );
-extension_sql_file!("../sql/install/event.sql", name = "event", requires = ["resend", request_of]);
-extension_sql_file!("../sql/install/expunge.sql", name = "expunge_data", requires = ["event", expunge]);
+extension_sql_file!("../sql/install/request.sql", name = "request", requires = ["redeliver", request_of]);
+extension_sql_file!("../sql/install/expunge.sql", name = "expunge_data", requires = ["request", expunge]);
 extension_sql_file!(
     "../sql/install/operator.sql",
     name = "operator",
     requires = ["expunge_data", worker_report, launcher_state]
 );
 extension_sql_file!("../sql/install/health.sql", name = "health", requires = ["operator", wake]);
-extension_sql_file!("../sql/install/diagnose.sql", name = "diagnose", requires = ["health", examine]);
+extension_sql_file!("../sql/install/diagnose.sql", name = "diagnose", requires = ["health", diagnose_endpoint]);
 extension_sql_file!("../sql/install/metrics.sql", name = "metrics", requires = ["diagnose"]);
 extension_sql_file!("../sql/install/page.sql", name = "page", requires = ["metrics", named_auctions, webhook_admin]);
 extension_sql_file!("../sql/install/worker.sql", name = "worker", requires = ["page"]);

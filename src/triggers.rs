@@ -19,8 +19,8 @@ mod webhook_delivery {
     /// event about the same row that makes this one needless in the same transaction; the only
     /// column whose change makes the event; `previous`, where the payload needs the row as it was.
     #[pg_trigger]
-    fn note_change<'a>(trigger: &'a PgTrigger<'a>) -> Nothing<'a> {
-        fire(trigger, capture::note_change);
+    fn capture_row_change<'a>(trigger: &'a PgTrigger<'a>) -> Nothing<'a> {
+        fire(trigger, capture::capture_row_change);
         Ok(None)
     }
 
@@ -36,7 +36,7 @@ mod webhook_delivery {
     /// Sees rows that move to another partition. For AFTER INSERT OR DELETE, FOR EACH ROW, on a
     /// partitioned table.
     #[pg_trigger]
-    fn note_move<'a>(trigger: &'a PgTrigger<'a>) -> Nothing<'a> {
+    fn capture_partition_move<'a>(trigger: &'a PgTrigger<'a>) -> Nothing<'a> {
         fire(trigger, |_| {});
         Ok(None)
     }

@@ -99,7 +99,7 @@ fn application_owner_backs_up_without_the_extensions_data() {
         // The copy has the extension and its triggers: an endpoint can be created there.
         let receiver = Receiver::start(|_| Reply::ok());
         webhook_harness::application::endpoint(&mut copy, sample::RIVERSIDE, &receiver.url("/"), &["*"]);
-        let attached = "pg_trigger where tgfoid = 'webhook_delivery.note_change'::regproc and tgenabled = 'O'";
+        let attached = "pg_trigger where tgfoid = 'webhook_delivery.capture_row_change'::regproc and tgenabled = 'O'";
         assert!(count(&mut copy, attached) > 10);
     }
     for options in [["--schema", "public"].as_slice(), &["--schema", "public", "--schema-only"]] {

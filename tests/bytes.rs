@@ -202,7 +202,7 @@ fn json_that_operators_reject_is_recaptured() {
     listener.run("update problems set status = 'closed'");
     assert_eq!(listener.application.count("select count(*) from webhook_delivery.capture_errors"), 2);
     listener.run("alter table webhook_delivery.events drop constraint closed; drop table notes");
-    listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors order by id");
+    listener.run("select webhook_delivery.recapture(id) from webhook_delivery.capture_errors order by id");
     listener.application.settle();
     let requests = listener.receiver.requests();
     let of = |event: &str| requests.iter().find(|request| request.event() == Some(event)).unwrap();
@@ -302,7 +302,7 @@ fn values_over_the_memory_limit_are_lost_with_a_dead_letter() {
     assert_eq!(kept, vec![100_000; 167]);
     let lost = "select sum(cardinality(row_ids))::bigint from webhook_delivery.capture_errors";
     assert_eq!(listener.application.count(lost), 300 - 167);
-    let again = "select count(webhook_delivery.capture_again(id)) from webhook_delivery.capture_errors";
+    let again = "select count(webhook_delivery.recapture(id)) from webhook_delivery.capture_errors";
     assert_eq!(listener.application.count(again), 0);
     assert_eq!(listener.application.count(lost), 300 - 167);
     // If the table is not truncated, nothing is lost.

@@ -150,7 +150,7 @@ fn trigger_supersedes_an_event_only_for_its_own_rows() {
         &mut application.client,
         "create table imports (id uuid primary key, auction_id uuid);
          create trigger imported after insert on imports for each row
-             execute function webhook_delivery.note_change('submission.created', 'id', 'auction_id', '', 'submission.created')",
+             execute function webhook_delivery.capture_row_change('submission.created', 'id', 'auction_id', '', 'submission.created')",
     );
     let mut transaction = application.client.transaction().unwrap();
     let id = Submission::of_riverside().insert(&mut transaction);

@@ -315,7 +315,7 @@ fn each_dead_letter_is_recaptured_independently() {
              set webhook_delivery.on_capture_error = error",
         )
         .unwrap();
-    let again = "select id, webhook_delivery.capture_again(id) from webhook_delivery.capture_errors order by id";
+    let again = "select id, webhook_delivery.recapture(id) from webhook_delivery.capture_errors order by id";
     let rows = client.query(again, &[]).unwrap();
     let written: Vec<(i64, Option<i64>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(written, [(1, None), (2, Some(0)), (3, Some(1))]);

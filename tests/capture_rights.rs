@@ -170,7 +170,7 @@ fn row_level_security_that_hides_rows_leaves_a_dead_letter() {
     assert_eq!(row.get::<_, &str>(1), "42501");
     assert!(row.get::<_, &str>(2).contains("row-level security"), "{row:?}");
     app.batch_execute("alter table public.users no force row level security").unwrap();
-    application.client.execute("select webhook_delivery.capture_again($1)", &[&row.get::<_, i64>(0)]).unwrap();
+    application.client.execute("select webhook_delivery.recapture($1)", &[&row.get::<_, i64>(0)]).unwrap();
     receiver.wait_for(2, DEADLINE);
     assert_not_superuser(&mut application);
 }
@@ -192,7 +192,7 @@ fn unreadable_table_is_reported_and_its_event_recaptured() {
         .unwrap()
         .get(0);
     application.client.batch_execute("grant select on public.users to app").unwrap();
-    application.client.execute("select webhook_delivery.capture_again($1)", &[&error]).unwrap();
+    application.client.execute("select webhook_delivery.recapture($1)", &[&error]).unwrap();
     assert_eq!(receiver.wait_for(1, DEADLINE)[0].json()["data"]["submitted_by"], "Dana Reyes");
 }
 

@@ -25,7 +25,7 @@ struct Finding {
 /// The findings of the diagnosis, by check.
 fn diagnose(admin: &mut Client, id: Uuid) -> HashMap<String, Finding> {
     let rows =
-        admin.query("select * from webhook_diagnose($1)", &[&id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
+        admin.query("select * from diagnose_webhook($1)", &[&id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
     let finding = |row: &postgres::Row| {
         let finding = Finding { is_fine: row.get(1), result: row.get(2), what_to_do: row.get(3) };
         assert!(finding.is_fine != Some(false) || finding.what_to_do.is_some(), "{}: no advice", finding.result);
@@ -142,7 +142,7 @@ fn each_kind_of_failure_has_its_own_advice() {
         let findings = diagnose(&mut admin, endpoint.id);
         assert_wrong(&findings, REQUESTS, result, advice);
         if path == "/status/401" {
-            assert_wrong(&findings, SIGNATURE, "whsec_", "webhook_event()");
+            assert_wrong(&findings, SIGNATURE, "whsec_", "webhook_request()");
         }
     }
     application.client.execute("update webhook_endpoints set url = $1", &[&receiver.url("/slow/300")]).unwrap();
@@ -242,8 +242,8 @@ fn tenant_cannot_see_or_diagnose_endpoints_of_others() {
         0
     );
     assert_eq!(refusal(&mut admin, "select reason from webhook_delivery.pauses", &[]).code().code(), "42501");
-    assert_eq!(refusal(&mut other, "select webhook_diagnose($1)", &[&endpoint.id]).code().code(), "PT404");
-    assert!(other.query("select webhook_delivery.examine($1)", &[&endpoint.id]).unwrap().is_empty());
+    assert_eq!(refusal(&mut other, "select diagnose_webhook($1)", &[&endpoint.id]).code().code(), "PT404");
+    assert!(other.query("select webhook_delivery.diagnose_endpoint($1)", &[&endpoint.id]).unwrap().is_empty());
     for write in ["delete from webhook_endpoint_health", "update webhook_delivery.pauses set reason = null"] {
         assert_eq!(refusal(&mut admin, write, &[]).code().code(), "42501", "{write}");
     }

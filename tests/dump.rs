@@ -98,8 +98,7 @@ fn dump_contains_everything_and_its_copy_sends_nothing() {
     application.cluster.copy_database("copy", &[]);
     let mut copy = application.cluster.connect_to("copy");
     assert_eq!(contents(&mut copy), original);
-    let valid =
-        "select count(*) from pg_trigger where tgfoid = 'webhook_delivery.note_change'::regproc and tgenabled = 'O'";
+    let valid = "select count(*) from pg_trigger where tgfoid = 'webhook_delivery.capture_row_change'::regproc and tgenabled = 'O'";
     assert_eq!(copy.query_one(valid, &[]).unwrap().get::<_, i64>(0), application.count(valid));
 
     // Events in the copy are queued and stay there, while the original sends its own.
@@ -157,7 +156,7 @@ fn schema_only_dump_restores_the_applications_triggers() {
     let mut application = application_with_history(&receiver);
     application.cluster.copy_database("copy", &["--schema-only"]);
     let mut copy = application.cluster.connect_to("copy");
-    let triggers = "select count(*) from pg_trigger where tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.row_event'::regproc)";
+    let triggers = "select count(*) from pg_trigger where tgfoid in ('webhook_delivery.capture_row_change'::regproc, 'webhook_delivery.row_event'::regproc)";
     assert_eq!(copy.query_one(triggers, &[]).unwrap().get::<_, i64>(0), application.count(triggers));
     assert_eq!(copy.query_one("select count(*) from webhook_event_types", &[]).unwrap().get::<_, i64>(0), 21);
 }

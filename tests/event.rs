@@ -1,4 +1,4 @@
-//! `webhook_event()` shows the request of a delivery, how to verify it and its timing. A script can
+//! `webhook_request()` shows the request of a delivery, how to verify it and its timing. A script can
 //! wait for the end of a delivery with `wait_for_delivery()`.
 
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use webhook_harness::{Application, DEADLINE, Receiver, Submission, refusal, sample, tenant, wait_until};
 
-const EVENT: &str = "select * from webhook_event($1)";
+const EVENT: &str = "select * from webhook_request($1)";
 
 #[test]
 fn webhook_event_shows_the_exact_body_and_headers() {
@@ -69,7 +69,7 @@ fn webhook_event_shows_what_remains_and_nothing_to_others() {
     assert!(other.query("select webhook_delivery.request_of($1)", &[&id]).unwrap().is_empty());
     let shown = |client: &mut postgres::Client| {
         ["url", "headers", "body", "verify"].map(|column| {
-            let is_there = format!("select {column} is not null from webhook_event($1)");
+            let is_there = format!("select {column} is not null from webhook_request($1)");
             client.query_one(&is_there, &[&id]).unwrap().get::<_, bool>(0)
         })
     };

@@ -130,7 +130,7 @@ fn main_path_works_under_hostile_server_settings() {
     let secret: String = value(client, "select rotate_webhook_secret($1)", &[&endpoint.id]);
     let hint: String = value(client, "select secret from webhook_endpoints where id = $1", &[&endpoint.id]);
     assert_eq!(hint, format!("...{}", &secret[secret.len() - 4..]));
-    let sent: String = value(client, "select body from webhook_event($1)", &[&first[0].id]);
+    let sent: String = value(client, "select body from webhook_request($1)", &[&first[0].id]);
     assert_eq!(sent, requests[0].text());
     assert_everything_answers(client, &endpoint);
 
@@ -156,7 +156,7 @@ fn assert_everything_answers(client: &mut Client, endpoint: &Endpoint) {
         client.query_opt("select from webhook_delivery.status where state = 'sending' and queued = 0", &[]).unwrap()
     });
     let diagnosis =
-        client.query("select is_fine, result, what_to_do from webhook_diagnose($1)", &[&endpoint.id]).unwrap();
+        client.query("select is_fine, result, what_to_do from diagnose_webhook($1)", &[&endpoint.id]).unwrap();
     assert_eq!(diagnosis.len(), 8);
     for row in diagnosis {
         let (is_fine, result): (Option<bool>, String) = (row.get(0), row.get(1));
@@ -187,7 +187,7 @@ const OWN: &str = "
     create function lot_count_payload(ids uuid[]) returns table (id uuid, auction_id uuid, data json) language sql stable as
         $$ select id, house, json_build_object('cars', cars) from public.lot_counts where id = any (ids) $$;
     create trigger lot_count_created after insert on lot_counts
-        for each row execute function webhook_delivery.note_change('submission.created', 'id', 'house');
+        for each row execute function webhook_delivery.capture_row_change('submission.created', 'id', 'house');
     create function broken(ids uuid[], previous json[]) returns table (id uuid, auction_id uuid, data json) language sql stable as
         $$ select null::uuid, null::uuid, to_json(1 / cardinality('{}'::uuid[])) $$;
     select webhook_delivery.set_payload_function('submission.created', 'broken(uuid[], json[])', 'lot_counts')";
@@ -219,7 +219,7 @@ fn custom_events_are_sent_under_hostile_server_settings() {
     client.execute("insert into lot_counts (house, cars) values ($1, 5)", &[&sample::RIVERSIDE]).unwrap();
     let lost: i64 = value(client, "select id from webhook_delivery.capture_errors where error_code = '22012'", &[]);
     client.batch_execute("select webhook_delivery.set_payload_function('submission.created', 'lot_count_payload(uuid[])', 'lot_counts')").unwrap();
-    assert_eq!(value::<i64>(client, "select webhook_delivery.capture_again($1)", &[&lost]), 1);
+    assert_eq!(value::<i64>(client, "select webhook_delivery.recapture($1)", &[&lost]), 1);
     assert_eq!(sent(3), ("submission.created".to_owned(), json!({ "cars": 5 })));
     endpoint.wait_for(client, 3, "success");
 
@@ -228,7 +228,7 @@ fn custom_events_are_sent_under_hostile_server_settings() {
     client.batch_execute("select * from webhook_delivery.remove_triggers()").unwrap();
     let submission = Submission::of_riverside().insert(client);
     let emitted: i64 =
-        value(client, "select webhook_delivery.emit_for('submission.created', array[$1]::uuid[])", &[&submission]);
+        value(client, "select webhook_delivery.backfill('submission.created', array[$1]::uuid[])", &[&submission]);
     assert_eq!((emitted, sent(4).1["id"].clone()), (1, json!(submission)));
 }
 

@@ -5,7 +5,7 @@ use webhook_harness::{Listener, sample};
 
 /// Names that a template of the extension could mistake for a placeholder or for SQL.
 const NAMES: [&str; 7] = [
-    "a@left_out@b",
+    "a@excluded_columns@b",
     "||app.evil()||",
     "@changed@",
     "@application@",

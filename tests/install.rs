@@ -218,7 +218,7 @@ fn install_triggers_attaches_what_it_can_and_reports_the_rest() {
         )
         .unwrap();
     let report = "select concat_ws(' ', table_name, trigger_name, result, detail) from webhook_delivery.install_triggers() where table_name not in
-        (select table_name from webhook_delivery.needed_tables where source_table <> 'submissions' except select table_name from webhook_delivery.needed_tables where source_table = 'submissions')
+        (select table_name from webhook_delivery.required_tables where source_table <> 'submissions' except select table_name from webhook_delivery.required_tables where source_table = 'submissions')
         and coalesce(detail, '') !~ 'Read for events of public.(?!submissions)'";
     let expected = [
         "submissions webhook_delivery_submission_created_insert installed",
@@ -263,7 +263,7 @@ fn install_triggers_names_columns_of_unsuitable_types() {
         )
         .unwrap();
     let report = "select concat_ws(' ', table_name, trigger_name, result, detail) from webhook_delivery.install_triggers()
-        where result not in ('found', 'installed') and table_name in (select table_name from webhook_delivery.needed_tables where source_table = 'submissions')
+        where result not in ('found', 'installed') and table_name in (select table_name from webhook_delivery.required_tables where source_table = 'submissions')
         and (table_name <> 'users' or detail not like '%email%') group by 1 order by 1";
     let expected = [
         "submission_entries unsuitable public.submission_entries: column submission_id is text, not uuid; column \"position\" is timestamp with time zone, not numeric.",

@@ -115,7 +115,7 @@ fn rows_that_all_fail_give_one_warning_and_can_be_recaptured() {
     assert_eq!(ids.len(), 5_000, "each row is in exactly one capture error");
 
     application.client.batch_execute("update public.switch set is_broken = false").unwrap();
-    let again = "select sum(webhook_delivery.capture_again(id))::bigint from webhook_delivery.capture_errors";
+    let again = "select sum(webhook_delivery.recapture(id))::bigint from webhook_delivery.capture_errors";
     assert_eq!(application.count(again), 5_000);
     receiver.wait_for_distinct(5_000, DEADLINE);
     assert_eq!(application.count("select count(*) from webhook_delivery.capture_errors"), 0);

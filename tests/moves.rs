@@ -196,7 +196,7 @@ fn update_triggers_apply_their_conditions_to_moves() {
     let mut listener = Listener::start(&[]);
     listener.run(ORDERS);
     listener.run(
-        "create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.note_move();
+        "create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.capture_partition_move();
          create trigger a after update on orders for each row when (new.price > 100 and old.state is distinct from new.state)
              execute function webhook_delivery.row_event('order.expensive', 'auction_id', 'auction_id');
          create trigger b after update of price on orders for each row
@@ -230,8 +230,12 @@ fn ten_thousand_moved_rows_send_updates_and_no_errors() {
     listener.run("update orders set state = 'paid'");
     let updated = "select count(*) from webhook_delivery.events where event_type = 'order.updated' and data -> 'previous' ->> 'state' = 'placed'";
     let deleted = "select count(*) from webhook_delivery.events where event_type = 'order.deleted'";
-    assert_eq!(listener.application.count(deleted), 10_000, "without note_move no trigger sees the inserted rows");
-    listener.run("create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.note_move()");
+    assert_eq!(
+        listener.application.count(deleted),
+        10_000,
+        "without capture_partition_move no trigger sees the inserted rows"
+    );
+    listener.run("create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.capture_partition_move()");
     listener.run("update orders set state = 'placed'; update orders set state = 'paid'");
     assert_eq!(listener.application.count(updated), 10_000);
     assert_eq!(listener.application.count("select count(*) from webhook_delivery.capture_errors"), 0);
@@ -258,11 +262,11 @@ fn trigger_that_misses_moves_raises_a_warning_with_the_fix() {
 /// The trigger for moves on orders, and a second partitioned table whose rows the application's
 /// functions move while the extension captures a move of orders.
 const NESTED: &str = "
-    create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.note_move();
+    create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.capture_partition_move();
     create table others (id bigint, auction_id uuid, state text, price integer, note text) partition by list (state);
     create table others_a partition of others for values in ('a');
     create table others_b partition of others for values in ('b');
-    create trigger webhook_delivery_moved after insert or delete on others for each row execute function webhook_delivery.note_move();
+    create trigger webhook_delivery_moved after insert or delete on others for each row execute function webhook_delivery.capture_partition_move();
     insert into others select n, gen_random_uuid(), 'a', n, 'of another' from generate_series(1, 10) as n;
     create function swap() returns void language sql as $$ update public.others set state = case state when 'a' then 'b' else 'a' end $$;
     create function swap_and_agree() returns boolean language plpgsql as $$ begin perform public.swap(); return true; end $$;
@@ -314,7 +318,7 @@ fn rows_moved_by_a_trigger_send_one_update_each() {
     listener.run(ORDERS);
     listener.run(THREE);
     listener.run(
-        "create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.note_move();
+        "create trigger webhook_delivery_moved after insert or delete on orders for each row execute function webhook_delivery.capture_partition_move();
          create function follow() returns trigger language plpgsql as
              $$ begin update public.orders set state = new.state where id = new.id + 1 and state <> new.state; return null; end $$;
          create trigger bb_follow after insert on orders for each row execute function follow()",

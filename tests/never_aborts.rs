@@ -117,7 +117,7 @@ fn deadlock_victim_commits_and_its_event_can_be_recaptured() {
     waiting.join().unwrap();
     let errors = capture_errors(&mut application);
     assert_eq!(errors, [("40P01".to_owned(), "deadlock detected".to_owned(), 1)]);
-    let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
+    let again = "select webhook_delivery.recapture(id) from webhook_delivery.capture_errors";
     assert_eq!(application.count(again), 1);
     let requests = receiver.wait_for(2, DEADLINE);
     assert_eq!(requests[1].json()["data"]["image_url"], "https://img.example.com/1.jpg");
@@ -174,7 +174,7 @@ fn unexpected_key_type_is_a_capture_error_and_aborts_nothing() {
     }
     let hints = "select count(*) from webhook_delivery.capture_errors where hint like '%install_triggers()%'";
     assert_eq!(application.count(hints), 2);
-    let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
+    let again = "select webhook_delivery.recapture(id) from webhook_delivery.capture_errors";
     let captured: Vec<Option<i64>> = client.query(again, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(captured, [None, None]);
     assert_eq!(application.count(hints), 2, "the capture errors stay");
@@ -254,7 +254,7 @@ fn full_disk_costs_an_event_until_it_is_recaptured() {
     assert_eq!(application.count("select count(*) from webhook_delivery.events"), 0, "no event without its queue row");
     let occurred_at = "select to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') from webhook_delivery.capture_errors";
     let occurred_at: String = application.client.query_one(occurred_at, &[]).unwrap().get(0);
-    let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
+    let again = "select webhook_delivery.recapture(id) from webhook_delivery.capture_errors";
     // A recapture that fails keeps the capture error.
     assert_eq!(application.count(again), 0);
     assert_eq!(capture_errors(&mut application).len(), 1);
@@ -263,7 +263,7 @@ fn full_disk_costs_an_event_until_it_is_recaptured() {
     let body = receiver.wait_for(1, DEADLINE)[0].json();
     assert_eq!((&body["data"]["id"], &body["timestamp"]), (&id.to_string().into(), &occurred_at.into()));
     assert_eq!(capture_errors(&mut application), []);
-    let absent = application.client.query_one("select webhook_delivery.capture_again(4711)", &[]).unwrap();
+    let absent = application.client.query_one("select webhook_delivery.recapture(4711)", &[]).unwrap();
     assert_eq!(absent.get::<_, Option<i64>>(0), None);
 }
 

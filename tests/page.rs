@@ -40,7 +40,7 @@ fn run_scenario(scenario: &str, settings: &[(&str, &str)]) {
     // A scenario serves the application that embeds the page on this port.
     let embedder = free_port();
     let embedders = format!("http://127.0.0.1:{embedder}");
-    let supabase = Supabase::start(&[settings, &[("webhook_delivery.page_embedders", &embedders)]].concat());
+    let supabase = Supabase::start(&[settings, &[("webhook_delivery.page_origins", &embedders)]].concat());
     let rest = Rest::start(&supabase.cluster);
     let pictures = installation().target_dir().join("pictures");
     std::fs::create_dir_all(&pictures).expect("a writable target/");
@@ -76,7 +76,7 @@ fn run_scenario(scenario: &str, settings: &[(&str, &str)]) {
 #[test]
 fn page_is_public_and_has_a_strict_content_security_policy() {
     let embedders = "https://admin.example.com, http://localhost:3000";
-    let mut supabase = Supabase::start(&[("webhook_delivery.page_embedders", embedders)]);
+    let mut supabase = Supabase::start(&[("webhook_delivery.page_origins", embedders)]);
     let rest = Rest::start(&supabase.cluster);
     for address in ["/rpc/webhook_admin", "/rpc/webhook_admin?apikey=the+gateways"] {
         let page = ureq::get(rest.url() + address).header("Accept", "text/html,*/*;q=0.8").call().expect("a page");
@@ -115,7 +115,7 @@ fn page_embedders_and_api_urls_are_validated() {
         "data:,x",
         "https://a.example; script-src *",
     ] {
-        let error = refusal(&mut client, &format!("set webhook_delivery.page_embedders = '{wrong}'"), &[]);
+        let error = refusal(&mut client, &format!("set webhook_delivery.page_origins = '{wrong}'"), &[]);
         assert_eq!(error.code().code(), "22023", "{wrong}: {error:?}");
     }
     for wrong in ["example.com", "ftp://example.com", "https://user@example.com/", "https://example.com/?a"] {

@@ -227,7 +227,7 @@ fn foreign_table_is_not_read_during_a_commit() {
             session.batch_execute("select count(*) from users").unwrap();
             session
                 .batch_execute(&format!(
-                    "select webhook_delivery.emit_for('submission.created', array(select id from submissions)); {}",
+                    "select webhook_delivery.backfill('submission.created', array(select id from submissions)); {}",
                     insert()
                 ))
                 .unwrap();
@@ -244,7 +244,7 @@ fn foreign_table_is_not_read_during_a_commit() {
             "{notices:?}"
         );
     }
-    let again = "select sum(webhook_delivery.capture_again(id))::bigint from webhook_delivery.capture_errors";
+    let again = "select sum(webhook_delivery.recapture(id))::bigint from webhook_delivery.capture_errors";
     assert_eq!(listener.application.count(again), 7);
     assert_eq!(listener.told().iter().filter(|(_, data)| data["submitted_by"] == "Dana Reyes").count(), 7 + 3);
 }

@@ -64,13 +64,13 @@ fn reading_functions_and_views_work_on_a_standby() {
         ("select * from webhook_endpoint_health where success_rate_24h = 1".to_owned(), 1),
         ("select * from webhook_event_types where event_type = 'submission.created'".to_owned(), 1),
         ("select * from webhook_auctions()".to_owned(), 1),
-        (format!("select * from webhook_event('{delivery}') where body is not null"), 1),
+        (format!("select * from webhook_request('{delivery}') where body is not null"), 1),
         ("select * from webhook_activity(now() - interval '1 hour')".to_owned(), 1),
         ("select check_webhook_url('https://example.com/')".to_owned(), 1),
         (format!("select recover_webhooks('{id}', '-infinity', only_failed => false, dry_run => true)"), 1),
         (
             format!(
-                "select from webhook_diagnose('{id}') where \"check\" = 'Does the database send?' and is_fine and result like '%standby%'"
+                "select from diagnose_webhook('{id}') where \"check\" = 'Does the database send?' and is_fine and result like '%standby%'"
             ),
             1,
         ),
@@ -105,13 +105,13 @@ fn writing_functions_give_a_hint_on_a_standby_or_read_only() {
         format!("cancel_webhook('{delivery}')"),
         format!("rotate_webhook_secret('{id}')"),
         format!("expunge_webhook_data('{auction}', everything => true)"),
-        format!("webhook_delivery.resend(array['{delivery}']::uuid[])"),
+        format!("webhook_delivery.redeliver(array['{delivery}']::uuid[])"),
         format!("webhook_delivery.cancel(array['{delivery}']::uuid[])"),
         "webhook_delivery.pause()".to_owned(),
         format!("webhook_delivery.resume(endpoint_id => '{id}')"),
         format!("webhook_delivery.emit('submission.created', '{auction}', '{{}}')"),
-        "webhook_delivery.emit_for('submission.created', '{}')".to_owned(),
-        "webhook_delivery.capture_again(1)".to_owned(),
+        "webhook_delivery.backfill('submission.created', '{}')".to_owned(),
+        "webhook_delivery.recapture(1)".to_owned(),
         "webhook_delivery.set_payload_function('submission.created', null)".to_owned(),
     ];
     let primary = &mut application.client;

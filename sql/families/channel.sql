@@ -19,17 +19,17 @@ from (values ($shape$
   "archived_at": "2026-03-31T18:00:00.000Z"')
 ) as event (event_type, description, shape, example);
 
-insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, changed_column, auction_column, unless_event, keeps_previous) values
+insert into webhook_delivery.capture_rules
+    (event_type, table_name, operation, changed_column, auction_column, suppressed_by_event, include_previous) values
     ('channel.created', 'channels', 'insert', null, 'auction_id', null, false),
     ('channel.archived', 'channels', 'update', 'archived_at', 'auction_id', 'channel.created', true);
 
-insert into webhook_delivery.needed_tables (source_table, table_name, columns) values
+insert into webhook_delivery.required_tables (source_table, table_name, columns) values
     ('channels', 'channels',
         '{id uuid,auction_id uuid,name text,description text,is_private boolean,created_by uuid,created_at timestamptz,archived_at timestamptz}'),
     ('channels', 'users', '{id uuid,full_name text}');
 
-insert into webhook_delivery.payloads (event_type, source_table, query, previous_columns)
+insert into webhook_delivery.payload_queries (event_type, source_table, query, previous_columns)
 select payload.event_type, 'channels', $query$
     select channel.id, channel.auction_id,
         case @event@

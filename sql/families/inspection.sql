@@ -27,19 +27,19 @@ from (values ($shape$
   "defect": {"category": "paint", "notes": "Scratch on the left front door"}')
 ) as event (event_type, description, shape, example);
 
-insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, key_column, auction_column, about_column, unless_event) values
+insert into webhook_delivery.capture_rules
+    (event_type, table_name, operation, key_column, auction_column, subject_column, suppressed_by_event) values
     ('inspection.created', 'inspections', 'insert', 'id', 'auction_id', null, null),
     ('inspection.defect_added', 'inspection_defects', 'insert', 'id', null, 'inspection_id', 'inspection.created');
 
-insert into webhook_delivery.needed_tables (source_table, table_name, columns) values
+insert into webhook_delivery.required_tables (source_table, table_name, columns) values
     ('inspections', 'inspections',
         '{id uuid,auction_id uuid,location_id uuid,user_id uuid,vin_number text,barcode text,submitted_at timestamptz}'),
     ('inspections', 'inspection_defects', '{id uuid,inspection_id uuid,category text,notes text,position numeric}'),
     ('inspections', 'locations', '{id uuid,name text}'),
     ('inspections', 'users', '{id uuid,full_name text}');
 
-insert into webhook_delivery.payloads (event_type, source_table, query)
+insert into webhook_delivery.payload_queries (event_type, source_table, query)
 select event_type, 'inspections', $query$
     select inspection.id, inspection.auction_id,
         case @event@

@@ -28,22 +28,22 @@ from (values ($shape$
   "removed_at": "2026-03-31T18:00:00.000Z"')
 ) as event (event_type, description, user_id, full_name, joined_at, shape, example);
 
-insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, changed_column, auction_column, unless_event, keeps_previous) values
+insert into webhook_delivery.capture_rules
+    (event_type, table_name, operation, changed_column, auction_column, suppressed_by_event, include_previous) values
     ('member.invited', 'auction_invitations', 'insert', null, 'auction_id', null, false),
     ('member.invited', 'auction_invitations', 'update', 'invited_at', 'auction_id', null, false),
     ('member.joined', 'auction_members', 'insert', null, 'auction_id', null, false),
     ('member.role_changed', 'auction_members', 'update', 'role', 'auction_id', 'member.joined', true),
     ('member.removed', 'auction_members', 'delete', null, 'auction_id', 'member.joined', true);
 
-insert into webhook_delivery.needed_tables (source_table, table_name, columns) values
+insert into webhook_delivery.required_tables (source_table, table_name, columns) values
     ('auction_members', 'auction_members', '{id uuid,auction_id uuid,user_id uuid,role text,invited_by uuid,joined_at timestamptz}'),
     ('auction_members', 'auctions', '{id uuid}'),
     ('auction_members', 'users', '{id uuid,full_name text,email text}'),
     ('auction_invitations', 'auction_invitations', '{id uuid,auction_id uuid,email text,user_id uuid,role text,invited_by uuid,invited_at timestamptz}'),
     ('auction_invitations', 'users', '{id uuid,full_name text}');
 
-insert into webhook_delivery.payloads (event_type, source_table, query) values ('member.invited', 'auction_invitations', $query$
+insert into webhook_delivery.payload_queries (event_type, source_table, query) values ('member.invited', 'auction_invitations', $query$
     select invitation.id, invitation.auction_id,
         json_build_object(
             'user_id', invitation.user_id,
@@ -59,7 +59,7 @@ insert into webhook_delivery.payloads (event_type, source_table, query) values (
     order by changed.position
 $query$);
 
-insert into webhook_delivery.payloads (event_type, source_table, query, previous_columns)
+insert into webhook_delivery.payload_queries (event_type, source_table, query, previous_columns)
 select payload.event_type, 'auction_members', $query$
     select member.id, member.auction_id,
         case @event@

@@ -27,19 +27,19 @@ from (values ($shape$
   "deleted_at": "2026-01-15T14:32:00.000Z"')
 ) as event (event_type, description, content, shape, example);
 
-insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, changed_column, auction_column, unless_event, keeps_previous) values
+insert into webhook_delivery.capture_rules
+    (event_type, table_name, operation, changed_column, auction_column, suppressed_by_event, include_previous) values
     ('message.created', 'messages', 'insert', null, 'auction_id', null, false),
     ('message.edited', 'messages', 'update', 'content', 'auction_id', 'message.created', true),
     ('message.deleted', 'messages', 'update', 'deleted_at', 'auction_id', 'message.created', true);
 
-insert into webhook_delivery.needed_tables (source_table, table_name, columns) values
+insert into webhook_delivery.required_tables (source_table, table_name, columns) values
     ('messages', 'messages',
         '{id uuid,auction_id uuid,channel_id uuid,user_id uuid,content text,message_type text,parent_message_id uuid,mentions uuid[],created_at timestamptz,edited_at timestamptz,deleted_at timestamptz}'),
     ('messages', 'channels', '{id uuid,name text}'),
     ('messages', 'users', '{id uuid,full_name text}');
 
-insert into webhook_delivery.payloads (event_type, source_table, query, previous_columns)
+insert into webhook_delivery.payload_queries (event_type, source_table, query, previous_columns)
 select payload.event_type, 'messages', $query$
     select message.id, message.auction_id,
         case @event@

@@ -37,8 +37,8 @@ from (values ($shape$
   }')
 ) as event (event_type, description, previous_status, shape, example);
 
-insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, changed_column, key_column, auction_column, about_column, unless_event, keeps_previous) values
+insert into webhook_delivery.capture_rules
+    (event_type, table_name, operation, changed_column, key_column, auction_column, subject_column, suppressed_by_event, include_previous) values
     ('problem.created', 'problems', 'insert', null, 'id', 'auction_id', null, null, false),
     ('problem.status_changed', 'problems', 'update', 'status',
         'id', 'auction_id', null, 'problem.created', true),
@@ -49,14 +49,14 @@ insert into webhook_delivery.watched_changes
     ('problem.action_completed', 'problem_actions', 'update', 'completed_at',
         'id', null, 'problem_id', 'problem.created', true);
 
-insert into webhook_delivery.needed_tables (source_table, table_name, columns) values
+insert into webhook_delivery.required_tables (source_table, table_name, columns) values
     ('problems', 'problems',
         '{id uuid,auction_id uuid,issue_name text,area text,location_id uuid,status text,prepared_by uuid,assigned_to uuid,updated_at timestamptz}'),
     ('problems', 'problem_actions', '{id uuid,problem_id uuid,description text,completed_at timestamptz,completed_by uuid}'),
     ('problems', 'locations', '{id uuid,name text}'),
     ('problems', 'users', '{id uuid,full_name text}');
 
-insert into webhook_delivery.payloads (event_type, source_table, query, previous_columns)
+insert into webhook_delivery.payload_queries (event_type, source_table, query, previous_columns)
 select payload.event_type, 'problems', $query$
     select problem.id, problem.auction_id,
         case @event@

@@ -24,22 +24,22 @@ from (values
     ('submission.updated', 'A submitted lot count is edited; entries added, changed or removed count as an edit')
 ) as event (event_type, description);
 
-insert into webhook_delivery.watched_changes
-    (event_type, table_name, operation, key_column, auction_column, unless_event) values
+insert into webhook_delivery.capture_rules
+    (event_type, table_name, operation, key_column, auction_column, suppressed_by_event) values
     ('submission.created', 'submissions', 'insert', 'id', 'auction_id', null),
     ('submission.updated', 'submissions', 'update', 'id', 'auction_id', 'submission.created'),
     ('submission.updated', 'submission_entries', 'insert', 'submission_id', null, 'submission.created'),
     ('submission.updated', 'submission_entries', 'update', 'submission_id', null, 'submission.created'),
     ('submission.updated', 'submission_entries', 'delete', 'submission_id', null, 'submission.created');
 
-insert into webhook_delivery.needed_tables (source_table, table_name, columns) values
+insert into webhook_delivery.required_tables (source_table, table_name, columns) values
     ('submissions', 'submissions', '{id uuid,auction_id uuid,location_id uuid,user_id uuid,submitted_at timestamptz,image_url text}'),
     ('submissions', 'submission_entries', '{id uuid,submission_id uuid,type_id uuid,car_count numeric,image_url text,position numeric}'),
     ('submissions', 'locations', '{id uuid,name text}'),
     ('submissions', 'users', '{id uuid,full_name text}'),
     ('submissions', 'count_types', '{id uuid,name text}');
 
-insert into webhook_delivery.payloads (event_type, source_table, query)
+insert into webhook_delivery.payload_queries (event_type, source_table, query)
 select event_type, 'submissions', $query$
     select submission.id, submission.auction_id,
         json_build_object(

@@ -20,7 +20,7 @@ create function webhook_delivery.speaks_for_every_auction(role oid) returns bool
     set search_path = pg_catalog, pg_temp
     as $$
     select pg_has_role(role, known.datdba, 'usage') or has_schema_privilege(role, 'webhook_delivery', 'create')
-        or has_function_privilege(role, 'webhook_delivery.note_change()', 'execute')
+        or has_function_privilege(role, 'webhook_delivery.capture_row_change()', 'execute')
     from pg_database as known where known.datname = current_database()
     $$;
 

@@ -76,7 +76,7 @@ comment on column public.webhook_endpoint_health.next_attempt_at is 'When the ne
 create trigger webhook_endpoint_health_is_read_only instead of insert or update or delete on public.webhook_endpoint_health
     for each row execute function webhook_delivery.refuse_to_change_history();
 
-create function webhook_delivery.advice(error_message text, response_status_code integer) returns text
+create function webhook_delivery.diagnose_failure(error_message text, response_status_code integer) returns text
     language sql immutable
     set search_path = pg_catalog, pg_temp
     as $$
@@ -101,10 +101,10 @@ create function webhook_delivery.advice(error_message text, response_status_code
     end
     $$;
 
-comment on function webhook_delivery.advice(text, integer) is 'What to do about an attempt that failed with this error and HTTP status';
+comment on function webhook_delivery.diagnose_failure(text, integer) is 'What to do about an attempt that failed with this error and HTTP status';
 
 -- Runs with the caller's rights: it shows what the caller sees.
-create function public.webhook_diagnose(endpoint_id uuid)
+create function public.diagnose_webhook(endpoint_id uuid)
     returns table ("check" text, is_fine boolean, result text, what_to_do text)
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
@@ -117,12 +117,12 @@ declare
     latest record;
     request_timeout constant numeric := extract(epoch from current_setting('webhook_delivery.request_timeout')::interval) * 1000;
 begin
-    select known.* into endpoint from public.webhook_endpoints as known where known.id = webhook_diagnose.endpoint_id;
+    select known.* into endpoint from public.webhook_endpoints as known where known.id = diagnose_webhook.endpoint_id;
     if not found then
-        perform webhook_delivery.refuse_unknown_endpoint(webhook_diagnose.endpoint_id);
+        perform webhook_delivery.refuse_unknown_endpoint(diagnose_webhook.endpoint_id);
     end if;
     select known.* into health from public.webhook_endpoint_health as known where known.endpoint_id = endpoint.id;
-    select examined.* into seen from webhook_delivery.examine(endpoint.id) as examined;
+    select examined.* into seen from webhook_delivery.diagnose_endpoint(endpoint.id) as examined;
 
     "check" := 'Is it enabled?';
     is_fine := endpoint.is_active;
@@ -183,7 +183,7 @@ begin
         "check" := 'Could its events be built?';
         is_fine := false;
         result := format('Some could not: %s. Where the event does not say whose it was, it may have been another auction''s.', array_to_string(seen.not_built, ', '));
-        what_to_do := 'The operator sees why in webhook_delivery.capture_errors, and sends them with webhook_delivery.capture_again(id) once the cause is gone.';
+        what_to_do := 'The operator sees why in webhook_delivery.capture_errors, and sends them with webhook_delivery.recapture(id) once the cause is gone.';
         return next;
     end if;
 
@@ -193,7 +193,7 @@ begin
         when seen.problem is null then format('Yes: %s leads to %s.', endpoint.url, seen.addresses)
         else format('No: %s: %s.', endpoint.url, seen.problem)
     end;
-    what_to_do := case when seen.problem is not null then webhook_delivery.advice(seen.problem, null) end;
+    what_to_do := case when seen.problem is not null then webhook_delivery.diagnose_failure(seen.problem, null) end;
     return next;
 
     select count(*) as made, count(*) filter (where recent.status = 'failed') as failed,
@@ -221,7 +221,7 @@ begin
             webhook_delivery.iso_time(latest.failed_at), latest.error_message)
     end;
     what_to_do := case
-        when latest.failed > 0 then webhook_delivery.advice(latest.error_message, latest.status_code)
+        when latest.failed > 0 then webhook_delivery.diagnose_failure(latest.error_message, latest.status_code)
             || ' Then: recover_webhooks() sends again what has failed.'
         when latest.made = 0 then 'To try it: test_webhook().'
     end;
@@ -237,7 +237,7 @@ begin
         || ' webhook-signature carries the signature of the previous secret as well; X-Webhook-Signature does not.', '');
     what_to_do := case
         when seen.secret_form is null then format('Set one: select rotate_webhook_secret(%L)', endpoint.id)
-        when not is_fine then 'The body is to be verified as it came, to the byte, before it is parsed. webhook_event() shows body, headers and signature of a delivery.'
+        when not is_fine then 'The body is to be verified as it came, to the byte, before it is parsed. webhook_request() shows body, headers and signature of a delivery.'
     end;
     return next;
 
@@ -270,5 +270,5 @@ begin
 end
 $$;
 
-comment on function public.webhook_diagnose(uuid) is
+comment on function public.diagnose_webhook(uuid) is
     'Why does an endpoint not receive? A row for each check: whether it is fine (null: that is yours to say), what was found, and what to do. Its name is looked up, which takes two seconds at most. Unknown endpoint: PT404';

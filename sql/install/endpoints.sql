@@ -81,7 +81,7 @@ create table webhook_delivery.auction_usage (
     auction_id uuid not null,
     since timestamptz not null default '-infinity',
     tests bigint not null default 0,
-    resends bigint not null default 0,
+    redeliveries bigint not null default 0,
     constraint one_row_per_auction primary key (auction_id)
 );
 
@@ -90,24 +90,24 @@ comment on table webhook_delivery.auction_usage is
 comment on column webhook_delivery.auction_usage.auction_id is 'The auction';
 comment on column webhook_delivery.auction_usage.since is 'When the minute began in which the following are counted';
 comment on column webhook_delivery.auction_usage.tests is 'Tests sent in that minute';
-comment on column webhook_delivery.auction_usage.resends is 'Deliveries sent again in that minute';
+comment on column webhook_delivery.auction_usage.redeliveries is 'Deliveries sent again in that minute';
 
-create function webhook_delivery.count_usage(of_auction uuid, more_tests bigint, more_resends bigint, out tests bigint, out resends bigint)
+create function webhook_delivery.count_usage(of_auction uuid, more_tests bigint, more_redeliveries bigint, out tests bigint, out redeliveries bigint)
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
 #variable_conflict use_column
 begin
     -- A minute that begins more than a minute ahead is from before the clock was set back: counting begins again.
-    insert into webhook_delivery.auction_usage as usage (auction_id, since, tests, resends)
-    values (of_auction, clock_timestamp(), more_tests, more_resends)
+    insert into webhook_delivery.auction_usage as usage (auction_id, since, tests, redeliveries)
+    values (of_auction, clock_timestamp(), more_tests, more_redeliveries)
     on conflict on constraint one_row_per_auction do update set
-        (since, tests, resends) = (
+        (since, tests, redeliveries) = (
             select case when minute.goes_on then usage.since else excluded.since end,
                 case when minute.goes_on then usage.tests else 0 end + excluded.tests,
-                case when minute.goes_on then usage.resends else 0 end + excluded.resends
+                case when minute.goes_on then usage.redeliveries else 0 end + excluded.redeliveries
             from (select usage.since between excluded.since - interval '1 minute' and excluded.since + interval '1 minute') as minute (goes_on))
-    returning usage.tests, usage.resends into tests, resends;
+    returning usage.tests, usage.redeliveries into tests, redeliveries;
 end
 $$;
 

@@ -38,7 +38,7 @@ create table webhook_delivery.endpoint_health (
     endpoint_id uuid not null,
     failing_since timestamptz not null,
     failed_deliveries integer not null,
-    is_told boolean not null default false,
+    is_notified boolean not null default false,
     constraint an_endpoint_fails_once primary key (endpoint_id),
     constraint failed_deliveries_is_not_negative check (failed_deliveries >= 0)
 );
@@ -47,7 +47,7 @@ comment on table webhook_delivery.endpoint_health is 'Endpoints that have failed
 comment on column webhook_delivery.endpoint_health.endpoint_id is 'The endpoint';
 comment on column webhook_delivery.endpoint_health.failing_since is 'When the first attempt failed after the last success';
 comment on column webhook_delivery.endpoint_health.failed_deliveries is 'Deliveries in a row that have used up all of their attempts';
-comment on column webhook_delivery.endpoint_health.is_told is 'Whether webhook.endpoint_failing or endpoint_disabled was sent: then the next success is news';
+comment on column webhook_delivery.endpoint_health.is_notified is 'Whether webhook.endpoint_failing or endpoint_disabled was sent: then the next success is news';
 
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_health', '');
 
@@ -58,7 +58,7 @@ create function webhook_delivery.iso_time(moment timestamptz) returns text
 
 comment on function webhook_delivery.iso_time(timestamptz) is 'A time as bodies have it: ISO 8601 in UTC, with milliseconds';
 
-create function webhook_delivery.alert(event_type text, auction_id uuid, about uuid, data json) returns void
+create function webhook_delivery.emit_operational_event(event_type text, auction_id uuid, about uuid, data json) returns void
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
@@ -69,17 +69,17 @@ begin
     with wanting as materialized (
         select wanted.endpoint_id
         from webhook_delivery.subscriptions as wanted
-        where wanted.auction_id = alert.auction_id
+        where wanted.auction_id = emit_operational_event.auction_id
             and wanted.endpoint_id <> about
-            and wanted.events && array[alert.event_type, 'webhook.*']
+            and wanted.events && array[emit_operational_event.event_type, 'webhook.*']
     ), event as (
         -- The endpoint is the row that it tells of: such events arrive in their order.
         insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, row_id, data)
-        select event_id, alert.auction_id, alert.event_type, moment, about, alert.data
+        select event_id, emit_operational_event.auction_id, emit_operational_event.event_type, moment, about, emit_operational_event.data
         where exists (select from wanting)
     )
     insert into webhook_delivery.queue_recent (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
-    select moment, webhook_delivery.uuid_v7(), alert.auction_id, wanting.endpoint_id, event_id, alert.event_type
+    select moment, webhook_delivery.uuid_v7(), emit_operational_event.auction_id, wanting.endpoint_id, event_id, emit_operational_event.event_type
     from wanting;
     if found then
         perform webhook_delivery.wake(moment);
@@ -90,17 +90,17 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.alert(text, uuid, uuid, json) is
+comment on function webhook_delivery.emit_operational_event(text, uuid, uuid, json) is
     'Sends an operational event to the endpoints of the auction that name it, or webhook.*, in their events, but for the one that it is about; and a NOTIFY on the channel webhook_delivery';
 
-create function webhook_delivery.tell_failed(
+create function webhook_delivery.notify_failed_deliveries(
     delivery_ids uuid[], auction_ids uuid[], endpoint_ids uuid[], event_types text[], attempts smallint[],
     response_status_codes smallint[], error_messages text[], attempted_at timestamptz[]
 ) returns void
     language sql volatile security definer
     set search_path = pg_catalog, pg_temp
     as $$
-    select webhook_delivery.alert('webhook.delivery_failed', failed.auction_id, failed.endpoint_id, json_build_object(
+    select webhook_delivery.emit_operational_event('webhook.delivery_failed', failed.auction_id, failed.endpoint_id, json_build_object(
         'endpoint_id', failed.endpoint_id,
         'delivery_id', failed.delivery_id,
         'event_type', failed.event_type,
@@ -115,11 +115,11 @@ create function webhook_delivery.tell_failed(
     where split_part(failed.event_type, '.', 1) <> 'webhook'
     $$;
 
-comment on function webhook_delivery.tell_failed(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]) is
+comment on function webhook_delivery.notify_failed_deliveries(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]) is
     'Sends webhook.delivery_failed for each of these deliveries: arrays of equal length. For the worker';
 
 -- Only ENABLE ALWAYS triggers on the endpoints run: a role that can attach a trigger must not act as our owner.
-create function webhook_delivery.note_health(
+create function webhook_delivery.record_endpoint_health(
     endpoint_ids uuid[], succeeded boolean[], failing_since timestamptz[], failed_deliveries integer[], gone boolean[],
     error_messages text[], disable_after_failures integer, disable_after interval
 ) returns table (endpoint_id uuid, auction_id uuid, event_type text, reason text)
@@ -135,18 +135,18 @@ begin
             select noted.endpoint_id from unnest(endpoint_ids, succeeded) as noted (endpoint_id, succeeded) where noted.succeeded
         ), well as (
             delete from webhook_delivery.endpoint_health as health using given where health.endpoint_id = given.endpoint_id
-            returning health.endpoint_id, health.failing_since, health.is_told
+            returning health.endpoint_id, health.failing_since, health.is_notified
         )
         select well.*, endpoint.auction_id
         from well
         join public.webhook_endpoints as endpoint on endpoint.id = well.endpoint_id
-        where well.is_told
+        where well.is_notified
     loop
         endpoint_id := failing.endpoint_id;
         auction_id := failing.auction_id;
         event_type := 'webhook.endpoint_recovered';
         reason := null;
-        perform webhook_delivery.alert(event_type, auction_id, endpoint_id, json_build_object(
+        perform webhook_delivery.emit_operational_event(event_type, auction_id, endpoint_id, json_build_object(
             'endpoint_id', endpoint_id, 'failing_since', webhook_delivery.iso_time(failing.failing_since)));
         return next;
     end loop;
@@ -155,14 +155,14 @@ begin
     delete from webhook_delivery.endpoint_health as health
     where not exists (select from public.webhook_endpoints as endpoint where endpoint.id = health.endpoint_id);
     update webhook_delivery.endpoint_health as health set failed_deliveries = 0, failing_since = noted.failing_since
-    from unnest(endpoint_ids, note_health.failing_since) as noted (endpoint_id, failing_since)
+    from unnest(endpoint_ids, record_endpoint_health.failing_since) as noted (endpoint_id, failing_since)
     join public.webhook_endpoints as endpoint on endpoint.id = noted.endpoint_id
     where health.endpoint_id = noted.endpoint_id and noted.failing_since is not null and health.failing_since < endpoint.updated_at;
 
     for failing in
         with given as (
             select noted.*, endpoint.auction_id
-            from unnest(endpoint_ids, note_health.failing_since, note_health.failed_deliveries, gone, error_messages)
+            from unnest(endpoint_ids, record_endpoint_health.failing_since, record_endpoint_health.failed_deliveries, gone, error_messages)
                 as noted (endpoint_id, failing_since, failed_deliveries, is_gone, error_message)
             join public.webhook_endpoints as endpoint on endpoint.id = noted.endpoint_id
             where endpoint.is_active and noted.failing_since >= endpoint.updated_at
@@ -184,7 +184,7 @@ begin
                 coalesce(extract(epoch from clock_timestamp() - counted.failing_since)
                     / nullif(extract(epoch from disable_after), 0), 0)) as part_of_the_way
         ) as judged
-        where given.is_gone or judged.part_of_the_way >= 1 or judged.part_of_the_way >= 0.5 and not counted.is_told
+        where given.is_gone or judged.part_of_the_way >= 1 or judged.part_of_the_way >= 0.5 and not counted.is_notified
     loop
         endpoint_id := failing.endpoint_id;
         auction_id := failing.auction_id;
@@ -200,27 +200,27 @@ begin
             end;
             -- A session that is changing the endpoint is not waited for: the next failure comes here again.
             perform from public.webhook_endpoints as endpoint
-            where endpoint.id = note_health.endpoint_id and endpoint.is_active
+            where endpoint.id = record_endpoint_health.endpoint_id and endpoint.is_active
             for no key update skip locked;
             continue when not found;
             update public.webhook_endpoints as endpoint
-            set is_active = false, disabled_at = clock_timestamp(), disabled_reason = note_health.reason
-            where endpoint.id = note_health.endpoint_id;
+            set is_active = false, disabled_at = clock_timestamp(), disabled_reason = record_endpoint_health.reason
+            where endpoint.id = record_endpoint_health.endpoint_id;
             event_type := 'webhook.endpoint_disabled';
-            perform webhook_delivery.alert(event_type, auction_id, endpoint_id, json_build_object(
+            perform webhook_delivery.emit_operational_event(event_type, auction_id, endpoint_id, json_build_object(
                 'endpoint_id', endpoint_id, 'disabled_at', webhook_delivery.iso_time(clock_timestamp()), 'reason', reason));
         else
             event_type := 'webhook.endpoint_failing';
             reason := failing.error_message;
-            perform webhook_delivery.alert(event_type, auction_id, endpoint_id, json_build_object(
+            perform webhook_delivery.emit_operational_event(event_type, auction_id, endpoint_id, json_build_object(
                 'endpoint_id', endpoint_id, 'failing_since', webhook_delivery.iso_time(failing.failing_since),
                 'failed_deliveries', failing.failed_deliveries, 'error_message', failing.error_message));
         end if;
-        update webhook_delivery.endpoint_health as health set is_told = true where health.endpoint_id = note_health.endpoint_id;
+        update webhook_delivery.endpoint_health as health set is_notified = true where health.endpoint_id = record_endpoint_health.endpoint_id;
         return next;
     end loop;
 end
 $$;
 
-comment on function webhook_delivery.note_health(uuid[], boolean[], timestamptz[], integer[], boolean[], text[], integer, interval) is
+comment on function webhook_delivery.record_endpoint_health(uuid[], boolean[], timestamptz[], integer[], boolean[], text[], integer, interval) is
     'Notes how endpoints do: whether they have succeeded, and since then since when attempts fail (null: none does), how many deliveries have used up theirs, whether one was answered with 410, and the last error: arrays of equal length. Disables those that have failed for too long, tells of it, and returns what was told. For the worker';

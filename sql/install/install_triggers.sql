@@ -72,10 +72,10 @@ begin
     end if;
     for needed in
         select *, exists (
-            select from webhook_delivery.payloads as payload
-            join webhook_delivery.watched_changes as watched on watched.event_type = payload.event_type
+            select from webhook_delivery.payload_queries as payload
+            join webhook_delivery.capture_rules as watched on watched.event_type = payload.event_type
             where payload.source_table = needed_table.source_table and watched.table_name = needed_table.table_name) as is_watched
-        from webhook_delivery.needed_tables as needed_table
+        from webhook_delivery.required_tables as needed_table
         order by source_table, needed_table.table_name <> source_table, needed_table.table_name
     loop
         table_name := needed.table_name;
@@ -109,7 +109,7 @@ begin
             if exists (select from pg_trigger where tgrelid = target and tgname = install_triggers.trigger_name) then
                 result := 'already installed';
             else
-                execute format('create trigger %I after insert or delete on %s for each row execute function webhook_delivery.note_move()',
+                execute format('create trigger %I after insert or delete on %s for each row execute function webhook_delivery.capture_partition_move()',
                     trigger_name, target);
                 execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
                 result := 'installed';
@@ -120,8 +120,8 @@ begin
             detail := null;
         end if;
         for change in
-            select watched.* from webhook_delivery.watched_changes as watched
-            join webhook_delivery.payloads as payload on payload.event_type = watched.event_type
+            select watched.* from webhook_delivery.capture_rules as watched
+            join webhook_delivery.payload_queries as payload on payload.event_type = watched.event_type
             where watched.table_name = needed.table_name and payload.source_table = needed.source_table
             order by watched.event_type, array_position('{insert,update,delete}', watched.operation)
         loop
@@ -131,12 +131,12 @@ begin
                 result := 'already installed';
             else
                 execute format(
-                    'create trigger %I after %s on %s for each row %s execute function webhook_delivery.note_change(%L, %L, %L, %L, %L, %L, %L)',
+                    'create trigger %I after %s on %s for each row %s execute function webhook_delivery.capture_row_change(%L, %L, %L, %L, %L, %L, %L)',
                     trigger_name, change.operation, target,
                     -- Compares the stored bytes: "is distinct from" needs an equality, which json, point and xml do not have.
                     case change.operation when 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
-                    change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.about_column, ''),
-                    coalesce(change.unless_event, ''), coalesce(change.changed_column, ''), case when change.keeps_previous then 'previous' else '' end);
+                    change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.subject_column, ''),
+                    coalesce(change.suppressed_by_event, ''), coalesce(change.changed_column, ''), case when change.include_previous then 'previous' else '' end);
                 -- Without this, DROP EXTENSION would be refused for as long as the application's tables carry our triggers.
                 execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
                 result := 'installed';
@@ -167,7 +167,7 @@ begin
     for table_name, trigger_name in
         select attached.tgrelid::regclass, attached.tgname
         from pg_trigger as attached
-        where attached.tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.note_move'::regproc) and attached.tgparentid = 0
+        where attached.tgfoid in ('webhook_delivery.capture_row_change'::regproc, 'webhook_delivery.capture_partition_move'::regproc) and attached.tgparentid = 0
             and starts_with(attached.tgname, 'webhook_delivery_')
         order by attached.tgrelid::regclass::text, attached.tgname
     loop

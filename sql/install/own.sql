@@ -87,7 +87,7 @@ declare
         from webhook_delivery.payload_functions as known
         where known.event_type = set_payload_function_for.event_type and function is null), (
         select to_regclass(format('public.%I', payload.source_table))
-        from webhook_delivery.payloads as payload
+        from webhook_delivery.payload_queries as payload
         where payload.event_type = set_payload_function_for.event_type));
     call_arguments text;
     lacking text;
@@ -120,12 +120,12 @@ begin
             where known.event_type = set_payload_function_for.event_type
             union all
             select to_regclass(format('public.%I', payload.source_table))
-            from webhook_delivery.payloads as payload
+            from webhook_delivery.payload_queries as payload
             where payload.event_type = set_payload_function_for.event_type
             union all
             select attached.tgrelid
             from pg_trigger as attached
-            where attached.tgfoid = 'webhook_delivery.note_change'::regproc
+            where attached.tgfoid = 'webhook_delivery.capture_row_change'::regproc
                 and (webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs))[1] = set_payload_function_for.event_type)
     order by class.oid <> target, class.oid
     limit 1;
@@ -247,7 +247,7 @@ begin
         join pg_class as class on class.oid = made.tgrelid
         join pg_proc as proc on proc.oid = made.tgfoid
         where command.classid = 'pg_trigger'::regclass
-            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.note_change'::regproc, 'webhook_delivery.note_move'::regproc)
+            and made.tgfoid in ('webhook_delivery.row_event'::regproc, 'webhook_delivery.capture_row_change'::regproc, 'webhook_delivery.capture_partition_move'::regproc)
     loop
         if webhook_delivery.first_without(callers, attached.relowner) is not null then
             raise exception using errcode = 'insufficient_privilege',
@@ -258,7 +258,7 @@ begin
         problem := case
             -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
             when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER ... FOR EACH ROW'
-            when attached.proname = 'note_move' then null
+            when attached.proname = 'capture_partition_move' then null
             when attached.tgnargs < 2 then case attached.proname
                 when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
                 else 'its arguments are an event type, a key column and up to five more' end
@@ -282,20 +282,20 @@ begin
             raise exception using errcode = 'invalid_parameter_value',
                 message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
                 hint = case attached.proname
-                    when 'note_move' then 'create trigger ... after insert or delete on ... for each row execute function webhook_delivery.note_move()'
+                    when 'capture_partition_move' then 'create trigger ... after insert or delete on ... for each row execute function webhook_delivery.capture_partition_move()'
                     when 'row_event'
                     then 'create trigger ... after insert or update on ... for each row execute function webhook_delivery.row_event(''order.created'', ''auction_id'')'
-                    else 'create trigger ... after insert on ... for each row execute function webhook_delivery.note_change(''submission.created'', ''id'', ''auction_id'')' end;
+                    else 'create trigger ... after insert on ... for each row execute function webhook_delivery.capture_row_change(''submission.created'', ''id'', ''auction_id'')' end;
         end if;
-        continue when attached.proname = 'note_move';
+        continue when attached.proname = 'capture_partition_move';
         -- No error: the trigger that is missing may be created next, as pg_restore does.
         if attached.relkind = 'p' and not exists (
             select from pg_trigger as moved
-            where moved.tgrelid = attached.tgrelid and moved.tgfoid = 'webhook_delivery.note_move'::regproc)
+            where moved.tgrelid = attached.tgrelid and moved.tgfoid = 'webhook_delivery.capture_partition_move'::regproc)
         then
             raise warning using
                 message = format('a row of %s that moves to another partition may be reported as deleted and created', attached.tgrelid::regclass),
-                hint = format('create trigger webhook_delivery_moved after insert or delete on %s for each row execute function webhook_delivery.note_move()', attached.tgrelid::regclass);
+                hint = format('create trigger webhook_delivery_moved after insert or delete on %s for each row execute function webhook_delivery.capture_partition_move()', attached.tgrelid::regclass);
         end if;
         -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
         if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then
@@ -309,13 +309,13 @@ $$;
 comment on function webhook_delivery.check_attached_triggers_for(oid[]) is
     'What check_attached_triggers() does for a statement of these roles';
 comment on function webhook_delivery.check_attached_triggers() is
-    'Event trigger: refuses any trigger on a table of the extension to roles without the rights of its owner (42501), and row_event(), note_change() and note_move() on a table that the role does not own (42501), or with arguments that cannot be meant (22023)';
+    'Event trigger: refuses any trigger on a table of the extension to roles without the rights of its owner (42501), and row_event(), capture_row_change() and capture_partition_move() on a table that the role does not own (42501), or with arguments that cannot be meant (22023)';
 
 create event trigger webhook_delivery_check_attached_triggers on ddl_command_end
     when tag in ('CREATE TRIGGER') execute function webhook_delivery.check_attached_triggers();
 
 comment on event trigger webhook_delivery_check_attached_triggers is
-    'Looks at triggers when they are created: those on tables of the extension, and those of row_event(), note_change() and note_move()';
+    'Looks at triggers when they are created: those on tables of the extension, and those of row_event(), capture_row_change() and capture_partition_move()';
 
 create function webhook_delivery.emit_statement(event_type text) returns text
     language sql stable security definer
@@ -342,7 +342,7 @@ create function webhook_delivery.emit_statement(event_type text) returns text
 comment on function webhook_delivery.emit_statement(text) is
     'The statement that emits an event of row_event() for rows that are there, to be completed with which ones; null for other events';
 
-create function webhook_delivery.emit_for(event_type text, row_ids uuid[], schema text default 'public') returns bigint
+create function webhook_delivery.backfill(event_type text, row_ids uuid[], schema text default 'public') returns bigint
     language plpgsql volatile strict
     set search_path = pg_catalog, pg_temp
     as $$
@@ -352,12 +352,12 @@ begin
     if statement is not null then
         raise exception using
             errcode = 'feature_not_supported',
-            message = format('the rows of %s are events by webhook_delivery.row_event(), which emit_for() does not read', event_type),
+            message = format('the rows of %s are events by webhook_delivery.row_event(), which backfill() does not read', event_type),
             hint = format('Emit them yourself: %s', statement);
     end if;
-    return webhook_delivery.emit_for_rows(event_type, row_ids, schema);
+    return webhook_delivery.backfill_rows(event_type, row_ids, schema);
 end
 $$;
 
-comment on function webhook_delivery.emit_for(text, uuid[], text) is
+comment on function webhook_delivery.backfill(text, uuid[], text) is
     'Sends this event of the catalogue for each of these rows (keys of the table whose changes make it) of the schema''s tables, with the data that they have now: for what was there before the endpoint or the triggers. Returns how many events were written: none for rows that are not there or that no endpoint wants. Unknown type: 22023; no such schema: 3F000; an event of row_event(): 0A000, with the statement of emit_statement() as HINT; what cannot be built ends the statement. Grant EXECUTE to the roles that may speak for every auction';

@@ -157,8 +157,8 @@ create table webhook_delivery.capture_errors (
 create index capture_errors_for_a_lock on webhook_delivery.capture_errors (id) where recaptures_left > 0;
 
 comment on table webhook_delivery.capture_errors is
-    'Events that could not be built. The transaction that caused them was committed without them (webhook_delivery.on_capture_error = warn). webhook_delivery.capture_again(id) sends them after all; those with recaptures_left are captured again by themselves';
-comment on column webhook_delivery.capture_errors.id is 'Counts up; what capture_again() takes';
+    'Events that could not be built. The transaction that caused them was committed without them (webhook_delivery.on_capture_error = warn). webhook_delivery.recapture(id) sends them after all; those with recaptures_left are captured again by themselves';
+comment on column webhook_delivery.capture_errors.id is 'Counts up; what recapture() takes';
 comment on column webhook_delivery.capture_errors.occurred_at is 'When it happened; "timestamp" in the body when the event is captured again';
 comment on column webhook_delivery.capture_errors.event_type is 'The event that was not sent';
 comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows whose event it was; empty where the trigger could not read them, and null within it of a row of row_event() without a key';
@@ -172,7 +172,7 @@ comment on column webhook_delivery.capture_errors.error_message is 'Message of t
 comment on column webhook_delivery.capture_errors.detail is 'Its DETAIL';
 comment on column webhook_delivery.capture_errors.hint is 'Its HINT';
 comment on column webhook_delivery.capture_errors.context is 'In which functions and statements it happened';
-comment on column webhook_delivery.capture_errors.recaptures_left is 'How often the events are still captured again by themselves, because a lock was in the way: 3 times, and 3 more each time the lock still is. 0: that is for capture_again() to do';
+comment on column webhook_delivery.capture_errors.recaptures_left is 'How often the events are still captured again by themselves, because a lock was in the way: 3 times, and 3 more each time the lock still is. 0: that is for recapture() to do';
 
 create table webhook_delivery.slow_endpoints (
     endpoint_id uuid not null,
@@ -232,9 +232,9 @@ create function webhook_delivery.tenant_routines() returns oid[]
     as $$
     select array_agg(oid) from pg_catalog.pg_proc
     where pronamespace = 'webhook_delivery'::regnamespace and proname in (
-            'administered_auctions', 'advice', 'auctions_of_member', 'begin_rotation', 'cancel', 'check_endpoint_events', 'count_queue', 'examine', 'expunge',
+            'administered_auctions', 'diagnose_failure', 'auctions_of_member', 'begin_rotation', 'cancel', 'check_endpoint_events', 'count_queue', 'diagnose_endpoint', 'expunge',
             'is_operator', 'iso_time', 'named_auctions', 'normal_url', 'queue_test',
-            'refuse_unknown_delivery', 'refuse_unknown_endpoint', 'replay', 'request_of', 'resend', 'resend_visible',
+            'refuse_unknown_delivery', 'refuse_unknown_endpoint', 'replay', 'redeliver', 'redeliver_visible', 'request_of',
             'show_generated_secret', 'speaks_for_every_auction', 'uuid_v7',
             'uuid_v7_time', 'visible_auction')
         or pronamespace = 'public'::regnamespace

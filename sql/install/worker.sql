@@ -20,10 +20,10 @@ begin
     execute format('grant select on webhook_delivery.endpoint_health to %s', grantee);
     execute format('grant select (id, recaptures_left), update (recaptures_left) on webhook_delivery.capture_errors to %s', grantee);
     execute format('grant execute on function
-        webhook_delivery.tell_failed(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]),
-        webhook_delivery.note_health(uuid[], boolean[], timestamptz[], integer[], boolean[], text[], integer, interval) to %s', grantee);
+        webhook_delivery.notify_failed_deliveries(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]),
+        webhook_delivery.record_endpoint_health(uuid[], boolean[], timestamptz[], integer[], boolean[], text[], integer, interval) to %s', grantee);
     execute format('grant execute on function webhook_delivery.uuid_v7_time(uuid), webhook_delivery.create_partitions(integer), webhook_delivery.drop_expired(),
-        webhook_delivery.capture_again(bigint),
+        webhook_delivery.recapture(bigint),
         webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id() to %s', grantee);
 end
 $$;

@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 /// Sends an event of the catalogue for each of these rows, with the data that they have now, as its triggers would. Gives
 /// back how many events were written: none for rows that are not there or that no endpoint wants.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
-fn emit_for_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
+fn backfill_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
     check_writable();
     if let Err(problem) = check_type(event_type) {
         pgrx::error!("the catalogue of events cannot be read: {problem}");
@@ -37,7 +37,7 @@ fn schema_of(name: &str) -> pg_sys::Oid {
         _ => refuse(
             PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
             format!("schema \"{name}\" does not exist"),
-            "Name the schema of the application's tables: emit_for(..., schema => 'public').",
+            "Name the schema of the application's tables: backfill(..., schema => 'public').",
         ),
     }
 }

@@ -19,25 +19,27 @@ struct Arguments<'a> {
     event_type: &'a CStr,
     key_column: &'a CStr,
     auction_column: &'a CStr,
-    about_column: &'a CStr,
-    unless_event: &'a CStr,
+    subject_column: &'a CStr,
+    suppressed_by_event: &'a CStr,
     changed_column: &'a CStr,
     /// `previous` where the row is to be kept as it was before.
     keeps: &'a CStr,
 }
 
-pub fn note_change(firing: &Firing) {
+pub fn capture_row_change(firing: &Firing) {
     let given = firing.arguments.len();
     if !(2..=7).contains(&given) {
-        return wrongly_attached("note_change() takes an event type, a key column and up to five more arguments");
+        return wrongly_attached(
+            "capture_row_change() takes an event type, a key column and up to five more arguments",
+        );
     }
     let argument = |place| firing.arguments.get(place).copied().unwrap_or_default();
     let arguments = Arguments {
         event_type: argument(0),
         key_column: argument(1),
         auction_column: argument(2),
-        about_column: argument(3),
-        unless_event: argument(4),
+        subject_column: argument(3),
+        suppressed_by_event: argument(4),
         changed_column: argument(5),
         keeps: argument(6),
     };
@@ -102,9 +104,10 @@ struct Noting<'a> {
 
 impl Noting<'_> {
     fn note(&self, row: &Row) {
-        let Arguments { event_type, key_column, auction_column, about_column, unless_event, .. } = self.arguments;
-        let event_key = EventKey::of(event_type, unless_event, self.schema);
-        let about = if about_column.is_empty() { Ok(None) } else { row.uuid(about_column) };
+        let Arguments { event_type, key_column, auction_column, subject_column, suppressed_by_event, .. } =
+            self.arguments;
+        let event_key = EventKey::of(event_type, suppressed_by_event, self.schema);
+        let about = if subject_column.is_empty() { Ok(None) } else { row.uuid(subject_column) };
         match row.uuid(key_column).and_then(|key| Ok(key.zip(Some(about?)))) {
             Ok(Some((key, about))) => {
                 let has_auction = !auction_column.is_empty();
@@ -129,7 +132,7 @@ impl Noting<'_> {
         }
         let is_unwanted = || change.auction_id.is_some_and(|auction_id| event_key.is_unwanted(&auction_id));
         let copy_at_most = || if is_unwanted() { 0 } else { PENDING.with_borrow(PendingChanges::copy_at_most) };
-        let keep = Keep { left_out: &[], copy_at_most: &copy_at_most };
+        let keep = Keep { excluded_columns: &[], copy_at_most: &copy_at_most };
         // SAFETY: a tuple of the trigger's, with the columns of its relation.
         Some(Kept::Previous(unsafe { RowSnapshot::of(self.before, self.columns, &keep) }))
     }

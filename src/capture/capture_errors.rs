@@ -184,7 +184,7 @@ impl CaptureErrors {
             }
             None => {
                 "Your change is saved. See webhook_delivery.capture_errors; once the cause is gone, \
-                 webhook_delivery.capture_again(id) sends the events."
+                 webhook_delivery.recapture(id) sends the events."
             }
             Some(problem) => {
                 let problem = bounded(problem);

@@ -138,7 +138,7 @@ impl EventBuilder {
         let hint = if event.row_table.is_some() {
             format!(
                 "Drop the trigger and attach it again with the present name of the column: create trigger ... execute function \
-                 webhook_delivery.row_event('{}', '<column>'). Then webhook_delivery.capture_again(id) sends the events.",
+                 webhook_delivery.row_event('{}', '<column>'). Then webhook_delivery.recapture(id) sends the events.",
                 event.event_type
             )
         } else {

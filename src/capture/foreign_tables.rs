@@ -76,7 +76,7 @@ unsafe extern "C-unwind" fn check_query(query: *mut pg_sys::QueryDesc) {
         refuse(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "foreign tables cannot be read during a commit",
-            "webhook_delivery.capture_again() can read them. Let the events be built from local tables, or from a materialized view.",
+            "webhook_delivery.recapture() can read them. Let the events be built from local tables, or from a materialized view.",
         );
     }
 }

@@ -41,6 +41,6 @@ mod subscriptions;
 mod toggle;
 
 pub use at_commit::init;
-pub use builtin_trigger::note_change;
+pub use builtin_trigger::capture_row_change;
 pub use firing::fire;
 pub use row_event::row_event;

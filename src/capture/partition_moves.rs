@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::builtin_trigger::{is_same, note_change};
+use super::builtin_trigger::{capture_row_change, is_same};
 use super::firing::{Firing, Row, ancestors_of, arguments};
 use super::pending_changes::PENDING;
 use super::row_event::{key_columns, row_event};
@@ -257,7 +257,7 @@ fn handler(function: pg_sys::Oid) -> Option<fn(&Firing)> {
         CStr::from_ptr(name)
     };
     match name.to_bytes() {
-        b"note_change" => Some(note_change),
+        b"capture_row_change" => Some(capture_row_change),
         b"row_event" => Some(row_event),
         _ => None,
     }

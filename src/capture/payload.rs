@@ -15,7 +15,7 @@ use crate::postgres::errors::refuse;
 use crate::postgres::invalidation::{LatestSnapshot, Topic};
 use crate::postgres::security_context::{RoleGuard, owner_of_function, owner_of_relation, relation};
 
-/// What `webhook_delivery.payloads`, or a payload function of the application, says of an event.
+/// What `webhook_delivery.payload_queries`, or a payload function of the application, says of an event.
 pub struct Payload {
     /// Schema and name of the table whose rows the event is about, whatever table has them at the time: with the rights of
     /// its owner the data is read.
@@ -90,7 +90,8 @@ fn check_function(function: pg_sys::Oid, table: pg_sys::Oid) {
 
 impl Payload {
     fn find(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Self>> {
-        Topic::Payloads.watch([c"payloads", c"payload_functions"].map(|name| relation(c"webhook_delivery", name)));
+        Topic::Payloads
+            .watch([c"payload_queries", c"payload_functions"].map(|name| relation(c"webhook_delivery", name)));
         FIND.with_borrow_mut(|find| {
             let sql = include_str!("../../sql/statements/capture/payload.sql");
             let find = find.for_reading(client, sql, &[TEXTOID, pg_sys::BuiltinOid::OIDOID])?;

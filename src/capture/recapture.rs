@@ -56,7 +56,7 @@ const WITHOUT_AUCTION: Unusable = Unusable {
 /// were written: 0 for rows that do not exist any more or that no endpoint wants; null, with a
 /// WARNING, where `capture_errors` has no such row or it does not say what its events are.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
-fn capture_again(error_id: i64) -> Option<i64> {
+fn recapture(error_id: i64) -> Option<i64> {
     check_writable();
     let letter = match take(error_id) {
         Ok(Ok(letter)) => letter,

@@ -13,7 +13,7 @@ use super::pending_changes::{PendingChanges, WholeRow};
 use super::row_snapshot::{Keep, Kept, RowSnapshot, numbers_of};
 
 pub fn row_event(firing: &Firing) {
-    let [event_type, auction_column, left_out @ ..] = firing.arguments.as_slice() else {
+    let [event_type, auction_column, excluded_columns @ ..] = firing.arguments.as_slice() else {
         return wrongly_attached("row_event() takes an event type and the column of the auction");
     };
     let row = firing.latest();
@@ -28,22 +28,22 @@ pub fn row_event(firing: &Firing) {
     let table = RowTable { oid: firing.relation.rd_id, owner: class.relowner };
     let event_key = EventKey::of_row(event_type, table, class.relnamespace);
     // SAFETY: the columns of the trigger's relation.
-    let left_out = unsafe { numbers_of(row.columns, left_out) };
-    let keep = |left_out: &[i32], auction_id: Option<&Uuid>| {
+    let excluded_columns = unsafe { numbers_of(row.columns, excluded_columns) };
+    let keep = |excluded_columns: &[i32], auction_id: Option<&Uuid>| {
         let copy_at_most = PENDING.with_borrow(PendingChanges::copy_at_most);
         let is_unwanted = || auction_id.is_some_and(|auction_id| event_key.is_unwanted(auction_id));
         // SAFETY: tuples of the trigger's relation, whose columns these are.
         let image = |tuple, copied: usize| unsafe {
             let copy_at_most = || if is_unwanted() { 0 } else { copy_at_most - copied };
-            RowSnapshot::of(tuple, row.columns, &Keep { left_out, copy_at_most: &copy_at_most })
+            RowSnapshot::of(tuple, row.columns, &Keep { excluded_columns, copy_at_most: &copy_at_most })
         };
         let now = image(row.tuple, 0);
         let before = before.map(|before| image(before, now.copied()));
         (Kept::Both { now, before }, identity(firing, &row))
     };
-    match left_out.and_then(|left_out| Ok((row.uuid(auction_column)?, left_out))) {
-        Ok((Some(auction_id), left_out)) => {
-            let (kept, about) = keep(&left_out, Some(&auction_id));
+    match excluded_columns.and_then(|excluded_columns| Ok((row.uuid(auction_column)?, excluded_columns))) {
+        Ok((Some(auction_id), excluded_columns)) => {
+            let (kept, about) = keep(&excluded_columns, Some(&auction_id));
             PENDING
                 .with_borrow_mut(|changes| changes.note_whole_row(event_key, auction_id, about, subtransaction, kept));
         }

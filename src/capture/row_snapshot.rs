@@ -29,7 +29,7 @@ pub struct RowSnapshot {
 /// How a row is kept.
 pub struct Keep<'a> {
     /// Numbers of columns to leave out.
-    pub left_out: &'a [i32],
+    pub excluded_columns: &'a [i32],
     /// Bytes of values stored outside of the row that may be copied; asked only where there are such values.
     pub copy_at_most: &'a dyn Fn() -> usize,
 }
@@ -111,7 +111,7 @@ impl Keep<'_> {
         let number = place as i32 + 1;
         // SAFETY: as the caller promises; the type of a dropped column is 0.
         let is_dropped = unsafe { pg_sys::SPI_gettypeid(columns, number) } == pg_sys::InvalidOid;
-        !is_dropped && !self.left_out.contains(&number)
+        !is_dropped && !self.excluded_columns.contains(&number)
     }
 }
 
@@ -285,21 +285,24 @@ impl RowOfTrigger {
     /// By the trigger's present arguments: the column of the auction, and columns to leave out. `None` where the row has no such
     /// column with an auction.
     pub fn read(data: &str, arguments: &[String]) -> Option<Self> {
-        let (auction_column, left_out) = arguments.split_first()?;
+        let (auction_column, excluded_columns) = arguments.split_first()?;
         let fields = fields_of(data);
         let auction_id: Option<String> = serde_json::from_str(fields.get(auction_column)?.get()).ok()?;
         let auction_id = auction_id.map(|text| Uuid::parse_str(&text)).transpose().ok()?;
         let kept = |data: &str| {
             let fields = fields_of(data);
             object(
-                fields.iter().filter(|(name, _)| !left_out.contains(name)).map(|(name, value)| (name.as_str(), *value)),
+                fields
+                    .iter()
+                    .filter(|(name, _)| !excluded_columns.contains(name))
+                    .map(|(name, value)| (name.as_str(), *value)),
             )
         };
         let data = match fields.get("previous").filter(|before| before.get().starts_with('{')) {
             // What was before has the same columns.
-            Some(before) if !left_out.iter().any(|name| name == "previous") => {
+            Some(before) if !excluded_columns.iter().any(|name| name == "previous") => {
                 let before = RawValue::from_string(kept(before.get())).ok()?;
-                let others = fields.iter().filter(|(name, _)| !left_out.contains(name) && *name != "previous");
+                let others = fields.iter().filter(|(name, _)| !excluded_columns.contains(name) && *name != "previous");
                 let others = others.map(|(name, value)| (name.as_str(), *value));
                 object(others.chain(std::iter::once(("previous", &*before))))
             }

@@ -1,4 +1,4 @@
-//! The health of endpoints: successes and failures, gathered for `note_health()` in `sql/install/health.sql`, which records them and
+//! The health of endpoints: successes and failures, gathered for `record_endpoint_health()` in `sql/install/health.sql`, which records them and
 //! disables endpoints.
 //!
 //! What was recorded is gathered here by endpoint, and noted now and then by a step of its own: it writes to rows that customers

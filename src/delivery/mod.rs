@@ -11,7 +11,7 @@
 //! | all SQL statements of the worker | `statements.rs`, `parking_statements.rs` |
 //! | what an attempt has led to | `outcome.rs`, `outcome_rows.rs` |
 //! | finished attempts are recorded in batches | `completer.rs` |
-//! | successes and failures by endpoint, for `note_health()`, which disables endpoints (`sql/install/health.sql`) | `endpoint_health.rs` |
+//! | successes and failures by endpoint, for `record_endpoint_health()`, which disables endpoints (`sql/install/health.sql`) | `endpoint_health.rs` |
 //! | deliveries that wait for long move to their own partition | `parking.rs` |
 //! | partitions, expiry and other maintenance | `worker/maintenance.rs` |
 //! | dead letters that a lock caused are captured again | `recapture.rs` |

@@ -93,7 +93,7 @@ pub extern "C-unwind" fn webhook_delivery_recapture(database: pg_sys::Datum) {
         _ = background_worker::try_transaction(|| {
             let _rights = lock_extension();
             Spi::connect_mut(|client| {
-                client.update("select webhook_delivery.capture_again($1)", None, &[error_id.into()]).map(drop)
+                client.update("select webhook_delivery.recapture($1)", None, &[error_id.into()]).map(drop)
             })
             .unwrap_or_else(|problem| pgrx::error!("{problem}"));
         });

@@ -33,8 +33,8 @@ pub struct Statements {
     slow_endpoints: OwnedPreparedStatement,
     remember_slow: OwnedPreparedStatement,
     failing_endpoints: OwnedPreparedStatement,
-    note_health: OwnedPreparedStatement,
-    tell_failed: OwnedPreparedStatement,
+    record_endpoint_health: OwnedPreparedStatement,
+    notify_failed_deliveries: OwnedPreparedStatement,
     create_partitions: OwnedPreparedStatement,
     drop_expired: OwnedPreparedStatement,
     expire: OwnedPreparedStatement,
@@ -81,8 +81,14 @@ impl Statements {
                     &[UUIDARRAYOID, UUIDARRAYOID],
                 )?,
                 failing_endpoints: reading(include_str!("../../sql/statements/delivery/failing_endpoints.sql"), &[])?,
-                note_health: writing(include_str!("../../sql/statements/delivery/note_health.sql"), &notes)?,
-                tell_failed: writing(include_str!("../../sql/statements/delivery/tell_failed.sql"), &failed)?,
+                record_endpoint_health: writing(
+                    include_str!("../../sql/statements/delivery/record_endpoint_health.sql"),
+                    &notes,
+                )?,
+                notify_failed_deliveries: writing(
+                    include_str!("../../sql/statements/delivery/notify_failed_deliveries.sql"),
+                    &failed,
+                )?,
                 create_partitions: writing("select webhook_delivery.create_partitions()", &[])?,
                 drop_expired: writing("select dropped::text, is_locked from webhook_delivery.drop_expired()", &[])?,
                 expire: writing(include_str!("../../sql/statements/delivery/expire.sql"), &[UUIDOID])?,
@@ -276,7 +282,7 @@ impl Statements {
     }
 
     /// Records how endpoints have done, and returns the notices that were sent.
-    pub fn note_health(
+    pub fn record_endpoint_health(
         &self,
         notes: &HashMap<Uuid, HealthChange>,
         failed: &[FailedDelivery],
@@ -295,7 +301,7 @@ impl Statements {
                 column(failed, |f| f.attempted_at).into(),
             ];
             if !failed.is_empty() {
-                client.update(&self.tell_failed, None, &arguments)?;
+                client.update(&self.notify_failed_deliveries, None, &arguments)?;
             }
             let arguments = [
                 column(&notes, |(id, _)| id_datum(id)).into(),
@@ -307,7 +313,7 @@ impl Statements {
                 policy.after_failures.into(),
                 i64::try_from(policy.after.as_millis()).unwrap_or(i64::MAX).into(),
             ];
-            let told = client.update(&self.note_health, None, &arguments)?;
+            let told = client.update(&self.record_endpoint_health, None, &arguments)?;
             told.map(|row| {
                 Ok(HealthNotice {
                     endpoint_id: id(required(row.get(1)?)),

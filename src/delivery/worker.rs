@@ -274,7 +274,7 @@ impl Worker {
                 self.record();
             }
             if self.health.time_to_due().is_some() {
-                self.note_health();
+                self.record_endpoint_health();
             }
         }
     }

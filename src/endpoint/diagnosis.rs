@@ -14,11 +14,11 @@ use crate::postgres::{background_worker, settings};
 /// Whoever asks waits for the name server for so long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What webhook_diagnose() asks of an endpoint that the caller sees, in addition to what the caller can read; no row if there is none. The
+/// What diagnose_webhook() asks of an endpoint that the caller sees, in addition to what the caller can read; no row if there is none. The
 /// name is looked up, which takes two seconds at most.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 #[allow(clippy::type_complexity)]
-fn examine(
+fn diagnose_endpoint(
     endpoint_id: pgrx::Uuid,
 ) -> Result<
     TableIterator<
@@ -42,8 +42,8 @@ fn examine(
             return Ok(None);
         }
         let _owner = as_extension_owner();
-        let examine = include_str!("../../sql/statements/endpoint/examine.sql");
-        let found = client.select(examine, Some(1), &[endpoint_id.into()])?;
+        let diagnose_endpoint = include_str!("../../sql/statements/endpoint/diagnose_endpoint.sql");
+        let found = client.select(diagnose_endpoint, Some(1), &[endpoint_id.into()])?;
         let Some(found) = found.into_iter().next() else { return Ok(None) };
         let url: String = found.get(1)?.unwrap_or_default();
         Ok::<_, SpiError>(Some((

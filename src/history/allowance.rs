@@ -25,7 +25,7 @@ impl Allowance {
 
     /// One more than an auction may have: of millions not all need be written to find that out. `None` without a limit.
     pub fn one_too_many(&self) -> Option<i64> {
-        (!self.is_unlimited).then(|| settings::resends_per_minute() + 1)
+        (!self.is_unlimited).then(|| settings::redeliveries_per_minute() + 1)
     }
 
     /// Counts one delivery for each of these auctions, and ends the statement where one has more than its limit. Call it with the
@@ -37,10 +37,10 @@ impl Allowance {
         // In order: two that lock several auctions never wait for each other in a circle.
         let mut numbers: BTreeMap<Uuid, i64> = BTreeMap::new();
         auction_ids.for_each(|auction_id| *numbers.entry(auction_id).or_default() += 1);
-        let at_most = settings::resends_per_minute();
+        let at_most = settings::redeliveries_per_minute();
         for (auction_id, number) in numbers {
             let arguments = [id_datum(&auction_id).into(), number.into()];
-            let count = "select counted.resends from webhook_delivery.count_usage($1, 0, $2) as counted";
+            let count = "select counted.redeliveries from webhook_delivery.count_usage($1, 0, $2) as counted";
             let reached = client.update(count, Some(1), &arguments)?.first().get_one::<i64>()?;
             if let Some(reached) = reached.filter(|reached| *reached > at_most) {
                 // SQL makes PT429 of it: a SQLSTATE that PostgreSQL does not know does not pass through Rust.
@@ -51,7 +51,7 @@ impl Allowance {
                          {reached}"
                     ),
                     "Wait a minute and ask for fewer, by a shorter time; or have an operator send them, or raise \
-                     webhook_delivery.resends_per_minute.",
+                     webhook_delivery.redeliveries_per_minute.",
                 );
             }
         }

@@ -35,5 +35,5 @@ impl Pacing {
 
 /// Microseconds from one to the next.
 pub fn spacing() -> i64 {
-    1_000_000_i64.checked_div(settings::resend_per_second().into()).unwrap_or(0)
+    1_000_000_i64.checked_div(settings::redeliveries_per_second().into()).unwrap_or(0)
 }

@@ -13,9 +13,9 @@ use crate::postgres::security_context::as_extension_owner;
 use crate::postgres::wakeup::{self, Wakeup};
 use crate::timestamp::Timestamp;
 
-/// What resend() does: returns how many deliveries are sent again. More than an auction's limit: 53400.
+/// Redelivers; returns how many deliveries are sent again. More than an auction's limit: 53400.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
-fn resend_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiError> {
+fn redeliver_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiError> {
     check_writable();
     let portions = portions(delivery_ids);
     let now = Timestamp::now();
@@ -37,7 +37,8 @@ fn resend_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiError
                     id_datum(&lowest.id).into(),
                     id_datum(&highest.id).into(),
                 ];
-                sent += client.update(include_str!("../../sql/statements/history/resend.sql"), None, &arguments)?.len();
+                sent +=
+                    client.update(include_str!("../../sql/statements/history/redeliver.sql"), None, &arguments)?.len();
             }
             if !waiting.is_empty() {
                 let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();

@@ -27,7 +27,7 @@ pub fn define_setting() {
     // SAFETY: the check hook does not panic across the boundary, it is guarded.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
-            c"webhook_delivery.page_embedders",
+            c"webhook_delivery.page_origins",
             c"Web sites that may show the administrator's page in a frame, and hand it a token.",
             c"A list of origins such as 'https://admin.example.com'. Empty: only pages of the site that serves it.",
             &EMBEDDERS,
@@ -41,7 +41,7 @@ pub fn define_setting() {
 }
 
 /// Web sites that may show the page in a frame; the check hook has seen every value that can be set.
-fn embedders() -> Origins {
+fn origins() -> Origins {
     settings::text(&EMBEDDERS).parse().unwrap_or_default()
 }
 
@@ -85,7 +85,7 @@ const VERIFIERS: [(&str, &str); 3] = [
         language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 ")]
 fn webhook_admin(_apikey: Option<&str>) -> String {
-    let page = Page { api: None, embedders: embedders() };
+    let page = Page { api: None, origins: origins() };
     page.announce();
     page.html()
 }
@@ -100,13 +100,13 @@ fn admin_page(api_url: &str) -> String {
             "Give the address that PostgREST is called at, such as https://HOST/rest/v1.",
         )
     });
-    Page { api: Some(api), embedders: embedders() }.html()
+    Page { api: Some(api), origins: origins() }.html()
 }
 
 struct Page {
     /// Where the REST server is: origin and path. `None` where that serves the page itself.
     api: Option<(Origin, String)>,
-    embedders: Origins,
+    origins: Origins,
 }
 
 impl Page {
@@ -129,7 +129,7 @@ impl Page {
         let head = head
             .replace("{policy}", &self.policy())
             .replace("{api}", &self.api.as_ref().map_or_else(String::new, |(_, url)| attribute(url)))
-            .replace("{embedders}", &self.embedders.to_string());
+            .replace("{origins}", &self.origins.to_string());
         [&head, &styles, body, &scripts, end].concat()
     }
 
@@ -147,7 +147,7 @@ impl Page {
     /// Tells PostgREST which headers to send, as it reads them from this setting.
     fn announce(&self) {
         let headers = serde_json::json!([
-            { "Content-Security-Policy": format!("{}; frame-ancestors 'self' {}", self.policy(), self.embedders) },
+            { "Content-Security-Policy": format!("{}; frame-ancestors 'self' {}", self.policy(), self.origins) },
             { "Cache-Control": "no-cache" },
             // The address may carry the gateway's key.
             { "Referrer-Policy": "no-referrer" },

@@ -24,7 +24,7 @@ pub enum Topic {
     Subscriptions,
     /// `webhook_event_types`.
     EventTypes,
-    /// `payloads` and `payload_functions`.
+    /// `payload_queries` and `payload_functions`.
     Payloads,
 }
 

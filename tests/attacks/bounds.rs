@@ -99,10 +99,10 @@ fn everything_that_a_tenant_writes_is_bounded() {
     }
     // Harmless calls have no effect.
     for call in [
-        "webhook_delivery.resend(array_fill(gen_random_uuid(), array[1, 1000000]))",
-        "webhook_delivery.resend((select array_agg(gen_random_uuid()) from generate_series(1, 100000)))",
+        "webhook_delivery.redeliver(array_fill(gen_random_uuid(), array[1, 1000000]))",
+        "webhook_delivery.redeliver((select array_agg(gen_random_uuid()) from generate_series(1, 100000)))",
         "webhook_delivery.cancel(array_fill(null::uuid, array[1000000]))",
-        "webhook_delivery.resend('{}')",
+        "webhook_delivery.redeliver('{}')",
     ] {
         let number: i64 =
             dana.query_one(&format!("select {call}"), &[]).unwrap_or_else(|e| panic!("{call}: {e:?}")).get(0);

@@ -7,7 +7,7 @@ use webhook_harness::{Application, Receiver, Reply, Submission, sample};
 /// define how events are read.
 const PRIVATE: &str = "select pg_class.oid::regclass::text, relrowsecurity from pg_class
     where relkind in ('r', 'p') and relnamespace = 'webhook_delivery'::regnamespace
-        and relname not in ('watched_changes', 'needed_tables', 'payloads')
+        and relname not in ('capture_rules', 'required_tables', 'payload_queries')
     order by 1";
 
 fn tables(client: &mut Client) -> Vec<(String, bool)> {

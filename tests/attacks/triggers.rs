@@ -43,7 +43,7 @@ fn role_with_every_privilege_attaches_no_trigger_to_any_table() {
             ],
         };
         for timing in timings {
-            for function in ["public.rise()", "webhook_delivery.note_change('submission.created', 'id')"] {
+            for function in ["public.rise()", "webhook_delivery.capture_row_change('submission.created', 'id')"] {
                 let sql = format!("create trigger mine {} execute function {function}", timing.replace("{}", relation));
                 let error = refusal(&mut my_app, &sql, &[]);
                 assert_eq!(error.code().code(), "42501", "{sql}: {error}");

@@ -218,7 +218,7 @@ fn recaptured_removal_keeps_its_original_time() {
         )
         .unwrap();
     let (id, occurred_at): (i64, String) = (row.get(0), row.get(1));
-    listener.application.client.execute("select webhook_delivery.capture_again($1)", &[&id]).unwrap();
+    listener.application.client.execute("select webhook_delivery.recapture($1)", &[&id]).unwrap();
     let mut expected = kim("admin");
     expected["removed_at"] = occurred_at.into();
     listener.assert_told(&[("member.removed", expected)]);

@@ -246,7 +246,7 @@ fn recaptured_status_change_keeps_the_previous_status() {
     listener.run("alter table users rename full_name to name");
     listener.run(&set_status("in_progress"));
     listener.run("alter table users rename name to full_name");
-    let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
+    let again = "select webhook_delivery.recapture(id) from webhook_delivery.capture_errors";
     let written: i64 = listener.application.client.query_one(again, &[]).unwrap().get(0);
     assert_eq!(written, 1);
     listener.assert_told(&[Problem::from("open", "in_progress", Value::Null).status_changed()]);

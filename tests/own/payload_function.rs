@@ -21,9 +21,9 @@ const LOT_COUNTS: &str = "
         from public.lot_counts where count_id = any (ids)
         $$;
     create trigger lot_count_created after insert on lot_counts
-        for each row execute function webhook_delivery.note_change('submission.created', 'count_id', 'house');
+        for each row execute function webhook_delivery.capture_row_change('submission.created', 'count_id', 'house');
     create trigger lot_count_updated after update on lot_counts for each row when (old.* is distinct from new.*)
-        execute function webhook_delivery.note_change('submission.updated', 'count_id', 'house', '', 'submission.created');
+        execute function webhook_delivery.capture_row_change('submission.updated', 'count_id', 'house', '', 'submission.created');
     reset role;";
 
 const SET: &str = "select webhook_delivery.set_payload_function('submission.created', 'public.lot_count_payload(uuid[])', 'lot_counts'),
@@ -95,7 +95,7 @@ fn failed_payload_function_costs_its_event_until_recaptured() {
         .run(&format!("insert into lot_counts (house, lot_name, cars) values ('{}', 'North', 42)", sample::RIVERSIDE));
     assert_eq!(received(&mut listener), []);
     app.batch_execute("alter table lot_counts rename lot_name to lot").unwrap();
-    listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors");
+    listener.run("select webhook_delivery.recapture(id) from webhook_delivery.capture_errors");
     assert_eq!(received(&mut listener)[0].1["location_name"], "North");
 }
 
@@ -152,7 +152,7 @@ fn payload_function_does_not_run_with_a_new_owners_rights() {
     let error = refusal(&mut listener.application.client, SET, &[]);
     assert_eq!((error.code().code(), error.hint()), ("42501", Some("Create the function as postgres.")));
     listener.run("alter function lot_count_payload(uuid[]) owner to postgres");
-    listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors");
+    listener.run("select webhook_delivery.recapture(id) from webhook_delivery.capture_errors");
     assert_eq!(received(&mut listener)[0].1["read_as"], "postgres");
 }
 
@@ -175,7 +175,7 @@ fn recreated_payload_function_is_used_again() {
     )
     .unwrap();
     listener.run(&insert);
-    listener.run("select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors");
+    listener.run("select webhook_delivery.recapture(id) from webhook_delivery.capture_errors");
     let data: Vec<_> = received(&mut listener).into_iter().map(|(_, data)| data).collect();
     assert_eq!(data, [json!({ "anew": true }), json!({ "anew": true })]);
 }

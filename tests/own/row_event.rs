@@ -186,7 +186,7 @@ fn recaptured_row_event_has_the_data_of_its_time() {
     );
     listener.run("delete from orders");
     listener.run("update webhook_endpoints set is_active = true");
-    let again = "select sum(webhook_delivery.capture_again(id))::bigint from webhook_delivery.capture_errors";
+    let again = "select sum(webhook_delivery.recapture(id))::bigint from webhook_delivery.capture_errors";
     let written: i64 = listener.application.client.query_one(again, &[]).unwrap().get(0);
     assert_eq!(written, 1);
     listener.assert_told(&[updated(1, "A1", json!(2), json!({ "price": 1 }))]);
@@ -207,7 +207,7 @@ fn row_event_that_cannot_be_recaptured_keeps_its_dead_letter() {
     listener.run("drop cast (label as json)");
     let client = &mut listener.application.client;
     // The row's JSON could not be stored, so the capture error must stay.
-    let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
+    let again = "select webhook_delivery.recapture(id) from webhook_delivery.capture_errors";
     assert_eq!(client.query_one(again, &[]).unwrap().get::<_, Option<i64>>(0), None);
     assert_eq!(listener.application.count("select count(*) from webhook_delivery.capture_errors"), 1);
 }
@@ -246,7 +246,7 @@ fn rows_of_a_mismatched_trigger_are_kept_and_recaptured() {
         let hint: String = row.get(2);
         assert!(hint.contains("row_event('sale.changed', '<column>')") && !hint.contains("install_triggers"), "{hint}");
         // Recapture before the trigger is corrected has no effect and loses nothing.
-        let again = "select webhook_delivery.capture_again(id) from webhook_delivery.capture_errors";
+        let again = "select webhook_delivery.recapture(id) from webhook_delivery.capture_errors";
         let captured = |client: &mut Client| client.query_one(again, &[]).unwrap().get::<_, Option<i64>>(0);
         if old == "auction_id" {
             assert_eq!(captured(client), None);
@@ -267,7 +267,7 @@ fn emit_for_hints_at_the_statement_that_emits_row_events() {
     listener.run(&(place("A1", "1") + &place("A2", "2")));
     listener.run("update webhook_endpoints set is_active = true");
     let client = &mut listener.application.client;
-    let error = refusal(client, "select webhook_delivery.emit_for('order.created', '{}')", &[]);
+    let error = refusal(client, "select webhook_delivery.backfill('order.created', '{}')", &[]);
     assert_eq!(error.code().code(), "0A000", "{error:?}");
     let hint = error.hint().unwrap_or_default();
     let statement: String =
@@ -299,9 +299,9 @@ fn invalid_trigger_arguments_are_refused_at_create_trigger() {
         ("after insert", "orders", "row_event('order.created', 'lot')", "column lot is text, not uuid"),
         ("after insert", "orders", "row_event('order.created', 'auction_id', 'interna')", "no column interna"),
         ("after update", "odd", "row_event('order.updated', 'id', 'previous')", "column id is integer, not uuid"),
-        ("after insert", "orders", "note_change('submission.created', 'id')", "column id is bigint, not uuid"),
-        ("after insert", "orders", "note_change('submission.created')", "its arguments are"),
-        ("before insert", "submissions", "note_change('submission.created', 'id')", "it is for AFTER"),
+        ("after insert", "orders", "capture_row_change('submission.created', 'id')", "column id is bigint, not uuid"),
+        ("after insert", "orders", "capture_row_change('submission.created')", "its arguments are"),
+        ("before insert", "submissions", "capture_row_change('submission.created', 'id')", "it is for AFTER"),
     ] {
         refused(client, timing, table, call, message);
     }

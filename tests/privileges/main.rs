@@ -128,7 +128,7 @@ fn role_without_grants_can_do_nothing() {
         "select webhook_delivery.stashed_secret(gen_random_uuid())",
         "insert into webhook_endpoints (auction_id, url, events) values (gen_random_uuid(), 'https://example.com/', '{*}')",
         "insert into webhook_delivery.queue select now(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), ''",
-        "create trigger mine after insert on webhook_endpoints execute function webhook_delivery.note_change()",
+        "create trigger mine after insert on webhook_endpoints execute function webhook_delivery.capture_row_change()",
     ] {
         assert_eq!(refusal(&mut stranger, call, &[]).code().code(), "42501", "{call}");
     }

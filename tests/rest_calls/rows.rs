@@ -60,8 +60,8 @@ fn tenant_causes_events_of_its_own_auction_only() {
     for forbidden in [
         "select webhook_delivery.emit('submission.created', '00000000-0000-4000-8000-000000000002', '{}')",
         "create trigger mine after insert on mine for each row execute function webhook_delivery.row_event('submission.created', 'auction_id')",
-        "create trigger mine after insert on mine for each row execute function webhook_delivery.note_change('submission.created', 'id', 'auction_id')",
-        "select webhook_delivery.note_change()",
+        "create trigger mine after insert on mine for each row execute function webhook_delivery.capture_row_change('submission.created', 'id', 'auction_id')",
+        "select webhook_delivery.capture_row_change()",
         "insert into webhook_delivery.events select",
         "insert into webhook_delivery.queue select",
     ] {
@@ -174,8 +174,8 @@ fn support_calls_work_over_rest_only_in_own_auctions() {
     let expunge = json!({ "auction_id": sample::RIVERSIDE, "everything": true });
     let calls = [
         ("redeliver_webhook", &of_delivery, 200),
-        ("webhook_event", &of_delivery, 200),
-        ("webhook_diagnose", &of_endpoint, 200),
+        ("webhook_request", &of_delivery, 200),
+        ("diagnose_webhook", &of_endpoint, 200),
         ("recover_webhooks", &hour, 200),
         ("replay_webhooks", &replay, 200),
         ("cancel_webhook", &of_delivery, 409),
@@ -190,12 +190,12 @@ fn support_calls_work_over_rest_only_in_own_auctions() {
         scene.wait_for_empty_queue();
         match call {
             "redeliver_webhook" => assert_eq!(answer["status"], "retrying"),
-            "webhook_event" => {
+            "webhook_request" => {
                 assert_eq!(answer["body"], scene.receiver.requests()[0].text());
                 assert_eq!(answer["attempts"].as_array().map(Vec::len), Some(2), "{answer}");
                 assert!(answer["attempts"][0].get("address").is_none(), "{answer}");
             }
-            "webhook_diagnose" => {
+            "diagnose_webhook" => {
                 let wrong: Vec<_> = answer.as_array().unwrap().iter().filter(|row| row["is_fine"] == false).collect();
                 assert!(wrong.is_empty(), "{wrong:?}");
             }

@@ -15,6 +15,6 @@ select coalesce(custom.schema_name, schema.nspname)::text, coalesce(custom.table
     end
 from (values ($1)) as event (event_type)
 left join pg_catalog.pg_namespace as schema on schema.oid = $2
-left join webhook_delivery.payloads as payload on payload.event_type = event.event_type
+left join webhook_delivery.payload_queries as payload on payload.event_type = event.event_type
 left join webhook_delivery.payload_functions as custom on custom.event_type = event.event_type
 where custom.event_type is not null or payload.event_type is not null

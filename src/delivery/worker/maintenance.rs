@@ -41,7 +41,7 @@ impl Worker {
             self.remember_slow();
         }
         if self.health.time_to_due() == Some(Duration::ZERO) && self.tasks.health.may_run() {
-            self.note_health();
+            self.record_endpoint_health();
         }
         if Instant::now() >= self.next_expiry && self.tasks.expiry.may_run() {
             self.expire();
@@ -75,13 +75,13 @@ impl Worker {
         }
     }
 
-    pub(super) fn note_health(&mut self) {
+    pub(super) fn record_endpoint_health(&mut self) {
         let Some(Runtime { statements, pool, .. }) = &self.runtime else { return };
         let (notes, failed) = self.health.notes();
         let policy = settings::disable_policy();
         let noted = in_transaction(|| {
             let _rights = lock_extension();
-            statements.note_health(notes, failed, &policy)
+            statements.record_endpoint_health(notes, failed, &policy)
         });
         if let Some(told) = self.tasks.health.conclude(noted) {
             self.health.noted(&told);

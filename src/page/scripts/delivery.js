@@ -19,7 +19,7 @@ function Attempts({ attempts }) {
 
 /** All about one delivery; loaded anew whenever its row has changed. */
 function Delivery({ delivery, changed }) {
-  const event = useLoad((signal) => api.call("webhook_event", { delivery_id: delivery.id }, signal), [delivery]);
+  const event = useLoad((signal) => api.call("webhook_request", { delivery_id: delivery.id }, signal), [delivery]);
   async function again() {
     await api.call("redeliver_webhook", { delivery_id: delivery.id });
     notices.tell("It is being sent again, with the same id.");

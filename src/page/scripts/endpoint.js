@@ -5,7 +5,7 @@ const TABS = { overview: "Overview", history: "Deliveries", trouble: "Troublesho
 const KEEP = { "0": "not at all: somebody else knows it", "1 hour": "for an hour", "24 hours": "for a day", "7 days": "for a week" };
 
 function Diagnosis({ endpoint }) {
-  const diagnosis = useLoad((signal) => api.call("webhook_diagnose", { endpoint_id: endpoint.id }, signal), [endpoint]);
+  const diagnosis = useLoad((signal) => api.call("diagnose_webhook", { endpoint_id: endpoint.id }, signal), [endpoint]);
   return html`<section aria-label="Diagnosis">
     <header class="row"><h2>Why does it not arrive?</h2>
       <button type="button" class="small outline" onClick=${diagnosis.reload}>Look again</button></header>

@@ -8,7 +8,7 @@
  */
 const session = (() => {
   const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
-  const trusted = [location.origin, ...meta("webhook-embedders").split(" ").filter(Boolean)];
+  const trusted = [location.origin, ...meta("webhook-origins").split(" ").filter(Boolean)];
   const isFramed = window.parent !== window;
   const isGuest = isFramed && !isOfThisSite(window.parent);
   const watchers = new Set();

@@ -223,7 +223,7 @@ fn define_tenants() {
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
-        c"webhook_delivery.resends_per_minute",
+        c"webhook_delivery.redeliveries_per_minute",
         c"Deliveries that the administrators of an auction may send again within a minute.",
         c"Operators are not bound by it.",
         &RESENDS_PER_MINUTE,
@@ -233,7 +233,7 @@ fn define_tenants() {
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
-        c"webhook_delivery.resend_per_second",
+        c"webhook_delivery.redeliveries_per_second",
         c"How many of the deliveries that are sent again come due each second, of one endpoint.",
         c"So that what happens meanwhile does not wait behind them. 0: all at once.",
         &RESEND_PER_SECOND,

@@ -77,12 +77,12 @@ pub fn retention() -> Option<Duration> {
 }
 
 /// Deliveries of an auction that tenants send again within a minute at most.
-pub fn resends_per_minute() -> i64 {
+pub fn redeliveries_per_minute() -> i64 {
     RESENDS_PER_MINUTE.get().into()
 }
 
 /// Of one endpoint; 0 for all at once.
-pub fn resend_per_second() -> i32 {
+pub fn redeliveries_per_second() -> i32 {
     RESEND_PER_SECOND.get()
 }
 

@@ -54,7 +54,7 @@ pub fn of_the_failing_endpoint(stage: &mut Stage, endpoint: &Endpoint) {
 /// What is not as it should be.
 fn diagnose(stage: &mut Stage, endpoint: &Endpoint) -> Table {
     let diagnosis = stage.run(&format!(
-        "select \"check\", result, what_to_do\nfrom webhook_diagnose('{}') where is_fine is not true;",
+        "select \"check\", result, what_to_do\nfrom diagnose_webhook('{}') where is_fine is not true;",
         endpoint.id
     ));
     for row in 0..diagnosis.len() {

@@ -9,7 +9,7 @@ with wanted as (
 ), attached as (
     select (webhook_delivery.trigger_arguments(made.tgargs, made.tgnargs))[1] as event_type, bool_or(made.tgenabled in ('D', 'R')) as is_disabled
     from pg_trigger as made
-    where made.tgfoid in ('webhook_delivery.note_change'::regproc, 'webhook_delivery.row_event'::regproc)
+    where made.tgfoid in ('webhook_delivery.capture_row_change'::regproc, 'webhook_delivery.row_event'::regproc)
     group by 1
 ), emitted as (
     -- emit() makes events that are about no row.

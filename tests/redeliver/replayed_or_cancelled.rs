@@ -140,7 +140,7 @@ fn backfilled_events_equal_those_of_the_triggers() {
     scene.endpoint.wait_for(client, 300, "success");
     let captured = scene.receiver.requests();
     scene.receiver.clear();
-    let emit = "select webhook_delivery.emit_for('inspection.created', $1)";
+    let emit = "select webhook_delivery.backfill('inspection.created', $1)";
     let unknown = [Uuid::new_v4()];
     assert_eq!(client.query_one(emit, &[&unknown.as_slice()]).unwrap().get::<_, i64>(0), 0);
     assert_eq!(client.query_one(emit, &[&ids]).unwrap().get::<_, i64>(0), 300);
@@ -159,7 +159,7 @@ fn backfilled_events_equal_those_of_the_triggers() {
         ("'inspection.created', $1, schema => 'nowhere'", "3F000"),
         ("'inspection.created', $1, schema => 'pg_catalog'", "42P01"),
     ] {
-        let error = refusal(client, &format!("select webhook_delivery.emit_for({call})"), &[&ids]);
+        let error = refusal(client, &format!("select webhook_delivery.backfill({call})"), &[&ids]);
         assert_eq!(error.code().code(), code, "{call}: {error:?}");
         assert!(error.hint().is_some(), "{error:?}");
     }

@@ -3,4 +3,4 @@
 -- all attempts, $5 whether one was answered with 410, $6 last errors: arrays of equal length; $7 number of such deliveries in a row
 -- that disable an endpoint, $8 or milliseconds without a success
 select endpoint_id, auction_id, event_type, reason
-from webhook_delivery.note_health($1, $2, $3, $4, $5, $6, $7, $8 * interval '1 millisecond')
+from webhook_delivery.record_endpoint_health($1, $2, $3, $4, $5, $6, $7, $8 * interval '1 millisecond')

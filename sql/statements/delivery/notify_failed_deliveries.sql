@@ -1,4 +1,4 @@
 -- These deliveries have used up all of their attempts.
 -- $1 delivery_id, $2 auction_id, $3 endpoint_id, $4 event_type, $5 attempt, $6 response_status_code, $7 error_message,
 -- $8 attempted_at: arrays of equal length
-select webhook_delivery.tell_failed($1, $2, $3, $4, $5, $6, $7, $8)
+select webhook_delivery.notify_failed_deliveries($1, $2, $3, $4, $5, $6, $7, $8)

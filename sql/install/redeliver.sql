@@ -15,7 +15,7 @@ $$;
 comment on function webhook_delivery.refuse_unknown_delivery(uuid) is
     'Says (PT404) that the caller sees no such delivery';
 
-create function webhook_delivery.resend(delivery_ids uuid[]) returns bigint
+create function webhook_delivery.redeliver(delivery_ids uuid[]) returns bigint
     language plpgsql volatile strict
     set search_path = pg_catalog, pg_temp
     as $$
@@ -23,15 +23,15 @@ declare
     said text;
     advice text;
 begin
-    return webhook_delivery.resend_visible(delivery_ids);
+    return webhook_delivery.redeliver_visible(delivery_ids);
 exception when configuration_limit_exceeded then
     get stacked diagnostics said = message_text, advice = pg_exception_hint;
     raise exception using errcode = 'PT429', message = said, hint = advice;
 end
 $$;
 
-comment on function webhook_delivery.resend(uuid[]) is
-    'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.resend(array_agg(id)) from webhook_deliveries where ... Returns how many. Of each endpoint webhook_delivery.resend_per_second come due each second, oldest first. More than webhook_delivery.resends_per_minute of an auction within a minute: PT429. Operators have no limit';
+comment on function webhook_delivery.redeliver(uuid[]) is
+    'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.redeliver(array_agg(id)) from webhook_deliveries where ... Returns how many. Of each endpoint webhook_delivery.redeliveries_per_second come due each second, oldest first. More than webhook_delivery.redeliveries_per_minute of an auction within a minute: PT429. Operators have no limit';
 
 -- These run with the caller's rights, which decide what the caller sees.
 create function public.redeliver_webhook(delivery_id uuid, out status text, out follow text)
@@ -41,7 +41,7 @@ create function public.redeliver_webhook(delivery_id uuid, out status text, out 
 declare
     delivery record;
 begin
-    perform webhook_delivery.resend(array[delivery_id]);
+    perform webhook_delivery.redeliver(array[delivery_id]);
     select known.status, known.is_test, known.completed_at, known.next_attempt_at into delivery
     from public.webhook_deliveries as known where known.id = delivery_id;
     if not found then
@@ -82,7 +82,7 @@ declare
     number bigint;
     -- One more than a tenant may, so that it is told: of millions not all are gathered.
     at_most constant bigint := case when not webhook_delivery.is_operator() then
-        current_setting('webhook_delivery.resends_per_minute')::bigint + 1 end;
+        current_setting('webhook_delivery.redeliveries_per_minute')::bigint + 1 end;
 begin
     -- A dry run that is null would be none.
     if num_nulls(since, until, only_failed, dry_run) > 0 then
@@ -100,7 +100,7 @@ begin
         where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
             and delivery.status = any (wanted_status) and not delivery.is_test;
     else
-        select webhook_delivery.resend(array_agg(found.id)) into number
+        select webhook_delivery.redeliver(array_agg(found.id)) into number
         from (
             select delivery.id from public.webhook_deliveries as delivery
             where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
@@ -113,7 +113,7 @@ end
 $$;
 
 comment on function public.recover_webhooks(uuid, timestamptz, timestamptz, boolean, boolean) is
-    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.resend_per_second of it each second, so that new events do not wait behind it. Returns how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.resends_per_minute: PT429; a null: 22004';
+    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.redeliveries_per_second of it each second, so that new events do not wait behind it. Returns how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.redeliveries_per_minute: PT429; a null: 22004';
 
 create function public.replay_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), events text[] default null
@@ -147,7 +147,7 @@ end
 $$;
 
 comment on function public.replay_webhooks(uuid, timestamptz, timestamptz, text[]) is
-    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Returns how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.resends_per_minute: PT429; a null time: 22004';
+    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Returns how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.redeliveries_per_minute: PT429; a null time: 22004';
 
 create function public.cancel_webhook(delivery_id uuid) returns void
     language plpgsql volatile

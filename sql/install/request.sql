@@ -1,7 +1,7 @@
 -- One delivery in full: the request, its attempts, and where the time went.
 
 -- Runs with the caller's rights, which decide what the caller sees.
-create function public.webhook_event(
+create function public.webhook_request(
     delivery_id uuid, out event_type text, out status text, out url text, out headers jsonb, out body text, out verify text,
     out attempts json
 )
@@ -45,7 +45,7 @@ begin
 end
 $$;
 
-comment on function public.webhook_event(uuid) is
+comment on function public.webhook_request(uuid) is
     'What a delivery sends: URL, headers and body of its last request, by the endpoint''s present URL, headers and secret; how to verify it; and each request made, for operators with the address that was called and where the time went (milliseconds). Null is what is gone: with the endpoint URL and headers, with the event headers and body. Unknown delivery: PT404';
 
 create function webhook_delivery.wait_for_delivery(delivery_id uuid, at_most interval default '30 seconds') returns text

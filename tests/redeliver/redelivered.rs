@@ -89,7 +89,7 @@ fn unknown_and_foreign_ids_are_refused_in_the_same_words() {
         }
     }
     // The functions below them refuse too.
-    for call in ["resend(array[$1]::uuid[])", "cancel(array[$1]::uuid[])"] {
+    for call in ["redeliver(array[$1]::uuid[])", "cancel(array[$1]::uuid[])"] {
         let number: i64 = other.query_one(&format!("select webhook_delivery.{call}"), &[&id]).unwrap().get(0);
         assert_eq!(number, 0, "{call}");
     }
@@ -179,8 +179,8 @@ fn large_recovery_sends_oldest_first_and_delays_no_new_event() {
     assert!(scene.receiver.count() < 1_500, "{} requests arrived before the new event", scene.receiver.count());
     // Without a rate limit all are sent at once.
     let client = &mut scene.application.client;
-    client.batch_execute("set webhook_delivery.resend_per_second = 0").unwrap();
-    client.query("select webhook_delivery.resend(array(select id from webhook_deliveries))", &[]).unwrap();
+    client.batch_execute("set webhook_delivery.redeliveries_per_second = 0").unwrap();
+    client.query("select webhook_delivery.redeliver(array(select id from webhook_deliveries))", &[]).unwrap();
     scene.application.settle();
     let order: Vec<_> = scene.receiver.requests().iter().filter_map(|request| request.webhook_id()).take(50).collect();
     let oldest = "select id from webhook_deliveries order by id limit 200";
@@ -189,7 +189,7 @@ fn large_recovery_sends_oldest_first_and_delays_no_new_event() {
 }
 
 #[test]
-fn operator_resends_what_a_query_finds_in_any_auction() {
+fn operator_redelivers_what_a_query_finds_in_any_auction() {
     let mut scene = Scene::new(&[]);
     let hilltop = scene.application.endpoint(sample::HILLTOP, &scene.receiver.url("/"), &["*"]);
     scene.answer(503);
@@ -205,7 +205,7 @@ fn operator_resends_what_a_query_finds_in_any_auction() {
     scene.endpoint.wait_for(client, 1, "failed");
     scene.answer(200);
     scene.receiver.clear();
-    let statement = "select webhook_delivery.resend(array_agg(id)) from webhook_deliveries
+    let statement = "select webhook_delivery.redeliver(array_agg(id)) from webhook_deliveries
         where event_type like 'inspection.%' and status = 'failed' and created_at >= date_trunc('month', now())";
     assert_eq!(scene.application.count(statement), 2);
     scene.application.settle();
@@ -217,7 +217,7 @@ fn operator_resends_what_a_query_finds_in_any_auction() {
 
 #[test]
 fn tenant_redelivers_no_more_per_minute_than_allowed() {
-    let mut scene = Scene::new(&[("webhook_delivery.resends_per_minute", "3")]);
+    let mut scene = Scene::new(&[("webhook_delivery.redeliveries_per_minute", "3")]);
     let ids = scene.end_deliveries(4, "success");
     for (call, code) in [
         ("recover_webhooks($1, '-infinity', only_failed => false)", "PT429"),
@@ -231,7 +231,7 @@ fn tenant_redelivers_no_more_per_minute_than_allowed() {
         }
         let error = refusal(&mut scene.admin, &format!("select {call}"), &[&scene.endpoint.id]);
         assert_eq!(error.code().code(), code, "{call}: {error:?}");
-        assert!(error.hint().unwrap().contains("resends_per_minute"), "{error:?}");
+        assert!(error.hint().unwrap().contains("redeliveries_per_minute"), "{error:?}");
     }
     assert_eq!(scene.application.count("select count(*) from webhook_delivery.queue"), 0);
     // The limit counts single redeliveries too, also of a delivery that waits. Otherwise a tenant
@@ -243,12 +243,12 @@ fn tenant_redelivers_no_more_per_minute_than_allowed() {
     }
     let error = refusal(&mut scene.admin, once, &[&ids[0]]);
     assert_eq!(error.code().code(), "PT429", "{error:?}");
-    assert!(error.hint().unwrap().contains("resends_per_minute"), "{error:?}");
+    assert!(error.hint().unwrap().contains("redeliveries_per_minute"), "{error:?}");
     assert_eq!(refusal(&mut scene.admin, once, &[&ids[1]]).code().code(), "PT429", "another delivery of the auction");
     let earlier = "update webhook_delivery.auction_usage set since = since - interval '61 seconds'";
     scene.application.client.batch_execute(earlier).unwrap();
     scene.admin.execute(once, &[&ids[0]]).unwrap();
     // Operators have no limit.
-    let all: i64 = scene.application.client.query_one("select webhook_delivery.resend($1)", &[&ids]).unwrap().get(0);
+    let all: i64 = scene.application.client.query_one("select webhook_delivery.redeliver($1)", &[&ids]).unwrap().get(0);
     assert_eq!(all, 3, "one delivery is queued already");
 }
