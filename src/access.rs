@@ -1,4 +1,5 @@
-//! Access: the auctions that the caller administers when the application has not named a function, and whether the caller sees an endpoint.
+//! Access: the auctions that the caller administers if the application has not named a function for
+//! that, and whether the caller sees an endpoint.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -13,21 +14,23 @@ use crate::postgres::security_context::{PinnedSettings, RoleGuard, relation};
 
 const MEMBERS: &CStr = c"auction_members";
 
-/// The auctions of which `public.auction_members` names the `sub` of `request.jwt.claims` as owner or admin. Reads it
-/// with the rights of its owner; none where there is no such table, or its owner may not speak for every auction.
+/// The auctions of which `public.auction_members` names the `sub` of `request.jwt.claims` as owner
+/// or admin. Reads the table with the rights of its owner. Returns none if there is no such table,
+/// or if its owner may not decide for every auction.
 #[pg_extern(stable, schema = "webhook_delivery")]
 fn auctions_of_member() -> Result<SetOfIterator<'static, pgrx::Uuid>, SpiError> {
     Ok(SetOfIterator::new(read_members()?))
 }
 
 thread_local! {
-    /// By the type of `user_id`: an index on it is only of use for what is compared as that type.
+    /// One plan for each type of `user_id`: an index on the column is used only if the value has
+    /// the column's type.
     static OF_UUID: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
     static OF_TEXT: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// The auction of an endpoint that the caller sees; `None` if there is none. Runs with the caller's rights, so that row-level security and
-/// the access function apply.
+/// The auction of an endpoint that the caller sees; `None` if there is none. Runs with the caller's
+/// rights, so that row-level security and the access function apply.
 pub fn visible_auction(client: &SpiClient<'_>, endpoint_id: pgrx::Uuid) -> SpiResult<Option<pgrx::Uuid>> {
     let visible = client.select("select webhook_delivery.visible_auction($1)", Some(1), &[endpoint_id.into()])?;
     visible.first().get_one()
@@ -35,7 +38,7 @@ pub fn visible_auction(client: &SpiClient<'_>, endpoint_id: pgrx::Uuid) -> SpiRe
 
 fn read_members() -> SpiResult<Vec<pgrx::Uuid>> {
     Spi::connect(|client| {
-        // An application without this table has said nothing about who administers an auction: nobody does.
+        // Without this table the application does not say who administers an auction: no user does.
         let Some(table) = table_of_application(client, MEMBERS)? else { return Ok(Vec::new()) };
         let Some(user_id) = type_of_user_id(table) else { return Ok(Vec::new()) };
         let _settings = PinnedSettings::begin();
@@ -71,8 +74,9 @@ fn read_members() -> SpiResult<Vec<pgrx::Uuid>> {
     })
 }
 
-/// A relation in public whose owner may speak for every auction; `None` where there is none, or somebody else has made it: a role
-/// that may create tables there is not to say who administers an auction. Ask as the caller.
+/// A relation in the schema public whose owner may decide for every auction. `None` if there is no
+/// such relation, or if another role owns it: a role that may create tables there must not decide
+/// who administers an auction. Call it with the caller's rights.
 pub fn table_of_application(client: &SpiClient<'_>, name: &CStr) -> SpiResult<Option<pg_sys::Oid>> {
     let Some(table) = relation(c"public", name) else { return Ok(None) };
     let trusted = "select webhook_delivery.speaks_for_every_auction(known.relowner) from pg_catalog.pg_class as known
@@ -81,9 +85,10 @@ pub fn table_of_application(client: &SpiClient<'_>, name: &CStr) -> SpiResult<Op
     Ok((trusted == Some(true)).then_some(table))
 }
 
-/// `None` where the table has not the columns that it takes.
+/// The type of the column `user_id`; `None` if the table does not have the required columns.
 fn type_of_user_id(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    // SAFETY: look-ups by a NUL-terminated name and by number, inside a transaction; 0 where there is no such column.
+    // SAFETY: look-ups by a NUL-terminated name and by number, inside a transaction; 0 where there
+    // is no such column.
     unsafe {
         let number = |column: &CStr| pg_sys::get_attnum(table, column.as_ptr());
         let has_all = [c"auction_id", c"user_id", c"role"].into_iter().all(|column| number(column) > 0);

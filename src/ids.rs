@@ -1,6 +1,6 @@
 //! Identifiers: version 7 uuids (RFC 9562), on their way to PostgreSQL and back.
 //!
-//! They carry the time, so tables can be partitioned by them and indexes grow at one end.
+//! They contain the time, so tables can be partitioned by them and indexes grow at one end.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -35,19 +35,19 @@ pub fn id_time(id: &Uuid) -> Timestamp {
 
 /// The lowest version 7 uuid of a moment.
 pub fn uuid_floor(moment: Timestamp) -> Uuid {
-    // The field of the time has 48 bits: infinity is its end.
+    // The time has 48 bits; infinity becomes the largest value.
     let milliseconds = moment.unix_micros().div_euclid(1_000).clamp(0, (1 << 48) - 1);
     let mut bytes = [0_u8; 16];
     bytes[..6].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
     Uuid::from_bytes(bytes)
 }
 
-/// A uuid as PostgreSQL takes it.
+/// Converts a uuid to PostgreSQL's type.
 pub fn id_datum(id: &Uuid) -> pgrx::Uuid {
     pgrx::Uuid::from_bytes(*id.as_bytes())
 }
 
-/// A uuid as PostgreSQL gives it.
+/// Converts a uuid from PostgreSQL's type.
 pub fn id(datum: pgrx::Uuid) -> Uuid {
     Uuid::from_bytes(*datum.as_bytes())
 }

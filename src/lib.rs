@@ -11,9 +11,11 @@
 //! | a thread signs and sends | `sender/`, a crate of its own that links without PostgreSQL |
 //! | the completer records finished attempts | `delivery/completer.rs`, `delivery/statements.rs` |
 //!
-//! Beside it: `endpoint/` (what a customer writes: URL, headers, secret; diagnosis), `history/` (redeliver, recover, replay, cancel,
-//! expunge), `page/` (the administrator's page), `postgres/` (how the extension lives inside a server), `access.rs` (who administers an
-//! auction: the auction is the tenant), `ids.rs` (time-ordered uuids and timestamps).
+//! The other parts: `endpoint/` (what a customer writes: URL, headers, secret; diagnosis),
+//! `history/` (redeliver, recover, replay, cancel, expunge), `page/` (the administrator's page),
+//! `postgres/` (how the extension lives inside a server), `access.rs` (who administers an auction:
+//! the auction is the tenant), `ids.rs` (time-ordered uuids), `timestamp.rs` (PostgreSQL's
+//! timestamps), `triggers.rs` (the trigger functions).
 
 use pgrx::prelude::*;
 
@@ -21,6 +23,7 @@ mod access;
 mod capture;
 mod delivery;
 mod endpoint;
+mod error_kind;
 mod history;
 mod ids;
 mod page;
@@ -30,15 +33,18 @@ mod triggers;
 
 pgrx::pg_module_magic!(name, version);
 
-/// Runs in the postmaster when the server starts, and in any backend of a server that does not preload us.
+/// Runs in the postmaster when the server starts, and in any backend of a server that does not
+/// preload us.
 #[allow(non_snake_case)]
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    // SAFETY: both are plain flags that Postgres set before it loaded us; nothing else runs in this process yet.
+    // SAFETY: both are plain flags that Postgres set before it loaded us; nothing else runs in this
+    // process yet.
     let (preloading, upgrading) =
         unsafe { (pg_sys::process_shared_preload_libraries_in_progress, pg_sys::IsBinaryUpgrade) };
     if upgrading {
-        // pg_upgrade loads every library to see that it can; a worker would write while it copies.
+        // pg_upgrade loads every library to check that it can be loaded; a worker would write while
+        // pg_upgrade copies.
         return;
     }
     if !preloading {
@@ -57,9 +63,11 @@ pub extern "C-unwind" fn _PG_init() {
     postgres::launcher::register();
 }
 
-/// Shared memory and the launcher exist only from the server's start: without them events would be queued and never sent.
+/// Shared memory and the launcher are created only at the server's start. Without them events would
+/// be queued and never sent.
 fn refuse_to_load_late() {
-    // SAFETY: a NUL-terminated name in, a NUL-terminated value (or NULL, for an unknown name) out, valid until the next change.
+    // SAFETY: a NUL-terminated name in, a NUL-terminated value (or NULL, for an unknown name) out,
+    // valid until the next change.
     let config_file = unsafe {
         let value = pg_sys::GetConfigOption(c"config_file".as_ptr(), true, false);
         if value.is_null() { "postgresql.conf".into() } else { std::ffi::CStr::from_ptr(value).to_string_lossy() }
@@ -93,7 +101,7 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/install/partitions.sql", name = "partitions", requires = ["clone_fence"]);
 extension_sql_file!("../sql/install/contract.sql", name = "contract", requires = ["partitions"]);
-// A family of events each.
+// Each of these files has one family of events.
 extension_sql_file!("../sql/families/submission.sql", name = "submission", requires = ["contract"]);
 extension_sql_file!("../sql/families/inspection.sql", name = "inspection", requires = ["submission"]);
 extension_sql_file!("../sql/families/problem.sql", name = "problem", requires = ["inspection"]);

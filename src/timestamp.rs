@@ -1,4 +1,4 @@
-//! Time as PostgreSQL counts it.
+//! Timestamps: times as PostgreSQL counts them.
 
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime};
@@ -14,8 +14,8 @@ const END: i64 = 9_223_371_331_200_000_000;
 
 /// A `timestamptz`: microseconds since 2000-01-01 UTC.
 ///
-/// `Timestamp::default()` is that moment: what has no time yet, such as an unused slot in shared
-/// memory.
+/// `Timestamp::default()` is that moment. It stands for no time, such as in an unused slot in
+/// shared memory.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct Timestamp(i64);
@@ -47,7 +47,7 @@ impl Timestamp {
         self.0.saturating_add(EPOCH_MICROS)
     }
 
-    /// The time from `earlier` to this moment; zero where that is later.
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
     }
@@ -69,7 +69,7 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// `i64::MAX` for what is longer: 292,000 years.
+/// The duration in microseconds; `i64::MAX` for more than 292,000 years.
 pub fn micros_of(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

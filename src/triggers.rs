@@ -15,9 +15,9 @@ mod webhook_delivery {
 
     /// Captures a change of a built-in table. `install_triggers()` attaches it. Arguments, of which
     /// the last may be left out or empty: event type; key column; column of the auction (empty: the
-    /// payload has it); column of the row that the event is about, where it is another row; the
-    /// event about the same row that makes this one needless in the same transaction; the only
-    /// column whose change makes the event; `previous`, where the payload needs the row as it was.
+    /// payload has it); column with the row that the event is about, if that is another row; the
+    /// event about the same row that suppresses this one in the same transaction; the only column
+    /// whose change makes the event; `previous`, if the payload needs the row as it was before.
     #[pg_trigger]
     fn capture_row_change<'a>(trigger: &'a PgTrigger<'a>) -> Nothing<'a> {
         fire(trigger, capture::capture_row_change);
@@ -41,7 +41,7 @@ mod webhook_delivery {
         Ok(None)
     }
 
-    /// Makes sessions read the trigger's table again: other sessions when this transaction commits,
+    /// Makes sessions reread the trigger's table: other sessions when this transaction commits,
     /// this session at once.
     #[pg_trigger]
     fn announce_change<'a>(trigger: &'a PgTrigger<'a>) -> Nothing<'a> {

@@ -7,10 +7,10 @@ use serde_json::Value;
 use uuid::Uuid;
 use webhook_harness::{Application, DEADLINE, Receiver, Submission, refusal, sample, tenant, wait_until};
 
-const EVENT: &str = "select * from webhook_request($1)";
+const EVENT: &str = "select event_type, status::text, url, headers, body, verify, attempts from webhook_request($1)";
 
 #[test]
-fn webhook_event_shows_the_exact_body_and_headers() {
+fn webhook_request_shows_the_exact_body_and_headers() {
     let receiver = Receiver::by_path();
     let mut application = Application::start(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/fail-then-ok/1"), &["*"]);
@@ -88,14 +88,14 @@ fn wait_for_delivery_returns_at_the_end_or_the_timeout() {
     let client = &mut application.client;
     let test = "select delivery_id from test_webhook($1, 'submission.created')";
     let id: Uuid = client.query_one(test, &[&endpoint.id]).unwrap().get(0);
-    let wait = "select webhook_delivery.wait_for_delivery($1)";
+    let wait = "select webhook_delivery.wait_for_delivery($1)::text";
     assert_eq!(client.query_one(wait, &[&id]).unwrap().get::<_, &str>(0), "success");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     wait_until("the pause", DEADLINE, || {
         client.query_opt("select from webhook_delivery.status where state = 'paused'", &[]).unwrap()
     });
     let id: Uuid = client.query_one(test, &[&endpoint.id]).unwrap().get(0);
-    let shortly = "select webhook_delivery.wait_for_delivery($1, '100 ms')";
+    let shortly = "select webhook_delivery.wait_for_delivery($1, '100 ms')::text";
     assert_eq!(client.query_one(shortly, &[&id]).unwrap().get::<_, &str>(0), "pending");
     assert_eq!(refusal(client, wait, &[&Uuid::new_v4()]).code().code(), "PT404");
     // The call is refused where the session could never see the end of the delivery.

@@ -26,15 +26,16 @@ fn scene() -> (Application, Client) {
         "select webhook_delivery.pause();
          select webhook_delivery.create_partition(parent, 'delivery_id', (now() at time zone 'UTC')::date - days)
          from generate_series(0, 8) as days, unnest('{{attempts_ended, attempts_retried}}'::name[]) as parent;
-         insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
-             response_status_code, response_time_ms, error_message, attempted_at, created_at)
+         insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, is_last, status,
+             response_status_code, response_time_ms, error_kind, error_message, attempted_at, created_at)
          select (substr(webhook_delivery.uuid_v7_floor(queued_at)::text, 1, 24) || lpad(to_hex(n), 12, '0'))::uuid, 1,
              case when n % 2 = 0 then '{riverside}'::uuid else '{hilltop}'::uuid end,
              case when n % 10 = 0 then '{BUSY}'
                   when n % 400 = 2 then '{QUIET}'
                   else format('00000000-0000-4000-9000-%s', lpad((n % 50 + 1)::text, 12, '0')) end::uuid,
              gen_random_uuid(), 'submission.created',
-             case when n % 400 = 0 then 'failed' else 'success' end, 200, 5,
+             true, (case when n % 400 = 0 then 'failed' else 'success' end)::webhook_delivery_status, 200, 5,
+             case when n % 400 = 0 then 'http_status'::webhook_error_kind end,
              case when n % 400 = 0 then 'status 500' end, queued_at, queued_at
          from (select n, date_trunc('milliseconds', now()) - ({DELIVERIES} - n) * interval '17 s' as queued_at
                from generate_series(1, {DELIVERIES}) as n) as queued;

@@ -223,8 +223,8 @@ fn install_triggers_attaches_what_it_can_and_reports_the_rest() {
     let expected = [
         "submissions webhook_delivery_submission_created_insert installed",
         "submissions webhook_delivery_submission_updated_update installed",
-        "count_types found Read for events of public.submissions, not watched.",
-        "locations missing There is no table public.locations.",
+        "count_types found Read for events of public.submissions; its own changes are not captured.",
+        "locations missing Table public.locations does not exist.",
         "submission_entries unsuitable public.submission_entries: no column image_url text, position numeric.",
         "users unsuitable public.users: no column full_name text.",
     ];

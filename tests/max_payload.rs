@@ -5,7 +5,7 @@ use webhook_harness::{Application, DEADLINE, Listener, Submission, sample, wait_
 /// Bytes of data, status, attempts and error of every delivery, smallest first.
 #[track_caller]
 fn deliveries(application: &mut Application) -> Vec<(i32, String, i32, Option<String>)> {
-    let query = "select octet_length(event.data::text), delivery.status, delivery.attempts::integer, delivery.error_message
+    let query = "select octet_length(event.data::text), delivery.status::text, delivery.attempts::integer, delivery.error_message
         from webhook_deliveries as delivery join webhook_delivery.events as event on event.id = delivery.event_id order by 1";
     let rows = application.client.query(query, &[]).unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect()

@@ -118,7 +118,10 @@ fn assert_changes_deliveries_being_parked(call: &'static str, changed: &str) {
 
 #[test]
 fn cancelling_a_delivery_while_it_is_parked_cancels_it() {
-    assert_changes_deliveries_being_parked("select cancel_webhook(id) from webhook_deliveries", "due_at = '-infinity'");
+    assert_changes_deliveries_being_parked(
+        "select cancel_webhook(id) from webhook_deliveries",
+        "end_reason = 'cancelled'",
+    );
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn redelivering_a_delivery_while_it_is_parked_makes_it_due() {
 fn expunging_an_event_while_its_delivery_is_parked_ends_it() {
     assert_changes_deliveries_being_parked(
         "select expunge_webhook_data((select auction_id from webhook_endpoints), containing => '{}')",
-        "due_at = '-infinity'",
+        "end_reason = 'event_deleted'",
     );
 }
 

@@ -36,9 +36,9 @@ fn insert_events(client: &mut Client, endpoint: &Endpoint, days_ago: i32, events
             insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
             select now() + interval '1 hour', id, auction_id, $2, id, event_type from event where $5
         )
-        insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
+        insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, is_last, status,
             response_status_code, response_time_ms, attempted_at, created_at)
-        select id, 1, auction_id, $2, id, event_type, 'success', 200, 1, occurred_at, occurred_at from event where not $5";
+        select id, 1, auction_id, $2, id, event_type, true, 'success', 200, 1, occurred_at, occurred_at from event where not $5";
     client.execute(sql, &[&endpoint.auction_id, &endpoint.id, &events, &f64::from(days_ago), &waits]).unwrap();
 }
 

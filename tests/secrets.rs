@@ -279,7 +279,7 @@ fn generated_secret_that_is_not_returned_raises_a_notice() {
     client.query_one(&format!("{insert} id, secret"), &[&sample::RIVERSIDE]).unwrap();
     let notices = notices.lock().unwrap();
     let [notice] = notices.as_slice() else { panic!("expected one notice, not {notices:?}") };
-    assert!(notice.message().ends_with("has a generated secret that nobody has seen"), "{notice}");
+    assert!(notice.message().ends_with("has a generated secret that was not shown"), "{notice}");
     assert!(notice.hint().unwrap_or_default().contains("generated_secret(webhook_endpoints)"), "{notice:?}");
 }
 

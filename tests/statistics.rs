@@ -55,10 +55,11 @@ fn fill(application: &mut Application) {
          select event_id, auction_id, 'submission.created', now(), '{{\"a\": 1}}' from made;
          insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
          select now() - n * interval '1 ms', waiting_id, auction_id, endpoint_id, event_id, 'submission.created' from made;
-         insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
-             response_status_code, response_time_ms, error_message, attempted_at, created_at)
+         insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, is_last, status,
+             response_status_code, response_time_ms, error_kind, error_message, attempted_at, created_at)
          select ended_id, 1, auction_id, endpoint_id, event_id, 'submission.created',
-             case when n % 10 = 0 then 'failed' else 'success' end, 200, 5, case when n % 10 = 0 then 'status 500' end, now(), now()
+             true, (case when n % 10 = 0 then 'failed' else 'success' end)::webhook_delivery_status, 200, 5,
+             case when n % 10 = 0 then 'http_status'::webhook_error_kind end, case when n % 10 = 0 then 'status 500' end, now(), now()
          from made;
          insert into webhook_delivery.endpoint_health (endpoint_id, failing_since, failed_deliveries)
          select id, now(), 1 from endpoint where n % 2 = 0;",
@@ -185,7 +186,7 @@ fn worker_statements(client: &mut Client) -> Vec<Statement> {
     let first_attempt = column("1");
     let outcomes = vec![column(
         "row(due_at, delivery_id, 1, made.auction_id, made.endpoint_id, made.event_id, event_type,
-             case when n % 10 = 0 then 'retrying' else 'success' end, 200, 5, case when n % 10 = 0 then 'status 500' end, null, false,
+             200, 5, case when n % 10 = 0 then 'http_status' end, case when n % 10 = 0 then 'status 500' end, null, false,
              now(), case when n % 10 = 0 then now() + interval '1 minute' end, false, 1, 1, 1, 1, '127.0.0.1',
              webhook_delivery.uuid_v7_time(delivery_id))::webhook_delivery.outcome",
     )];

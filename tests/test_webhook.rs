@@ -5,7 +5,7 @@ use uuid::Uuid;
 use webhook_harness::verify::assert_signed;
 use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, refusal, refused, sample};
 
-const TEST: &str = "select * from test_webhook(endpoint_id => $1, event_type => $2)";
+const TEST: &str = "select delivery_id, status::text, follow from test_webhook(endpoint_id => $1, event_type => $2)";
 
 /// An application with an endpoint of Riverside at this path. Events have two retries.
 fn application(path: &str) -> (Application, Receiver, Endpoint) {
@@ -112,7 +112,7 @@ fn unknown_endpoint_or_event_type_is_refused() {
     let unknown_id = Uuid::new_v4();
     let error = refusal(client, TEST, &[&unknown_id, &"submission.created"]);
     assert_eq!(error.code().code(), "PT404");
-    assert_eq!(error.message(), format!("there is no webhook endpoint {unknown_id}"));
+    assert_eq!(error.message(), format!("webhook endpoint {unknown_id} does not exist"));
     assert!(error.hint().unwrap_or_default().contains("webhook_endpoints"), "{error:?}");
     assert_eq!(refusal(client, TEST, &[&None::<Uuid>, &"submission.created"]).code().code(), "PT404");
 
@@ -149,7 +149,7 @@ fn endpoint_of_another_auction_does_not_exist_for_a_tenant() {
     });
     // The same words do not reveal that the endpoint exists.
     assert_eq!(others, none);
-    assert!(others.starts_with("PT404 there is no webhook endpoint <id>"), "{others}");
+    assert!(others.starts_with("PT404 webhook endpoint <id> does not exist"), "{others}");
     // An unknown event type does not reveal it either.
     assert_eq!(refusal(&mut dana, TEST, &[&hilltop.id, &"no.such"]).code().code(), "PT404");
     application.settle();

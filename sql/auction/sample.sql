@@ -1,4 +1,4 @@
--- A little data: one auction house with two auctions, four people, three lots to count.
+-- Sample data: one auction house with two auctions, four people and three lots to count.
 
 insert into public.users (id, full_name, email) values
     ('00000000-0000-4000-8000-0000000000a1', 'Dana Reyes', 'dana@example.com'),

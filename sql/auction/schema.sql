@@ -1,5 +1,5 @@
--- The application's own tables, as far as webhooks read them: the contract of the payload functions.
--- The extension does not create them; the demo, the tests and the benchmark do.
+-- Tables of the application that webhooks read: the contract of the payload queries. The extension
+-- does not create them; the demo, the tests and the benchmark do.
 
 create table public.users (
     id uuid primary key default gen_random_uuid(),
@@ -26,7 +26,7 @@ create table public.auction_invitations (
     id uuid primary key default gen_random_uuid(),
     auction_id uuid not null references public.auctions (id) on delete cascade,
     email text not null,
-    -- Of somebody who has an account.
+    -- The invited user, if there is an account already.
     user_id uuid references public.users (id) on delete cascade,
     role text not null default 'member' check (role in ('owner', 'admin', 'member')),
     invited_by uuid references public.users (id) on delete set null,
@@ -88,7 +88,7 @@ create table public.inspection_defects (
 
 create index inspection_defects_by_inspection on public.inspection_defects (inspection_id);
 
--- Rock reports.
+-- Problems are called rock reports by users of the application.
 create table public.problems (
     id uuid primary key default gen_random_uuid(),
     auction_id uuid not null references public.auctions (id) on delete cascade,
@@ -124,14 +124,14 @@ create table public.channels (
 
 create table public.messages (
     id uuid primary key default gen_random_uuid(),
-    -- The channel's; the application's own policies need it here.
+    -- Auction of the channel; the application's own policies need it here.
     auction_id uuid not null references public.auctions (id) on delete cascade,
     channel_id uuid not null references public.channels (id) on delete cascade,
     user_id uuid references public.users (id) on delete set null,
     content text not null,
     message_type text not null default 'text',
     parent_message_id uuid references public.messages (id) on delete set null,
-    -- Users.
+    -- Ids of users.
     mentions uuid[] not null default '{}',
     created_at timestamptz not null default now(),
     edited_at timestamptz,

@@ -1,4 +1,4 @@
--- channel.*: the channels of the chat, from channels.
+-- Event family channel.*: chat channels, read from channels.
 
 insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description,
@@ -45,7 +45,7 @@ select payload.event_type, 'channels', $query$
                 select person.full_name from @application@.users as person where person.id = channel.created_by)) end as created_by,
             to_char(timezone('UTC', channel.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at
     ) as told
-    -- A channel that is archived when it is created, as by an import, is no event.
+    -- A channel that is already archived when it is created, as by an import, is not an event.
     where case @event@
         when 'channel.created' then channel.archived_at is null
         else channel.archived_at is not null and changed.previous ->> 'archived_at' is null

@@ -1,5 +1,6 @@
--- inspection.*: quality inspections, from inspections and their inspection_defects. Defects that come with their inspection
--- are part of it; each that comes later is an event.
+-- Event family inspection.*: quality inspections, read from inspections and inspection_defects.
+-- Defects that are inserted together with their inspection are part of it; each later defect is an
+-- event.
 
 insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description,

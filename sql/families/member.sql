@@ -1,4 +1,5 @@
--- member.*: who belongs to an auction, from auction_members and auction_invitations. What a removed row said is kept when it goes.
+-- Event family member.*: members of an auction and invitations to it, read from auction_members and
+-- auction_invitations. The event of a removed member is built from the row as it was before.
 
 insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description,
@@ -80,7 +81,8 @@ select payload.event_type, 'auction_members', $query$
         from json_to_record(changed.previous) as gone (
             id uuid, auction_id uuid, user_id uuid, role text, invited_by uuid, joined_at timestamptz)
         where @event@ = 'member.removed'
-            -- No event for an auction that is deleted with everything in it, nor for a user who is a member again.
+            -- No event if the auction is deleted with all its rows, or if the user is a member
+            -- again.
             and exists (select from @application@.auctions as auction where auction.id = gone.auction_id)
             and not exists (
                 select from @application@.auction_members as again

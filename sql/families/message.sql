@@ -1,4 +1,5 @@
--- message.*: chat messages, from messages. What a deleted message said is not sent any more.
+-- Event family message.*: chat messages, read from messages. The content of a deleted message is
+-- not sent.
 
 insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description,
@@ -63,7 +64,7 @@ select payload.event_type, 'messages', $query$
             coalesce(message.mentions, '{}') as mentions,
             to_char(timezone('UTC', message.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at
     ) as told
-    -- A message that is deleted when the transaction ends was never sent by it, nor edited.
+    -- A message that is deleted by the end of the transaction counts as neither created nor edited.
     where case @event@
         when 'message.created' then message.deleted_at is null
         when 'message.edited' then message.deleted_at is null and changed.previous ->> 'content' is distinct from message.content::text

@@ -1,4 +1,4 @@
--- problem.*: rock reports, from problems and their problem_actions.
+-- Event family problem.*: rock reports, read from problems and problem_actions.
 
 insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description,
@@ -105,7 +105,8 @@ select payload.event_type, 'problems', $query$
             actions.completed as completed_action_count,
             to_char(timezone('UTC', problem.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
     ) as told
-    -- A value that is the same at the end of the transaction has not changed. Removing an assignment is no assignment.
+    -- A column with the same value at the end of the transaction as before it has not changed. The
+    -- removal of an assignment is not an assignment.
     where case @event@
         when 'problem.created' then true
         when 'problem.status_changed' then before.status is distinct from problem.status::text

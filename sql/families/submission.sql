@@ -1,4 +1,5 @@
--- submission.*: lot counts, from submissions and their submission_entries. A count with its entries is one event.
+-- Event family submission.*: lot counts, read from submissions and submission_entries. A count with
+-- its entries is one event.
 
 insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event.event_type, event.description, webhook_delivery.schema_of($shape${
@@ -53,7 +54,8 @@ select event_type, 'submissions', $query$
             'total_car_count', coalesce(counted.total, 0),
             'image_url', submission.image_url) as data
     from @changed@
-    -- The limit keeps the planner from turning the look-up round: from reading the table, and looking for each row among the keys.
+    -- The LIMIT keeps the planner from reversing the look-up, that is, from reading the whole table
+    -- and searching for each of its rows among the keys.
     cross join lateral (select * from @application@.submissions where submissions.id = changed.id limit 1) as submission
     cross join lateral (
         select sum(entry.car_count) as total,

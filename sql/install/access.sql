@@ -1,11 +1,12 @@
--- Access: who may see and change the webhooks of which auction.
+-- Access: which webhooks a caller may see and change.
 
 create function webhook_delivery.is_operator() returns boolean
     language sql stable
     set search_path = pg_catalog, pg_temp
     as $$
-    -- Both the current role and the session's. So a tenant's SECURITY DEFINER function does not see more when a superuser runs it, and a
-    -- tenant does not see more through a function whose owner is an operator.
+    -- Both the current role and the session's role must qualify: a tenant's SECURITY DEFINER
+    -- function does not see more when a superuser runs it, and a tenant does not see more through a
+    -- function that an operator owns.
     select coalesce(pg_catalog.bool_and(pg_catalog.pg_has_role(caller.oid, private.nspowner, 'usage') or caller.rolbypassrls), false)
     from pg_catalog.pg_roles as caller, pg_catalog.pg_namespace as private
     where private.nspname = 'webhook_delivery'
@@ -13,7 +14,7 @@ create function webhook_delivery.is_operator() returns boolean
     $$;
 
 comment on function webhook_delivery.is_operator() is
-    'Whether the current role, and the one that the session has, have the rights of the extension''s owner or bypass row-level security, and so see every auction';
+    'Whether the current role and the session''s role both have the rights of the extension''s owner or bypass row-level security, and so see every auction';
 
 create function webhook_delivery.speaks_for_every_auction(role oid) returns boolean
     language sql stable
@@ -25,7 +26,7 @@ create function webhook_delivery.speaks_for_every_auction(role oid) returns bool
     $$;
 
 comment on function webhook_delivery.speaks_for_every_auction(oid) is
-    'Whether a role has the rights of the database''s owner or of the extension''s, or grant_application(): its tables say who administers an auction';
+    'Whether a role has the rights of the owner of the database or of the extension, or the privileges of grant_application(). Tables of such a role decide who administers an auction';
 
 create function webhook_delivery.access_problem() returns text
     language plpgsql stable security definer
@@ -39,14 +40,15 @@ declare
     unbound record;
 begin
     if named = '' and members is null then
-        return 'There is no table public.auction_members and webhook_delivery.access_function is empty: only operators see endpoints.';
+        return 'Table public.auction_members does not exist and webhook_delivery.access_function is empty: only operators see endpoints.';
     elsif named = '' and not webhook_delivery.speaks_for_every_auction(owner_of_members) then
-        return format('public.auction_members belongs to %1$s, which may not say who administers an auction: only operators see endpoints. '
-            'If it is the application''s owner: select webhook_delivery.grant_application(%2$L).', owner_of_members, owner_of_members::text);
+        return format('public.auction_members belongs to %1$s, which may not decide who administers an auction: only operators see endpoints. '
+            'If %1$s is the owner of the application, run: select webhook_delivery.grant_application(%2$L).', owner_of_members, owner_of_members::text);
     elsif named <> '' and access_function is null then
-        return format('webhook_delivery.access_function is %s, and there is no such function: only operators see endpoints.', named);
+        return format('Function %s of webhook_delivery.access_function does not exist: only operators see endpoints.', named);
     end if;
-    -- A function asked as the caller may rely on policies, which do not hold for the owner of the table.
+    -- A function that runs with the caller's rights may rely on policies, which do not apply to the
+    -- owner of the table.
     select reader.rolname, read.oid::regclass as table_name into unbound
     from pg_proc as known
     join pg_class as read on read.relrowsecurity and not read.relforcerowsecurity and position(read.relname in known.prosrc) > 0
@@ -55,13 +57,13 @@ begin
     where known.oid = access_function and not known.prosecdef
         and not reader.rolbypassrls and not has_schema_privilege(reader.oid, 'webhook_delivery', 'create')
         and has_table_privilege(reader.oid, 'public.webhook_endpoints', 'select')
-        -- Whose own webhooks are not the extension's.
+        -- The policies of the extension's own table are not the application's.
         and read.oid <> 'public.webhook_endpoints'::regclass
     order by read.oid
     limit 1;
     if found then
-        return format('webhook_delivery.access_function reads %1$s, whose policies do not hold for its owner %2$I: a session that acts for a tenant as %2$I '
-            'sees every auction. Let it act as another role (set role), or: alter table %1$s force row level security.',
+        return format('webhook_delivery.access_function reads %1$s, whose policies do not apply to its owner %2$I: a session that acts for a tenant as %2$I '
+            'sees every auction. Use another role for such sessions (set role), or run: alter table %1$s force row level security.',
             unbound.table_name, unbound.rolname);
     end if;
     return null;
@@ -69,7 +71,7 @@ end
 $$;
 
 comment on function webhook_delivery.access_problem() is
-    'Why only operators see endpoints, or which role sees too many, as far as that can be known; null where nothing is wrong. In status, and among what install_triggers() reports';
+    'Returns why only operators see endpoints, or which role sees too many, as far as this can be detected; null if no problem is found. Shown in webhook_delivery.status and reported by install_triggers()';
 
 create function webhook_delivery.administered_auctions() returns setof uuid
     language plpgsql stable
@@ -86,46 +88,48 @@ begin
     if not exists (select from pg_proc where oid = access_function and prorettype = 'uuid'::regtype) then
         raise exception using
             errcode = 'undefined_function',
-            message = format('webhook_delivery.access_function is %L, and there is no such function', named),
-            hint = 'It names a function () returns setof uuid, with its schema: the auctions that the caller administers.';
+            message = format('access function %L does not exist', named),
+            hint = 'Set webhook_delivery.access_function to the name, with schema, of a function () returns setof uuid that returns the auctions that the caller administers.';
     end if;
     return query execute format('select %s()', access_function::regproc);
 end
 $$;
 
 comment on function webhook_delivery.administered_auctions() is
-    'The auctions whose webhooks the caller may see and change, as webhook_delivery.access_function says. Row-level security asks once per statement';
+    'Returns the auctions whose webhooks the caller may see and change, according to webhook_delivery.access_function. Row-level security calls it once per statement';
 
--- As arrays, so that the planner sees a set that it asks for once. Roles that bypass row-level security, and those with the
--- rights of the extension's owner, see everything.
+-- The policies compare with an array, so that the planner computes the set of auctions once. Roles
+-- that bypass row-level security, and roles with the rights of the extension's owner, see every
+-- row.
 alter table public.webhook_endpoints enable row level security;
 create policy administrators_of_the_auction on public.webhook_endpoints
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
 comment on policy administrators_of_the_auction on public.webhook_endpoints is
-    'Rows of auctions that the caller administers; holds even where someone granted ALL';
+    'Limits access to auctions that the caller administers, even if ALL was granted';
 
 alter table webhook_delivery.queue enable row level security;
 create policy administrators_of_the_auction on webhook_delivery.queue for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
-comment on policy administrators_of_the_auction on webhook_delivery.queue is 'webhook_deliveries reads with the caller''s rights';
+comment on policy administrators_of_the_auction on webhook_delivery.queue is 'Limits webhook_deliveries, which reads with the caller''s rights, to auctions that the caller administers';
 
 alter table webhook_delivery.parked_counts enable row level security;
--- The row of no endpoint says that there are counts.
+-- The row with the zero uuid as endpoint shows that there are counts.
 create policy administrators_of_the_auction on webhook_delivery.parked_counts for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())) or endpoint_id = '00000000-0000-0000-0000-000000000000');
-comment on policy administrators_of_the_auction on webhook_delivery.parked_counts is 'webhook_endpoint_health reads with the caller''s rights';
+comment on policy administrators_of_the_auction on webhook_delivery.parked_counts is 'Limits webhook_endpoint_health, which reads with the caller''s rights, to auctions that the caller administers';
 
 alter table webhook_delivery.attempts enable row level security;
 create policy administrators_of_the_auction on webhook_delivery.attempts for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
-comment on policy administrators_of_the_auction on webhook_delivery.attempts is 'webhook_delivery_attempts reads with the caller''s rights';
+comment on policy administrators_of_the_auction on webhook_delivery.attempts is 'Limits webhook_delivery_attempts, which reads with the caller''s rights, to auctions that the caller administers';
 
 alter table webhook_delivery.attempts_ended enable row level security;
 create policy administrators_of_the_auction on webhook_delivery.attempts_ended for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
-comment on policy administrators_of_the_auction on webhook_delivery.attempts_ended is 'webhook_deliveries reads with the caller''s rights';
+comment on policy administrators_of_the_auction on webhook_delivery.attempts_ended is 'Limits webhook_deliveries, which reads with the caller''s rights, to auctions that the caller administers';
 
--- Without a policy only the owner and roles that bypass row-level security see a row, also after a grant by mistake.
+-- These tables have no policy: only the owner and roles that bypass row-level security see their
+-- rows, even after a mistaken grant.
 alter table webhook_delivery.endpoint_secrets enable row level security;
 alter table webhook_delivery.auction_usage enable row level security;
 alter table webhook_delivery.queue_recent enable row level security;
@@ -142,7 +146,7 @@ alter table webhook_delivery.payload_functions enable row level security;
 
 alter table public.webhook_event_types enable row level security;
 create policy everybody_reads_the_catalogue on public.webhook_event_types for select using (true);
-comment on policy everybody_reads_the_catalogue on public.webhook_event_types is 'Reading only: the catalogue is the owner''s to change';
+comment on policy everybody_reads_the_catalogue on public.webhook_event_types is 'Lets every role read the catalogue; only its owner changes it';
 
 create function webhook_delivery.refuse_to_truncate() returns trigger
     language plpgsql
@@ -152,14 +156,14 @@ begin
     if not webhook_delivery.is_operator() then
         raise exception using
             errcode = 'insufficient_privilege',
-            message = format('%I cannot be truncated', tg_table_name),
-            hint = 'Row-level security does not hold for TRUNCATE. Use DELETE.';
+            message = format('permission denied to truncate %I', tg_table_name),
+            hint = 'Row-level security does not apply to TRUNCATE. Use DELETE.';
     end if;
     return null;
 end
 $$;
 
-comment on function webhook_delivery.refuse_to_truncate() is 'Refuses TRUNCATE (42501) to all but operators, also where someone granted ALL';
+comment on function webhook_delivery.refuse_to_truncate() is 'Trigger: raises 42501 if a role that is not an operator truncates the table, even if ALL was granted';
 
 create trigger webhook_event_types_before_truncate before truncate on public.webhook_event_types
     for each statement execute function webhook_delivery.refuse_to_truncate();

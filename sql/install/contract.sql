@@ -1,5 +1,6 @@
--- What a family of events consists of. Each is a file in sql/families/, which says in rows of these tables whose changes
--- make which event, and how the event's data is read.
+-- Tables that define event families: which changes of which tables make which event, and how the
+-- data of the event is read. Each family is a file in sql/families/ that inserts rows into these
+-- tables.
 
 create table webhook_delivery.capture_rules (
     event_type text not null,
@@ -16,15 +17,15 @@ create table webhook_delivery.capture_rules (
 );
 
 comment on table webhook_delivery.capture_rules is
-    'Which changes of the application''s tables make which event: what install_triggers() makes triggers of';
-comment on column webhook_delivery.capture_rules.event_type is 'The event';
-comment on column webhook_delivery.capture_rules.table_name is 'The table of the application';
-comment on column webhook_delivery.capture_rules.operation is 'insert, update or delete';
-comment on column webhook_delivery.capture_rules.changed_column is 'The event is made only where this column changes: from null, where the row is new. The trigger looks for itself, because a WHEN that names a column would keep the application from changing that column''s type';
-comment on column webhook_delivery.capture_rules.key_column is 'The row that the payload is read for: one event for each in a transaction';
-comment on column webhook_delivery.capture_rules.auction_column is 'Where the row says which auction it is of; null where another table does';
-comment on column webhook_delivery.capture_rules.subject_column is 'The row that the event is about, where that is not the one of the key: the inspection of a defect';
-comment on column webhook_delivery.capture_rules.suppressed_by_event is 'The event that makes this one needless where it is about the same row in the same transaction: who creates, does not also update';
+    'Changes of the application''s tables that make events; install_triggers() creates a trigger for each row';
+comment on column webhook_delivery.capture_rules.event_type is 'Type of the event';
+comment on column webhook_delivery.capture_rules.table_name is 'Table of the application';
+comment on column webhook_delivery.capture_rules.operation is 'Operation on the table: insert, update or delete';
+comment on column webhook_delivery.capture_rules.changed_column is 'Only column whose change makes the event; null if every change makes it. For a new row the column changes from null. The trigger function compares the values itself, because a WHEN condition that names the column would keep the application from changing the column''s type';
+comment on column webhook_delivery.capture_rules.key_column is 'Column with the key of the row for which the payload is read; a transaction makes one event for each key';
+comment on column webhook_delivery.capture_rules.auction_column is 'Column with the auction of the row; null if another table has it';
+comment on column webhook_delivery.capture_rules.subject_column is 'Column with the key of the row that the event is about, if that is not the row of key_column: the inspection of a defect';
+comment on column webhook_delivery.capture_rules.suppressed_by_event is 'Type of the event that makes this one superfluous if it is about the same row in the same transaction: a row that is created is not also updated';
 comment on column webhook_delivery.capture_rules.include_previous is 'Whether the payload needs the row as it was before the transaction';
 
 create table webhook_delivery.payload_queries (
@@ -36,12 +37,12 @@ create table webhook_delivery.payload_queries (
 );
 
 comment on table webhook_delivery.payload_queries is
-    'How the data of each event is read from the application''s tables. It runs with the rights of the owner of source_table';
-comment on column webhook_delivery.payload_queries.event_type is 'The event';
-comment on column webhook_delivery.payload_queries.source_table is 'The table whose rows the event is about';
+    'Queries that read the data of each event from the application''s tables. They run with the rights of the owner of source_table';
+comment on column webhook_delivery.payload_queries.event_type is 'Type of the event';
+comment on column webhook_delivery.payload_queries.source_table is 'Table with the rows that the event is about';
 comment on column webhook_delivery.payload_queries.query is
-    'Gives id (of the row that the event is about), auction_id and data, in the order of the keys, for those rows of which there is something to tell. @changed@ stands for the rows, named changed: id (the key), previous (the row as it was before the transaction: json, null where not kept), position; $3 for when it happened; @application@ stands for the schema of the tables, and @event@ for the event: as a constant, so that what is of other events is not even planned';
-comment on column webhook_delivery.payload_queries.previous_columns is 'Columns of the row as it was before the transaction that the query reads: previous has no others, so that what the event does not carry cannot keep it from being built';
+    'Query that returns id (of the row that the event is about), auction_id and data, in the order of the keys, for those rows for which there is an event. @changed@ stands for the rows, named changed: id (the key), previous (the row as it was before the transaction: json, null if not kept), position; $3 is the time at which the event happened; @application@ stands for the schema of the tables, and @event@ for the event type: as a constant, so that the planner drops what belongs to other event types';
+comment on column webhook_delivery.payload_queries.previous_columns is 'Columns that the query reads of the row as it was before the transaction. previous has no other columns, so that a value that the event does not carry cannot keep it from being built';
 
 create table webhook_delivery.required_tables (
     source_table name not null,
@@ -50,10 +51,10 @@ create table webhook_delivery.required_tables (
     constraint a_payload_needs_a_table_once primary key (source_table, table_name)
 );
 
-comment on table webhook_delivery.required_tables is 'The contract with the application: which columns of which tables the payloads read';
-comment on column webhook_delivery.required_tables.source_table is 'The table whose owner reads, and whose changes are watched';
-comment on column webhook_delivery.required_tables.table_name is 'A table that is read for its payloads';
-comment on column webhook_delivery.required_tables.columns is 'Its columns, with their types';
+comment on table webhook_delivery.required_tables is 'Contract with the application: columns of its tables that payload queries read';
+comment on column webhook_delivery.required_tables.source_table is 'Table whose changes are captured, and with the rights of whose owner table_name is read';
+comment on column webhook_delivery.required_tables.table_name is 'Table that is read for the payloads of source_table';
+comment on column webhook_delivery.required_tables.columns is 'Columns that are read, with their types';
 
 create table webhook_delivery.payload_functions (
     event_type text not null,
@@ -66,15 +67,15 @@ create table webhook_delivery.payload_functions (
 
 create trigger payload_functions_are_remembered after insert or update or delete or truncate on webhook_delivery.payload_functions
     for each statement execute function webhook_delivery.announce_change();
--- Also where a subscriber of logical replication writes, or a restore.
+-- The trigger also fires when a subscriber of logical replication or a restore writes.
 alter table webhook_delivery.payload_functions enable always trigger payload_functions_are_remembered;
 
 comment on table webhook_delivery.payload_functions is
-    'Functions of the application that give the data of an event instead of the built-in payload; see set_payload_function()';
-comment on column webhook_delivery.payload_functions.event_type is 'The event';
-comment on column webhook_delivery.payload_functions.schema_name is 'Schema of the table whose rows the event is about';
-comment on column webhook_delivery.payload_functions.table_name is 'The table: the function runs with the rights of its owner';
-comment on column webhook_delivery.payload_functions.function_name is 'The function, quoted as SQL needs it';
-comment on column webhook_delivery.payload_functions.arguments is 'What it is called with: $1 or $1, $2';
+    'Functions of the application that return the data of an event in place of the built-in payload query; see set_payload_function()';
+comment on column webhook_delivery.payload_functions.event_type is 'Type of the event';
+comment on column webhook_delivery.payload_functions.schema_name is 'Schema of the table with the rows that the event is about';
+comment on column webhook_delivery.payload_functions.table_name is 'Table with these rows; the function runs with the rights of its owner';
+comment on column webhook_delivery.payload_functions.function_name is 'Name of the function, quoted as an SQL identifier';
+comment on column webhook_delivery.payload_functions.arguments is 'Arguments of the call: $1 or $1, $2';
 
 select pg_catalog.pg_extension_config_dump('webhook_delivery.payload_functions', '');

@@ -34,8 +34,8 @@ create view public.webhook_endpoint_health with (security_invoker) as
     left join webhook_delivery.endpoint_health as health
         on health.endpoint_id = endpoint.id and health.failing_since >= endpoint.updated_at
     cross join lateral (
-        select count(*) filter (where log.delivery_status = 'success') as delivered,
-            count(*) filter (where log.delivery_status = 'failed') as failed
+        select count(*) filter (where log.status = 'success') as delivered,
+            count(*) filter (where log.status = 'failed') as failed
         from webhook_delivery.attempts_ended as log
         where log.endpoint_id = endpoint.id and log.created_at > pg_catalog.now() - interval '24 hours'
     ) as ended
@@ -56,7 +56,7 @@ create view public.webhook_endpoint_health with (security_invoker) as
         group by counted.endpoint_id
     ) as waiting on waiting.endpoint_id = endpoint.id;
 
-comment on view public.webhook_endpoint_health is 'How each endpoint does that you may see';
+comment on view public.webhook_endpoint_health is 'Health of the endpoints that the caller sees: a row each';
 comment on column public.webhook_endpoint_health.endpoint_id is 'The endpoint';
 comment on column public.webhook_endpoint_health.auction_id is 'Its auction';
 comment on column public.webhook_endpoint_health.is_active is 'Whether it receives';
@@ -76,199 +76,280 @@ comment on column public.webhook_endpoint_health.next_attempt_at is 'When the ne
 create trigger webhook_endpoint_health_is_read_only instead of insert or update or delete on public.webhook_endpoint_health
     for each row execute function webhook_delivery.refuse_to_change_history();
 
-create function webhook_delivery.diagnose_failure(error_message text, response_status_code integer) returns text
+create function webhook_delivery.diagnose_failure(kind public.webhook_error_kind, response_status_code integer) returns text
     language sql immutable
     set search_path = pg_catalog, pg_temp
     as $$
     select case
+        when kind is null then null
         when response_status_code in (401, 403) then
-            'The receiver lets nobody in: verify the signature with the secret of this endpoint, or give it the header that it wants in webhook_endpoints.headers. A firewall of yours may ask for something as well.'
-        when response_status_code in (404, 405) then 'Nobody takes a POST there: correct url.'
-        when response_status_code = 410 then 'The receiver says that it wants no more. Where that is wrong, mend it and set is_active to true.'
+            'The receiver refuses access: verify the signature with the secret of this endpoint, or send the header that the receiver expects (webhook_endpoints.headers). A firewall in front of it may expect one as well.'
+        when response_status_code in (404, 405) then 'The receiver accepts no POST at this URL: correct url.'
+        when response_status_code = 410 then 'The receiver wants no more deliveries. If it does, correct the receiver and set is_active to true.'
         when response_status_code = 413 then 'The body is too large for the receiver: raise its limit.'
-        when response_status_code = 429 then 'The receiver gets too many: set max_per_second, or raise its limit.'
+        when response_status_code = 429 then 'The receiver gets too many requests: set max_per_second, or raise its limit.'
         when response_status_code between 300 and 399 then 'Redirects are not followed: set url to where it leads.'
         when response_status_code >= 500 then 'The receiver has failed: see its log, at the times of webhook_delivery_attempts.'
         when response_status_code >= 400 then 'The receiver refuses the request: see response_excerpt in webhook_delivery_attempts.'
-        when error_message like 'TLS:%' then 'The certificate must be valid for the name in url and come with its chain, of an authority that everybody trusts.'
-        when error_message like 'could not resolve%' then 'The name in url has no address: correct it, or its DNS entry.'
-        when error_message like 'address not allowed%' then 'url must lead to the public internet.'
-        when error_message like 'timed out%' then 'Answer first and do the work afterwards; or nobody is there: does a firewall drop the connection?'
-        when error_message like 'connection refused%' then 'Nobody listens there: start the receiver, or correct the port in url.'
-        when error_message like 'the payload has%' then 'The event is larger than webhook_delivery.max_payload, which an operator may raise.'
-        when error_message like 'cancelled%' then 'redeliver_webhook() sends it after all.'
+        when kind = 'tls' then 'The certificate must be valid for the name in url, be issued by a public authority and be sent with its chain.'
+        when kind = 'dns' then 'The name in url has no address: correct url, or the DNS entry.'
+        when kind in ('address_not_allowed', 'invalid_url') then 'url must lead to the public internet.'
+        when kind = 'timeout' then 'Answer first and do the work afterwards. If the receiver gets no request, a firewall may drop the connection.'
+        when kind = 'connect' then 'The receiver accepts no connection: start it, or correct the port in url.'
+        when kind = 'disconnect' then 'The receiver, or a proxy in front of it, closed the connection before it answered: see its log.'
+        when kind = 'payload_too_large' then 'The event is larger than webhook_delivery.max_payload, which an operator may raise.'
+        when kind = 'cancelled' then 'redeliver_webhook() sends it after all.'
         else 'See error_message and response_excerpt in webhook_delivery_attempts.'
     end
     $$;
 
-comment on function webhook_delivery.diagnose_failure(text, integer) is 'What to do about an attempt that failed with this error and HTTP status';
+comment on function webhook_delivery.diagnose_failure(public.webhook_error_kind, integer) is
+    'Returns what to do about an attempt that failed for this reason and with this HTTP status';
 
--- Runs with the caller's rights: it shows what the caller sees.
-create function public.diagnose_webhook(endpoint_id uuid)
-    returns table ("check" text, is_fine boolean, result text, what_to_do text)
+create type public.webhook_finding as (code text, question text, is_fine boolean, result text, what_to_do text);
+revoke all on type public.webhook_finding from public;
+comment on type public.webhook_finding is
+    'A check of diagnose_webhook(): its code, for programs; what it asks; whether all is fine, null if only a person can say; what was found; what to do';
+
+-- A check each, as the caller: a caller's diagnosis has what the caller can see.
+create function webhook_delivery.diagnose_enabled(endpoint public.webhook_endpoints) returns public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'enabled', 'Is it enabled?', endpoint.is_active,
+        case
+            when endpoint.is_active then 'Yes.'
+            when endpoint.disabled_at is not null then
+                format('No: the server disabled it at %s: %s.', webhook_delivery.iso_time(endpoint.disabled_at), endpoint.disabled_reason)
+            else 'No: is_active is false. New events are not queued for it.'
+        end,
+        case when not endpoint.is_active then
+            format('Correct what is wrong below, then: update webhook_endpoints set is_active = true where id = %L. Queued deliveries are sent then.', endpoint.id)
+        end
+    $$;
+
+create function webhook_delivery.diagnose_sending(state text, is_paused boolean, paused_at timestamptz) returns public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'sending', 'Does the database send?', checked.is_fine,
+        case
+            when is_paused then format('Not to this endpoint: paused by the operator since %s.', webhook_delivery.iso_time(paused_at))
+            when state = 'sending' then 'Yes.'
+            when state = 'standby' then 'Not from this server, which is a standby: the primary sends.'
+            else format('No: %s.', state)
+        end,
+        case when not checked.is_fine then
+            'The operator sees the reason in webhook_delivery.status, and resumes with webhook_delivery.resume(). Events are queued meanwhile.' end
+    from (select state in ('sending', 'standby') and not is_paused as is_fine) as checked
+    $$;
+
+create function webhook_delivery.diagnose_events(endpoint public.webhook_endpoints) returns public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'events', 'Which events does it receive, and was one queued?', latest.created_at is not null,
+        format('It receives %s. ', array_to_string(endpoint.events, ', ')) || case
+            when latest.created_at is null then 'Nothing was ever queued for it.'
+            else format('The latest: %s at %s, now %s.', latest.event_type, webhook_delivery.iso_time(latest.created_at), latest.status)
+        end,
+        case when latest.created_at is null then
+            'Select the event types that you expect: select event_type, description from webhook_event_types. replay_webhooks() sends events from before the endpoint existed, test_webhook() sends a test.' end
+    from (values (1)) as one
+    left join lateral (
+        select delivery.event_type, delivery.status, delivery.created_at
+        from public.webhook_deliveries as delivery
+        where delivery.endpoint_id = endpoint.id and not delivery.is_test
+        order by delivery.created_at desc limit 1
+    ) as latest on true
+    $$;
+
+create function webhook_delivery.diagnose_triggers(missing text[], disabled text[]) returns setof public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'triggers', 'Do the application''s tables make these events?', case when cardinality(disabled) > 0 then false end,
+        concat_ws(' ',
+            case when cardinality(disabled) > 0 then format('A trigger of %s is disabled.', array_to_string(disabled, ', ')) end,
+            case when cardinality(missing) > 0 then format('No trigger makes %s.', array_to_string(missing, ', ')) end),
+        concat_ws(' ',
+            case when cardinality(disabled) > 0 then 'The owner of the tables enables it: alter table ... enable trigger ...' end,
+            case when cardinality(missing) > 0 then
+                'The owner of the tables attaches the missing ones: select * from webhook_delivery.install_triggers(), or webhook_delivery.row_event() for another table. If the application calls emit() for these events, nothing is to be done.' end)
+    where cardinality(missing || disabled) > 0
+    $$;
+
+create function webhook_delivery.diagnose_capture(not_built text[]) returns setof public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'capture', 'Could its events be built?', false,
+        format('Some could not: %s. If an event does not say whose it was, it may have been another auction''s.', array_to_string(not_built, ', ')),
+        'The operator sees the reason in webhook_delivery.capture_errors, and sends them with webhook_delivery.recapture(id) once the cause is gone.'
+    where cardinality(not_built) > 0
+    $$;
+
+create function webhook_delivery.diagnose_address(
+    endpoint public.webhook_endpoints, addresses text, problem_kind public.webhook_error_kind, problem text
+) returns public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'address', 'Is its address allowed, and does its name resolve?', problem is null,
+        case
+            when problem is null then format('Yes: %s leads to %s.', endpoint.url, addresses)
+            else format('No: %s: %s.', endpoint.url, problem)
+        end,
+        webhook_delivery.diagnose_failure(problem_kind, null)
+    $$;
+
+create function webhook_delivery.recent_attempts(endpoint_id uuid) returns setof public.webhook_delivery_attempts
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select attempt.*
+    from (
+        select delivery.id from public.webhook_deliveries as delivery
+        where delivery.endpoint_id = recent_attempts.endpoint_id
+        order by delivery.created_at desc limit 20
+    ) as delivery
+    join public.webhook_delivery_attempts as attempt on attempt.delivery_id = delivery.id
+    order by attempt.attempted_at desc limit 20
+    $$;
+
+create function webhook_delivery.diagnose_requests(endpoint_id uuid) returns public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'requests', 'How did the last requests end?', case when recent.made > 0 then recent.last_status = 'success' end,
+        case
+            when recent.made = 0 then 'No request was made.'
+            when recent.failed = 0 then format('The last %s succeeded.', recent.made)
+            else format('%s of the last %s failed, most recently at %s: %s.', recent.failed, recent.made,
+                webhook_delivery.iso_time(failure.attempted_at), failure.error_message)
+        end,
+        case
+            when recent.failed > 0 then webhook_delivery.diagnose_failure(failure.error_kind, failure.response_status_code)
+                || ' Then recover_webhooks() redelivers what has failed.'
+            when recent.made = 0 then 'test_webhook() sends a test.'
+        end
+    from (
+        select count(*) as made, count(*) filter (where attempt.status = 'failed') as failed,
+            (array_agg(attempt.status order by attempt.attempted_at desc))[1] as last_status
+        from webhook_delivery.recent_attempts(endpoint_id) as attempt
+    ) as recent
+    left join (
+        select attempt.* from webhook_delivery.recent_attempts(endpoint_id) as attempt
+        where attempt.status = 'failed'
+        order by attempt.attempted_at desc limit 1
+    ) as failure on true
+    $$;
+
+create function webhook_delivery.diagnose_signature(endpoint_id uuid, secret_form text, previous_secret_until timestamptz)
+    returns public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'signature', 'How is the signature verified?', checked.is_fine,
+        case secret_form
+            when 'whsec' then 'The secret begins with whsec_. X-Webhook-Signature: its key is the whole text. webhook-signature: its key is what follows whsec_, decoded from base64; a Standard Webhooks library does that itself.'
+            when 'own' then 'The secret is one of your own, and its bytes are the key. A Standard Webhooks library takes it as whsec_ and its base64.'
+            else 'It has no secret.'
+        end || coalesce(' Until ' || webhook_delivery.iso_time(previous_secret_until)
+            || ' webhook-signature carries the signature of the previous secret as well; X-Webhook-Signature does not.', ''),
+        case
+            when secret_form is null then format('Set one: select rotate_webhook_secret(%L)', endpoint_id)
+            when not checked.is_fine then 'Verify the body byte for byte as it was received, before it is parsed. webhook_request() shows body, headers and signature of a delivery.'
+        end
+    from (
+        select secret_form is not null and not exists (
+            select from (
+                select attempt.response_status_code from webhook_delivery.recent_attempts(endpoint_id) as attempt
+                where attempt.status = 'failed'
+                order by attempt.attempted_at desc limit 1
+            ) as failure
+            where failure.response_status_code in (401, 403)) as is_fine
+    ) as checked
+    $$;
+
+create function webhook_delivery.diagnose_response_time(health public.webhook_endpoint_health) returns public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'response_time', 'Does it answer in time?', checked.is_fine,
+        case
+            when health.response_time_p95_ms is null then 'No request was made in the last 24 hours.'
+            else format('The median of its response times is %s ms, the 95th percentile %s ms. After %s s a request fails.',
+                health.response_time_p50_ms, health.response_time_p95_ms, round(checked.seconds, 1))
+        end,
+        case when not checked.is_fine then
+            'Answer first and do the work afterwards. A response that is too late is a failure, and the delivery is sent again: the same webhook comes twice, with the same webhook_id.' end
+    from (
+        select timeout.seconds, coalesce(health.response_time_p95_ms < timeout.seconds * 500, true) as is_fine
+        from (values (extract(epoch from current_setting('webhook_delivery.request_timeout')::interval))) as timeout (seconds)
+    ) as checked
+    $$;
+
+create function webhook_delivery.diagnose_backlog(endpoint public.webhook_endpoints, health public.webhook_endpoint_health)
+    returns public.webhook_finding
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select 'backlog', 'Are deliveries waiting for it?', checked.is_fine,
+        case
+            when health.queued = 0 then 'No.'
+            else format('%s deliveries; the next attempt is due at %s.', health.queued, webhook_delivery.iso_time(health.next_attempt_at))
+        end || case when health.consecutive_failures > 0 then
+            format(' %s in a row have used up all of their attempts, since %s.', health.consecutive_failures,
+                webhook_delivery.iso_time(health.failing_since)) else '' end,
+        case
+            when checked.is_fine then null
+            when endpoint.ordered then 'The endpoint is ordered: a failed delivery holds up all behind it. redeliver_webhook() retries it now, cancel_webhook() gives it up.'
+            when endpoint.max_per_second is not null then format('Its rate limit is %s a second: raise max_per_second.', endpoint.max_per_second)
+            else 'They are sent as fast as it answers, once what is wrong above is corrected.'
+        end
+    from (select health.queued = 0 or health.next_attempt_at > now() - interval '1 minute' as is_fine) as checked
+    $$;
+
+create function public.diagnose_webhook(endpoint_id uuid) returns setof public.webhook_finding
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
-#variable_conflict use_column
 declare
     endpoint public.webhook_endpoints;
     health public.webhook_endpoint_health;
-    seen record;
-    latest record;
-    request_timeout constant numeric := extract(epoch from current_setting('webhook_delivery.request_timeout')::interval) * 1000;
+    facts record;
 begin
     select known.* into endpoint from public.webhook_endpoints as known where known.id = diagnose_webhook.endpoint_id;
     if not found then
         perform webhook_delivery.refuse_unknown_endpoint(diagnose_webhook.endpoint_id);
     end if;
     select known.* into health from public.webhook_endpoint_health as known where known.endpoint_id = endpoint.id;
-    select examined.* into seen from webhook_delivery.diagnose_endpoint(endpoint.id) as examined;
-
-    "check" := 'Is it enabled?';
-    is_fine := endpoint.is_active;
-    result := case
-        when endpoint.is_active then 'Yes.'
-        when endpoint.disabled_at is not null then
-            format('No: the server disabled it at %s: %s.', webhook_delivery.iso_time(endpoint.disabled_at), endpoint.disabled_reason)
-        else 'No: is_active is false. New events are not queued for it.'
-    end;
-    what_to_do := case when not endpoint.is_active then
-        'Mend what is wrong below, then: ' || format('update webhook_endpoints set is_active = true where id = %L. What waits for it is sent then.', endpoint.id) end;
-    return next;
-
-    "check" := 'Does the database send?';
-    is_fine := seen.state in ('sending', 'standby') and not seen.is_paused;
-    result := case
-        when seen.is_paused then format('Not to this endpoint: paused by the operator since %s.', webhook_delivery.iso_time(health.paused_at))
-        when seen.state = 'sending' then 'Yes.'
-        when seen.state = 'standby' then 'Not from this server, which is a standby: the primary sends.'
-        when seen.state = 'no worker' then 'No: there is no worker.'
-        else format('No: %s.', seen.state)
-    end;
-    what_to_do := case when not is_fine then
-        'The operator sees why in webhook_delivery.status, and sends again with webhook_delivery.resume(). What happens meanwhile is queued.' end;
-    return next;
-
-    select delivery.event_type, delivery.status, delivery.created_at into latest
-    from public.webhook_deliveries as delivery
-    where delivery.endpoint_id = endpoint.id and not delivery.is_test
-    order by delivery.created_at desc limit 1;
-    "check" := 'Which events does it want, and has there been one?';
-    is_fine := latest.created_at is not null;
-    result := format('It wants %s. ', array_to_string(endpoint.events, ', ')) || case
-        when latest.created_at is null then 'Nothing was ever queued for it.'
-        else format('The latest: %s at %s, now %s.', latest.event_type, webhook_delivery.iso_time(latest.created_at), latest.status)
-    end;
-    what_to_do := case when latest.created_at is null then
-        'Select the types of what you expect: select event_type, description from webhook_event_types. What happened before the endpoint was there: replay_webhooks(). To try it: test_webhook().' end;
-    return next;
-
-    if cardinality(seen.without_trigger || seen.with_disabled_trigger) > 0 then
-        "check" := 'Do the application''s tables make these events?';
-        is_fine := case when cardinality(seen.with_disabled_trigger) > 0 then false end;
-        result := concat_ws(' ',
-            case when cardinality(seen.with_disabled_trigger) > 0 then
-                format('A trigger of %s is disabled.', array_to_string(seen.with_disabled_trigger, ', ')) end,
-            case when cardinality(seen.without_trigger) > 0 then
-                format('No trigger makes %s.', array_to_string(seen.without_trigger, ', ')) end);
-        what_to_do := concat_ws(' ',
-            case when cardinality(seen.with_disabled_trigger) > 0 then
-                'The owner of the tables enables it: alter table ... enable trigger ...' end,
-            case when cardinality(seen.without_trigger) > 0 then
-                'The owner of the tables attaches what is missing: select * from webhook_delivery.install_triggers(), or webhook_delivery.row_event() for a table of its own. Where the application calls emit() for them, nothing is to be done.' end);
-        return next;
-    end if;
-
-    if cardinality(seen.not_built) > 0 then
-        "check" := 'Could its events be built?';
-        is_fine := false;
-        result := format('Some could not: %s. Where the event does not say whose it was, it may have been another auction''s.', array_to_string(seen.not_built, ', '));
-        what_to_do := 'The operator sees why in webhook_delivery.capture_errors, and sends them with webhook_delivery.recapture(id) once the cause is gone.';
-        return next;
-    end if;
-
-    "check" := 'Is its address allowed, and does its name resolve?';
-    is_fine := seen.problem is null;
-    result := case
-        when seen.problem is null then format('Yes: %s leads to %s.', endpoint.url, seen.addresses)
-        else format('No: %s: %s.', endpoint.url, seen.problem)
-    end;
-    what_to_do := case when seen.problem is not null then webhook_delivery.diagnose_failure(seen.problem, null) end;
-    return next;
-
-    select count(*) as made, count(*) filter (where recent.status = 'failed') as failed,
-        (array_agg(recent.error_message order by recent.attempted_at desc) filter (where recent.status = 'failed'))[1] as error_message,
-        (array_agg(recent.response_status_code order by recent.attempted_at desc) filter (where recent.status = 'failed'))[1] as status_code,
-        max(recent.attempted_at) filter (where recent.status = 'failed') as failed_at,
-        (array_agg(recent.status order by recent.attempted_at desc))[1] as last_status
-    into latest
-    from (
-        select attempt.status, attempt.error_message, attempt.response_status_code, attempt.attempted_at
-        from (
-            select delivery.id from public.webhook_deliveries as delivery
-            where delivery.endpoint_id = endpoint.id
-            order by delivery.created_at desc limit 20
-        ) as delivery
-        join public.webhook_delivery_attempts as attempt on attempt.delivery_id = delivery.id
-        order by attempt.attempted_at desc limit 20
-    ) as recent;
-    "check" := 'How did the last requests end?';
-    is_fine := case when latest.made > 0 then latest.last_status = 'success' end;
-    result := case
-        when latest.made = 0 then 'None was made.'
-        when latest.failed = 0 then format('The last %s have succeeded.', latest.made)
-        else format('%s of the last %s have failed; the last of these at %s: %s.', latest.failed, latest.made,
-            webhook_delivery.iso_time(latest.failed_at), latest.error_message)
-    end;
-    what_to_do := case
-        when latest.failed > 0 then webhook_delivery.diagnose_failure(latest.error_message, latest.status_code)
-            || ' Then: recover_webhooks() sends again what has failed.'
-        when latest.made = 0 then 'To try it: test_webhook().'
-    end;
-    return next;
-
-    "check" := 'How is the signature verified?';
-    is_fine := seen.secret_form is not null and (latest.status_code is null or latest.status_code not in (401, 403));
-    result := case seen.secret_form
-        when 'whsec' then 'The secret begins with whsec_. X-Webhook-Signature: its key is the whole text. webhook-signature: what follows whsec_, decoded from base64; a Standard Webhooks library does that itself.'
-        when 'own' then 'The secret is one of your own, and its bytes are the key. A Standard Webhooks library wants it as whsec_ and its base64.'
-        else 'It has no secret.'
-    end || coalesce(' Until ' || webhook_delivery.iso_time(seen.previous_secret_until)
-        || ' webhook-signature carries the signature of the previous secret as well; X-Webhook-Signature does not.', '');
-    what_to_do := case
-        when seen.secret_form is null then format('Set one: select rotate_webhook_secret(%L)', endpoint.id)
-        when not is_fine then 'The body is to be verified as it came, to the byte, before it is parsed. webhook_request() shows body, headers and signature of a delivery.'
-    end;
-    return next;
-
-    "check" := 'Does it answer in time?';
-    is_fine := coalesce(health.response_time_p95_ms < request_timeout / 2, true);
-    result := case
-        when health.response_time_p95_ms is null then 'It was not asked in the last 24 hours.'
-        else format('Half of its answers take up to %s ms, and one of twenty more than %s ms. After %s s it is a failure.',
-            health.response_time_p50_ms, health.response_time_p95_ms, round(request_timeout / 1000, 1))
-    end;
-    what_to_do := case when not is_fine then
-        'Answer first and do the work afterwards. What is answered too late is sent again: so the same webhook comes twice, and its webhook_id tells.' end;
-    return next;
-
-    "check" := 'Does anything wait for it?';
-    is_fine := health.queued = 0 or health.next_attempt_at > now() - interval '1 minute';
-    result := case
-        when health.queued = 0 then 'Nothing.'
-        else format('%s deliveries; the next attempt is due at %s.', health.queued, webhook_delivery.iso_time(health.next_attempt_at))
-    end || case when health.consecutive_failures > 0 then
-        format(' %s in a row have used up all of their attempts, since %s.', health.consecutive_failures,
-            webhook_delivery.iso_time(health.failing_since)) else '' end;
-    what_to_do := case
-        when is_fine then null
-        when endpoint.ordered then 'It is ordered: the first that fails holds up all behind it. redeliver_webhook() tries that again now, cancel_webhook() gives it up.'
-        when endpoint.max_per_second is not null then format('It takes %s a second: raise max_per_second.', endpoint.max_per_second)
-        else 'They go out as fast as it answers, once what is wrong above is mended.'
-    end;
-    return next;
+    select known.* into facts from webhook_delivery.diagnose_endpoint(endpoint.id) as known;
+    return next webhook_delivery.diagnose_enabled(endpoint);
+    return next webhook_delivery.diagnose_sending(facts.state, facts.is_paused, health.paused_at);
+    return next webhook_delivery.diagnose_events(endpoint);
+    return query select * from webhook_delivery.diagnose_triggers(facts.without_trigger, facts.with_disabled_trigger);
+    return query select * from webhook_delivery.diagnose_capture(facts.not_built);
+    return next webhook_delivery.diagnose_address(endpoint, facts.addresses, facts.problem_kind::public.webhook_error_kind, facts.problem);
+    return next webhook_delivery.diagnose_requests(endpoint.id);
+    return next webhook_delivery.diagnose_signature(endpoint.id, facts.secret_form, facts.previous_secret_until);
+    return next webhook_delivery.diagnose_response_time(health);
+    return next webhook_delivery.diagnose_backlog(endpoint, health);
 end
 $$;
 
 comment on function public.diagnose_webhook(uuid) is
-    'Why does an endpoint not receive? A row for each check: whether it is fine (null: that is yours to say), what was found, and what to do. Its name is looked up, which takes two seconds at most. Unknown endpoint: PT404';
+    'Returns why an endpoint receives nothing: a row for each check. Looks up the endpoint''s name, which takes two seconds at most. Unknown endpoint: PT404';
+
+comment on function webhook_delivery.diagnose_enabled(public.webhook_endpoints) is 'Returns whether the endpoint is enabled, and if not, who disabled it';
+comment on function webhook_delivery.diagnose_sending(text, boolean, timestamptz) is 'Returns whether the worker sends to the endpoint: its state, and whether the operator has paused the endpoint';
+comment on function webhook_delivery.diagnose_events(public.webhook_endpoints) is 'Returns the event types of the endpoint and the latest delivery';
+comment on function webhook_delivery.diagnose_triggers(text[], text[]) is 'Returns a row if events of the endpoint have no trigger or a disabled one';
+comment on function webhook_delivery.diagnose_capture(text[]) is 'Returns a row if events of the endpoint could not be built';
+comment on function webhook_delivery.diagnose_address(public.webhook_endpoints, text, public.webhook_error_kind, text) is 'Returns the addresses of the endpoint, or why no request is sent there';
+comment on function webhook_delivery.recent_attempts(uuid) is 'Returns the latest 20 attempts at the latest 20 deliveries to an endpoint';
+comment on function webhook_delivery.diagnose_requests(uuid) is 'Returns how the recent attempts ended, and what to do about the last failure';
+comment on function webhook_delivery.diagnose_signature(uuid, text, timestamptz) is 'Returns how the receiver verifies the signature';
+comment on function webhook_delivery.diagnose_response_time(public.webhook_endpoint_health) is 'Returns the response times of the last 24 hours, compared with webhook_delivery.request_timeout';
+comment on function webhook_delivery.diagnose_backlog(public.webhook_endpoints, public.webhook_endpoint_health) is 'Returns how many deliveries wait for the endpoint, and why';

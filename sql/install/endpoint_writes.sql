@@ -1,11 +1,12 @@
--- What is checked, completed and stored apart when an endpoint is written.
+-- Writes to webhook_endpoints: triggers that check and complete the row, and store its secret in a
+-- table of its own.
 
 create function webhook_delivery.secret_hint(secret text) returns text
     language sql immutable strict parallel safe
     set search_path = pg_catalog, pg_temp
     as $$ select '...' || pg_catalog.right(secret, 4) $$;
 
-comment on function webhook_delivery.secret_hint(text) is 'What of a secret may be shown: its last four characters';
+comment on function webhook_delivery.secret_hint(text) is 'Returns the part of a secret that may be shown: its last four characters';
 
 create function webhook_delivery.check_endpoint_events(events text[]) returns void
     language plpgsql stable
@@ -14,14 +15,16 @@ create function webhook_delivery.check_endpoint_events(events text[]) returns vo
 declare
     unknown text[];
 begin
-    -- Before they are compared with the catalogue: a million entries would take seconds.
+    -- Checked before the comparison with the catalogue, which would take seconds for a million
+    -- entries.
     if cardinality(events) > 100 or array_ndims(events) > 1 then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = format('%s event types in %s dimensions are too many', cardinality(events), array_ndims(events)),
+            message = format('invalid list of event types: %s entries in %s dimensions', cardinality(events), array_ndims(events)),
             hint = 'Give a list of at most 100 names, or a family such as submission.*, or *.';
     end if;
-    -- Cut short, and not all: what was written is not to be answered by a message of any size.
+    -- The message names at most 10 entries of at most 100 characters: its size does not depend on
+    -- what was written.
     select (array_agg(coalesce(left(wanted, 100), 'NULL')))[:10] into unknown
     from unnest(events) as wanted
     where wanted is null
@@ -41,7 +44,7 @@ end
 $$;
 
 comment on function webhook_delivery.check_endpoint_events(text[]) is
-    'Refuses names that are not in the catalogue (22023, with the list of those that are)';
+    'Raises 22023 if an event type is not in the catalogue, with a HINT that lists the catalogue, or if there are more than 100';
 
 create function webhook_delivery.check_number_of_endpoints(of_auction uuid) returns void
     language plpgsql volatile
@@ -50,25 +53,26 @@ create function webhook_delivery.check_number_of_endpoints(of_auction uuid) retu
 declare
     at_most constant integer := current_setting('webhook_delivery.max_endpoints');
 begin
-    -- Two transactions at once would both find room: the second waits for this lock until the first has ended, and then counts
-    -- what the first has written.
+    -- Without this lock two concurrent transactions could both pass the check. The second waits
+    -- until the first has ended, and then counts what the first has written.
     perform webhook_delivery.count_usage(of_auction, 0, 0);
     if (select count(*) from public.webhook_endpoints as endpoint
         where endpoint.auction_id = of_auction) > at_most
     then
         raise exception using
             errcode = 'check_violation',
-            message = format('the auction has %s webhook endpoints, and no more are allowed', at_most),
+            message = format('an auction can have at most %s webhook endpoints', at_most),
             hint = 'Delete one that is no longer needed, or have an administrator raise webhook_delivery.max_endpoints.';
     end if;
 end
 $$;
 
 comment on function webhook_delivery.check_number_of_endpoints(uuid) is
-    'Refuses (23514) the endpoint that was just inserted where the auction has more than webhook_delivery.max_endpoints';
+    'Raises 23514 if the auction has more than webhook_delivery.max_endpoints endpoints, including the one that was just inserted';
 
--- Runs as the caller, before the others by its trigger's name. A caller who could choose an id would learn from the refusal that
--- another auction has an endpoint with it.
+-- Runs with the caller's rights, and before the other triggers because of its trigger's name. A
+-- caller who could choose an id would learn from the error that an endpoint of another auction has
+-- it.
 create function webhook_delivery.endpoint_before_naming() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -79,17 +83,17 @@ begin
     elsif webhook_delivery.visible_auction(new.id) is null and not webhook_delivery.is_operator() then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = 'the id of a new webhook endpoint is given by the database',
-            hint = 'Leave id out. To change an endpoint by an upsert, give the id of one that you see.';
+            message = 'the id of a new webhook endpoint is assigned by the database',
+            hint = 'Omit id. To change an endpoint by an upsert, give the id of an endpoint that you see.';
     end if;
     return new;
 end
 $$;
 
 comment on function webhook_delivery.endpoint_before_naming() is
-    'Gives a new endpoint its id, and refuses (22023) one that was chosen by a caller who cannot see all endpoints';
+    'Trigger: assigns the id of a new endpoint, and raises 22023 if a caller who is not an operator gives an id of no endpoint that it sees';
 
--- Runs as the caller.
+-- Runs with the caller's rights.
 create function webhook_delivery.endpoint_before_disabling() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -99,7 +103,7 @@ begin
         new.disabled_at := null;
         new.disabled_reason := null;
     elsif num_nonnulls(new.disabled_at, new.disabled_reason) > 0
-        -- An upsert of an endpoint that is there comes here a second time, as UPDATE.
+        -- An upsert of an existing endpoint fires this trigger a second time, as UPDATE.
         and (tg_op = 'INSERT' and webhook_delivery.visible_auction(new.id) is null
             or tg_op = 'UPDATE' and (new.disabled_at, new.disabled_reason) is distinct from (old.disabled_at, old.disabled_reason))
         and not webhook_delivery.is_operator()
@@ -114,34 +118,35 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_before_disabling() is
-    'An endpoint that is active says no more why it was disabled; refuses (22023) to all but operators to say so of one';
+    'Trigger: clears disabled_at and disabled_reason of an active endpoint, and raises 22023 if a caller who is not an operator sets them';
 
 create function webhook_delivery.is_secret_hint(secret text) returns boolean
     language sql immutable parallel safe
     set search_path = pg_catalog, pg_temp
     as $$ select coalesce(secret like '...____', false) $$;
 
-comment on function webhook_delivery.is_secret_hint(text) is 'Whether this is what secret_hint() gives, which is too short to be a secret';
+comment on function webhook_delivery.is_secret_hint(text) is 'Whether a text has the form of what secret_hint() returns, which is too short to be a secret';
 
 create function webhook_delivery.check_retry_schedule(waits interval[]) returns void
     language plpgsql immutable
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    -- Months compare as 30 days and last longer: with units of different signs a wait could be of any length.
+    -- Months compare as 30 days and can last longer. With units of different signs a wait could
+    -- have any length.
     if cardinality(waits) <= 100 and exists (
         select from unnest(waits) as given (wait)
         where extract(year from given.wait) <> 0 or extract(month from given.wait) <> 0)
     then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = 'waits of retry_schedule cannot have months',
+            message = 'waits of retry_schedule must not have months',
             hint = 'Use days, hours, minutes and seconds: {1 minute, 1 hour, 30 days}.';
     end if;
 end
 $$;
 
-comment on function webhook_delivery.check_retry_schedule(interval[]) is 'Refuses (22023) waits in months. How many and how long they are, a constraint of the table says';
+comment on function webhook_delivery.check_retry_schedule(interval[]) is 'Raises 22023 if a wait has months. A constraint of the table limits the number of waits and their length';
 
 create function webhook_delivery.endpoint_before_write() returns trigger
     language plpgsql security definer
@@ -155,7 +160,7 @@ begin
         begin
             new.created_by := nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub';
         exception when invalid_text_representation then
-            -- An application may have claims of another form.
+            -- An application may set claims that are not JSON.
             new.created_by := null;
         end;
         perform webhook_delivery.claim_installation();
@@ -188,16 +193,17 @@ begin
         new.secret := null;
     elsif tg_op = 'INSERT' then
         if new.secret = webhook_delivery.secret_hint(stored) then
-            -- An upsert of a row as it was read.
+            -- An upsert has written the row as it was read, with the hint as its secret.
             new.secret := null;
         end if;
     elsif new.secret = webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id))
         and not webhook_delivery.stashed_is_unknown(new.id)
     then
-        -- An upsert comes here first as INSERT: the secret that it has given is meant.
+        -- An upsert fires this trigger first as INSERT, which has stashed the secret that the
+        -- statement gave. That secret is stored.
         return new;
     else
-        -- One that INSERT has generated is not: none was given.
+        -- A secret that INSERT has generated is discarded, because the statement gave none.
         if new.secret = webhook_delivery.secret_hint(webhook_delivery.take_stashed_secret(new.id)) then
             new.secret := null;
         end if;
@@ -211,20 +217,20 @@ begin
         raise exception using
             errcode = 'invalid_parameter_value',
             message = format('%s is the hint of another secret', new.secret),
-            hint = 'Leave secret out: a new endpoint gets a generated secret, and one that is there keeps its own.';
+            hint = 'Omit secret: a new endpoint gets a generated secret, and an existing endpoint keeps its own.';
     end if;
     if new.secret is not null then
         perform webhook_delivery.check_secret(new.secret);
     end if;
     perform webhook_delivery.stash_secret(new.id, coalesce(new.secret, webhook_delivery.generate_secret()), new.secret is null);
-    -- What stands in the row is read by logical decoding and by other triggers, whatever is done to it later.
+    -- Logical decoding and other triggers read the row as it is here, whatever is done to it later.
     new.secret := webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id));
     return new;
 end
 $$;
 
 comment on function webhook_delivery.endpoint_before_write() is
-    'Checks what is written, sets what the server keeps (created_at, created_by, updated_at), and takes the secret out of the row';
+    'Trigger: checks the endpoint, sets the columns that the server maintains (created_at, created_by, updated_at), and replaces the secret in the row by its hint';
 
 create function webhook_delivery.endpoint_after_write() returns trigger
     language plpgsql security definer
@@ -236,7 +242,8 @@ declare
     keep_old_for constant interval := make_interval(secs => webhook_delivery.rotation(new.id));
 begin
     if given is not null then
-        -- A secret may be replaced because the old one has leaked.
+        -- The old secret may be replaced because it has leaked: it keeps signing only for the time
+        -- that a rotation sets.
         insert into webhook_delivery.endpoint_secrets as stored (endpoint_id, secret) values (new.id, given)
         on conflict (endpoint_id) do update set
             secret = excluded.secret,
@@ -244,15 +251,15 @@ begin
             previous_until = case when keep_old_for > interval '0' then now() + keep_old_for end;
         if is_unknown then
             raise notice using
-                message = format('endpoint %s has a generated secret that nobody has seen', new.id),
-                hint = 'Insert with RETURNING generated_secret(webhook_endpoints), or set a secret of your own with UPDATE.';
+                message = format('endpoint %s has a generated secret that was not shown', new.id),
+                hint = 'Use INSERT ... RETURNING generated_secret(webhook_endpoints), or set a secret of your own with UPDATE.';
         end if;
     end if;
     if tg_op = 'UPDATE'
         and (new.is_active, new.ordered, new.max_per_second) is distinct from (old.is_active, old.ordered, old.max_per_second)
     then
-        -- What waited for this endpoint lies behind the point that the worker has read to; or what it has read is not to be sent;
-        -- or it waits by the limit of before.
+        -- Deliveries that waited for this endpoint lie behind the position that the worker has read
+        -- up to, or prefetched ones must not be sent, or they wait by the previous limit.
         perform webhook_delivery.wake_to_rescan();
     end if;
     return null;
@@ -260,9 +267,10 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_after_write() is
-    'Puts the secret into the private schema, and wakes the worker when one is enabled, disabled or limited';
+    'Trigger: stores the secret in the private schema, and wakes the worker if the endpoint is enabled, disabled or limited';
 
--- Row-level security has been checked by then: a tenant must not learn how many endpoints another auction has.
+-- An AFTER trigger, because row-level security has been checked before it fires: a tenant must not
+-- learn how many endpoints another auction has.
 create function webhook_delivery.endpoint_after_insert() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -271,22 +279,23 @@ begin
     if not exists (select from webhook_delivery.endpoint_secrets as stored where stored.endpoint_id = new.id) then
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
-            message = format('endpoint %s would have no secret', new.id),
-            hint = 'Insert endpoints with a statement of its own.';
+            message = format('endpoint %s has no secret', new.id),
+            hint = 'Insert endpoints in a statement of their own.';
     end if;
     perform webhook_delivery.check_number_of_endpoints(new.auction_id);
     return null;
 end
 $$;
 
-comment on function webhook_delivery.endpoint_after_insert() is 'Refuses an endpoint without a secret (55000), and one too many of an auction (23514)';
+comment on function webhook_delivery.endpoint_after_insert() is 'Trigger: raises 55000 if the endpoint has no secret, and 23514 if the auction has too many endpoints';
 
 create function webhook_delivery.endpoints_around_statement() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    -- A secret proposed by a statement that then wrote nothing (ON CONFLICT DO NOTHING) must not be taken for a later one's.
+    -- A secret stashed by a statement that then wrote nothing (ON CONFLICT DO NOTHING) must not be
+    -- used by a later statement.
     if tg_when = 'BEFORE' then
         perform webhook_delivery.begin_stashing();
     else
@@ -296,7 +305,7 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoints_around_statement() is 'Forgets the secrets that a statement has proposed and not written';
+comment on function webhook_delivery.endpoints_around_statement() is 'Trigger: discards the secrets that a statement has stashed and not written';
 
 create function webhook_delivery.endpoints_after_delete() returns trigger
     language plpgsql security definer
@@ -312,17 +321,18 @@ begin
     delete from webhook_delivery.endpoint_secrets as stored
     using gone
     where stored.endpoint_id = gone.id
-        -- The same statement may have created it again.
+        -- The same statement may have inserted the endpoint again.
         and not exists (select from public.webhook_endpoints as endpoint where endpoint.id = gone.id);
     return null;
 end
 $$;
 
-comment on function webhook_delivery.endpoints_after_delete() is 'Deletes what is kept of deleted endpoints: secrets and pauses';
+comment on function webhook_delivery.endpoints_after_delete() is 'Trigger: deletes the secrets and pauses of deleted endpoints';
 
--- A dump brings rows that were checked when they were first written, and whose secrets follow in a table of their own. Every
--- dump begins with check_function_bodies = off, which nothing else has, and only a role with the rights of the extension's owner
--- restores one. A row that is copied in any other way, as a table editor's "duplicate" does, is checked like a new one.
+-- Rows of a dump are not checked: they were checked when they were first written, and their secrets
+-- follow in a table of their own. Every dump begins with check_function_bodies = off, which nothing
+-- else sets, and only a role with the rights of the extension's owner restores one. A row that is
+-- copied in any other way, for example by "duplicate" in a table editor, is checked like a new one.
 create trigger webhook_endpoint_a_naming before insert on public.webhook_endpoints
     for each row execute function webhook_delivery.endpoint_before_naming();
 create trigger webhook_endpoint_a_disabling before insert or update on public.webhook_endpoints
@@ -341,7 +351,7 @@ create trigger webhook_endpoints_after_delete after delete on public.webhook_end
     for each statement execute function webhook_delivery.endpoints_after_delete();
 create trigger webhook_endpoints_after_truncate after truncate on public.webhook_endpoints
     for each statement execute function webhook_delivery.endpoints_after_delete();
--- By its name it comes after the one that puts the secret away.
+-- Because of its name this trigger fires after the one that stores the secret.
 create trigger webhook_endpoint_inserted after insert on public.webhook_endpoints
     for each row
     when (not coalesce(not pg_catalog.current_setting('check_function_bodies')::boolean
@@ -354,5 +364,5 @@ create trigger webhook_endpoints_after_statement after insert or update on publi
 
 create trigger webhook_endpoints_are_remembered after insert or update or delete or truncate on public.webhook_endpoints
     for each statement execute function webhook_delivery.announce_change();
--- Also where a subscriber of logical replication writes, or a restore.
+-- The trigger also fires when a subscriber of logical replication or a restore writes.
 alter table public.webhook_endpoints enable always trigger webhook_endpoints_are_remembered;

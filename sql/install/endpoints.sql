@@ -1,7 +1,7 @@
--- Endpoints and their secrets.
+-- Endpoints, their secrets and pauses, and the usage of limits per minute.
 
 create table public.webhook_endpoints (
-    -- Stands for one that is still to be given: see endpoint_before_naming.
+    -- Placeholder for the id that endpoint_before_naming() assigns.
     id uuid not null default '00000000-0000-0000-0000-000000000000',
     auction_id uuid not null,
     url text not null,
@@ -35,47 +35,47 @@ create table public.webhook_endpoints (
 
 create index webhook_endpoints_by_auction on public.webhook_endpoints (auction_id);
 
-comment on table public.webhook_endpoints is 'A customer''s URL, and the events of one auction that it wants';
-comment on column public.webhook_endpoints.id is 'Identifies the endpoint. Given by the database; in an upsert that of one that you see';
-comment on column public.webhook_endpoints.auction_id is 'The auction whose events are sent. Cannot be changed';
-comment on column public.webhook_endpoints.url is 'Where to POST: https only (http where webhook_delivery.allow_http is on), no user name or password in it, at most 2,000 characters. Kept in its normal form, which is what is called';
-comment on column public.webhook_endpoints.events is 'Event types wanted: exact names, a whole family (submission.*), or * for all';
+comment on table public.webhook_endpoints is 'Endpoints: a URL of a customer, and the events of one auction that it subscribes to';
+comment on column public.webhook_endpoints.id is 'Identifier of the endpoint, assigned by the database. An upsert gives that of an endpoint that the caller sees';
+comment on column public.webhook_endpoints.auction_id is 'Auction whose events are sent. Cannot be changed';
+comment on column public.webhook_endpoints.url is 'URL to which requests are POSTed: https only (http if webhook_delivery.allow_http is on), without user name and password, at most 2,000 characters. Stored in its normal form, which is the URL that is called';
+comment on column public.webhook_endpoints.events is 'Event types that the endpoint subscribes to: exact names, a whole family (submission.*), or * for all';
 comment on column public.webhook_endpoints.secret is
-    'Write: the signing secret, 16 to 256 characters. Left out, one is generated, and INSERT ... RETURNING generated_secret(webhook_endpoints) gives it this once. Read: a hint, its last four characters';
-comment on column public.webhook_endpoints.is_active is 'false: new events are not queued for it, unless disabled_at says that the server has disabled it; what is queued waits until it is true again';
-comment on column public.webhook_endpoints.description is 'The customer''s own note';
+    'Signing secret when written, 16 to 256 characters; if omitted, a secret is generated, which INSERT ... RETURNING generated_secret(webhook_endpoints) returns this once. Hint of the secret when read: its last four characters';
+comment on column public.webhook_endpoints.is_active is 'Whether the endpoint receives events. If false, new events are not queued for it, unless disabled_at shows that the server has disabled it; queued deliveries wait until it is true again';
+comment on column public.webhook_endpoints.description is 'Note of the customer';
 comment on column public.webhook_endpoints.headers is
-    'Headers sent in addition to ours, names and values as text: {"Authorization": "Bearer ..."}. At most 20, values of at most 1,000 characters of ASCII. They are visible with the endpoint';
+    'Headers that are sent in addition to those of the extension, names and values as text: {"Authorization": "Bearer ..."}. At most 20, with values of at most 1,000 ASCII characters. They are visible to all who see the endpoint';
 comment on column public.webhook_endpoints.retry_schedule is
-    'Waits after failed attempts, each 1 second to 30 days and without months; {} for one attempt only. Null: those of webhook_delivery.retry_schedule';
+    'Waits after failed attempts, each from 1 second to 30 days and without months; {} for a single attempt. Null: those of webhook_delivery.retry_schedule';
 comment on column public.webhook_endpoints.ordered is
-    'Deliveries go out one at a time, in the order of the auction''s events: after a failure the others wait until it has succeeded or used up its attempts';
-comment on column public.webhook_endpoints.max_per_second is 'Requests per second at most, spread evenly: 0.01 to 10,000. Null: as many as there is room for. Tests do not count';
+    'Whether deliveries are sent one at a time, in the order of the auction''s events: after a failure the others wait until the failed delivery has succeeded or used up its attempts';
+comment on column public.webhook_endpoints.max_per_second is 'Maximum number of requests per second, spread evenly: 0.01 to 10,000. Null: no limit of its own. Tests do not count';
 comment on column public.webhook_endpoints.disabled_at is
-    'When the server disabled it, because it failed for too long or answered 410. Events are queued for it nevertheless, and go out when is_active is set to true. Set it to null to have none queued';
-comment on column public.webhook_endpoints.disabled_reason is 'Why it did';
-comment on column public.webhook_endpoints.created_at is 'When the endpoint was created. Set by the server, like the two that follow';
-comment on column public.webhook_endpoints.updated_at is 'When the endpoint was last changed';
+    'Time at which the server disabled the endpoint, because it failed for too long or answered 410. Events are still queued for it, and are sent when is_active is set to true. To stop queueing, set it and disabled_reason to null';
+comment on column public.webhook_endpoints.disabled_reason is 'Reason why the server disabled the endpoint';
+comment on column public.webhook_endpoints.created_at is 'Time at which the endpoint was created. Set by the server, like updated_at and created_by';
+comment on column public.webhook_endpoints.updated_at is 'Time at which the endpoint was last changed';
 comment on column public.webhook_endpoints.created_by is
-    'The user who created the endpoint: the sub of request.jwt.claims, null where there was none. The endpoint belongs to the auction and goes on receiving when that user leaves it';
+    'User who created the endpoint: the sub of request.jwt.claims, null if there was none. The endpoint belongs to the auction and keeps receiving events when that user leaves it';
 
 create table webhook_delivery.endpoint_secrets (
     endpoint_id uuid not null,
     secret text not null,
     previous_secret text,
     previous_until timestamptz,
-    -- No foreign key: pg_restore --jobs may bring the secrets before the endpoints.
+    -- No foreign key: pg_restore --jobs may restore the secrets before the endpoints.
     constraint one_secret_per_endpoint primary key (endpoint_id),
     constraint secret_has_16_to_256_characters check (length(secret) between 16 and 256),
     constraint a_previous_secret_is_kept_until_some_time check ((previous_secret is null) = (previous_until is null))
 );
 
-comment on table webhook_delivery.endpoint_secrets is 'The signing secrets. Only the owner and the worker read this table';
-comment on column webhook_delivery.endpoint_secrets.endpoint_id is 'The endpoint whose requests are signed with it';
-comment on column webhook_delivery.endpoint_secrets.secret is 'The HMAC-SHA256 key as the customer gave it, or whsec_<base64> when generated';
+comment on table webhook_delivery.endpoint_secrets is 'Signing secrets of endpoints. Only the owner reads this table, and the worker through endpoint_targets';
+comment on column webhook_delivery.endpoint_secrets.endpoint_id is 'Endpoint whose requests the secret signs';
+comment on column webhook_delivery.endpoint_secrets.secret is 'HMAC-SHA256 key as the customer gave it, or whsec_<base64> if generated';
 
-comment on column webhook_delivery.endpoint_secrets.previous_secret is 'The one before, which signs as well while receivers are changed to the new one; null where none is kept';
-comment on column webhook_delivery.endpoint_secrets.previous_until is 'When it signs no more';
+comment on column webhook_delivery.endpoint_secrets.previous_secret is 'Previous secret, which also signs while receivers change to the new one; null if none is kept';
+comment on column webhook_delivery.endpoint_secrets.previous_until is 'Time at which the previous secret stops signing';
 
 create table webhook_delivery.auction_usage (
     auction_id uuid not null,
@@ -86,11 +86,11 @@ create table webhook_delivery.auction_usage (
 );
 
 comment on table webhook_delivery.auction_usage is
-    'What an auction has used of what is limited by minute. Its row is also the lock under which the auction''s endpoints are counted. Kept when endpoints are deleted, so that deleting one and creating another gives no new allowance';
-comment on column webhook_delivery.auction_usage.auction_id is 'The auction';
-comment on column webhook_delivery.auction_usage.since is 'When the minute began in which the following are counted';
-comment on column webhook_delivery.auction_usage.tests is 'Tests sent in that minute';
-comment on column webhook_delivery.auction_usage.redeliveries is 'Deliveries sent again in that minute';
+    'Usage of an auction''s limits per minute. The row is also the lock under which the auction''s endpoints are counted. It is kept when endpoints are deleted, so that deleting an endpoint and creating another gives no new allowance';
+comment on column webhook_delivery.auction_usage.auction_id is 'Auction';
+comment on column webhook_delivery.auction_usage.since is 'Time at which the minute began in which tests and redeliveries are counted';
+comment on column webhook_delivery.auction_usage.tests is 'Number of tests sent in that minute';
+comment on column webhook_delivery.auction_usage.redeliveries is 'Number of deliveries that were redelivered or replayed in that minute';
 
 create function webhook_delivery.count_usage(of_auction uuid, more_tests bigint, more_redeliveries bigint, out tests bigint, out redeliveries bigint)
     language plpgsql volatile
@@ -98,7 +98,8 @@ create function webhook_delivery.count_usage(of_auction uuid, more_tests bigint,
     as $$
 #variable_conflict use_column
 begin
-    -- A minute that begins more than a minute ahead is from before the clock was set back: counting begins again.
+    -- A minute that begins more than a minute in the future dates from before the clock was set
+    -- back: counting begins again.
     insert into webhook_delivery.auction_usage as usage (auction_id, since, tests, redeliveries)
     values (of_auction, clock_timestamp(), more_tests, more_redeliveries)
     on conflict on constraint one_row_per_auction do update set
@@ -112,7 +113,7 @@ end
 $$;
 
 comment on function webhook_delivery.count_usage(uuid, bigint, bigint) is
-    'Counts tests and deliveries sent again of an auction, and returns how many there were of each in the current minute. Locks the auction''s row until the transaction ends';
+    'Counts tests and redeliveries of an auction, and returns the number of each in the current minute. Locks the auction''s row until the transaction ends';
 
 create table webhook_delivery.pauses (
     endpoint_id uuid,
@@ -123,17 +124,17 @@ create table webhook_delivery.pauses (
     constraint a_pause_is_of_an_endpoint_or_of_an_auction check (num_nonnulls(endpoint_id, auction_id) = 1)
 );
 
--- It has no key, because one of its columns is always null. Without an identity nothing could be deleted from it once there is a
--- publication for all tables.
+-- The table has no key, because one of its columns is always null. Without a replica identity no
+-- row could be deleted from it once there is a publication for all tables.
 alter table webhook_delivery.pauses replica identity full;
 
 comment on table webhook_delivery.pauses is 'Endpoints and auctions to which the operator has stopped sending, by pause()';
-comment on column webhook_delivery.pauses.endpoint_id is 'The endpoint';
-comment on column webhook_delivery.pauses.auction_id is 'Or the auction, with all its endpoints';
-comment on column webhook_delivery.pauses.paused_at is 'Since when';
-comment on column webhook_delivery.pauses.reason is 'Why, as the operator said';
+comment on column webhook_delivery.pauses.endpoint_id is 'Paused endpoint; null if an auction is paused';
+comment on column webhook_delivery.pauses.auction_id is 'Paused auction, with all its endpoints; null if an endpoint is paused';
+comment on column webhook_delivery.pauses.paused_at is 'Time at which the pause began';
+comment on column webhook_delivery.pauses.reason is 'Reason that the operator gave';
 
--- What the worker asks of the endpoints.
+-- The worker reads endpoints through this view.
 create view webhook_delivery.endpoint_targets as
     select
         endpoint.id,
@@ -154,27 +155,27 @@ create view webhook_delivery.endpoint_targets as
     from public.webhook_endpoints as endpoint
     left join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
 
-comment on view webhook_delivery.endpoint_targets is 'Every endpoint, with what signs its requests';
-comment on column webhook_delivery.endpoint_targets.id is 'The endpoint';
-comment on column webhook_delivery.endpoint_targets.auction_id is 'Its auction';
-comment on column webhook_delivery.endpoint_targets.url is 'Where requests go';
-comment on column webhook_delivery.endpoint_targets.is_active is 'Whether it receives anything but tests';
-comment on column webhook_delivery.endpoint_targets.secrets is 'What signs the requests: the present secret, and after it the previous one while it is kept. Null where there is none';
-comment on column webhook_delivery.endpoint_targets.headers is 'Headers of the customer''s own';
-comment on column webhook_delivery.endpoint_targets.retry_schedule is 'Waits of its own after failed attempts, or null';
-comment on column webhook_delivery.endpoint_targets.ordered is 'Whether deliveries go out one at a time';
-comment on column webhook_delivery.endpoint_targets.max_per_second is 'Requests per second at most, or null';
-comment on column webhook_delivery.endpoint_targets.is_paused is 'Whether the operator has stopped sending to it or to its auction, tests included';
+comment on view webhook_delivery.endpoint_targets is 'Every endpoint, with the secrets that sign its requests';
+comment on column webhook_delivery.endpoint_targets.id is 'Identifier of the endpoint';
+comment on column webhook_delivery.endpoint_targets.auction_id is 'Auction of the endpoint';
+comment on column webhook_delivery.endpoint_targets.url is 'URL to which requests are sent';
+comment on column webhook_delivery.endpoint_targets.is_active is 'Whether the endpoint receives anything but tests';
+comment on column webhook_delivery.endpoint_targets.secrets is 'Secrets that sign the requests: the present one, followed by the previous one while that is kept. Null if there is none';
+comment on column webhook_delivery.endpoint_targets.headers is 'Headers that the customer has set';
+comment on column webhook_delivery.endpoint_targets.retry_schedule is 'Waits of the endpoint''s own after failed attempts, or null';
+comment on column webhook_delivery.endpoint_targets.ordered is 'Whether deliveries are sent one at a time';
+comment on column webhook_delivery.endpoint_targets.max_per_second is 'Maximum number of requests per second, or null';
+comment on column webhook_delivery.endpoint_targets.is_paused is 'Whether the operator has stopped sending to the endpoint or to its auction, tests included';
 
 create view webhook_delivery.subscriptions as
     select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events
     from public.webhook_endpoints as endpoint
     where endpoint.is_active or endpoint.disabled_at is not null;
 
-comment on view webhook_delivery.subscriptions is 'Which events new deliveries are queued for';
-comment on column webhook_delivery.subscriptions.auction_id is 'Events of this auction';
-comment on column webhook_delivery.subscriptions.endpoint_id is 'are queued for this endpoint';
-comment on column webhook_delivery.subscriptions.events is 'where their type is among these: exact names, families (submission.*), *';
+comment on view webhook_delivery.subscriptions is 'Endpoints for which new deliveries are queued, with the events that they subscribe to';
+comment on column webhook_delivery.subscriptions.auction_id is 'Auction whose events are queued';
+comment on column webhook_delivery.subscriptions.endpoint_id is 'Endpoint for which they are queued';
+comment on column webhook_delivery.subscriptions.events is 'Event types that are queued: exact names, families (submission.*), *';
 
 create function public.generated_secret(endpoint public.webhook_endpoints) returns text
     language sql volatile
@@ -182,7 +183,7 @@ create function public.generated_secret(endpoint public.webhook_endpoints) retur
     as $$ select webhook_delivery.show_generated_secret(endpoint.id) $$;
 
 comment on function public.generated_secret(public.webhook_endpoints) is
-    'INSERT ... RETURNING generated_secret(webhook_endpoints): the secret that this statement has generated for the endpoint, null at any other time. It is in no row, so no other statement reads it';
+    'Returns the secret that the running statement has generated for the endpoint, null at any other time: INSERT ... RETURNING generated_secret(webhook_endpoints). The row of the endpoint does not have the secret, so no other statement reads it';
 
 select pg_catalog.pg_extension_config_dump('public.webhook_endpoints', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_secrets', '');

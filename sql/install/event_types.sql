@@ -1,12 +1,12 @@
--- The catalogue of event types.
+-- The catalogue of event types, and the check that the database is encoded in UTF8.
 
 do $$
 begin
     if pg_catalog.current_setting('server_encoding') <> 'UTF8' then
         raise exception using
             errcode = 'feature_not_supported',
-            message = 'webhook_delivery needs a database in UTF8, this one is in ' || pg_catalog.current_setting('server_encoding'),
-            hint = 'Bodies are JSON, and JSON is UTF-8. Create the database with: create database ... encoding ''UTF8'' template template0.';
+            message = 'webhook_delivery requires a database with encoding UTF8, not ' || pg_catalog.current_setting('server_encoding'),
+            hint = 'Request bodies are JSON, which is encoded in UTF-8. Create the database with: create database ... encoding ''UTF8'' template template0.';
     end if;
 end
 $$;
@@ -26,17 +26,17 @@ create table public.webhook_event_types (
 
 create trigger webhook_event_types_are_remembered after insert or update or delete or truncate on public.webhook_event_types
     for each statement execute function webhook_delivery.announce_change();
--- Also where a subscriber of logical replication writes, or a restore.
+-- The trigger also fires when a subscriber of logical replication or a restore writes.
 alter table public.webhook_event_types enable always trigger webhook_event_types_are_remembered;
 
 comment on table public.webhook_event_types is
-    'The events that an endpoint can subscribe to. webhook_delivery.register_event_type() makes one of your own known.';
-comment on column public.webhook_event_types.event_type is 'Family and what happened, in lower case: submission.created';
-comment on column public.webhook_event_types.family is 'What comes before the dot: an endpoint subscribes to all of the family with submission.*';
+    'Event types that an endpoint can subscribe to. webhook_delivery.register_event_type() adds one of the application''s own';
+comment on column public.webhook_event_types.event_type is 'Name of the event type in lower case, family.what_happened: submission.created';
+comment on column public.webhook_event_types.family is 'Part of the name before the dot; an endpoint subscribes to the whole family with submission.*';
 comment on column public.webhook_event_types.description is 'When the event happens, in a sentence for customers';
-comment on column public.webhook_event_types.schema is 'JSON Schema (2020-12) of the "data" of the event''s body';
-comment on column public.webhook_event_types.example is 'Example of the "data" of the event''s body; test_webhook() sends it';
-comment on column public.webhook_event_types.is_builtin is 'Came with the extension; rows of your own have false and are carried by pg_dump';
+comment on column public.webhook_event_types.schema is 'JSON Schema (2020-12) of "data" in the event''s body';
+comment on column public.webhook_event_types.example is 'Example of "data" in the event''s body, which test_webhook() sends';
+comment on column public.webhook_event_types.is_builtin is 'Whether the event type came with the extension; pg_dump dumps those of the application only';
 
 create function webhook_delivery.schema_of(shape json, nullable boolean default false) returns json
     language plpgsql immutable
@@ -53,11 +53,11 @@ begin
         if format is not null then
             word := 'string';
         elsif word not in ('string', 'integer', 'number', 'boolean') then
-            raise exception using errcode = 'invalid_parameter_value', message = format('unknown type in a shape: %s', word),
+            raise exception using errcode = 'invalid_parameter_value', message = format('invalid type in shape: %s', word),
                 hint = 'Types are string, integer, number, boolean, uuid, time, email and uri.';
         end if;
     elsif word is null or word not in ('object', 'array') then
-        raise exception using errcode = 'invalid_parameter_value', message = format('%s is no shape', shape),
+        raise exception using errcode = 'invalid_parameter_value', message = format('invalid shape: %s', shape),
             hint = 'A shape is an object of shapes, an array with one, or the name of a type.';
     end if;
     type := case when nullable then json_build_array(word, 'null') else to_json(word) end;
@@ -80,6 +80,6 @@ end
 $$;
 
 comment on function webhook_delivery.schema_of(json, boolean) is
-    'The JSON Schema of data that looks like this: {"id": "uuid", "notes?": "string", "entries": [{"count": "integer"}]}. All fields are required; one whose name ends in ? may be null';
+    'Returns the JSON Schema of data of this shape: {"id": "uuid", "notes?": "string", "entries": [{"count": "integer"}]}. All fields are required; a field whose name ends in ? may be null';
 
 select pg_catalog.pg_extension_config_dump('public.webhook_event_types', 'where not is_builtin');

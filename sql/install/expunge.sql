@@ -1,4 +1,4 @@
--- Deleting the data of a customer from events and history.
+-- Deletion of a customer's data from events and history: expunge_webhook_data().
 
 -- Runs with the caller's rights, which decide whether the caller administers the auction.
 create function public.expunge_webhook_data(
@@ -18,29 +18,29 @@ begin
     elsif length(containing) > 1000 then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = 'the text to look for has more than 1000 characters',
-            hint = 'Give a part of it that is found nowhere else: an id, an e-mail address.';
+            message = 'containing must have at most 1000 characters',
+            hint = 'Give a part of the text that occurs nowhere else, such as an id or an e-mail address.';
     elsif everything is not true and row_id is null and coalesce(containing, '') = '' then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = 'it is not said whose data is to be deleted',
-            hint = 'Give row_id (of a submission, an inspection, a member ...), or containing (an id, an e-mail address), or everything => true.';
+            message = 'row_id, containing or everything must be given',
+            hint = 'Give row_id (of a submission, an inspection, a member ...), containing (an id, an e-mail address), or everything => true.';
     elsif everything and num_nonnulls(row_id, containing) > 0 then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = 'everything is all of the auction, and not that of one row or with some text',
-            hint = 'Leave everything out, or row_id and containing.';
+            message = 'everything cannot be combined with row_id or containing',
+            hint = 'Omit everything, or omit row_id and containing.';
     end if;
     expunged := webhook_delivery.expunge(auction_id, row_id, nullif(containing, ''));
     if expunged is null then
         raise exception using
             errcode = 'PT404',
-            message = format('there is no auction %s of yours', auction_id),
-            hint = 'select webhook_delivery.administered_auctions() shows those that you administer.';
+            message = format('auction %s is not administered by the caller', auction_id),
+            hint = 'select webhook_delivery.administered_auctions() shows the auctions that you administer.';
     end if;
     return expunged;
 end
 $$;
 
 comment on function public.expunge_webhook_data(uuid, uuid, text, boolean) is
-    'Deletes the data of an auction''s events, of those about one row, of those with a text in their data (as JSON has it), or everything: from the events and from what receivers have answered. That there were deliveries, when, and how they ended, stays; what waits ends as failed. Returns how many events these were. An operator''s call deletes what could not be captured and is about the row, or has the text, as well. Nobody says whose data, or a text of more than 1,000 characters: 22023; auction_id is null: 22004; not an auction of the caller''s: PT404';
+    'Deletes the data of an auction''s events: of those about one row, of those with a text in their data (as it is spelled in JSON), or of all of them. The data is deleted from the events and from the responses of receivers. The deliveries with their times and outcomes stay; deliveries that wait end as failed. Returns the number of events. If the caller is an operator, also deletes dead letters that are about the row or have the text. Raises 22023 if none of row_id, containing and everything is given, if everything is combined with another, or if the text has more than 1,000 characters; 22004 if auction_id is null; PT404 if the caller does not administer the auction';

@@ -9,16 +9,16 @@ create view public.webhook_deliveries with (security_invoker) as
         endpoint_id,
         event_id,
         event_type,
-        case when attempts = 0 then 'pending' else 'retrying' end as status,
+        (case when attempts = 0 then 'pending' else 'retrying' end)::public.webhook_delivery_status as status,
         attempts::integer as attempts,
         response_status_code,
         response_time_ms,
+        error_kind,
         error_message,
         is_test,
         webhook_delivery.uuid_v7_time(delivery_id) as created_at,
         attempted_at as last_attempt_at,
-        -- -infinity is not for a receiver's programs to read.
-        nullif(coalesce(not_before, due_at), '-infinity') as next_attempt_at,
+        webhook_delivery.next_attempt_at(due_at, not_before, end_reason) as next_attempt_at,
         null::timestamptz as completed_at
     from webhook_delivery.queue
     union all
@@ -28,11 +28,12 @@ create view public.webhook_deliveries with (security_invoker) as
         endpoint_id,
         event_id,
         event_type,
-        delivery_status,
+        status,
         -- The row that ends a delivery whose endpoint or event was gone stands for no request.
         attempt - case when response_time_ms is null then 1 else 0 end,
         response_status_code,
         response_time_ms,
+        error_kind,
         error_message,
         is_test,
         created_at,
@@ -52,7 +53,8 @@ comment on column public.webhook_deliveries.status is 'pending, retrying, succes
 comment on column public.webhook_deliveries.attempts is 'Attempts made so far';
 comment on column public.webhook_deliveries.response_status_code is 'HTTP status of the last attempt, null where no response came';
 comment on column public.webhook_deliveries.response_time_ms is 'Milliseconds the last attempt took';
-comment on column public.webhook_deliveries.error_message is 'Why the last attempt failed; null after a success';
+comment on column public.webhook_deliveries.error_kind is 'Why the last attempt failed, for programs; null after a success';
+comment on column public.webhook_deliveries.error_message is 'Why the last attempt failed, for people; null after a success';
 comment on column public.webhook_deliveries.is_test is 'Sent by test_webhook()';
 comment on column public.webhook_deliveries.created_at is 'When the delivery was queued (millisecond precision)';
 comment on column public.webhook_deliveries.last_attempt_at is 'When the last attempt started';
@@ -67,11 +69,11 @@ create view public.webhook_delivery_attempts with (security_invoker) as
         endpoint_id,
         event_id,
         event_type,
-        -- By the response: one that succeeded and was sent again says so in the log's error_message.
-        case when response_status_code between 200 and 299 then 'success' else 'failed' end as status,
+        status,
         response_status_code,
         response_time_ms,
-        case when response_status_code between 200 and 299 then null else error_message end as error_message,
+        error_kind,
+        error_message,
         response_excerpt,
         is_test,
         attempted_at,
@@ -131,7 +133,8 @@ comment on column public.webhook_delivery_attempts.event_type is 'The type of th
 comment on column public.webhook_delivery_attempts.status is 'success (a 2xx response) or failed';
 comment on column public.webhook_delivery_attempts.response_status_code is 'HTTP status, null where no response came';
 comment on column public.webhook_delivery_attempts.response_time_ms is 'Milliseconds from the start of the request to its end';
-comment on column public.webhook_delivery_attempts.error_message is 'Why it failed; null after a success';
+comment on column public.webhook_delivery_attempts.error_kind is 'Why it failed, for programs; null after a success';
+comment on column public.webhook_delivery_attempts.error_message is 'Why it failed, for people; null after a success';
 comment on column public.webhook_delivery_attempts.response_excerpt is 'The beginning of the response of a failed attempt, at most 1 kB';
 comment on column public.webhook_delivery_attempts.is_test is 'Sent by test_webhook()';
 comment on column public.webhook_delivery_attempts.attempted_at is 'When the request started';

@@ -1,4 +1,4 @@
--- Attaching the triggers to the application's tables.
+-- The capture triggers on the application's tables: install_triggers() and remove_triggers().
 
 create function webhook_delivery.unsuitable_columns(target regclass, needed_columns text[]) returns text
     language sql stable
@@ -19,8 +19,9 @@ create function webhook_delivery.unsuitable_columns(target regclass, needed_colu
         'no column ' || string_agg(format('%s %s', found.name, found.type), ', ' order by found.number) filter (where found.declared is null),
         string_agg(format('column %I is %s, not %s', found.name, found.declared, found.type), '; ' order by found.number) filter (where
             found.base_type <> found.type
-            -- A key is compared, and a time without a zone is another moment in each session. All else is shown: there, what
-            -- the server turns into the type by itself does as well.
+            -- Keys are compared, and a time without time zone is another moment in each session:
+            -- their types must match. Other columns are only shown: a type with an implicit cast,
+            -- or an enum for text, is suitable too.
             and (found.type in ('uuid'::regtype, 'timestamptz'::regtype)
                 or not exists (
                     select from pg_cast as conversion
@@ -30,7 +31,7 @@ create function webhook_delivery.unsuitable_columns(target regclass, needed_colu
     $$;
 
 comment on function webhook_delivery.unsuitable_columns(regclass, text[]) is
-    'What a table lacks of these columns (name and type each), in words; empty where nothing';
+    'Returns which of these columns (name and type each) a table lacks or has with an unsuitable type, in words; empty if none';
 
 create function webhook_delivery.reading_obstacle(target regclass, reader_of regclass) returns text
     language sql stable
@@ -50,7 +51,7 @@ create function webhook_delivery.reading_obstacle(target regclass, reader_of reg
     $$;
 
 comment on function webhook_delivery.reading_obstacle(regclass, regclass) is
-    'What keeps the owner of the second table from reading all rows of the first, in words; null where nothing does';
+    'Returns what keeps the owner of the second table from reading all rows of the first, in words; null if nothing does';
 
 create function webhook_delivery.install_triggers(
     schema text default 'public',
@@ -68,7 +69,7 @@ declare
 begin
     if to_regnamespace(quote_ident(schema)) is null then
         raise exception using errcode = 'invalid_schema_name', message = format('schema %I does not exist', schema),
-            hint = 'Name the schema of the application''s tables; without an argument it is public.';
+            hint = 'Give the schema of the application''s tables; the default is public.';
     end if;
     for needed in
         select *, exists (
@@ -87,7 +88,7 @@ begin
         obstacle := webhook_delivery.reading_obstacle(target, to_regclass(format('%I.%I', schema, needed.source_table)));
         if target is null then
             result := 'missing';
-            detail := format('There is no table %I.%I.', schema, needed.table_name);
+            detail := format('Table %I.%I does not exist.', schema, needed.table_name);
         elsif unsuitable <> '' then
             result := 'unsuitable';
             detail := format('%I.%I: %s.', schema, needed.table_name, unsuitable);
@@ -96,14 +97,14 @@ begin
             detail := format('%I.%I: %s.', schema, needed.table_name, obstacle);
         elsif not needed.is_watched then
             result := 'found';
-            detail := format('Read for events of %I.%I, not watched.', schema, needed.source_table);
+            detail := format('Read for events of %I.%I; its own changes are not captured.', schema, needed.source_table);
         end if;
         if result is not null then
             return next;
             result := null;
             continue;
         end if;
-        -- Of a partitioned table the server reports a row that moves as deleted and inserted.
+        -- The server reports a row that moves to another partition as deleted and inserted.
         if (select relkind from pg_class where oid = target) = 'p' then
             trigger_name := 'webhook_delivery_moved';
             if exists (select from pg_trigger where tgrelid = target and tgname = install_triggers.trigger_name) then
@@ -114,7 +115,7 @@ begin
                 execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
                 result := 'installed';
             end if;
-            detail := 'A row that moves to another partition is changed, not created.';
+            detail := 'A row that moves to another partition is captured as an update.';
             return next;
             result := null;
             detail := null;
@@ -133,11 +134,13 @@ begin
                 execute format(
                     'create trigger %I after %s on %s for each row %s execute function webhook_delivery.capture_row_change(%L, %L, %L, %L, %L, %L, %L)',
                     trigger_name, change.operation, target,
-                    -- Compares the stored bytes: "is distinct from" needs an equality, which json, point and xml do not have.
+                    -- Compares the stored bytes: "is distinct from" needs an equality operator,
+                    -- which json, point and xml do not have.
                     case change.operation when 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
                     change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.subject_column, ''),
                     coalesce(change.suppressed_by_event, ''), coalesce(change.changed_column, ''), case when change.include_previous then 'previous' else '' end);
-                -- Without this, DROP EXTENSION would be refused for as long as the application's tables carry our triggers.
+                -- Without this dependency DROP EXTENSION would be refused while the application's
+                -- tables have these triggers.
                 execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
                 result := 'installed';
             end if;
@@ -157,7 +160,7 @@ end
 $$;
 
 comment on function webhook_delivery.install_triggers(text) is
-    'Attaches the capture triggers to those tables of the application that exist in the schema, and reports for each change what it did, and for each table what is missing, unsuitable or unreadable; with the result access, what is wrong with who sees endpoints. Run again it changes nothing';
+    'Attaches the capture triggers to those tables of the application that exist in the schema. Reports for each change what was done, and for each table what is missing, unsuitable or unreadable; with the result access, what is wrong with who sees endpoints. A second call changes nothing';
 
 create function webhook_delivery.remove_triggers(out table_name regclass, out trigger_name name) returns setof record
     language plpgsql
@@ -178,4 +181,4 @@ end
 $$;
 
 comment on function webhook_delivery.remove_triggers() is
-    'Takes off all triggers that install_triggers() has attached, in every schema, and says which';
+    'Drops all triggers that install_triggers() has attached, in every schema, and returns them';

@@ -24,7 +24,8 @@ create view webhook_delivery.metrics as
             coalesce(extract(epoch from pg_catalog.now() - status.oldest_due_at), 0)),
         ('capture_errors', 'gauge', 'Events that could not be built', (select count(*) from webhook_delivery.capture_errors))
     ) as known (metric, type, help, value)
-    -- The primary's alert fires where the primary does not send, and each replica's would with it.
+    -- A standby has no metric up: if the primary does not send, the alert of the primary fires, and
+    -- the alert of each replica would fire with it.
     where known.metric <> 'up' or status.state <> 'standby'
     union all
     select 'webhook_delivery_auction_events_per_minute', 'gauge',
@@ -42,13 +43,13 @@ create view webhook_delivery.metrics as
         ('failing_seconds', 'Since when its attempts fail', coalesce(extract(epoch from pg_catalog.now() - health.failing_since), 0))
     ) as known (metric, help, value);
 
-comment on view webhook_delivery.metrics is 'For a Prometheus exporter: a row for each metric and label set. See webhook_delivery.grant_monitor()';
-comment on column webhook_delivery.metrics.metric is 'Its name';
-comment on column webhook_delivery.metrics.type is 'gauge or counter';
-comment on column webhook_delivery.metrics.help is 'What it is';
-comment on column webhook_delivery.metrics.auction_id is 'Label; empty where the metric is of all';
-comment on column webhook_delivery.metrics.endpoint_id is 'Label; empty where the metric is of all';
-comment on column webhook_delivery.metrics.value is 'Its value; null where the queue is locked';
+comment on view webhook_delivery.metrics is 'Metrics for a Prometheus exporter: one row for each metric and label set. See webhook_delivery.grant_monitor()';
+comment on column webhook_delivery.metrics.metric is 'Name of the metric';
+comment on column webhook_delivery.metrics.type is 'Type of the metric: gauge or counter';
+comment on column webhook_delivery.metrics.help is 'Description of the metric';
+comment on column webhook_delivery.metrics.auction_id is 'Label: auction; empty if the metric is not of one auction';
+comment on column webhook_delivery.metrics.endpoint_id is 'Label: endpoint; empty if the metric is not of one endpoint';
+comment on column webhook_delivery.metrics.value is 'Value of the metric; null if the queue is locked';
 
 create function webhook_delivery.grant_monitor(grantee regrole) returns void
     language plpgsql
@@ -57,11 +58,12 @@ create function webhook_delivery.grant_monitor(grantee regrole) returns void
 begin
     execute format('grant usage on schema webhook_delivery to %s', grantee);
     execute format('grant select on webhook_delivery.status, webhook_delivery.metrics to %s', grantee);
-    execute format('grant execute on function webhook_delivery.worker_report(), webhook_delivery.queue_depth(),
+    execute format('grant execute on function webhook_delivery.worker_report(), webhook_delivery.worker_state(text, integer, text, text),
+        webhook_delivery.queue_depth(),
         webhook_delivery.endpoint_backlog(), webhook_delivery.busy_auctions(), webhook_delivery.launcher_state(), webhook_delivery.access_problem(),
         webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id() to %s', grantee);
 end
 $$;
 
 comment on function webhook_delivery.grant_monitor(regrole) is
-    'Grants a monitoring system''s role what it reads: webhook_delivery.status and webhook_delivery.metrics. These name auctions and endpoints by their ids, and neither URLs nor data';
+    'Grants a monitoring system''s role what it reads: webhook_delivery.status and webhook_delivery.metrics. These identify auctions and endpoints by their ids, and show neither URLs nor data';

@@ -117,35 +117,34 @@ $$;
 comment on function webhook_delivery.busy_auctions() is
     'The ten auctions with most events in the last minute, of those with webhook_delivery.busy_events_per_minute and more: a receiver that causes the next event with what it does makes a loop. Only events that some endpoint wants are counted';
 
-create view webhook_delivery.worker_state as
-    select
-        case
-            when pg_catalog.pg_is_in_recovery() then 'standby'
-            when worker.pid is null then 'no worker'
-            when here.state in ('fenced', 'paused') then here.state
-            when worker.problem is not null then 'failing'
-            when worker.idle_reason is not null then 'waiting'
-            else 'sending'
-        end as state,
-        here.paused_at,
-        here.pause_reason,
-        worker.*
-    from webhook_delivery.send_state as here
-    left join webhook_delivery.worker_report() as worker on true;
+create function webhook_delivery.worker_state(send_state text, worker_pid integer, problem text, idle_reason text) returns text
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select case
+        when pg_is_in_recovery() then 'standby'
+        when worker_pid is null then 'no worker'
+        when send_state in ('fenced', 'paused') then send_state
+        when problem is not null then 'failing'
+        when idle_reason is not null then 'waiting'
+        else 'sending'
+    end
+    $$;
 
-comment on view webhook_delivery.worker_state is 'What the worker does, as status and diagnose_webhook() show it. One row';
+comment on function webhook_delivery.worker_state(text, integer, text, text) is
+    'Returns the state that status and diagnose_webhook() show, from the state of send_state and from worker_report()';
 
 create view webhook_delivery.status as
     select
-        worker.state,
-        case worker.state
-            when 'paused' then worker.paused_at
+        now.state,
+        case now.state
+            when 'paused' then here.paused_at
             when 'failing' then worker.problem_since
             when 'no worker' then null
             when 'standby' then null
             else worker.started_at
         end as since,
-        case worker.state
+        case now.state
             when 'standby' then 'The primary sends. The worker starts here when this server is promoted.'
             when 'no worker' then case
                 when pg_catalog.current_database() <> all (
@@ -162,8 +161,8 @@ create view webhook_delivery.status as
             when 'failing' then
                 'It is tried again within a minute, and the rest of the work goes on. The server''s log has the details.'
         end as hint,
-        worker.paused_at,
-        worker.pause_reason,
+        here.paused_at,
+        here.pause_reason,
         (select count(*) from webhook_delivery.pauses where endpoint_id is not null) as endpoints_paused,
         (select count(*) from webhook_delivery.pauses where auction_id is not null) as auctions_paused,
         worker.pid as worker_pid,
@@ -191,7 +190,9 @@ create view webhook_delivery.status as
         (select pg_catalog.string_agg(format('auction %s had %s events', busy.auction_id, busy.events), ', ' order by busy.events desc)
             from webhook_delivery.busy_auctions() as busy) as busy,
         webhook_delivery.access_problem() as access_problem
-    from webhook_delivery.worker_state as worker
+    from webhook_delivery.send_state as here
+    left join webhook_delivery.worker_report() as worker on true
+    cross join webhook_delivery.worker_state(here.state, worker.pid, worker.problem, worker.idle_reason) as now (state)
     cross join webhook_delivery.queue_depth() as queued;
 
 comment on view webhook_delivery.status is 'Does this database send, and if not, why? One row, for the operator';

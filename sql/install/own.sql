@@ -1,4 +1,5 @@
--- Event types of the application, and payload functions that replace ours.
+-- Event types and payload functions of the application, and the checks of the triggers that it
+-- creates.
 
 create function webhook_delivery.first_without(roles oid[], rights_of oid) returns name
     language sql stable
@@ -13,7 +14,7 @@ create function webhook_delivery.first_without(roles oid[], rights_of oid) retur
     $$;
 
 comment on function webhook_delivery.first_without(oid[], oid) is
-    'The first of these roles that has not the rights of that role; null where all have them';
+    'Returns the first of these roles that does not have the rights of that role; null if all have them';
 
 create function webhook_delivery.register_event_type(name text, description text, schema json, example json) returns void
     language plpgsql volatile security definer
@@ -22,19 +23,19 @@ create function webhook_delivery.register_event_type(name text, description text
 begin
     if name is null or description is null or schema is null or example is null then
         raise exception using errcode = 'null_value_not_allowed',
-            message = 'register_event_type() needs name, description, schema and example',
-            hint = 'A schema that allows everything is ''true''; webhook_delivery.schema_of() makes one of a shape.';
+            message = 'name, description, schema and example cannot be null',
+            hint = 'The schema ''true'' allows everything; webhook_delivery.schema_of() makes a schema of a shape.';
     elsif name !~ '^[a-z][a-z0-9_]{0,62}[.][a-z][a-z0-9_]{0,62}$' then
         raise exception using errcode = 'invalid_parameter_value',
-            message = format('%s cannot be the name of an event type', quote_literal(name)),
+            message = format('invalid event type name: %s', quote_literal(name)),
             hint = 'Use family.what_happened, in lower case: order.created.';
     elsif name like 'webhook.%' then
         raise exception using errcode = 'invalid_parameter_value',
-            message = 'the family webhook is that of the extension''s own operational events',
+            message = 'event type family webhook is reserved for operational events',
             hint = 'Choose another family.';
     elsif json_typeof(schema) not in ('object', 'boolean') then
-        raise exception using errcode = 'invalid_parameter_value', message = 'a JSON Schema is an object or a boolean',
-            hint = 'A schema that allows everything is ''true''; webhook_delivery.schema_of() makes one of a shape.';
+        raise exception using errcode = 'invalid_parameter_value', message = 'JSON Schema must be an object or a boolean',
+            hint = 'The schema ''true'' allows everything; webhook_delivery.schema_of() makes a schema of a shape.';
     end if;
     insert into public.webhook_event_types as known (event_type, description, schema, example)
     values (name, register_event_type.description, register_event_type.schema, register_event_type.example)
@@ -43,14 +44,14 @@ begin
         where not known.is_builtin;
     if not found then
         raise exception using errcode = 'invalid_parameter_value',
-            message = format('%s is an event type of the extension''s own', name),
+            message = format('cannot change built-in event type %s', name),
             hint = 'Choose another name, or change how its data is read with webhook_delivery.set_payload_function().';
     end if;
 end
 $$;
 
 comment on function webhook_delivery.register_event_type(text, text, json, json) is
-    'Makes an event type of your own known, or changes it: it can be subscribed to, emitted and tested, and shows in the catalogue. Name: family.what_happened; schema: JSON Schema of its data; example: what test_webhook() sends';
+    'Adds or changes an event type of the application''s own: endpoints can subscribe to it, it can be emitted and tested, and the catalogue shows it. name is family.what_happened, schema the JSON Schema of its data, example the data that test_webhook() sends. Raises 22023 for an invalid name or schema, the family webhook and a built-in event type; 22004 for a null';
 
 create function webhook_delivery.returned_columns(function regprocedure) returns text[]
     language sql stable
@@ -71,14 +72,14 @@ create function webhook_delivery.returned_columns(function regprocedure) returns
     where proc.oid = function
     $$;
 
-comment on function webhook_delivery.returned_columns(regprocedure) is 'Names and types of the columns of the rows that a function returns';
+comment on function webhook_delivery.returned_columns(regprocedure) is 'Returns names and types of the columns of the rows that a function returns';
 
--- What set_payload_function() does, run by it as the owner of the extension.
+-- Implements set_payload_function(), which calls it with the rights of the owner of the extension.
 create function webhook_delivery.set_payload_function_for(callers oid[], event_type text, function regprocedure, for_table regclass)
     returns void
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
-    -- Names of types are compared.
+    -- Type names are compared as text.
     set quote_all_identifiers = off
     as $$
 declare
@@ -98,11 +99,11 @@ begin
         select from public.webhook_event_types as known where known.event_type = set_payload_function_for.event_type)
     then
         raise exception using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', event_type),
-            hint = 'Make it known with webhook_delivery.register_event_type() first.';
+            hint = 'Register it with webhook_delivery.register_event_type() first.';
     elsif target is null then
         raise exception using errcode = 'undefined_table',
-            message = format('it is not known which table %s is about', event_type),
-            hint = 'Name it: set_payload_function(event_type, function, for_table => ''schema.table'').';
+            message = format('no table for event type %s', event_type),
+            hint = 'Name the table with the rows that the event is about: set_payload_function(event_type, function, for_table => ''schema.table'').';
     end if;
     select owner.rolname as owner, space.nspname as schema_name, class.relname as table_name, class.relowner into relation
     from pg_class as class
@@ -131,8 +132,8 @@ begin
     limit 1;
     if others is not null then
         raise exception using errcode = 'insufficient_privilege',
-            message = format('%s is not an owner of %s', webhook_delivery.first_without(callers, (select relowner from pg_class where oid = others)), others),
-            hint = 'A payload function speaks for all tables whose changes make the event: who sets it owns them all.';
+            message = format('role %s must be owner of %s', webhook_delivery.first_without(callers, (select relowner from pg_class where oid = others)), others),
+            hint = 'The role that sets a payload function must own all tables whose changes make the event.';
     end if;
     if function is null then
         delete from webhook_delivery.payload_functions as known where known.event_type = set_payload_function_for.event_type;
@@ -147,7 +148,7 @@ begin
     if call_arguments is null then
         raise exception using errcode = 'invalid_function_definition',
             message = format('%s cannot be a payload function', function),
-            hint = 'It takes the keys of rows, uuid[], or these and the rows as they were before the transaction, uuid[] and json[].';
+            hint = 'A payload function takes the keys of rows, uuid[], or these and the rows as they were before the transaction, uuid[] and json[].';
     elsif lacking is not null then
         raise exception using errcode = 'invalid_function_definition',
             message = format('%s cannot be a payload function: it does not return %s', function, lacking),
@@ -158,7 +159,7 @@ begin
             hint = format('grant execute on function %s to %I', function, relation.owner);
     elsif not pg_has_role((select proowner from pg_proc where oid = function), relation.relowner, 'usage') then
         raise exception using errcode = 'insufficient_privilege',
-            message = format('the owner of %s has not the rights of %s, the owner of %s, with which it would run', function, relation.owner, target),
+            message = format('owner of %s must have the rights of %s, the owner of %s', function, relation.owner, target),
             hint = format('Create the function as %I.', relation.owner);
     end if;
     insert into webhook_delivery.payload_functions as known (event_type, schema_name, table_name, function_name, arguments)
@@ -174,20 +175,21 @@ end
 $$;
 
 comment on function webhook_delivery.set_payload_function_for(oid[], text, regprocedure, regclass) is
-    'What set_payload_function() does for a call of these roles, each of which must own the tables';
+    'Implements set_payload_function() for a call of these roles, each of which must own the tables';
 comment on function webhook_delivery.set_payload_function(text, regprocedure, regclass) is
-    'Lets a function of the application give the data of an event: f(uuid[]) or f(uuid[], json[]) returns table (id uuid, auction_id uuid, data json), called with the rights of the owner of the table. Set by who owns all tables whose changes make the event. Null takes it away again. for_table: the table whose rows the event is about, where it is not the built-in one';
+    'Sets a function of the application that returns the data of an event: f(uuid[]) or f(uuid[], json[]) returns table (id uuid, auction_id uuid, data json), called with the rights of the owner of the table. The caller must own all tables whose changes make the event. A null function removes the setting. for_table is the table with the rows that the event is about, if that is not the built-in one';
 
 create function webhook_delivery.trigger_arguments(arguments bytea, number integer) returns text[]
     language sql immutable
     set search_path = pg_catalog, pg_temp
     as $$
-    -- Each ends with a zero byte. Two hexadecimal digits and a space for a byte, because a text has no zeros.
+    -- Each argument ends with a zero byte. The bytes are split as hexadecimal text, two digits and
+    -- a space for each byte, because a text cannot have a zero byte.
     select (array_agg(convert_from(decode(part.bytes, 'hex'), 'UTF8') order by part.number))[1:trigger_arguments.number]
     from unnest(string_to_array(regexp_replace(encode(arguments, 'hex'), '(..)', chr(92) || '1 ', 'g'), '00 ')) with ordinality as part (bytes, number)
     $$;
 
-comment on function webhook_delivery.trigger_arguments(bytea, integer) is 'The arguments of a trigger, from pg_trigger''s tgargs and tgnargs';
+comment on function webhook_delivery.trigger_arguments(bytea, integer) is 'Returns the arguments of a trigger, from tgargs and tgnargs of pg_trigger';
 
 create function webhook_delivery.key_problem(target regclass, column_name text) returns text
     language sql stable
@@ -203,9 +205,10 @@ create function webhook_delivery.key_problem(target regclass, column_name text) 
     $$;
 
 comment on function webhook_delivery.key_problem(regclass, text) is
-    'Why a column cannot be a key or name an auction, in words; empty where it can';
+    'Returns why a column cannot be a key or name an auction, in words; empty if it can';
 
--- What check_attached_triggers() does, run by it as the owner of the extension.
+-- Implements check_attached_triggers(), which calls it with the rights of the owner of the
+-- extension.
 create function webhook_delivery.check_attached_triggers_for(callers oid[]) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -216,11 +219,12 @@ declare
     problem text;
     own regclass;
 begin
-    -- Our functions write to our tables with the rights of our owner, and a trigger that another role had put there would run with them.
+    -- Functions of the extension write to its tables with the rights of its owner. A trigger that
+    -- another role created on such a table would run with these rights.
     if exists (
         select from pg_roles as caller, pg_namespace as private
         where private.nspname = 'webhook_delivery' and caller.oid = any (callers)
-            -- To bypass row-level security is less than what the trigger would run with.
+            -- BYPASSRLS does not suffice: the trigger would have more rights than that.
             and not pg_has_role(caller.oid, private.nspowner, 'usage'))
     then
         select made.tgrelid into own
@@ -236,8 +240,8 @@ begin
         limit 1;
         if own is not null then
             raise exception using errcode = 'insufficient_privilege',
-                message = format('triggers on %s are created only with the rights of the owner of the extension', own),
-                hint = 'To act on what happens to endpoints, subscribe to webhook.* events, or have a trigger on a table of your own.';
+                message = format('permission denied to create a trigger on %s', own),
+                hint = 'Triggers on tables of the extension need the rights of its owner. To react to changes of endpoints, subscribe to webhook.* events, or create a trigger on a table of your own.';
         end if;
     end if;
     for attached in
@@ -251,17 +255,17 @@ begin
     loop
         if webhook_delivery.first_without(callers, attached.relowner) is not null then
             raise exception using errcode = 'insufficient_privilege',
-                message = format('%s is not an owner of %s', webhook_delivery.first_without(callers, attached.relowner), attached.tgrelid::regclass),
-                hint = 'What is told of a table''s rows is the decision of its owner.';
+                message = format('role %s must be owner of %s', webhook_delivery.first_without(callers, attached.relowner), attached.tgrelid::regclass),
+                hint = 'The owner of a table decides which events its rows make.';
         end if;
         given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
         problem := case
             -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
-            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it is for AFTER ... FOR EACH ROW'
+            when attached.tgtype & 1 = 0 or attached.tgtype & 66 <> 0 then 'it must be AFTER ... FOR EACH ROW'
             when attached.proname = 'capture_partition_move' then null
             when attached.tgnargs < 2 then case attached.proname
-                when 'row_event' then 'its arguments are an event type, the column of the auction, and columns to leave out'
-                else 'its arguments are an event type, a key column and up to five more' end
+                when 'row_event' then 'its arguments must be an event type, the column of the auction, and columns to leave out'
+                else 'its arguments must be an event type, a key column and up to five more' end
             when attached.proname = 'row_event' then coalesce(
                 nullif(webhook_delivery.key_problem(attached.tgrelid, given[2]), ''),
                 (select 'no column ' || string_agg(left_out, ', ')
@@ -272,7 +276,7 @@ begin
                 case when attached.tgtype & 16 <> 0 and 'previous' <> all (given[3:]) and exists (
                     select from pg_attribute
                     where attrelid = attached.tgrelid and attname = 'previous' and attnum > 0 and not attisdropped)
-                    then 'the column previous has the name of the field that tells what was before: leave it out' end)
+                    then 'column previous has the name of the field with former values: leave it out' end)
             else (
                 select string_agg(nullif(webhook_delivery.key_problem(attached.tgrelid, column_name), ''), '; ')
                 from unnest(given[2:4]) as column_name
@@ -280,7 +284,7 @@ begin
         end;
         if problem is not null then
             raise exception using errcode = 'invalid_parameter_value',
-                message = format('webhook_delivery.%s() cannot be attached so: %s', attached.proname, problem),
+                message = format('invalid trigger of webhook_delivery.%s(): %s', attached.proname, problem),
                 hint = case attached.proname
                     when 'capture_partition_move' then 'create trigger ... after insert or delete on ... for each row execute function webhook_delivery.capture_partition_move()'
                     when 'row_event'
@@ -288,34 +292,35 @@ begin
                     else 'create trigger ... after insert on ... for each row execute function webhook_delivery.capture_row_change(''submission.created'', ''id'', ''auction_id'')' end;
         end if;
         continue when attached.proname = 'capture_partition_move';
-        -- No error: the trigger that is missing may be created next, as pg_restore does.
+        -- A warning, not an error: the missing trigger may be created next, as pg_restore does.
         if attached.relkind = 'p' and not exists (
             select from pg_trigger as moved
             where moved.tgrelid = attached.tgrelid and moved.tgfoid = 'webhook_delivery.capture_partition_move'::regproc)
         then
             raise warning using
-                message = format('a row of %s that moves to another partition may be reported as deleted and created', attached.tgrelid::regclass),
+                message = format('a row of %s that moves to another partition may be captured as deleted and created', attached.tgrelid::regclass),
                 hint = format('create trigger webhook_delivery_moved after insert or delete on %s for each row execute function webhook_delivery.capture_partition_move()', attached.tgrelid::regclass);
         end if;
-        -- No error: pg_restore --schema-only brings the triggers and not the catalogue.
+        -- A warning, not an error: pg_restore --schema-only restores the triggers and not the
+        -- catalogue.
         if not exists (select from public.webhook_event_types as known where known.event_type = given[1]) then
             raise warning using errcode = 'invalid_parameter_value', message = format('unknown event type: %s', given[1]),
-                hint = 'Make it known with webhook_delivery.register_event_type().';
+                hint = 'Register it with webhook_delivery.register_event_type().';
         end if;
     end loop;
 end
 $$;
 
 comment on function webhook_delivery.check_attached_triggers_for(oid[]) is
-    'What check_attached_triggers() does for a statement of these roles';
+    'Implements check_attached_triggers() for a statement of these roles';
 comment on function webhook_delivery.check_attached_triggers() is
-    'Event trigger: refuses any trigger on a table of the extension to roles without the rights of its owner (42501), and row_event(), capture_row_change() and capture_partition_move() on a table that the role does not own (42501), or with arguments that cannot be meant (22023)';
+    'Event trigger: raises 42501 if a role without the rights of the extension''s owner creates a trigger on a table of the extension, or a role creates a trigger of row_event(), capture_row_change() or capture_partition_move() on a table that it does not own; raises 22023 if arguments of such a trigger are invalid';
 
 create event trigger webhook_delivery_check_attached_triggers on ddl_command_end
     when tag in ('CREATE TRIGGER') execute function webhook_delivery.check_attached_triggers();
 
 comment on event trigger webhook_delivery_check_attached_triggers is
-    'Looks at triggers when they are created: those on tables of the extension, and those of row_event(), capture_row_change() and capture_partition_move()';
+    'Checks triggers when they are created: those on tables of the extension, and those of row_event(), capture_row_change() and capture_partition_move()';
 
 create function webhook_delivery.emit_statement(event_type text) returns text
     language sql stable security definer
@@ -340,7 +345,7 @@ create function webhook_delivery.emit_statement(event_type text) returns text
     $$;
 
 comment on function webhook_delivery.emit_statement(text) is
-    'The statement that emits an event of row_event() for rows that are there, to be completed with which ones; null for other events';
+    'Returns the statement that emits an event of row_event() for existing rows, to be completed with a condition; null for other events';
 
 create function webhook_delivery.backfill(event_type text, row_ids uuid[], schema text default 'public') returns bigint
     language plpgsql volatile strict
@@ -352,12 +357,12 @@ begin
     if statement is not null then
         raise exception using
             errcode = 'feature_not_supported',
-            message = format('the rows of %s are events by webhook_delivery.row_event(), which backfill() does not read', event_type),
-            hint = format('Emit them yourself: %s', statement);
+            message = format('backfill() does not support event type %s of webhook_delivery.row_event()', event_type),
+            hint = format('Emit the events with: %s', statement);
     end if;
     return webhook_delivery.backfill_rows(event_type, row_ids, schema);
 end
 $$;
 
 comment on function webhook_delivery.backfill(text, uuid[], text) is
-    'Sends this event of the catalogue for each of these rows (keys of the table whose changes make it) of the schema''s tables, with the data that they have now: for what was there before the endpoint or the triggers. Returns how many events were written: none for rows that are not there or that no endpoint wants. Unknown type: 22023; no such schema: 3F000; an event of row_event(): 0A000, with the statement of emit_statement() as HINT; what cannot be built ends the statement. Grant EXECUTE to the roles that may speak for every auction';
+    'Sends this event of the catalogue for each of these rows (keys of the table whose changes make it) of the schema''s tables, with the data that they have now: for rows older than the endpoint or the triggers. Returns the number of events written: none for rows that do not exist or that no endpoint subscribes to. Raises 22023 for an unknown event type, 3F000 for an unknown schema, and 0A000 for an event of row_event(), with the statement of emit_statement() as HINT; an event that cannot be built ends the statement. Grant EXECUTE to the roles that may speak for every auction';

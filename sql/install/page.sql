@@ -1,4 +1,4 @@
--- What only the administrator's page asks for.
+-- Functions that only the administrator's page calls.
 
 create function public.webhook_auctions() returns table (auction_id uuid, name text)
     language sql stable
@@ -6,7 +6,7 @@ create function public.webhook_auctions() returns table (auction_id uuid, name t
     as $$ select known.auction_id, known.name from webhook_delivery.named_auctions() as known order by known.name, known.auction_id $$;
 
 comment on function public.webhook_auctions() is
-    'The auctions whose webhooks the caller may see and change, with their names in public.auctions; null where there is none. A caller who sees every auction gets those that have endpoints';
+    'Returns the auctions whose webhooks the caller may see and change, with their names in public.auctions (null if there is none). A caller who sees every auction gets those that have endpoints';
 
 create function public.check_webhook_url(url text) returns text
     language plpgsql stable
@@ -18,7 +18,7 @@ begin
     if normal is null then
         raise exception using
             errcode = 'null_value_not_allowed',
-            message = 'there is no URL',
+            message = 'url cannot be null',
             hint = 'Give the https:// address that receives the webhooks.';
     end if;
     return normal;
@@ -26,9 +26,9 @@ end
 $$;
 
 comment on function public.check_webhook_url(text) is
-    'Whether an endpoint could have this URL: returns its normal form, and refuses (22023) what webhook_endpoints would refuse, null with 22004. Its name is not looked up';
+    'Returns the normal form of a URL that an endpoint can have; raises 22023 for a URL that webhook_endpoints refuses, 22004 for null. The host name is not looked up';
 
--- From the index of each endpoint, which has all that is asked for.
+-- Reads the index of each endpoint only, which has all columns that are needed.
 create function public.webhook_activity(since timestamptz, bucket interval default '1 hour')
     returns table (endpoint_id uuid, begins_at timestamptz, delivered bigint, failed bigint)
     language plpgsql stable
@@ -42,7 +42,7 @@ begin
     then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = 'since and bucket make no series of at most 1000 buckets of a minute or more',
+            message = 'since and bucket must make at most 1000 buckets of a minute or more',
             hint = 'Give a time, and an interval without months such as 1 hour.';
     end if;
     return query
@@ -50,8 +50,8 @@ begin
         from public.webhook_endpoints as endpoint
         cross join lateral (
             select date_bin(webhook_activity.bucket, log.created_at, webhook_activity.since) as begins_at,
-                count(*) filter (where log.delivery_status = 'success') as delivered,
-                count(*) filter (where log.delivery_status = 'failed') as failed
+                count(*) filter (where log.status = 'success') as delivered,
+                count(*) filter (where log.status = 'failed') as failed
             from webhook_delivery.attempts_ended as log
             where log.endpoint_id = endpoint.id and log.created_at >= webhook_activity.since
             group by 1
@@ -61,18 +61,18 @@ end
 $$;
 
 comment on function public.webhook_activity(timestamptz, interval) is
-    'How many deliveries queued since then have been delivered, and have failed, of each endpoint that the caller sees and each bucket of time in which there was any; tests included. More than 1,000 buckets, or shorter than a minute: 22023';
+    'Returns the numbers of deliveries queued since then that were delivered and that failed, for each endpoint that the caller sees and each bucket of time in which there was any; tests included. Raises 22023 for more than 1,000 buckets, or a bucket shorter than a minute';
 
 create function webhook_delivery.grant_page(grantee regrole) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    -- PostgREST names the page's type, which is there.
+    -- PostgREST refers to the page's type, which is in this schema.
     execute format('grant usage on schema webhook_delivery to %s', grantee);
     execute format('grant execute on function public.webhook_admin(text) to %s', grantee);
 end
 $$;
 
 comment on function webhook_delivery.grant_page(regrole) is
-    'Lets a role load the administrator''s page, and nothing else: PostgREST''s anonymous role, as which a browser asks for it';
+    'Grants a role the administrator''s page and nothing else: PostgREST''s anonymous role, as which a browser requests the page';

@@ -13,12 +13,12 @@ create function webhook_delivery.partitions(parent name) returns table (partitio
     $$;
 
 comment on function webhook_delivery.partitions(name) is
-    'The partitions of a table by time (events, attempts_ended, attempts_retried), and which time each is for; not the default one';
+    'Returns the partitions of a table by time (events, attempts_ended, attempts_retried), and the time range of each; without the default partition';
 
 create function webhook_delivery.create_partition(parent name, key name, day date, days integer default 1) returns boolean
     language plpgsql
     set search_path = pg_catalog, pg_temp
-    -- Where and what a partition is does not depend on the session that makes it.
+    -- Tablespace and access method of a partition do not depend on the session that creates it.
     set default_tablespace = ''
     set default_table_access_method = heap
     as $$
@@ -30,16 +30,18 @@ begin
     if to_regclass(format('webhook_delivery.%I', partition)) is not null then
         return false;
     end if;
-    -- A day that has begun has rows to be moved. An INSERT that has just chosen the default partition for one more would
-    -- fail, and a query that was planned without the new partition would miss what has moved: both wait at the parent.
+    -- Rows of a day that has begun must be moved. An INSERT that has just chosen the default
+    -- partition for another row would fail, and a query that was planned without the new partition
+    -- would miss the moved rows: both wait for the lock on the parent.
     execute format('lock table only webhook_delivery.%I in %s mode', parent,
         case when lower_bound <= webhook_delivery.uuid_v7() then 'access exclusive' else 'share update exclusive' end);
     execute format('lock table webhook_delivery.%I in access exclusive mode', parent || '_default');
-    -- Another session may have made it while this one waited for the locks.
+    -- Another session may have created it while this one waited for the locks.
     if to_regclass(format('webhook_delivery.%I', partition)) is not null then
         return false;
     end if;
-    -- Filled before it is attached: rows that were quicker than the partition lie in the default one.
+    -- The partition is filled before it is attached: rows that were written before it existed are
+    -- in the default partition.
     execute format('create table webhook_delivery.%I (like webhook_delivery.%I including all)', partition, parent || '_default');
     execute format(
         'with moved as (delete from webhook_delivery.%1$I where %2$I >= %3$L and %2$I < %4$L returning *)
@@ -47,7 +49,7 @@ begin
         parent || '_default', key, lower_bound, upper_bound, partition);
     execute format('alter table webhook_delivery.%I attach partition webhook_delivery.%I for values from (%L) to (%L)',
         parent, partition, lower_bound, upper_bound);
-    -- Not copied with the default partition's other properties.
+    -- LIKE does not copy row-level security.
     execute format('alter table webhook_delivery.%I enable row level security', partition);
     perform webhook_delivery.revoke_from_others(format('webhook_delivery.%I', partition)::regclass);
     return true;
@@ -55,18 +57,20 @@ end
 $$;
 
 comment on function webhook_delivery.create_partition(name, name, date, integer) is
-    'Makes the partition that begins with this day and holds this number of days, unless one begins then; returns whether it did. Locks the default partition';
+    'Creates the partition that begins on this day and holds this number of days, unless a partition begins then; returns whether it was created. Locks the default partition';
 
 create function webhook_delivery.create_partitions(days_ahead integer default 3) returns boolean
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
-    -- While we wait for a backup or a long transaction, everybody who comes after us waits too.
+    -- While this session waits for a backup or a long transaction, all later sessions wait behind
+    -- it.
     set lock_timeout = '50ms'
     as $$
 declare
     today constant date := (now() at time zone 'UTC')::date;
     retention constant interval := current_setting('webhook_delivery.retention')::interval;
-    -- Some thirty for the whole of the retention, however long: a page of the history opens all of them.
+    -- About thirty partitions for the whole retention, however long it is: a page of the history
+    -- opens all of them.
     span constant integer := case
         when retention = interval '0' then 30
         else greatest(1, ceil(extract(epoch from retention) / (30 * 86400)))
@@ -80,8 +84,8 @@ begin
         select * from (values ('events', 'id'), ('attempts_ended', 'delivery_id'), ('attempts_retried', 'delivery_id'))
             as known (parent, key)
     loop
-        -- What came while there was no worker to make them is sorted in, of the last week. Partitions may lie far ahead, from when
-        -- the clock did.
+        -- Rows of the last week that were written while no worker created partitions are moved from
+        -- the default partition. Partitions may lie far in the future if the clock once did.
         select least(greatest(coalesce(min((known.begins_at at time zone 'UTC')::date), today), today - 7), today) into day
         from webhook_delivery.partitions(tables.parent) as known;
         while day <= today + days_ahead loop
@@ -99,18 +103,19 @@ begin
     end loop;
     return true;
 exception when lock_not_available then
-    -- Nothing is lost: the default partition takes what has no other.
+    -- Nothing is lost: the default partition takes rows that have no other.
     return false;
 end
 $$;
 
 comment on function webhook_delivery.create_partitions(integer) is
-    'Makes the partitions of events and attempts that are missing, for today and the days ahead: of a day each, or of more days where webhook_delivery.retention is longer than thirty. False where someone, a backup perhaps, uses the tables: try again later. The worker, who owns no table, calls it';
+    'Creates the partitions of events and attempts that are missing, for today and the days ahead: of a day each, or of more days if webhook_delivery.retention is 0 or longer than thirty days. Returns false if another session, such as a backup, uses the tables: try again later. The worker, which owns no table, calls it';
 
 create function webhook_delivery.drop_expired(out dropped name, out is_locked boolean)
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
-    -- Sessions that use a table are not waited for: all that come after us would wait with us.
+    -- The function does not wait for sessions that use a table: all later sessions would wait
+    -- behind it.
     set lock_timeout = '20ms'
     as $$
 declare
@@ -131,7 +136,8 @@ begin
         execute format('drop table webhook_delivery.%I', dropped);
         return;
     end if;
-    -- What had no partition: few rows, some of them the ends of what has outlived its event.
+    -- Rows that had no partition: few, some of them the last attempts of deliveries that outlived
+    -- their event.
     delete from webhook_delivery.events_default where ctid = any (array(
         select ctid from webhook_delivery.events_default where id < webhook_delivery.uuid_v7_floor(before) limit 10000));
     delete from webhook_delivery.attempts_ended_default where ctid = any (array(
@@ -145,4 +151,4 @@ end
 $$;
 
 comment on function webhook_delivery.drop_expired() is
-    'Drops the oldest partition of events or attempts whose whole time lies before webhook_delivery.retention, and returns its name; null where there is none any more, or where is_locked says that it is in use: try again later. For the worker';
+    'Drops the oldest partition of events or attempts whose whole time range is older than webhook_delivery.retention, and returns its name. Returns null if none is left, or if is_locked shows that it is in use: try again later. For the worker';

@@ -13,15 +13,18 @@ create table webhook_delivery.queue (
     not_before timestamptz,
     response_status_code smallint,
     response_time_ms integer,
+    error_kind public.webhook_error_kind,
     error_message text,
     attempted_at timestamptz,
     earlier_attempts smallint not null default 0,
+    end_reason public.webhook_error_kind,
+    constraint a_delivery_ends_for_one_of_these_reasons check (end_reason in ('cancelled', 'expired', 'event_deleted')),
     constraint earlier_attempts_are_among_the_attempts check (earlier_attempts between 0 and attempts)
 ) partition by list (is_parked);
 
 comment on table webhook_delivery.queue is
     'Deliveries still to be made. A row is deleted when its delivery ends; which of them are in flight only the worker knows. Partitioned by whether the delivery is parked';
-comment on column webhook_delivery.queue.due_at is 'When the next attempt may start; -infinity: it is cancelled, and the worker is to end it. The key begins with it: a million retries of tomorrow cost today nothing';
+comment on column webhook_delivery.queue.due_at is 'When the next attempt may start. The key begins with it: a million retries of tomorrow cost today nothing';
 comment on column webhook_delivery.queue.delivery_id is 'The webhook_id: the same in every attempt';
 comment on column webhook_delivery.queue.auction_id is 'The auction of event and endpoint';
 comment on column webhook_delivery.queue.endpoint_id is 'Where it goes';
@@ -34,7 +37,9 @@ comment on column webhook_delivery.queue.is_parked is 'Whether it waits for long
 comment on column webhook_delivery.queue.not_before is 'When the next attempt may start, of a delivery that failed and keeps its place in due_at, because its endpoint is ordered: the others wait behind it';
 comment on column webhook_delivery.queue.response_status_code is 'Of the last attempt; like the three that follow here rather than looked up in the log, so that the history is read without a join';
 comment on column webhook_delivery.queue.response_time_ms is 'Of the last attempt';
+comment on column webhook_delivery.queue.error_kind is 'Of the last attempt';
 comment on column webhook_delivery.queue.error_message is 'Of the last attempt';
+comment on column webhook_delivery.queue.end_reason is 'Why the worker is to end the delivery without another attempt; null for one that is to be sent. Only the worker knows whether an attempt is in flight, which may still succeed';
 comment on column webhook_delivery.queue.attempted_at is 'When the last attempt started';
 
 create table webhook_delivery.queue_recent partition of webhook_delivery.queue (
@@ -83,6 +88,14 @@ comment on column webhook_delivery.parked_counts.due is 'Of these, those whose t
 comment on column webhook_delivery.parked_counts.oldest_due_at is 'When the oldest of those was due';
 comment on column webhook_delivery.parked_counts.next_attempt_at is 'When the next attempt may start';
 
+create function webhook_delivery.next_attempt_at(due_at timestamptz, not_before timestamptz, end_reason public.webhook_error_kind)
+    returns timestamptz
+    language sql immutable
+    as $$ select case when end_reason is null then coalesce(not_before, due_at) end $$;
+
+comment on function webhook_delivery.next_attempt_at(timestamptz, timestamptz, public.webhook_error_kind) is
+    'Time at which the next attempt of a row of the queue may start; null if the delivery is to end without another. Without a SET clause, so that the planner puts it into the query';
+
 -- Runs with the caller's rights. A function, because the planner would take the view for as expensive as the counting that it seldom does.
 create function webhook_delivery.count_queue(parked boolean) returns table (
     endpoint_id uuid, auction_id uuid, is_test boolean, deliveries bigint, due bigint, oldest_due_at timestamptz, next_attempt_at timestamptz)
@@ -97,9 +110,9 @@ begin
             queue.auction_id,
             queue.is_test,
             count(*),
-            count(*) filter (where coalesce(queue.not_before, queue.due_at) <= now() and queue.due_at > '-infinity'),
-            min(queue.due_at) filter (where coalesce(queue.not_before, queue.due_at) <= now() and queue.due_at > '-infinity'),
-            min(nullif(coalesce(queue.not_before, queue.due_at), '-infinity'))
+            count(*) filter (where webhook_delivery.next_attempt_at(queue.due_at, queue.not_before, queue.end_reason) <= now()),
+            min(queue.due_at) filter (where webhook_delivery.next_attempt_at(queue.due_at, queue.not_before, queue.end_reason) <= now()),
+            min(webhook_delivery.next_attempt_at(queue.due_at, queue.not_before, queue.end_reason))
         from webhook_delivery.queue
         where queue.is_parked = count_queue.parked
         group by queue.endpoint_id, queue.auction_id, queue.is_test;

@@ -34,7 +34,7 @@ comment on function webhook_delivery.redeliver(uuid[]) is
     'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.redeliver(array_agg(id)) from webhook_deliveries where ... Returns how many. Of each endpoint webhook_delivery.redeliveries_per_second come due each second, oldest first. More than webhook_delivery.redeliveries_per_minute of an auction within a minute: PT429. Operators have no limit';
 
 -- These run with the caller's rights, which decide what the caller sees.
-create function public.redeliver_webhook(delivery_id uuid, out status text, out follow text)
+create function public.redeliver_webhook(delivery_id uuid) returns public.webhook_queued_delivery
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
@@ -62,8 +62,7 @@ begin
             message = format('webhook delivery %s was cancelled just now', delivery_id),
             hint = 'Try again when it has ended.';
     end if;
-    status := delivery.status;
-    follow := format('select * from public.webhook_deliveries where id = %L', delivery_id);
+    return row(delivery_id, delivery.status, webhook_delivery.follow_delivery(delivery_id));
 end
 $$;
 
@@ -78,7 +77,7 @@ create function public.recover_webhooks(
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    wanted_status constant text[] := case when only_failed then '{failed}' else '{failed, success}' end::text[];
+    wanted_status constant public.webhook_delivery_status[] := case when only_failed then '{failed}' else '{failed, success}' end;
     number bigint;
     -- One more than a tenant may, so that it is told: of millions not all are gathered.
     at_most constant bigint := case when not webhook_delivery.is_operator() then

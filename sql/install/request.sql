@@ -1,66 +1,65 @@
--- One delivery in full: the request, its attempts, and where the time went.
+-- One delivery in full: its request, its attempts and their timings. And waiting for a delivery.
 
 -- Runs with the caller's rights, which decide what the caller sees.
-create function public.webhook_request(
-    delivery_id uuid, out event_type text, out status text, out url text, out headers jsonb, out body text, out verify text,
-    out attempts json
-)
+create function public.webhook_request(delivery_id uuid) returns public.webhook_delivery_request
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
+declare
+    request public.webhook_delivery_request;
 begin
-    select delivery.event_type, delivery.status, request.url, request.headers, request.body
-    into event_type, status, url, headers, body
+    select delivery.event_type, delivery.status, made.url, made.headers, made.body
+    into request.event_type, request.status, request.url, request.headers, request.body
     from public.webhook_deliveries as delivery
-    cross join webhook_delivery.request_of(delivery.id) as request
-    where delivery.id = webhook_event.delivery_id;
+    cross join webhook_delivery.request_of(delivery.id) as made
+    where delivery.id = webhook_request.delivery_id;
     if not found then
         perform webhook_delivery.refuse_unknown_delivery(delivery_id);
     end if;
-    if headers is not null then
-        verify := format(
+    if request.headers is not null then
+        request.verify := format(
             'X-Webhook-Signature is sha256= and what this prints, with the body as it is, to the byte: printf %%s "$BODY" | openssl dgst -sha256 -hmac "$SECRET" (the whole secret, with whsec_ where it begins so). '
             'webhook-signature covers "%s.%s." and the body; a Standard Webhooks library verifies it.',
-            headers ->> 'webhook-id', headers ->> 'webhook-timestamp');
+            request.headers ->> 'webhook-id', request.headers ->> 'webhook-timestamp');
     end if;
     if has_column_privilege('webhook_delivery.attempts', 'address', 'select') then
-        select coalesce(json_agg(made order by made.attempt), '[]') into attempts
+        select coalesce(json_agg(made order by made.attempt), '[]') into request.attempts
         from (
-            select log.attempt, log.status, log.response_status_code, log.error_message, log.response_excerpt, log.attempted_at,
-                log.next_attempt_at, log.response_time_ms, course.lookup_ms, course.connect_ms, course.tls_ms, course.first_byte_ms,
-                host(course.address) as address
-            from public.webhook_delivery_attempts as log
-            join webhook_delivery.attempts as course on course.delivery_id = log.delivery_id and course.attempt = log.attempt
-            where log.delivery_id = webhook_event.delivery_id and course.response_time_ms is not null
+            select log.attempt, log.status, log.response_status_code, log.error_kind, log.error_message, log.response_excerpt,
+                log.attempted_at, log.next_attempt_at, log.response_time_ms, log.lookup_ms, log.connect_ms, log.tls_ms, log.first_byte_ms,
+                host(log.address) as address
+            from webhook_delivery.attempts as log
+            where log.delivery_id = webhook_request.delivery_id and log.response_time_ms is not null
         ) as made;
     else
-        select coalesce(json_agg(made order by made.attempt), '[]') into attempts
+        select coalesce(json_agg(made order by made.attempt), '[]') into request.attempts
         from (
-            select log.attempt, log.status, log.response_status_code, log.error_message, log.response_excerpt, log.attempted_at,
-                log.next_attempt_at, log.response_time_ms
+            select log.attempt, log.status, log.response_status_code, log.error_kind, log.error_message, log.response_excerpt,
+                log.attempted_at, log.next_attempt_at, log.response_time_ms
             from public.webhook_delivery_attempts as log
-            where log.delivery_id = webhook_event.delivery_id
+            where log.delivery_id = webhook_request.delivery_id
         ) as made;
     end if;
+    return request;
 end
 $$;
 
 comment on function public.webhook_request(uuid) is
-    'What a delivery sends: URL, headers and body of its last request, by the endpoint''s present URL, headers and secret; how to verify it; and each request made, for operators with the address that was called and where the time went (milliseconds). Null is what is gone: with the endpoint URL and headers, with the event headers and body. Unknown delivery: PT404';
+    'Returns what a delivery sends: URL, headers and body of its last request, with the endpoint''s present URL, headers and secret; how to verify it; and each request made, for operators with the address that was called and the timings in milliseconds. URL and headers are null if the endpoint does not exist any more, headers and body if the event does not. Raises PT404 for an unknown delivery';
 
-create function webhook_delivery.wait_for_delivery(delivery_id uuid, at_most interval default '30 seconds') returns text
+create function webhook_delivery.wait_for_delivery(delivery_id uuid, at_most interval default '30 seconds') returns public.webhook_delivery_status
     language plpgsql volatile strict
     set search_path = pg_catalog, pg_temp
     as $$
 declare
     deadline constant timestamptz := clock_timestamp() + at_most;
-    found_status text;
+    found_status public.webhook_delivery_status;
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
-            message = 'a transaction that sees one moment only cannot wait for another',
-            hint = 'Use isolation level read committed.';
+            message = 'wait_for_delivery() requires isolation level read committed',
+            hint = 'Begin the transaction with isolation level read committed: others do not see what is committed while they wait.';
     end if;
     if exists (
         select from webhook_delivery.queue as waiting
@@ -69,8 +68,8 @@ begin
     then
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
-            message = format('webhook delivery %s was queued by this transaction, and is sent when that commits', delivery_id),
-            hint = 'Commit, then wait.';
+            message = format('webhook delivery %s was queued by this transaction and is sent only after its commit', delivery_id),
+            hint = 'Commit the transaction before you wait.';
     end if;
     loop
         select delivery.status into found_status from public.webhook_deliveries as delivery where delivery.id = delivery_id;
@@ -85,4 +84,4 @@ end
 $$;
 
 comment on function webhook_delivery.wait_for_delivery(uuid, interval) is
-    'Waits until a delivery has ended, at most so long, and returns its status: success or failed, or what it then is. For scripts. Unknown delivery: PT404; queued by the same transaction, or in one that is not read committed: 55000';
+    'Waits until a delivery has ended, at most for this time, and returns its status: success or failed, or its status at that time. For scripts. Raises PT404 for an unknown delivery, 55000 if the same transaction queued it or is not read committed';

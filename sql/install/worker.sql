@@ -1,4 +1,4 @@
--- The role as which the worker acts.
+-- The worker's role and its privileges.
 
 create function webhook_delivery.grant_worker(grantee regrole) returns void
     language plpgsql
@@ -8,8 +8,8 @@ begin
     if not (select role.rolbypassrls or role.rolsuper from pg_roles as role where role.oid = grantee) then
         raise exception using
             errcode = 'invalid_grant_operation',
-            message = format('row-level security would hide every delivery from role %s', grantee),
-            hint = format('First: alter role %s bypassrls. It reads only what is granted to it.', grantee);
+            message = format('role %s must have BYPASSRLS', grantee),
+            hint = format('Run: alter role %s bypassrls. Otherwise row-level security hides every delivery from it. It reads only what is granted to it.', grantee);
     end if;
     execute format('grant usage on schema webhook_delivery to %s', grantee);
     execute format('grant select, update, delete on webhook_delivery.queue to %s', grantee);
@@ -22,14 +22,15 @@ begin
     execute format('grant execute on function
         webhook_delivery.notify_failed_deliveries(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]),
         webhook_delivery.record_endpoint_health(uuid[], boolean[], timestamptz[], integer[], boolean[], text[], integer, interval) to %s', grantee);
-    execute format('grant execute on function webhook_delivery.uuid_v7_time(uuid), webhook_delivery.create_partitions(integer), webhook_delivery.drop_expired(),
+    execute format('grant execute on function webhook_delivery.uuid_v7_time(uuid),
+        webhook_delivery.next_attempt_at(timestamptz, timestamptz, public.webhook_error_kind), webhook_delivery.create_partitions(integer), webhook_delivery.drop_expired(),
         webhook_delivery.recapture(bigint),
         webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id() to %s', grantee);
 end
 $$;
 
 comment on function webhook_delivery.grant_worker(regrole) is
-    'Grants the role that webhook_delivery.role names what the worker needs. A role without BYPASSRLS is refused (0LP01)';
+    'Grants the role that webhook_delivery.role names the privileges that the worker needs. Raises 0LP01 for a role without BYPASSRLS';
 
 create function webhook_delivery.create_worker_role() returns void
     language plpgsql
@@ -42,7 +43,7 @@ begin
         begin
             execute format('create role %I nologin bypassrls', named);
         exception when duplicate_object or unique_violation then
-            -- Another database of the server has just made it.
+            -- A session in another database of the server has just created it.
             null;
         end;
     end if;
@@ -51,4 +52,4 @@ end
 $$;
 
 comment on function webhook_delivery.create_worker_role() is
-    'Creates the role that webhook_delivery.role names, where there is none, and grants it what the worker needs';
+    'Creates the role that webhook_delivery.role names, if it does not exist, and grants it the privileges that the worker needs';

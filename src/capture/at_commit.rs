@@ -1,4 +1,4 @@
-//! What happens at commit: the events of the transaction are built and written.
+//! At commit: the events of the transaction are built and written.
 
 use std::ffi::c_void;
 
@@ -64,7 +64,7 @@ fn write_events(mut changes: PendingChanges) {
     let _no_foreign_tables = foreign_tables::Refused::begin();
     with_writable_snapshot(|| {
         let mut builder = EventBuilder::new(occurred_at);
-        emit::write_or_keep(std::mem::take(&mut changes.emitted).into_events(), &mut builder);
+        emit::write_at_commit(std::mem::take(&mut changes.emitted).into_events(), &mut builder);
         let mut unreadable = changes.take_unreadable().into_iter().peekable();
         while let Some(first) = unreadable.next() {
             let (key, problem) = (first.event_key, first.problem.clone());
@@ -81,12 +81,12 @@ fn write_events(mut changes: PendingChanges) {
     });
 }
 
-/// Repeats what the server does for the last time before it calls us: runs deferred triggers and closes cursors, because writing the
-/// events can cause both. A cursor that stays open outlives the transaction without its snapshot: the session's next transaction
-/// fails, and FETCH crashes the server.
+/// Runs deferred triggers and closes cursors. The server has done so right before it called us, but
+/// writing the events can cause both again. A cursor that stays open outlives the transaction
+/// without its snapshot: the session's next transaction fails, and FETCH crashes the server.
 fn end_user_code(is_prepare: bool) {
-    // SAFETY: the calls and their order are those of the server's CommitTransaction() and PrepareTransaction(). An error in one ends
-    // the transaction.
+    // SAFETY: the calls and their order are those of the server's CommitTransaction() and
+    // PrepareTransaction(). An error in one ends the transaction.
     unsafe {
         loop {
             pg_sys::AfterTriggerFireDeferred();
@@ -97,10 +97,12 @@ fn end_user_code(is_prepare: bool) {
     }
 }
 
-/// Provides a snapshot that sees what was written last: between the last statement and the commit there is none. A transaction that
-/// was made read-only after it wrote can still write its events.
+/// Provides a snapshot that sees all writes of the transaction: between the last statement and the
+/// commit there is none. A transaction that was made read-only after it wrote can still write its
+/// events.
 fn with_writable_snapshot(work: impl FnOnce()) {
-    // SAFETY: inside a transaction. If `work` fails, the abort of the transaction removes the snapshot and resets the flag.
+    // SAFETY: inside a transaction. If `work` fails, the abort of the transaction removes the
+    // snapshot and resets the flag.
     unsafe {
         let is_read_only = pg_sys::XactReadOnly;
         pg_sys::CommandCounterIncrement();

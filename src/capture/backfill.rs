@@ -1,4 +1,4 @@
-//! Backfill: events of rows that existed before an endpoint wanted them.
+//! Backfill: events for rows that existed before an endpoint wanted them.
 
 use pgrx::prelude::*;
 use uuid::Uuid;
@@ -11,8 +11,9 @@ use crate::ids::id;
 use crate::postgres::errors::{check_writable, refuse};
 use crate::timestamp::Timestamp;
 
-/// Sends an event of the catalogue for each of these rows, with the data that they have now, as its triggers would. Gives
-/// back how many events were written: none for rows that are not there or that no endpoint wants.
+/// Sends an event of the catalogue for each of these rows, with their present data, as the event's
+/// triggers would. Returns the number of written events: none for rows that do not exist or that no
+/// endpoint wants.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn backfill_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
     check_writable();
@@ -20,10 +21,10 @@ fn backfill_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &st
         pgrx::error!("the catalogue of events cannot be read: {problem}");
     }
     let event = Event { event_type: event_type.to_owned(), schema: schema_of(schema), row_table: None };
-    // What cannot be built ends this statement: whoever has asked is there to be told.
+    // A failure ends this statement, because its caller can react to the error.
     let mut builder = EventBuilder::that_fails(Timestamp::now());
     let rows: Vec<Uuid> = row_ids.into_iter().flatten().map(id).collect();
-    builder.build(&event, rows.iter().map(|key| Row { key: *key, about: Some(*key), auction_id: None, kept: None }));
+    builder.build(&event, rows.iter().map(|key| Row { key: *key, subject: Some(*key), auction_id: None, saved: None }));
     builder.finish()
 }
 

@@ -1,4 +1,4 @@
-//! Triggers of the built-in events: they note the key of the row that has changed.
+//! Triggers of the built-in events: they note the key of the changed row.
 
 use std::ffi::CStr;
 
@@ -6,7 +6,7 @@ use super::event_key::EventKey;
 use super::firing::{Firing, Row, wrongly_attached};
 use super::pending_changes::PENDING;
 use super::pending_changes::{Change, PendingChanges};
-use super::row_snapshot::{Keep, Kept, RowSnapshot};
+use super::row_snapshot::{RowSnapshot, SavedRow, SnapshotOptions};
 use pgrx::prelude::*;
 
 // Not in pgrx: utils/datum.h. Compares bytes and raises no error.
@@ -22,8 +22,8 @@ struct Arguments<'a> {
     subject_column: &'a CStr,
     suppressed_by_event: &'a CStr,
     changed_column: &'a CStr,
-    /// `previous` where the row is to be kept as it was before.
-    keeps: &'a CStr,
+    /// `previous` if the event needs the row as it was before.
+    saved_version: &'a CStr,
 }
 
 pub fn capture_row_change(firing: &Firing) {
@@ -41,12 +41,12 @@ pub fn capture_row_change(firing: &Firing) {
         subject_column: argument(3),
         suppressed_by_event: argument(4),
         changed_column: argument(5),
-        keeps: argument(6),
+        saved_version: argument(6),
     };
     let columns = firing.columns();
     if !arguments.changed_column.is_empty() {
-        // SAFETY: both are tuples of the trigger's relation, whose columns these are. A column that does not exist seems to
-        // have changed: the payload will say what is wrong.
+        // SAFETY: both are tuples of the trigger's relation, whose columns these are. A column that
+        // does not exist counts as changed: the payload will report the problem.
         let is_same = unsafe {
             let column = pg_sys::SPI_fnumber(columns, arguments.changed_column.as_ptr());
             column > 0 && is_same(firing.old, &firing.latest(), column)
@@ -55,12 +55,13 @@ pub fn capture_row_change(firing: &Firing) {
             return;
         }
     }
-    let before = if arguments.keeps == c"previous" { firing.old } else { std::ptr::null_mut() };
+    let before = if arguments.saved_version == c"previous" { firing.old } else { std::ptr::null_mut() };
     // SAFETY: look-ups in the catalogue and in this session's state, inside a transaction.
     let (schema, subtransaction) =
         unsafe { (pg_sys::get_rel_namespace(firing.table()), pg_sys::GetCurrentSubTransactionId()) };
     let noting = Noting { arguments, columns, before, schema, subtransaction };
-    // An entry that moves from one submission to another edits both. Of a row itself the new version is the last word.
+    // An entry that moves from one submission to another changes both. If both versions of a row
+    // have the same key, the note of the new version takes precedence.
     for tuple in [firing.old, firing.new] {
         if !tuple.is_null() {
             noting.note(&Row { tuple, columns });
@@ -68,8 +69,9 @@ pub fn capture_row_change(firing: &Firing) {
     }
 }
 
-/// Whether the column is certainly the same in both; null where there is no old row. Compares the bytes as they are stored,
-/// which runs nobody's code and cannot fail; what is stored outside of the row and was written again seems to have changed.
+/// Whether the column certainly has the same value in both rows; without an old row the old value
+/// is null. Compares the stored bytes, which runs no code of the application and cannot fail. A
+/// value that is stored outside of the row and was written again counts as changed.
 ///
 /// # Safety
 /// Both have the columns of `new`, one of which has this number.
@@ -92,11 +94,11 @@ pub unsafe fn is_same(old: pg_sys::HeapTuple, new: &Row, column: i32) -> bool {
     }
 }
 
-/// What a firing notes of its rows.
+/// Notes the rows of a firing.
 struct Noting<'a> {
     arguments: Arguments<'a>,
     columns: pg_sys::TupleDesc,
-    /// The row before the change, where it is to be kept; or null.
+    /// The row before the change, if the event needs it; otherwise null.
     before: pg_sys::HeapTuple,
     schema: pg_sys::Oid,
     subtransaction: u32,
@@ -107,17 +109,17 @@ impl Noting<'_> {
         let Arguments { event_type, key_column, auction_column, subject_column, suppressed_by_event, .. } =
             self.arguments;
         let event_key = EventKey::of(event_type, suppressed_by_event, self.schema);
-        let about = if subject_column.is_empty() { Ok(None) } else { row.uuid(subject_column) };
-        match row.uuid(key_column).and_then(|key| Ok(key.zip(Some(about?)))) {
-            Ok(Some((key, about))) => {
+        let subject = if subject_column.is_empty() { Ok(None) } else { row.uuid(subject_column) };
+        match row.uuid(key_column).and_then(|key| Ok(key.zip(Some(subject?)))) {
+            Ok(Some((key, subject))) => {
                 let has_auction = !auction_column.is_empty();
-                // Where it cannot be read here, the payload will tell it.
+                // If it cannot be read here, the payload will return it.
                 let auction_id = if has_auction { row.uuid(auction_column).ok().flatten() } else { None };
-                let change = Change { key, auction_id, about };
+                let change = Change { key, auction_id, subject };
                 let previous = self.previous(event_key, &change);
                 PENDING.with_borrow_mut(|changes| changes.note(event_key, change, self.subtransaction, previous));
             }
-            // A row that belongs to none: an entry without a submission.
+            // A row without a key, such as an entry without a submission, makes no event.
             Ok(None) => {}
             Err(problem) => {
                 PENDING
@@ -126,14 +128,14 @@ impl Noting<'_> {
         }
     }
 
-    fn previous(&self, event_key: EventKey, change: &Change) -> Option<Kept> {
+    fn previous(&self, event_key: EventKey, change: &Change) -> Option<SavedRow> {
         if self.before.is_null() || !PENDING.with_borrow(|changes| changes.is_new(event_key, change)) {
             return None;
         }
         let is_unwanted = || change.auction_id.is_some_and(|auction_id| event_key.is_unwanted(&auction_id));
-        let copy_at_most = || if is_unwanted() { 0 } else { PENDING.with_borrow(PendingChanges::copy_at_most) };
-        let keep = Keep { excluded_columns: &[], copy_at_most: &copy_at_most };
-        // SAFETY: a tuple of the trigger's, with the columns of its relation.
-        Some(Kept::Previous(unsafe { RowSnapshot::of(self.before, self.columns, &keep) }))
+        let max_copied_bytes = || if is_unwanted() { 0 } else { PENDING.with_borrow(PendingChanges::max_copied_bytes) };
+        let options = SnapshotOptions { excluded_columns: &[], max_copied_bytes: &max_copied_bytes };
+        // SAFETY: a tuple of the trigger, with the columns of its relation.
+        Some(SavedRow::Previous(unsafe { RowSnapshot::of(self.before, self.columns, &options) }))
     }
 }

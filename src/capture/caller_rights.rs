@@ -1,8 +1,10 @@
-//! Calls that decide by who is calling: attaching triggers, and setting payload functions.
+//! Calls that depend on the caller's rights: attaching triggers, and setting payload functions.
 //!
-//! Two roles call: the current one and the session's. A superuser who reads a view runs the SECURITY DEFINER functions behind
-//! it as their owner, who has not the superuser's rights; and a role that calls such a function has not its owner's. What is
-//! asked of both is asked here, because a SECURITY DEFINER function no longer knows the current role of its caller.
+//! Two roles must have the rights: the current role and the session's role. A superuser who reads a
+//! view runs the SECURITY DEFINER functions behind it as their owner, who does not have the
+//! superuser's rights; and a role that calls such a function does not have its owner's rights. Both
+//! roles are read here, because a SECURITY DEFINER function no longer knows the current role of its
+//! caller.
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
@@ -10,7 +12,7 @@ use pgrx::spi::SpiResult;
 use crate::postgres::errors::check_writable;
 use crate::postgres::security_context::RoleGuard;
 
-/// Lets a function of the application give the data of an event, or takes that away again.
+/// Sets or removes the application's function that returns the data of an event.
 #[pg_extern(sql = "
     create function webhook_delivery.set_payload_function(event_type text, function regprocedure, for_table regclass default null)
         returns void language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -21,7 +23,7 @@ fn set_payload_function(event_type: Option<&str>, function: Option<pg_sys::Oid>,
     as_owner("select webhook_delivery.set_payload_function_for($1, $2, $3, $4)", &arguments);
 }
 
-/// Refuses triggers that a role may not create.
+/// Raises an error for triggers that the caller may not create.
 #[pg_extern(sql = "
     create function webhook_delivery.check_attached_triggers() returns event_trigger
         language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -36,8 +38,8 @@ fn callers() -> Vec<pg_sys::Oid> {
     unsafe { vec![pg_sys::GetUserId(), pg_sys::GetOuterUserId()] }
 }
 
-/// With the rights of the extension's owner, and the session's settings: its warnings are for the client. The functions that
-/// are called set their own search path.
+/// Runs the call with the rights of the extension's owner, and with the session's settings, so that
+/// its warnings reach the client. The called functions set their own search path.
 fn as_owner(call: &str, arguments: &[pgrx::datum::DatumWithOid<'_>]) {
     let called: SpiResult<()> = Spi::connect_mut(|client| {
         let _rights = RoleGuard::of_extension_owner();

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::event_key::Event;
 use super::payload::{payload_of, rights_of_row_table};
 use super::pending_changes::Row;
-use super::row_snapshot::Kept;
+use super::row_snapshot::SavedRow;
 use crate::ids::id_datum;
 use crate::postgres::background_worker;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard, as_extension_owner};
@@ -15,23 +15,25 @@ use crate::postgres::subtransaction::{SqlError, in_rolled_back_subtransaction, i
 use crate::postgres::warning::Warning;
 use crate::timestamp::Timestamp;
 
-/// Rows of `capture_errors` that one transaction writes at most; what else fails joins the last of them.
-const CAUSES_AT_MOST: usize = 20;
+/// Maximum number of causes that one transaction records. Beyond it a failure joins the last cause
+/// of its event, or is recorded separately if its event has none.
+const MAX_CAUSES: usize = 20;
 
-/// Bytes of what one row of `capture_errors` keeps of its rows, at most; more for a single row that is larger.
+/// Maximum bytes of JSON in one row of `capture_errors`; more only for a single row that is larger.
 const PORTION_BYTES: usize = 16 << 20;
 
-/// Bytes of an error's message, detail, hint and context.
+/// Maximum bytes of each of an error's message, detail, hint and context.
 const TEXT_BYTES: usize = 8000;
 
-/// Rows that the WARNING names.
-const NAMED_AT_MOST: usize = 10;
+/// Maximum number of rows that the WARNING names.
+const MAX_NAMED_ROWS: usize = 10;
 
-/// By event and cause, so that a million rows that fail alike are one row of `capture_errors`.
+/// The failures of a transaction by event and cause, so that a million rows with the same failure
+/// are one cause.
 #[derive(Default)]
 pub struct CaptureErrors {
     causes: IndexMap<Cause, Failed>,
-    /// The dead letter that is captured again: what fails of it first keeps its id.
+    /// The dead letter that is built again: its first cause that fails again keeps its id.
     error_id: Option<i64>,
 }
 
@@ -44,72 +46,74 @@ struct Cause {
 
 struct Failed {
     failure: SqlError,
-    rows: Vec<Lost>,
+    rows: Vec<FailedRow>,
 }
 
-/// A row whose event could not be written: what it takes to do so later.
-pub struct Lost {
-    /// The row that is read again; of an event of a row trigger, the row that it is about.
+/// A row whose event could not be written, with what is needed to write the event later.
+pub struct FailedRow {
+    /// The row that is read again; for an event of a row trigger, the row that is its subject.
     key: Option<Uuid>,
     auction_id: Option<Uuid>,
-    kept: LostJson,
+    json: FailedRowJson,
 }
 
-/// What the row was before, or the data of the event where a row trigger makes it.
-enum LostJson {
-    /// The event does not carry what was before, or there was no row.
+/// The row before the change, or the data of the event if a row trigger makes it.
+enum FailedRowJson {
+    /// The event has no previous values, or there was no previous row.
     Nothing,
-    Kept(String),
-    /// Making JSON of it is what failed.
+    Text(String),
+    /// The conversion to JSON failed.
     Unreadable,
 }
 
-impl LostJson {
-    /// As `capture_errors` has it: JSON, or null where it is not known any more.
+impl FailedRowJson {
+    /// The value in `capture_errors`: JSON, or null if the content is lost.
     fn as_json(&self) -> Option<&str> {
         match self {
             Self::Nothing => Some("null"),
-            Self::Kept(text) => Some(text),
+            Self::Text(text) => Some(text),
             Self::Unreadable => None,
         }
     }
 }
 
-impl Lost {
-    /// What can be kept of these rows: together, or each for itself where that fails, so that a row that cannot be read costs
-    /// the others nothing.
+impl FailedRow {
+    /// Reads these rows together or, if that fails, one by one, so that an unreadable row does not
+    /// affect the others.
     pub fn all(event: &Event, rows: &[Row<'_>]) -> Vec<Self> {
         Self::readable(event, rows).unwrap_or_else(|| {
             let alone = |row| {
-                let unreadable = || vec![Self::of(event, row, LostJson::Unreadable)];
+                let unreadable = || vec![Self::of(event, row, FailedRowJson::Unreadable)];
                 Self::readable(event, std::slice::from_ref(row)).unwrap_or_else(unreadable)
             };
             rows.iter().flat_map(alone).collect()
         })
     }
 
-    /// With the rights of the table's owner, and in a subtransaction: the application's code makes JSON of what was kept.
+    /// Runs with the rights of the table's owner, and in a subtransaction, because the
+    /// application's code converts the saved rows to JSON.
     fn readable(event: &Event, rows: &[Row<'_>]) -> Option<Vec<Self>> {
         let readable = in_rolled_back_subtransaction(|| {
             let _settings = PinnedSettings::begin();
             let _rights = Self::rights(event, rows)?;
-            let lost = rows.iter().filter_map(|row| {
-                let kept = match (row.kept, event.row_table) {
-                    (None, None) => LostJson::Nothing,
-                    (Some(kept), None) => kept.previous(None).map_or(LostJson::Nothing, LostJson::Kept),
-                    // Nothing that the event carries has changed: no event is lost.
-                    (kept, Some(_)) => LostJson::Kept(kept?.data()?),
+            let failed_rows = rows.iter().filter_map(|row| {
+                let json = match (row.saved, event.row_table) {
+                    (None, None) => FailedRowJson::Nothing,
+                    (Some(saved), None) => saved.previous(None).map_or(FailedRowJson::Nothing, FailedRowJson::Text),
+                    // No column of the event has changed, so there is no event to record.
+                    (saved, Some(_)) => FailedRowJson::Text(saved?.data()?),
                 };
-                Some(Self::of(event, row, kept))
+                Some(Self::of(event, row, json))
             });
-            Some(lost.collect())
+            Some(failed_rows.collect())
         });
         readable.ok().flatten()
     }
 
-    /// `None` where these rights cannot be had, without which the application's code would run as the user who commits.
+    /// The rights to read these rows with; `Some(None)` if they need none. `None` if the rights are
+    /// not available: without them the application's code would run as the user who commits.
     fn rights(event: &Event, rows: &[Row<'_>]) -> Option<Option<RoleGuard>> {
-        if rows.iter().all(|row| row.kept.is_none_or(Kept::is_text)) {
+        if rows.iter().all(|row| row.saved.is_none_or(SavedRow::is_text)) {
             return Some(None);
         }
         if let Some(table) = event.row_table {
@@ -122,9 +126,9 @@ impl Lost {
         Some(Some(payload.ok().flatten()?.rights()))
     }
 
-    fn of(event: &Event, row: &Row<'_>, kept: LostJson) -> Self {
-        let key = if event.row_table.is_some() { row.about } else { Some(row.key) };
-        Self { key, auction_id: row.auction_id, kept }
+    fn of(event: &Event, row: &Row<'_>, json: FailedRowJson) -> Self {
+        let key = if event.row_table.is_some() { row.subject } else { Some(row.key) };
+        Self { key, auction_id: row.auction_id, json }
     }
 }
 
@@ -133,15 +137,15 @@ impl CaptureErrors {
         Self { error_id: Some(error_id), ..Self::default() }
     }
 
-    /// `rows`: those that the event was to tell of; none where they are not known.
-    pub fn add(&mut self, event: &Event, rows: Vec<Lost>, failure: SqlError) {
+    /// `rows`: the rows of the event; empty if they are not known.
+    pub fn add(&mut self, event: &Event, rows: Vec<FailedRow>, failure: SqlError) {
         let failure = bounded(failure);
         let cause = Cause { event: event.clone(), code: failure.code.clone(), message: failure.message.clone() };
-        let is_full = self.causes.len() >= CAUSES_AT_MOST;
+        let is_full = self.causes.len() >= MAX_CAUSES;
         let same_event = |known: &Cause| known.event == *event;
         let place = match self.causes.get_index_of(&cause) {
             Some(place) => place,
-            // Of another event its rows would be captured again as something that they are not.
+            // Not a cause of another event: recapture would build these rows as that event.
             None if is_full && let Some(place) = self.causes.keys().rposition(same_event) => place,
             None => self.causes.insert_full(cause, Failed { failure, rows: Vec::new() }).0,
         };
@@ -150,7 +154,8 @@ impl CaptureErrors {
         }
     }
 
-    /// Writes them to `capture_errors` and warns the user, once. Neither can fail: an error here is a second warning.
+    /// Writes the failures to `capture_errors` and sends one WARNING. Neither can fail: an error
+    /// here becomes a second WARNING.
     pub fn report(self, occurred_at: Timestamp) {
         let Some((cause, failed)) = self.causes.first() else { return };
         let is_locked = failed.failure.is_lock_timeout;
@@ -162,19 +167,20 @@ impl CaptureErrors {
             format!("{rows} webhook events were not sent; {} was not sent: {}", cause.event.event_type, cause.message)
         };
         let named: Vec<String> =
-            failed.rows.iter().filter_map(|row| row.key).take(NAMED_AT_MOST).map(|key| key.to_string()).collect();
+            failed.rows.iter().filter_map(|row| row.key).take(MAX_NAMED_ROWS).map(|key| key.to_string()).collect();
         let others =
             if rows > named.len().max(1) { format!(" and {} more", rows - named.len()) } else { String::new() };
         let detail = (!named.is_empty()).then(|| format!("Rows: {}{others}.", named.join(", ")));
         let code = failed.failure.known_code();
         let mut problem = None;
         for (cause, failed) in &self.causes {
-            // Each for itself: one that cannot be written costs the others nothing.
+            // In separate subtransactions: a cause that cannot be written does not affect the
+            // others.
             problem = in_subtransaction(|| cause.record(failed, occurred_at, error_id)).err().or(problem);
             error_id = None;
         }
         if is_locked && problem.is_none() && background_worker::is_background() {
-            // It is tried every second, which is not to fill the log.
+            // The worker tries again every second; that must not fill the log.
             return;
         }
         let hint = match problem {
@@ -205,18 +211,18 @@ impl Cause {
         let written = Spi::connect_mut(|client| {
             let error_ids = std::iter::once(error_id).chain(std::iter::repeat(None));
             for (rows, error_id) in portions(rows).into_iter().zip(error_ids) {
-                let ids = |id: fn(&Lost) -> Option<Uuid>| -> Vec<Option<pgrx::Uuid>> {
+                let ids = |id: fn(&FailedRow) -> Option<Uuid>| -> Vec<Option<pgrx::Uuid>> {
                     rows.iter().map(|row| id(row).as_ref().map(id_datum)).collect()
                 };
-                let kept = || rows.iter().map(|row| row.kept.as_json()).collect::<Vec<_>>();
+                let json = || rows.iter().map(|row| row.json.as_json()).collect::<Vec<_>>();
                 let is_of_row = self.event.row_table.is_some();
-                let has_previous = !is_of_row && rows.iter().any(|row| !matches!(row.kept, LostJson::Nothing));
+                let has_previous = !is_of_row && rows.iter().any(|row| !matches!(row.json, FailedRowJson::Nothing));
                 let arguments = [
                     occurred_at.into(),
                     self.event.event_type.as_str().into(),
                     self.event.schema.into(),
                     ids(|row| row.key).into(),
-                    has_previous.then(kept).into(),
+                    has_previous.then(json).into(),
                     self.code.as_str().into(),
                     self.message.as_str().into(),
                     failure.detail.as_deref().into(),
@@ -224,7 +230,7 @@ impl Cause {
                     failure.context.as_deref().into(),
                     self.event.row_table.map(|table| table.oid).into(),
                     is_of_row.then(|| ids(|row| row.auction_id)).into(),
-                    is_of_row.then(kept).into(),
+                    is_of_row.then(json).into(),
                     error_id.into(),
                     failure.is_lock_timeout.into(),
                 ];
@@ -238,15 +244,15 @@ impl Cause {
     }
 }
 
-/// The rows, some at a time: what was kept of all of them may be more than a row of `capture_errors` can hold. Of no rows one
-/// portion.
-fn portions(rows: &[Lost]) -> Vec<&[Lost]> {
+/// The rows in portions: the JSON of all of them may be more than a row of `capture_errors` can
+/// hold. One empty portion if there are no rows.
+fn portions(rows: &[FailedRow]) -> Vec<&[FailedRow]> {
     let mut portions = Vec::new();
     let mut rest = rows;
     loop {
         let mut bytes = 0;
-        let within = |row: &&Lost| {
-            bytes += row.kept.as_json().map_or(0, str::len);
+        let within = |row: &&FailedRow| {
+            bytes += row.json.as_json().map_or(0, str::len);
             bytes <= PORTION_BYTES
         };
         let fitting = rest.iter().take_while(within).count().max(1).min(rest.len());
@@ -259,7 +265,7 @@ fn portions(rows: &[Lost]) -> Vec<&[Lost]> {
     }
 }
 
-/// The failure with texts of at most some kilobytes: the application's code may raise an error of any length.
+/// The failure with shortened texts: the application's code may raise an error of any length.
 fn bounded(failure: SqlError) -> SqlError {
     let text = |text: String| {
         if text.len() <= TEXT_BYTES {

@@ -1,7 +1,7 @@
-//! emit(): code in the database sends an event of its own.
+//! emit(): code in the database sends its own events.
 //!
-//! The event is kept until the commit and written with all others of the transaction: twenty thousand of one statement cost twenty
-//! statements, not twenty thousand.
+//! The event is kept until the commit and written with the others of the transaction: twenty
+//! thousand events of one statement cost twenty statements, not twenty thousand.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -27,11 +27,11 @@ use crate::postgres::subtransaction::{SqlError, in_subtransaction};
 use crate::postgres::timeouts::LockWait;
 use crate::timestamp::Timestamp;
 
-/// Sends an event of your own to the endpoints of the auction that want it, if the transaction commits. Returns the
-/// event's id, null when no endpoint wants it. The event is written with the commit: where that fails, on a full disk
-/// (53100), so does the transaction. It is the only call that can end a commit; whatever else cannot be captured is a
-/// dead letter.
-// json has the representation of text; Rust's type for it would format the value again.
+/// Sends an event to the endpoints of the auction that want it, if the transaction commits. Returns
+/// the event's id; null if no endpoint wants it. The event is written with the commit: if that
+/// fails, such as on a full disk (53100), the transaction fails too. No other call can end a
+/// commit; every other event that cannot be captured becomes a dead letter.
+// json has the representation of text; Rust's type for json would format the value again.
 #[pg_extern(sql = "
     create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
         language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -51,9 +51,9 @@ fn emit(
     check_writable();
     check_type(event_type)?;
     let auction_id = ids::id(auction_id);
-    // SAFETY: a number of this session's.
+    // SAFETY: reads a number of this session.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
-    let wanting = match subscriptions::remembered(&auction_id, event_type) {
+    let wanting = match subscriptions::cached(&auction_id, event_type) {
         Some(endpoint_ids) => Ok(endpoint_ids),
         None => in_subtransaction(|| wanting(event_type, auction_id)),
     };
@@ -61,7 +61,7 @@ fn emit(
         Ok(endpoint_ids) => endpoint_ids,
         Err(failure) if failure.is_lock_timeout => {
             // The interested endpoints are looked up again at the commit.
-            let (event_key, data) = (EventKey::of_emitted(event_type), row_snapshot::Kept::Data(data.to_owned()));
+            let (event_key, data) = (EventKey::of_emitted(event_type), row_snapshot::SavedRow::Data(data.to_owned()));
             PENDING
                 .with_borrow_mut(|changes| changes.note_whole_row(event_key, auction_id, None, subtransaction, data));
             return Ok(None);
@@ -82,7 +82,7 @@ fn emit(
     Ok(Some(event_id))
 }
 
-/// The interested endpoints of the auction. Waits for a lock for a moment only.
+/// The interested endpoints of the auction. The wait for a lock is bounded.
 fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Uuid> {
     let _lock_wait = LockWait::bounded();
     let _rights = RoleGuard::of_extension_owner();
@@ -92,27 +92,29 @@ fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Uuid> {
         .unwrap_or_default()
 }
 
-/// Writes events at the commit. If a lock is in the way they become dead letters; any other failure ends the transaction.
-pub fn write_or_keep(emitted: Vec<Emitted>, builder: &mut EventBuilder) {
+/// Writes events at the commit. They become dead letters if a lock is not granted in time; any
+/// other failure ends the transaction.
+pub fn write_at_commit(emitted: Vec<Emitted>, builder: &mut EventBuilder) {
     if emitted.is_empty() {
         return;
     }
     if let Err(failure) = lock_tables() {
         return builder.fail_emitted(emitted.into_iter().map(into_row), failure);
     }
-    // From here on a failure ends the transaction, so locks are waited for.
+    // From here on a failure ends the transaction, so the wait for locks is not bounded.
     let _lock_wait = LockWait::unbounded();
     if let Err(problem) = write(emitted) {
         pgrx::error!("events could not be written: {problem}");
     }
 }
 
-/// Locks the tables that are written to. Without a subtransaction if the locks are free.
+/// Locks the tables that are written to. Needs no subtransaction if the locks are free.
 fn lock_tables() -> Result<(), SqlError> {
     for name in [c"events", c"queue"] {
         let Some(table) = security_context::relation(c"webhook_delivery", name) else { continue };
         let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-        // SAFETY: an oid and a mode, inside a transaction; an error is one of a subtransaction.
+        // SAFETY: an oid and a mode, inside a transaction; a subtransaction catches the error of
+        // the blocking call.
         unsafe {
             if !pg_sys::ConditionalLockRelationOid(table, mode) {
                 in_subtransaction(|| pg_sys::LockRelationOid(table, mode))?;
@@ -155,11 +157,11 @@ thread_local! {
     static IS_KNOWN: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// Refuses a type that is not in the catalogue.
+/// Raises an error if the type is not in the catalogue.
 pub fn check_type(event_type: &str) -> SpiResult<()> {
-    let is_remembered = KNOWN_TYPES
+    let is_cached = KNOWN_TYPES
         .with_borrow(|known| known.names.contains(event_type) && known.changes == Topic::EventTypes.changes());
-    if is_remembered {
+    if is_cached {
         return Ok(());
     }
     let _owner = as_extension_owner();
@@ -195,8 +197,8 @@ pub fn check_type(event_type: &str) -> SpiResult<()> {
     })
 }
 
-/// The event, as a row whose data is known.
+/// The event as a row whose data is known.
 fn into_row(emitted: Emitted) -> (Event, WholeRow, Uuid) {
-    let kept = row_snapshot::Kept::Data(emitted.data);
-    (Event::emitted(emitted.event_type), WholeRow { about: None, kept }, emitted.wanted.auction_id)
+    let saved = row_snapshot::SavedRow::Data(emitted.data);
+    (Event::emitted(emitted.event_type), WholeRow { subject: None, saved }, emitted.wanted.auction_id)
 }

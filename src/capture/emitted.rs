@@ -1,8 +1,9 @@
-//! Emitted events: what `emit()` has kept until the commit.
+//! Emitted events: the events of `emit()` that wait for the commit.
 
 use super::fan_out::Wanted;
 
-/// Maximum number of events, and of bytes of data, that are kept; beyond it they are written at once.
+/// Maximum number of events, and of bytes of data, that wait for the commit; beyond it they are
+/// written at once.
 const MAX_EVENTS: usize = 1000;
 const MAX_BYTES: usize = 1 << 20;
 
@@ -12,7 +13,7 @@ pub struct Emitted {
     pub wanted: Wanted,
     /// JSON.
     pub data: String,
-    /// The subtransaction that emitted it: a rollback to a savepoint takes it back.
+    /// The subtransaction that emitted it: a rollback to a savepoint removes it.
     pub subtransaction: u32,
 }
 
@@ -32,7 +33,8 @@ impl EmittedEvents {
         self.events
     }
 
-    /// Takes back what this subtransaction and those within it have emitted, which is the end of the list.
+    /// Removes the events of this subtransaction and those within it, which are the end of the
+    /// list.
     pub fn forget_since(&mut self, subtransaction: u32) {
         while let Some(undone) = self.events.pop_if(|last| last.subtransaction >= subtransaction) {
             self.bytes -= undone.data.len();
@@ -44,7 +46,8 @@ impl EmittedEvents {
         self.events.push(emitted);
     }
 
-    /// The events of this subtransaction, if too much is kept. Those of outer ones must not be undone with it.
+    /// The events of this subtransaction and those within it, if too many events wait. The events
+    /// of outer subtransactions stay: a rollback of this one must not undo them.
     pub fn take_if_many(&mut self, subtransaction: u32) -> Vec<Emitted> {
         if self.events.len() < MAX_EVENTS && self.bytes < MAX_BYTES {
             return Vec::new();

@@ -1,8 +1,9 @@
 //! The event builder: changed rows become events in the queue.
 //!
-//! Rows are built in portions. Their data is read with the rights of their table's owner, in a subtransaction that is rolled back, so that
-//! nothing that the application's code leaves behind reaches the commit; it is written to the queue with our rights, in another
-//! subtransaction. A failure costs no more than its portion.
+//! Rows are built in portions. Their data is read with the rights of their table's owner, in a
+//! subtransaction that is rolled back, so that no side effect of the application's code reaches the
+//! commit. The data is written to the queue with our rights, in another subtransaction. A failure
+//! costs no more than its portion.
 
 use std::iter::Peekable;
 
@@ -12,12 +13,12 @@ use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 use webhook_sender::uuid_v7;
 
-use super::capture_errors::{CaptureErrors, Lost};
+use super::capture_errors::{CaptureErrors, FailedRow};
 use super::event_key::{Event, RowTable};
 use super::fan_out::{Events, Wanted, fan_out};
 use super::payload::{payload_of, rights_of_row_table};
 use super::pending_changes::{Row, WholeRow};
-use super::row_snapshot::Kept;
+use super::row_snapshot::SavedRow;
 use super::subscriptions;
 use crate::ids::{id, id_datum};
 use crate::postgres::errors::refuse;
@@ -29,15 +30,17 @@ use crate::timestamp::Timestamp;
 /// Rows of the first portion. The size of the next ones depends on their data.
 const FIRST_PORTION: usize = 256;
 
-/// Maximum number of rows of a portion. With more than about 64 portions a transaction has more subtransactions than the server keeps in
-/// memory, which slows the snapshots of all sessions.
+/// Maximum number of rows of a portion. A transaction with more than about 64 portions has more
+/// subtransactions than the server keeps in memory, which slows the snapshots of all sessions.
 const LARGEST_PORTION: usize = 16_384;
 
-/// The data of a portion should have about this number of bytes. It is in memory a few times.
+/// The data of a portion should have about this number of bytes. Several copies of it are in
+/// memory.
 const PORTION_BYTES: usize = 4 << 20;
 
-/// How often in a transaction a failed portion is halved to find the rows that it fails for. After that a portion fails as a whole: if
-/// each of a million rows fails, two million tries would not help.
+/// Maximum number of times that a transaction halves a failed portion to find the rows that cause
+/// the failure. After that a portion fails as a whole: if each of a million rows fails, two million
+/// tries would not help.
 const HALVINGS: usize = 512;
 
 /// Builds the events of one transaction.
@@ -46,14 +49,15 @@ pub struct EventBuilder {
     occurred_at: Timestamp,
     portion: usize,
     halvings: usize,
-    /// Events, so far.
+    /// Number of events written so far.
     written: i64,
     failures: CaptureErrors,
-    /// A lock that was not granted in time. The transaction waits once and not again.
+    /// The failure of a lock that was not granted in time. The transaction waits once and not
+    /// again.
     locked: Option<SqlError>,
 }
 
-/// Data of rows: arrays of equal length.
+/// The data of rows: arrays of equal length.
 #[derive(Default)]
 struct Data {
     auction_ids: Vec<Option<Uuid>>,
@@ -62,7 +66,7 @@ struct Data {
     data: Option<JsonArray>,
 }
 
-/// Data of rows, with the interested endpoints.
+/// The data of rows, with the interested endpoints.
 #[derive(Default)]
 struct Portion {
     data: Data,
@@ -82,7 +86,8 @@ impl EventBuilder {
         }
     }
 
-    /// Builds a dead letter again: what fails stays one, with its new reason.
+    /// Builds a dead letter again. An event that fails again stays a dead letter, with its new
+    /// reason.
     pub fn of_dead_letter(occurred_at: Timestamp, error_id: i64) -> Self {
         Self {
             on_error: OnCaptureError::Warn,
@@ -91,12 +96,12 @@ impl EventBuilder {
         }
     }
 
-    /// Failures end the transaction.
+    /// A builder whose failures end the transaction.
     pub fn that_fails(occurred_at: Timestamp) -> Self {
         Self { on_error: OnCaptureError::Error, ..Self::new(occurred_at) }
     }
 
-    /// Writes the events of these rows, as far as an endpoint is interested.
+    /// Writes the events of these rows that have an interested endpoint.
     pub fn build<'a>(&mut self, event: &Event, rows: impl Iterator<Item = Row<'a>>) {
         let mut rows = rows.filter(|row| !is_unwanted(event, row)).peekable();
         if rows.peek().is_none() {
@@ -112,13 +117,14 @@ impl EventBuilder {
         }
     }
 
-    /// The events of these rows failed: they become dead letters, or end the transaction if `on_capture_error` says so.
+    /// The events of these rows failed: they become dead letters, or end the transaction if
+    /// `on_capture_error` says so.
     pub fn fail(&mut self, event: &Event, rows: &[Row<'_>], failure: SqlError) {
         match self.on_error {
             OnCaptureError::Warn => {
-                let lost = Lost::all(event, rows);
-                if !lost.is_empty() || rows.is_empty() {
-                    self.failures.add(event, lost, failure);
+                let failed_rows = FailedRow::all(event, rows);
+                if !failed_rows.is_empty() || rows.is_empty() {
+                    self.failures.add(event, failed_rows, failure);
                 }
             }
             OnCaptureError::Error => failure.raise(),
@@ -127,8 +133,8 @@ impl EventBuilder {
 
     /// Emitted events failed: they become dead letters, each with its data and its auction.
     pub fn fail_emitted(&mut self, emitted: impl Iterator<Item = (Event, WholeRow, Uuid)>, failure: SqlError) {
-        for (event, WholeRow { about, kept }, auction_id) in emitted {
-            let row = Row { key: Uuid::nil(), about, auction_id: Some(auction_id), kept: Some(&kept) };
+        for (event, WholeRow { subject, saved }, auction_id) in emitted {
+            let row = Row { key: Uuid::nil(), subject, auction_id: Some(auction_id), saved: Some(&saved) };
             self.fail(&event, &[row], failure.clone());
         }
     }
@@ -154,17 +160,17 @@ impl EventBuilder {
             context: None,
             is_lock_timeout: false,
         };
-        let rows = rows.iter().map(|WholeRow { about, kept }| Row {
+        let rows = rows.iter().map(|WholeRow { subject, saved }| Row {
             key: Uuid::nil(),
-            about: *about,
+            subject: *subject,
             auction_id: None,
-            kept: Some(kept),
+            saved: Some(saved),
         });
         let rows: Vec<Row<'_>> = rows.collect();
         self.fail(event, &rows, failure);
     }
 
-    /// Records and reports what has failed; returns how many events were written.
+    /// Records and reports the failures; returns the number of written events.
     pub fn finish(self) -> i64 {
         self.failures.report(self.occurred_at);
         self.written
@@ -225,7 +231,8 @@ impl JsonArray {
     /// # Safety
     /// The datum is a json[].
     unsafe fn of(datum: pg_sys::Datum) -> Self {
-        // SAFETY: as the caller promises: `length` bytes are there, and the copy is aligned as the server aligns an array.
+        // SAFETY: as the caller promises: `length` bytes are there, and the copy is aligned as the
+        // server aligns an array.
         let words = unsafe {
             let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
             let length = pgrx::varsize_any(array);
@@ -247,12 +254,13 @@ impl Portion {
     }
 }
 
-/// The next portion: at most this number of rows. Rows that were kept have known sizes, so their bytes are bounded as well.
-fn next_portion<'a>(rows: &mut Peekable<impl Iterator<Item = Row<'a>>>, at_most: usize) -> Vec<Row<'a>> {
+/// The next portion: at most `max_rows` rows. Saved rows have known sizes, so their bytes are
+/// bounded as well.
+fn next_portion<'a>(rows: &mut Peekable<impl Iterator<Item = Row<'a>>>, max_rows: usize) -> Vec<Row<'a>> {
     let mut portion = Vec::new();
     let mut bytes = 0;
-    while let Some(row) = rows.next_if(|_| portion.len() < at_most && bytes < PORTION_BYTES) {
-        bytes += row.kept.map_or(0, Kept::raw);
+    while let Some(row) = rows.next_if(|_| portion.len() < max_rows && bytes < PORTION_BYTES) {
+        bytes += row.saved.map_or(0, SavedRow::raw);
         portion.push(row);
     }
     portion
@@ -268,7 +276,7 @@ fn read_portion(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp, r
         None => data_of_payload(client, event, occurred_at, &rows)?,
     };
     let _rights = RoleGuard::of_extension_owner();
-    // By the auctions that the rows have now.
+    // The rows may have moved to other auctions, so look up the auctions that they have now.
     let auction_ids = data.auction_ids.iter().copied();
     let wanting = subscriptions::wanting(client, &event.event_type, auction_ids.clone().flatten())?;
     let wanted = auction_ids.map(|auction_id| {
@@ -293,13 +301,14 @@ fn write_portion(
     fan_out(client, &event.event_type, occurred_at, events)
 }
 
-/// Whether the session remembers that no endpoint wants the event of this row.
+/// Whether the session has cached that no endpoint wants the event of this row.
 fn is_unwanted(event: &Event, row: &Row<'_>) -> bool {
-    let endpoints = row.auction_id.and_then(|auction_id| subscriptions::remembered(&auction_id, &event.event_type));
+    let endpoints = row.auction_id.and_then(|auction_id| subscriptions::cached(&auction_id, &event.event_type));
     endpoints.is_some_and(|endpoints| endpoints.is_empty())
 }
 
-/// The rows whose auction has an endpoint that wants the event, and those whose auction is not known yet.
+/// The rows whose auction has an endpoint that wants the event, and those whose auction is not
+/// known yet.
 fn wanted<'a>(client: &SpiClient<'_>, event: &Event, rows: &[Row<'a>]) -> SpiResult<Vec<Row<'a>>> {
     let _rights = RoleGuard::of_extension_owner();
     let auction_ids = rows.iter().filter_map(|row| row.auction_id);
@@ -308,17 +317,17 @@ fn wanted<'a>(client: &SpiClient<'_>, event: &Event, rows: &[Row<'a>]) -> SpiRes
     Ok(rows.iter().filter(is_wanted).copied().collect())
 }
 
-/// The data of rows that are events themselves: what their trigger has kept of them.
+/// The data of rows that are events themselves, from the rows that their trigger has saved.
 fn data_of_row_events(table: RowTable, rows: &[Row<'_>]) -> Data {
-    // The table of what is known already may be gone by now.
-    let is_known = rows.iter().all(|row| row.kept.is_some_and(Kept::is_text));
+    // Text needs no rights, and its table may no longer exist.
+    let is_known = rows.iter().all(|row| row.saved.is_some_and(SavedRow::is_text));
     let _rights = (!is_known).then(|| rights_of_row_table(table));
     let mut data = Vec::new();
     let mut all = Data::default();
     for row in rows {
-        let Some(of_row) = row.kept.and_then(Kept::data) else { continue };
+        let Some(of_row) = row.saved.and_then(SavedRow::data) else { continue };
         all.auction_ids.push(row.auction_id);
-        all.row_ids.push(row.about);
+        all.row_ids.push(row.subject);
         data.push(Some(JsonString(of_row)));
     }
     // SAFETY: a json[].
@@ -326,7 +335,8 @@ fn data_of_row_events(table: RowTable, rows: &[Row<'_>]) -> Data {
     all
 }
 
-/// The data that a payload gives of these rows, read with the rights of the owner of their table.
+/// The data of these rows as their payload query returns it, read with the rights of the owner of
+/// their table.
 fn data_of_payload(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp, rows: &[Row<'_>]) -> SpiResult<Data> {
     let payload = {
         let _rights = RoleGuard::of_extension_owner();
@@ -341,7 +351,7 @@ fn data_of_payload(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp
     };
     let _rights = payload.rights();
     let keys: Vec<Option<pgrx::Uuid>> = rows.iter().map(|row| Some(id_datum(&row.key))).collect();
-    let previous = |row: &Row| row.kept.and_then(|kept| kept.previous(payload.previous_columns())).map(JsonString);
+    let previous = |row: &Row| row.saved.and_then(|saved| saved.previous(payload.previous_columns())).map(JsonString);
     let previous: Vec<Option<JsonString>> = rows.iter().map(previous).collect();
     let arguments = [keys.into(), previous.into(), occurred_at.into()];
     payload.with_statement(client, rows.len(), |statement| {
@@ -356,7 +366,7 @@ fn data_of_payload(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp
         Ok(Data {
             row_ids: ids(row.get(1)?),
             auction_ids: ids(row.get(2)?),
-            // SAFETY: the statement casts to json, whatever the column is, so this is a json[].
+            // SAFETY: the statement casts every type of column to json, so this is a json[].
             data: row.get_datum_by_ordinal(3)?.map(|data| unsafe { JsonArray::of(data) }),
         })
     })

@@ -1,4 +1,4 @@
-//! Event keys: which event a change makes, and from which tables.
+//! Event keys: small numbers that stand for an event and the tables that it comes from.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::subscriptions;
 
-/// An index in the session's list of events. A number, because a million rows would carry a million copies of the name.
+/// An index in the session's list of events. A number, because a million rows would otherwise have
+/// a million copies of the name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventKey(u32);
 
@@ -16,32 +17,33 @@ pub struct EventKey(u32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RowTable {
     pub oid: pg_sys::Oid,
-    /// When the row changed: the table may be dropped before the commit.
+    /// The owner when the row changed: the table may be dropped before the commit.
     pub owner: pg_sys::Oid,
 }
 
 impl RowTable {
-    /// For events whose data comes from no table.
+    /// Stands for no table: the data of the event is known.
     pub const NONE: Self = Self { oid: pg_sys::InvalidOid, owner: pg_sys::InvalidOid };
 }
 
 struct Name {
-    /// The table whose rows are the events, where a row trigger makes them.
+    /// The table whose rows are the events, if a row trigger makes them.
     row_table: Option<RowTable>,
-    /// As the trigger's argument has it, so that comparing costs no conversion.
+    /// As in the trigger's argument, so that a comparison needs no conversion.
     event_type: CString,
     /// The schema of the changed table.
     schema: pg_sys::Oid,
-    unless: Option<EventKey>,
+    suppressed_by: Option<EventKey>,
 }
 
-/// What an `EventKey` stands for.
+/// The event that an `EventKey` stands for.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     pub event_type: String,
     /// The schema of the tables in which its rows change; they are read there.
     pub schema: pg_sys::Oid,
-    /// The table whose rows are the events, where a row trigger makes them: the data is the row itself.
+    /// The table whose rows are the events, if a row trigger makes them: the data is the row
+    /// itself.
     pub row_table: Option<RowTable>,
 }
 
@@ -51,30 +53,33 @@ impl Event {
     }
 }
 
-/// A session with more names forgets them at the end of the transaction: the number of triggers is not bounded.
-const REMEMBERED_AT_MOST: usize = 1024;
+/// A session with more names removes them at the end of the transaction, because the number of
+/// triggers is not bounded.
+const MAX_NAMES: usize = 1024;
 
 thread_local! {
     /// Grows with the number of events that the session's triggers make.
     static NAMES: RefCell<Vec<Name>> = const { RefCell::new(Vec::new()) };
 }
 
-/// At the end of the transaction, when no key is in use any more.
+/// Call at the end of the transaction, when no key is in use any more.
 pub fn forget_if_many() {
     NAMES.with_borrow_mut(|names| {
-        if names.len() > REMEMBERED_AT_MOST {
+        if names.len() > MAX_NAMES {
             names.clear();
         }
     });
 }
 
 impl EventKey {
-    /// The event of this type, which is not sent for a row that has the event `unless` in the same transaction: a
-    /// row that is created is not also updated. Empty: always sent. Triggers that differ in this have different keys.
-    pub fn of(event_type: &CStr, unless: &CStr, schema: pg_sys::Oid) -> Self {
+    /// The event of this type. It is not sent for a row that has the event `suppressed_by` in the
+    /// same transaction: a row that is created is not also updated. If `suppressed_by` is empty,
+    /// the event is always sent. Triggers that differ in this have different keys.
+    pub fn of(event_type: &CStr, suppressed_by: &CStr, schema: pg_sys::Oid) -> Self {
         NAMES.with_borrow_mut(|names| {
-            let unless = (!unless.is_empty()).then(|| Self::known_or_new(names, unless, None, schema, None));
-            Self::known_or_new(names, event_type, unless, schema, None)
+            let suppressed_by =
+                (!suppressed_by.is_empty()).then(|| Self::known_or_new(names, suppressed_by, None, schema, None));
+            Self::known_or_new(names, event_type, suppressed_by, schema, None)
         })
     }
 
@@ -83,7 +88,7 @@ impl EventKey {
         NAMES.with_borrow_mut(|names| Self::known_or_new(names, event_type, None, schema, Some(table)))
     }
 
-    /// An event of `emit()`: no table has its rows, and its data is known.
+    /// An event of `emit()`: its data is known and comes from no table.
     pub fn of_emitted(event_type: &str) -> Self {
         // A name with a zero byte is in no catalogue.
         let event_type = CString::new(event_type).unwrap_or_default();
@@ -93,18 +98,18 @@ impl EventKey {
     fn known_or_new(
         names: &mut Vec<Name>,
         event_type: &CStr,
-        unless: Option<Self>,
+        suppressed_by: Option<Self>,
         schema: pg_sys::Oid,
         row_table: Option<RowTable>,
     ) -> Self {
         let is_known = |known: &Name| {
             known.row_table == row_table
                 && known.schema == schema
-                && known.unless == unless
+                && known.suppressed_by == suppressed_by
                 && known.event_type.as_c_str() == event_type
         };
         let place = names.iter().position(is_known).unwrap_or_else(|| {
-            names.push(Name { row_table, event_type: event_type.to_owned(), schema, unless });
+            names.push(Name { row_table, event_type: event_type.to_owned(), schema, suppressed_by });
             names.len() - 1
         });
         Self::at(place)
@@ -128,15 +133,15 @@ impl EventKey {
     /// Whether it is cached that no endpoint of the auction wants it.
     pub fn is_unwanted(self, auction_id: &Uuid) -> bool {
         NAMES.with_borrow(|names| {
-            // A name that is not UTF-8 is no event type's.
+            // No event type has a name that is not UTF-8.
             let event_type = names[self.0 as usize].event_type.to_str().ok();
-            let wanting = event_type.and_then(|event_type| subscriptions::remembered(auction_id, event_type));
+            let wanting = event_type.and_then(|event_type| subscriptions::cached(auction_id, event_type));
             wanting.is_some_and(|wanting| wanting.is_empty())
         })
     }
 
-    /// The event that replaces this one.
-    pub fn unless(self) -> Option<Self> {
-        NAMES.with_borrow(|names| names[self.0 as usize].unless)
+    /// The event that is sent instead of this one.
+    pub fn suppressed_by(self) -> Option<Self> {
+        NAMES.with_borrow(|names| names[self.0 as usize].suppressed_by)
     }
 }

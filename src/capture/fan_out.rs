@@ -23,7 +23,8 @@ pub struct Wanted {
 pub struct Events<'a> {
     /// `None` for events without an interested endpoint.
     pub wanted: Vec<Option<Wanted>>,
-    /// The rows that they are about, and their data: the server's own arrays, as long as `wanted`.
+    /// The rows that the events are about, and their data: arrays of the server, as long as
+    /// `wanted`.
     pub row_ids: DatumWithOid<'a>,
     pub data: DatumWithOid<'a>,
 }
@@ -32,8 +33,8 @@ thread_local! {
     static STATEMENT: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// Writes the events that have an interested endpoint, and returns their number. Runs with the rights of the extension's owner and our
-/// settings.
+/// Writes the events that have an interested endpoint, and returns their number. Call it with the
+/// rights of the extension's owner and our settings.
 pub fn fan_out(
     client: &mut SpiClient<'_>,
     event_type: &str,
@@ -83,7 +84,7 @@ pub fn fan_out(
             of_deliveries(|(event, _)| id_datum(&event.event_id)),
         ];
         client.update(statement, None, &arguments)?;
-        // If the worker has read past this moment by the commit, it goes back to it.
+        // If the worker has read past this moment by the commit, it goes back to this moment.
         wakeup::at_commit(Wakeup::DueAt(moment));
         Ok(written as i64)
     })

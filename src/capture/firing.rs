@@ -1,11 +1,11 @@
-//! One firing of a trigger of ours: which row changed, and how.
+//! A firing of one of our triggers: which row changed, and how.
 
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::partition_moves::{self, Seen};
+use super::partition_moves::{self, FiringKind};
 use super::toggle::is_switched_off;
 use crate::postgres::warning::Warning;
 
@@ -14,18 +14,19 @@ unsafe extern "C-unwind" {
     fn get_partition_parent(partition: pg_sys::Oid, even_if_detached: bool) -> pg_sys::Oid;
 }
 
-/// What a trigger was fired for.
+/// The change that a trigger was fired for.
 pub struct Firing<'a> {
     pub relation: &'a pg_sys::RelationData,
-    /// The row before the change; null where there was none.
+    /// The row before the change; null for an insert.
     pub old: pg_sys::HeapTuple,
-    /// The row after the change; null where there is none.
+    /// The row after the change; null for a delete.
     pub new: pg_sys::HeapTuple,
     pub arguments: Vec<&'a CStr>,
 }
 
-/// Runs `handle` for this firing of a trigger, unless its table's owner has switched that off. A row that moves to another
-/// partition, which the server reports as deleted and inserted, is an update.
+/// Runs `handle` for this firing of a trigger, unless the table's owner has switched capture off.
+/// The server reports a row that moves to another partition as deleted and inserted; it is handled
+/// as an update.
 pub fn fire(trigger: &PgTrigger, handle: fn(&Firing)) {
     let data = trigger.trigger_data();
     if data.tg_event & pg_sys::TRIGGER_EVENT_ROW == 0 {
@@ -39,16 +40,16 @@ pub fn fire(trigger: &PgTrigger, handle: fn(&Firing)) {
     // SAFETY: the server keeps the relation, the tuples and the trigger while it runs.
     let firing = unsafe { Firing { relation: &*data.tg_relation, old, new, arguments: arguments(&*data.tg_trigger) } };
     // SAFETY: the tuples are those of the trigger's relation.
-    let seen = unsafe { partition_moves::look_at(&firing) };
+    let kind = unsafe { partition_moves::classify(&firing) };
     if is_switched_off(firing.relation) {
         return;
     }
-    match seen {
-        Seen::Change => handle(&firing),
-        Seen::Departure => partition_moves::note_departure(&firing, handle),
+    match kind {
+        FiringKind::Change => handle(&firing),
+        FiringKind::Departure => partition_moves::note_departure(&firing, handle),
         // SAFETY: as above.
-        Seen::Arrival(Some(departed)) => unsafe { partition_moves::fire_for_update(&firing, departed) },
-        Seen::Arrival(None) => {}
+        FiringKind::Arrival(Some(departed)) => unsafe { partition_moves::fire_for_update(&firing, departed) },
+        FiringKind::Arrival(None) => {}
     }
 }
 
@@ -67,21 +68,22 @@ impl Firing<'_> {
         self.relation.rd_att
     }
 
-    /// The row as it is after the change, or as it was before it was deleted.
+    /// The row after the change; for a delete, the deleted row.
     pub fn latest(&self) -> Row {
         Row { tuple: if self.new.is_null() { self.old } else { self.new }, columns: self.columns() }
     }
 
-    /// The table that the application knows: of a partition the partitioned table that it belongs to.
+    /// The table that the application knows: for a partition, the topmost partitioned table.
     pub fn table(&self) -> pg_sys::Oid {
         ancestors_of(self.relation).pop().unwrap_or(self.relation.rd_id)
     }
 }
 
-/// The partitioned tables that it is a partition of, from its parent to the topmost.
+/// The partitioned tables above a partition, from its parent to the topmost.
 pub fn ancestors_of(relation: &pg_sys::RelationData) -> Vec<pg_sys::Oid> {
     let mut ancestors = Vec::new();
-    // SAFETY: a relation that is open has a row of pg_class; look-ups in the catalogue, inside a transaction.
+    // SAFETY: a relation that is open has a row of pg_class; look-ups in the catalogue, inside a
+    // transaction.
     unsafe {
         let (mut table, mut is_partition) = (relation.rd_id, (*relation.rd_rel).relispartition);
         while is_partition {
@@ -100,10 +102,11 @@ pub struct Row {
 }
 
 impl Row {
-    /// The value of a uuid column, or why there is none to be had. Never an error: that would be the user's.
+    /// The value of a uuid column, or why it cannot be read. Never raises an error, which would end
+    /// the user's statement.
     pub fn uuid(&self, column: &CStr) -> Result<Option<Uuid>, String> {
-        // SAFETY: the tuple is one of the trigger's, and the columns are those of its relation; the value of a uuid that is
-        // not null is a pointer to sixteen bytes.
+        // SAFETY: the tuple is one of the trigger, and the columns are those of its relation; the
+        // value of a uuid that is not null is a pointer to sixteen bytes.
         unsafe {
             let number = pg_sys::SPI_fnumber(self.columns, column.as_ptr());
             if number <= 0 {
@@ -120,7 +123,7 @@ impl Row {
     /// The value of the column with this number.
     ///
     /// # Safety
-    /// There is such a column, and it is a uuid.
+    /// The column exists, and its type is uuid.
     pub unsafe fn uuid_at(&self, number: i32) -> Option<Uuid> {
         // SAFETY: as the caller promises.
         unsafe {
@@ -131,7 +134,8 @@ impl Row {
     }
 }
 
-/// Only where the check of CREATE TRIGGER did not run.
+/// Warns about a trigger with wrong arguments. Happens only if the check of CREATE TRIGGER did not
+/// run.
 pub fn wrongly_attached(message: &str) {
     let code = PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE;
     Warning { code, message: message.to_owned(), detail: None, hint: None }.send();

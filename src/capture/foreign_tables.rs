@@ -1,8 +1,9 @@
 //! Foreign tables: they cannot be read during a commit.
 //!
-//! A foreign-data wrapper commits its remote transaction in a callback at the end of the transaction. One that begins during
-//! the same callbacks, because an event's data is read from a foreign table, is not committed by any: postgres_fdw then
-//! raises an error after the commit, which ends the whole server. And a remote server that does not answer would end the
+//! A foreign-data wrapper commits its remote transaction in a callback at the end of the
+//! transaction. If an event's data is read from a foreign table, a remote transaction begins during
+//! the same callbacks, and no callback commits it: postgres_fdw then raises an error after the
+//! commit, which ends the whole server. Besides, a remote server that does not answer would end the
 //! user's transaction.
 
 use std::cell::Cell;
@@ -19,7 +20,7 @@ thread_local! {
 static mut PREVIOUS_HOOK: pg_sys::ExecutorStart_hook_type = None;
 
 unsafe extern "C-unwind" {
-    // Not pgrx's, which costs each query of every session a jump buffer.
+    // Not pgrx's binding, which sets up a jump buffer for each query of every session.
     fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: i32);
 }
 
@@ -32,7 +33,7 @@ pub fn init() {
     }
 }
 
-/// While it lives, a query that reads a foreign table is an error.
+/// While it lives, a query that reads a foreign table fails.
 pub struct Refused;
 
 impl Refused {
@@ -48,9 +49,10 @@ impl Drop for Refused {
     }
 }
 
-/// Nothing in this frame needs to be dropped: errors of the server jump over it.
+/// No value in this frame needs to be dropped: errors of the server jump over it.
 unsafe extern "C-unwind" fn start_query(query: *mut pg_sys::QueryDesc, flags: i32) {
-    // SAFETY: the server calls the hook with a query that has a plan; `PREVIOUS_HOOK` does not change any more.
+    // SAFETY: the server calls the hook with a query that has a plan; `PREVIOUS_HOOK` does not
+    // change any more.
     unsafe {
         if IS_COMMITTING.get() {
             check_query(query);
@@ -64,7 +66,8 @@ unsafe extern "C-unwind" fn start_query(query: *mut pg_sys::QueryDesc, flags: i3
 
 #[pg_guard]
 unsafe extern "C-unwind" fn check_query(query: *mut pg_sys::QueryDesc) {
-    // SAFETY: as the caller has it: a plan's range table is a list of its entries.
+    // SAFETY: the caller passes a query that has a plan; a plan's range table is a list of its
+    // entries.
     let reads_foreign_table = unsafe {
         let tables = (*(*query).plannedstmt).rtable.as_ref();
         let tables = tables.map_or(&[][..], |list| std::slice::from_raw_parts(list.elements, list.length as usize));

@@ -5,19 +5,20 @@
 //! | a trigger (`../triggers.rs`) notes the key of the changed row, or the whole row | `firing.rs`, `builtin_trigger.rs`, `row_event.rs` |
 //! | a row that moves to another partition is an update | `partition_moves.rs` |
 //! | the owner can switch capture off | `toggle.rs` |
-//! | old values and rows are kept | `row_snapshot.rs` |
-//! | which event a change is | `event_key.rs` |
-//! | what the transaction has noted, and a savepoint takes back | `pending_changes.rs` |
+//! | previous values and whole rows are saved | `row_snapshot.rs` |
+//! | small numbers that stand for events | `event_key.rs` |
+//! | the notes of the transaction, which a rollback to a savepoint removes | `pending_changes.rs` |
 //! | code emits an event itself, or events of rows that existed before | `emit.rs`, `emitted.rs`, `backfill.rs` |
 //! | who may attach triggers and set payload functions | `caller_rights.rs` |
-//! | which endpoints are interested, remembered by the session | `subscriptions.rs` |
-//! | what happens at commit | `at_commit.rs` |
+//! | the interested endpoints, cached by the session | `subscriptions.rs` |
+//! | at commit the events are built and written | `at_commit.rs` |
 //! | the data of all noted rows is read, and one queue row is written per interested endpoint | `event_builder.rs`, `payload.rs`, `fan_out.rs` |
 //! | foreign tables cannot be read during a commit | `foreign_tables.rs` |
-//! | what fails becomes a dead letter, and can be captured again | `capture_errors.rs`, `recapture.rs` |
+//! | an event that cannot be built becomes a dead letter, and can be recaptured | `capture_errors.rs`, `recapture.rs` |
 //!
-//! Events are built right before the commit, after the user's last deferred trigger. So they show rows as they are committed, with
-//! entries that were inserted after their submission, and a transaction that changed a thousand rows pays the fixed costs once.
+//! Events are built right before the commit, after the user's last deferred trigger. The events
+//! therefore show rows as they are committed: a submission has the entries that were inserted after
+//! it. A transaction that changed a thousand rows pays the fixed costs once.
 
 mod at_commit;
 mod backfill;

@@ -1,9 +1,11 @@
-//! Row movement: an UPDATE that brings a row into another partition of its table.
+//! Row movement: an UPDATE moves a row to another partition of its table.
 //!
-//! The server deletes it from the one and inserts it into the other, and fires the triggers for that: first those for the
-//! deleted row, right after them those for the inserted one. The row counts as deleted until it arrives, because a BEFORE
-//! trigger of the other partition may refuse it. When it arrives that is taken back, and the first of our triggers on the
-//! inserted row does what the triggers for an update would have done, with their conditions; the others do nothing.
+//! The server deletes the row from one partition and inserts it into the other. It fires the
+//! triggers for the deleted row and right after them those for the inserted row. The row counts as
+//! deleted until it arrives, because a BEFORE trigger of the other partition may reject it. When it
+//! arrives, the notes that it was deleted are withdrawn. The first of our triggers on the inserted
+//! row then does the work of the triggers for an update, with their conditions; the others do
+//! nothing.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -15,39 +17,42 @@ use super::firing::{Firing, Row, ancestors_of, arguments};
 use super::pending_changes::PENDING;
 use super::row_event::{key_columns, row_event};
 
-/// Statements whose last move is remembered. Triggers may move rows of other tables, and of the same, between the two halves.
-const REMEMBERED_AT_MOST: usize = 32;
+/// Maximum number of statements whose last move is kept. Between the two halves of a move, triggers
+/// may move rows of the same table and of others.
+const MAX_MOVES: usize = 32;
 
-/// What a firing is about.
-pub enum Seen {
+/// The kind of a firing.
+pub enum FiringKind {
     Change,
-    /// A row leaves a partition.
+    /// A row leaves a partition in order to arrive in another.
     Departure,
-    /// It arrives in another. The first trigger that sees it gets the row as it was.
+    /// The row arrives in another partition. The first trigger that sees it gets the old row.
     Arrival(Option<Departed>),
 }
 
 /// A row that has left its partition and arrived in another.
 pub struct Departed {
-    /// The row as it was, with the columns of the new partition.
+    /// The old row, with the columns of the new partition.
     old: Row,
-    /// Places of the notes that it was deleted.
+    /// Indexes of the notes that it was deleted.
     notes: Vec<usize>,
 }
 
-/// The last row that a statement has deleted from a partition of a table, in order to insert it into another.
+/// The last row that a statement deleted from a partition of a table in order to insert it into
+/// another.
 struct Moved {
     table: pg_sys::Oid,
     command: pg_sys::CommandId,
     from: Place,
-    /// In the transaction's memory, like its columns: the table that these are of may be changed meanwhile.
+    /// In the transaction's memory, like the description of its columns: the table may change in
+    /// the meantime.
     old: Row,
     notes: Vec<usize>,
-    /// Where it was inserted, once that has been seen.
+    /// Where it was inserted; `None` until a trigger has seen that.
     to: Option<Place>,
 }
 
-/// A partition, and block and number within it.
+/// A partition, and the block and item number within it.
 #[derive(PartialEq, Eq, Clone, Copy)]
 struct Place(pg_sys::Oid, (u16, u16, u16));
 
@@ -55,32 +60,33 @@ thread_local! {
     static MOVED: RefCell<Vec<Moved>> = const { RefCell::new(Vec::new()) };
 }
 
-/// At the end of the transaction, in whose memory the rows lie.
+/// Call at the end of the transaction, which frees the memory of the rows.
 pub fn forget() {
     MOVED.take();
 }
 
-/// Whether it is one half of a move.
+/// Whether the firing is one half of a move, and which.
 ///
 /// # Safety
 /// The firing's tuples are those of its relation.
-pub unsafe fn look_at(firing: &Firing) -> Seen {
+pub unsafe fn classify(firing: &Firing) -> FiringKind {
     // SAFETY: as the caller promises.
     unsafe {
         match (firing.old.is_null(), firing.new.is_null()) {
             (false, true) if has_moved(firing.old) => {
                 remember(firing);
-                Seen::Departure
+                FiringKind::Departure
             }
             (true, false) if (*firing.relation.rd_rel).relispartition => {
-                arrival(firing).map_or(Seen::Change, Seen::Arrival)
+                arrival(firing).map_or(FiringKind::Change, FiringKind::Arrival)
             }
-            _ => Seen::Change,
+            _ => FiringKind::Change,
         }
     }
 }
 
-/// Whether the tuple was deleted in order to be inserted into another partition: `HeapTupleHeaderIndicatesMovedPartitions()`.
+/// Whether the tuple was deleted in order to be inserted into another partition:
+/// `HeapTupleHeaderIndicatesMovedPartitions()`.
 unsafe fn has_moved(tuple: pg_sys::HeapTuple) -> bool {
     // SAFETY: a heap tuple.
     item(unsafe { &(*(*tuple).t_data).t_ctid }) == (0xffff, 0xffff, 0xfffd)
@@ -100,21 +106,23 @@ impl Place {
 }
 
 unsafe fn remember(firing: &Firing) {
-    // SAFETY: the tuple is one that this transaction has deleted, and has the columns of the relation.
+    // SAFETY: the tuple is one that this transaction has deleted, and has the columns of the
+    // relation.
     let (table, command, from) = unsafe {
         let command = pg_sys::HeapTupleHeaderGetCmax((*firing.old).t_data);
         (firing.table(), command, Place::of(firing, firing.old))
     };
     MOVED.with_borrow_mut(|moved| {
         let known = moved.iter().position(|known| known.table == table && known.command == command);
-        // Several triggers see the same row.
+        // Several triggers see the same row; the first has saved it.
         if known.is_some_and(|known| moved[known].from == from) {
             return;
         }
-        // A statement may move millions.
-        if let Some(before) = known.or((moved.len() >= REMEMBERED_AT_MOST).then_some(0)) {
+        // A statement may move millions of rows: free the row before this one.
+        if let Some(before) = known.or((moved.len() >= MAX_MOVES).then_some(0)) {
             let Moved { old, .. } = moved.remove(before);
-            // SAFETY: both were made below, in this transaction, and nothing points to them.
+            // SAFETY: both were made below, in this transaction, and there is no other pointer to
+            // them.
             unsafe {
                 pg_sys::heap_freetuple(old.tuple);
                 pg_sys::FreeTupleDesc(old.columns);
@@ -132,7 +140,7 @@ unsafe fn remember(firing: &Firing) {
     });
 }
 
-/// Notes that the row is deleted, which is taken back when it arrives.
+/// Notes that the row is deleted. The note is withdrawn when the row arrives.
 pub fn note_departure(firing: &Firing, handle: fn(&Firing)) {
     let before = PENDING.with_borrow(|changes| changes.number_of_notes());
     handle(firing);
@@ -146,7 +154,8 @@ pub fn note_departure(firing: &Firing, handle: fn(&Firing)) {
     });
 }
 
-/// Whether the inserted row is the one that was deleted last by the same statement.
+/// Whether the inserted row is the one that the same statement deleted last. The first trigger that
+/// sees this gets the deleted row.
 unsafe fn arrival(firing: &Firing) -> Option<Option<Departed>> {
     // SAFETY: the tuple is one that this transaction has inserted, as its trigger fires.
     let (command, to) =
@@ -157,8 +166,8 @@ unsafe fn arrival(firing: &Firing) -> Option<Option<Departed>> {
         if let Some(place) = moved.to {
             return (place == to).then_some(None);
         }
-        // SAFETY: both descriptions are of partitions of one table. The copy lives in this trigger's memory: what runs until
-        // it is used may move other rows.
+        // SAFETY: both descriptions are of partitions of one table. The copy lives in this
+        // trigger's memory: code that runs until it is used may move other rows.
         let old = unsafe {
             let map = pg_sys::convert_tuples_by_name(moved.old.columns, firing.columns());
             let tuple = if map.is_null() {
@@ -177,8 +186,8 @@ unsafe fn arrival(firing: &Firing) -> Option<Option<Departed>> {
     })
 }
 
-/// Whether the two have the same primary key, apart from the columns by which the table is partitioned. The same statement may
-/// insert other rows, and a row that has left may never arrive.
+/// Whether both rows have the same primary key, apart from the columns by which the table is
+/// partitioned. The same statement may insert other rows, and a row that has left may never arrive.
 unsafe fn is_same_row(firing: &Firing, old: &Row) -> bool {
     let partitioned_by = partition_columns(firing);
     // SAFETY: as the caller promises.
@@ -188,14 +197,16 @@ unsafe fn is_same_row(firing: &Firing, old: &Row) -> bool {
     }
 }
 
-/// Numbers of the columns, in the firing's relation, by which the tables that it is a partition of are partitioned.
+/// The partition columns of all partitioned tables above the firing's relation, as column numbers
+/// of that relation.
 fn partition_columns(firing: &Firing) -> Vec<i32> {
     /// `Anum_pg_partitioned_table_partattrs` of catalog/pg_partitioned_table.h.
     const PARTATTRS: i16 = 5;
     let mut columns = Vec::new();
     for table in ancestors_of(firing.relation) {
-        // SAFETY: a look-up in the catalogue, inside a transaction; what was found is released after it was copied. The
-        // attribute is never null, and is an int2vector with `dim1` values, which is not toasted.
+        // SAFETY: a look-up in the catalogue, inside a transaction; the found tuple is released
+        // after the copy. The attribute is never null, and is an int2vector with `dim1` values,
+        // which is not toasted.
         unsafe {
             let cache = pg_sys::SysCacheIdentifier::PARTRELID as i32;
             let found = pg_sys::SearchSysCache1(cache, table.into());
@@ -219,14 +230,15 @@ fn partition_columns(firing: &Firing) -> Vec<i32> {
     columns
 }
 
-/// What the triggers of ours that are for an update do, in place of what those for a deleted row have noted.
+/// Runs our triggers for an update, and withdraws the notes of those for a deleted row.
 ///
 /// # Safety
-/// `departed` is what `look_at` has given for this firing.
+/// `classify` has returned `departed` for this firing.
 pub unsafe fn fire_for_update(insert: &Firing, Departed { old, notes }: Departed) {
     PENDING.with_borrow_mut(|changes| changes.withdraw(notes));
-    // SAFETY: the server keeps the relation while one of its triggers runs. A copy of the triggers, as the server itself fires
-    // from one: a message about the relation, heard while we look into the catalogue, frees the description.
+    // SAFETY: the server keeps the relation while one of its triggers runs. We copy the triggers,
+    // as the server does before it fires them: an invalidation of the relation, received during a
+    // look-up in the catalogue, frees the description.
     let triggers = unsafe {
         let triggers = &*pg_sys::CopyTriggerDesc(insert.relation.trigdesc);
         std::slice::from_raw_parts(triggers.triggers, triggers.numtriggers.unsigned_abs() as usize)
@@ -245,7 +257,8 @@ pub unsafe fn fire_for_update(insert: &Firing, Departed { old, notes }: Departed
 }
 
 fn handler(function: pg_sys::Oid) -> Option<fn(&Firing)> {
-    // SAFETY: look-ups in the catalogue, inside a transaction; a name is a NUL-terminated text, or null.
+    // SAFETY: look-ups in the catalogue, inside a transaction; a name is a NUL-terminated text, or
+    // null.
     let name = unsafe {
         if pg_sys::get_func_namespace(function) != pg_sys::get_namespace_oid(c"webhook_delivery".as_ptr(), true) {
             return None;
@@ -282,7 +295,7 @@ fn is_for_update(trigger: &pg_sys::Trigger) -> bool {
     kind & is_for == is_for && kind & is_not == 0 && is_enabled
 }
 
-/// Of a trigger for UPDATE OF columns, whether one of them has changed.
+/// Whether one of the columns of UPDATE OF has changed; true for a trigger without such columns.
 unsafe fn names_a_changed_column(trigger: &pg_sys::Trigger, update: &Firing) -> bool {
     let number = usize::from(trigger.tgnattr.unsigned_abs());
     // SAFETY: as many numbers of columns as the trigger has.
@@ -296,8 +309,9 @@ unsafe fn meets_condition(trigger: &pg_sys::Trigger, update: &Firing) -> bool {
     if trigger.tgqual.is_null() {
         return true;
     }
-    // SAFETY: the steps of TriggerEnabled() in the server's trigger.c. The condition of a partition's trigger has the numbers
-    // of the partition's columns. An error in it is the user's, as it is in an update without a move.
+    // SAFETY: the steps of TriggerEnabled() in the server's trigger.c. The condition of a
+    // partition's trigger has the numbers of the partition's columns. An error in it ends the
+    // user's statement, as in an update without a move.
     unsafe {
         let condition = pg_sys::stringToNode(trigger.tgqual).cast::<pg_sys::Node>();
         let (old, new) = (pg_sys::PRS2_OLD_VARNO as i32, pg_sys::PRS2_NEW_VARNO as i32);

@@ -1,4 +1,4 @@
-//! Payloads: from which table, and by which statement, the data of an event is read.
+//! Payloads: the table and the statement from which the data of an event is read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,40 +15,43 @@ use crate::postgres::errors::refuse;
 use crate::postgres::invalidation::{LatestSnapshot, Topic};
 use crate::postgres::security_context::{RoleGuard, owner_of_function, owner_of_relation, relation};
 
-/// What `webhook_delivery.payload_queries`, or a payload function of the application, says of an event.
+/// The payload of an event, from `webhook_delivery.payload_queries` or a payload function of the
+/// application.
 pub struct Payload {
-    /// Schema and name of the table whose rows the event is about, whatever table has them at the time: with the rights of
-    /// its owner the data is read.
+    /// Schema and name of the table whose rows the event is about. The data is read with the rights
+    /// of the owner of the table that has this name at the time.
     table: (CString, CString),
-    /// The application's function, whose owner must not have fewer rights than it gets.
+    /// The application's function. Its owner must have the rights with which it runs.
     function: Option<pg_sys::Oid>,
-    /// Columns of the row as it was before that the query reads; `None` for all.
+    /// Columns of the previous row that the query reads; `None` for all.
     previous_columns: Option<Vec<String>>,
     of_one: Query,
     of_many: Query,
 }
 
-/// Gives one row of three arrays, ids, auctions and data, or none.
+/// A statement that returns one row of three arrays (ids, auctions and data), or no row.
 struct Query {
     sql: String,
     statement: RefCell<CachedPlan>,
 }
 
-/// What the query's `@changed@` stands for. Of one row it is no table, and nothing has to be brought into an order.
+/// The text for the query's `@changed@`. For one row it is a list of values, so that the plan has
+/// no function scan and no sort.
 const ONE: &str = "(values ($1[1], $2[1], 1)) as changed (id, previous, position)";
 const MANY: &str = "unnest($1, $2) with ordinality as changed (id, previous, position)";
 
-/// The type of an event and the schema in which its row changed.
+/// The type of an event, and the schema in which its row changed.
 type Place = (String, pg_sys::Oid);
 
 thread_local! {
     static KNOWN: RefCell<HashMap<Place, Rc<Payload>>> = RefCell::default();
     static FIND: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
-    /// What `Topic::changes` was when that was read.
+    /// The value of `Topic::changes` when the payloads were read.
     static READ_AT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How the data of this event is read. With the rights of the extension's owner; `None` where that is not known.
+/// How the data of this event is read; `None` if that is not known. Call it with the rights of the
+/// extension's owner.
 pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<Payload>>> {
     let changes = Topic::Payloads.changes();
     if READ_AT.replace(changes) != changes {
@@ -69,7 +72,9 @@ pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<
     }))
 }
 
-/// The owner of the table has set the function. A later owner must not lend its rights to the function of another role.
+/// Raises an error unless the function's owner has the rights of the table's owner. The owner of
+/// the table set the function, but the table may have a new owner, whose rights the function of
+/// another role must not get.
 fn check_function(function: pg_sys::Oid, table: pg_sys::Oid) {
     let Some(owner) = owner_of_function(function) else {
         refuse(
@@ -113,7 +118,7 @@ impl Payload {
             };
             let of_one = query(ONE, |column| format!("array[built.{column}]"));
             let of_many = query(MANY, |column| format!("array_agg(built.{column})"));
-            // A name of the server's has no NUL.
+            // A name in the server's catalogue has no NUL.
             let table = [&schema, &table].map(|name| CString::new(name.as_str()).unwrap_or_default()).into();
             Ok(of_one.zip(of_many).map(|(of_one, of_many)| Self { table, function, previous_columns, of_one, of_many }))
         })
@@ -133,27 +138,28 @@ impl Payload {
         rights
     }
 
-    /// Columns of the row as it was before that are read; `None` for all.
+    /// Columns of the previous row that are read; `None` for all.
     pub fn previous_columns(&self) -> Option<&[String]> {
         self.previous_columns.as_deref()
     }
 
-    /// Runs with the statement for so many rows, planned once per session. $1 keys, $2 the rows as they were before, $3 when
-    /// it happened; gives one row of three arrays, ids, auctions and data, or none.
+    /// Calls `run` with the statement for this number of rows, which is planned once per session.
+    /// $1: keys, $2: the previous rows, $3: when it happened. The statement returns one row of
+    /// three arrays (ids, auctions and data), or no row.
     pub fn with_statement<R>(
         &self,
         client: &SpiClient<'_>,
         rows: usize,
         run: impl FnOnce(&OwnedPreparedStatement) -> SpiResult<R>,
     ) -> SpiResult<R> {
-        // A function of the application may give several for one.
+        // A function of the application may return several rows for one key.
         let query = if rows == 1 && self.function.is_none() { &self.of_one } else { &self.of_many };
         let mut planned = query.statement.borrow_mut();
         run(planned.for_reading(client, &query.sql, &[UUIDARRAYOID, JSONARRAYOID, TIMESTAMPTZOID])?)
     }
 }
 
-/// The rights of the owner of this table, whose rows are the events.
+/// The rights of the owner of this table, if its rows are the events.
 pub fn rights_of_row_table(table: RowTable) -> RoleGuard {
     let owner = owner_of_relation(table.oid).unwrap_or(table.owner);
     RoleGuard::of_table_owner(owner).unwrap_or_else(|| no_table(table.oid.to_u32().to_string()))
@@ -168,8 +174,8 @@ fn no_table(name: String) -> ! {
 }
 
 impl Query {
-    /// The casts are what makes it safe to take the arrays as they are: the columns belong to the application, which may give
-    /// them any type at any time.
+    /// The casts make it safe to read the arrays without a check of their types: the columns belong
+    /// to the application, which may change their types at any time.
     fn new(query: &str, array: fn(&str) -> String) -> Self {
         let [id, auction_id, data] = ["id::uuid", "auction_id::uuid", "data::json"].map(array);
         Self {
@@ -179,8 +185,9 @@ impl Query {
     }
 }
 
-/// The template with each place (`@name@`) replaced by its text, in one pass: a text that contains the name of another place
-/// is left as it is. Texts must be SQL already: quoted identifiers, quoted literals, or our own.
+/// Replaces each place (`@name@`) of the template by its text, in one pass: a text that contains
+/// the name of another place stays as it is. Texts must be SQL already: quoted identifiers, quoted
+/// literals, or our own.
 fn fill(template: &str, places: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;

@@ -1,4 +1,4 @@
-//! Recapture: dead letters are built again.
+//! Recapture: builds dead letters again.
 
 use pgrx::prelude::*;
 use pgrx::spi::{SpiHeapTupleData, SpiResult};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::event_builder::EventBuilder;
 use super::event_key::{Event, RowTable};
 use super::pending_changes::Row;
-use super::row_snapshot::{Kept, RowOfTrigger};
+use super::row_snapshot::{RowOfTrigger, SavedRow};
 use crate::ids::id;
 use crate::postgres::errors::check_writable;
 use crate::postgres::security_context::as_extension_owner;
@@ -24,10 +24,11 @@ struct DeadLetter {
 struct DeadRow {
     key: Option<Uuid>,
     auction_id: Option<Uuid>,
-    kept: Option<Kept>,
+    saved: Option<SavedRow>,
 }
 
-/// Why a dead letter cannot be built, and what to do. One of many must not end the statement that captures them all again.
+/// Why a dead letter cannot be built, and what to do. This is not an error, because one dead letter
+/// must not end the statement that recaptures all of them.
 struct Unusable {
     problem: &'static str,
     hint: &'static str,
@@ -52,9 +53,9 @@ const WITHOUT_AUCTION: Unusable = Unusable {
 };
 
 /// Sends the events of a row of `capture_errors`, with the data that their rows have now, and
-/// removes it. An event that fails again stays, with its present reason. Returns how many events
-/// were written: 0 for rows that do not exist any more or that no endpoint wants; null, with a
-/// WARNING, where `capture_errors` has no such row or it does not say what its events are.
+/// removes it. An event that fails again stays, with its present reason. Returns the number of
+/// written events: 0 for rows that no longer exist or that no endpoint wants; null, with a WARNING,
+/// if `capture_errors` has no such row or the row does not have what its events need.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn recapture(error_id: i64) -> Option<i64> {
     check_writable();
@@ -71,15 +72,15 @@ fn recapture(error_id: i64) -> Option<i64> {
     let mut builder = EventBuilder::of_dead_letter(letter.occurred_at, error_id);
     let rows = letter.rows.iter().map(|row| Row {
         key: row.key.unwrap_or_default(),
-        about: row.key,
+        subject: row.key,
         auction_id: row.auction_id,
-        kept: row.kept.as_ref(),
+        saved: row.saved.as_ref(),
     });
     builder.build(&letter.event, rows);
     Some(builder.finish())
 }
 
-/// Removes the row, if its events can be built: those that fail again are written again.
+/// Removes the row if its events can be built. Events that fail again are recorded again.
 fn take(error_id: i64) -> SpiResult<Result<DeadLetter, Unusable>> {
     let _owner = as_extension_owner();
     Spi::connect_mut(|client| {
@@ -98,7 +99,7 @@ fn take(error_id: i64) -> SpiResult<Result<DeadLetter, Unusable>> {
 fn letter(row: &SpiHeapTupleData<'_>) -> SpiResult<Result<DeadLetter, Unusable>> {
     let schema = row.get::<pg_sys::Oid>(4)?.unwrap_or(pg_sys::InvalidOid);
     let has_data = row.get::<bool>(5)? == Some(true);
-    // Events that are data already need neither the table nor the rights of its owner.
+    // Events whose data is known need neither the table nor the rights of its owner.
     let oid = row.get::<pg_sys::Oid>(6)?.unwrap_or(pg_sys::InvalidOid);
     let table = RowTable { oid, owner: pg_sys::InvalidOid };
     let keys = row.get::<Vec<Option<pgrx::Uuid>>>(3)?.unwrap_or_default();
@@ -106,7 +107,7 @@ fn letter(row: &SpiHeapTupleData<'_>) -> SpiResult<Result<DeadLetter, Unusable>>
         return Ok(Err(WITHOUT_ROWS));
     }
     let auction_ids = row.get::<Vec<Option<pgrx::Uuid>>>(7)?.unwrap_or_default();
-    // Without this array no row had anything to keep.
+    // If this array is null, no row had content to save.
     let texts = row.get::<Vec<Option<String>>>(8)?.unwrap_or_else(|| vec![Some("null".to_owned()); keys.len()]);
     if texts.iter().any(Option::is_none) {
         return Ok(Err(WITHOUT_DATA));
@@ -116,7 +117,7 @@ fn letter(row: &SpiHeapTupleData<'_>) -> SpiResult<Result<DeadLetter, Unusable>>
     let auction_ids = auction_ids.into_iter().chain(std::iter::repeat(None));
     for ((key, auction_id), text) in keys.into_iter().zip(auction_ids).zip(texts) {
         let (key, mut auction_id) = (key.map(id), auction_id.map(id));
-        let kept = match text.as_deref() {
+        let saved = match text.as_deref() {
             None | Some("null") => None,
             Some(text) if has_data && auction_id.is_none() => {
                 let Some(found) = trigger.as_deref().and_then(|arguments| RowOfTrigger::read(text, arguments)) else {
@@ -125,12 +126,12 @@ fn letter(row: &SpiHeapTupleData<'_>) -> SpiResult<Result<DeadLetter, Unusable>>
                 // A row that belongs to no auction is no event.
                 let Some(of) = found.auction_id else { continue };
                 auction_id = Some(of);
-                Some(Kept::Data(found.data))
+                Some(SavedRow::Data(found.data))
             }
-            Some(text) if has_data => Some(Kept::Data(text.to_owned())),
-            Some(text) => Some(Kept::PreviousText(text.to_owned())),
+            Some(text) if has_data => Some(SavedRow::Data(text.to_owned())),
+            Some(text) => Some(SavedRow::PreviousText(text.to_owned())),
         };
-        rows.push(DeadRow { key, auction_id, kept });
+        rows.push(DeadRow { key, auction_id, saved });
     }
     let Some((occurred_at, event_type)) = row.get(1)?.zip(row.get(2)?) else { return Ok(Err(WITHOUT_ROWS)) };
     let event = Event { event_type, schema, row_table: has_data.then_some(table) };

@@ -1,7 +1,9 @@
-//! Subscriptions, cached by the session, so that an event without an interested endpoint costs no statement.
+//! Subscriptions: a cache of the session, so that an event without an interested endpoint costs no
+//! statement.
 //!
-//! The cache is invalidated when an endpoint changes (`postgres/invalidation.rs`). A subscription whose commit had returned before the
-//! transaction began is never missed. One that is committed while the transaction runs counts from the invalidation on.
+//! The cache is invalidated when an endpoint changes (`postgres/invalidation.rs`). A subscription
+//! whose commit had returned before the transaction began is never missed. One that is committed
+//! while the transaction runs counts from the invalidation on.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,10 +17,10 @@ use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::invalidation::{LatestSnapshot, Topic};
 use crate::postgres::security_context::{self, PinnedSettings};
 
-/// Maximum number of auctions in the cache, and of endpoints of one. Auctions with more endpoints are read each time, so that creating
-/// endpoints does not fill the memory of every session.
-const REMEMBERED_AT_MOST: usize = 4096;
-const ENDPOINTS_AT_MOST: usize = 100;
+/// Maximum number of auctions in the cache, and of endpoints of one auction. Auctions with more
+/// endpoints are read each time, so that many endpoints do not fill the memory of every session.
+const MAX_AUCTIONS: usize = 4096;
+const MAX_ENDPOINTS: usize = 100;
 
 struct Subscription {
     endpoint_id: Uuid,
@@ -27,19 +29,20 @@ struct Subscription {
 }
 
 #[derive(Default)]
-struct Memory {
+struct Cache {
     by_auction: HashMap<Uuid, Vec<Subscription>>,
-    /// The value of `Topic::changes` when it was read.
+    /// The value of `Topic::changes` when the subscriptions were read.
     changes: u64,
 }
 
 thread_local! {
-    static MEMORY: RefCell<Memory> = RefCell::default();
+    static CACHE: RefCell<Cache> = RefCell::default();
     static READ: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
 impl Subscription {
-    /// `*` stands for all events of the application. Events about webhooks are sent only to endpoints that name them.
+    /// `*` stands for all events of the application. Events about webhooks are sent only to
+    /// endpoints that name them.
     fn wants(&self, event_type: &str) -> bool {
         let family = event_type.split('.').next();
         let is_for_all = family != Some("webhook");
@@ -50,16 +53,16 @@ impl Subscription {
 }
 
 /// The endpoints of an auction that want events of this type; `None` if that is not cached.
-pub fn remembered(auction_id: &Uuid, event_type: &str) -> Option<Vec<Uuid>> {
-    MEMORY.with_borrow(|memory| {
-        let subscriptions = memory.by_auction.get(auction_id).filter(|_| memory.is_fresh())?;
+pub fn cached(auction_id: &Uuid, event_type: &str) -> Option<Vec<Uuid>> {
+    CACHE.with_borrow(|cache| {
+        let subscriptions = cache.by_auction.get(auction_id).filter(|_| cache.is_fresh())?;
         let wanting = subscriptions.iter().filter(|subscription| subscription.wants(event_type));
         Some(wanting.map(|subscription| subscription.endpoint_id).collect())
     })
 }
 
-/// For each of these auctions the endpoints that want events of this type. Reads what is not cached, with the rights of
-/// the extension's owner.
+/// For each of these auctions the endpoints that want events of this type. Reads the auctions that
+/// are not cached. Call it with the rights of the extension's owner.
 pub fn wanting(
     client: &SpiClient<'_>,
     event_type: &str,
@@ -69,7 +72,7 @@ pub fn wanting(
     let mut unknown = Vec::new();
     for auction_id in auction_ids {
         if let std::collections::hash_map::Entry::Vacant(place) = wanting.entry(auction_id) {
-            match remembered(&auction_id, event_type) {
+            match cached(&auction_id, event_type) {
                 Some(endpoints) => drop(place.insert(endpoints)),
                 None => {
                     unknown.push(auction_id);
@@ -82,22 +85,22 @@ pub fn wanting(
         for (auction_id, subscriptions) in read(client, &unknown)? {
             let wanted = subscriptions.iter().filter(|subscription| subscription.wants(event_type));
             wanting.insert(auction_id, wanted.map(|subscription| subscription.endpoint_id).collect());
-            if subscriptions.len() <= ENDPOINTS_AT_MOST {
-                MEMORY.with_borrow_mut(|memory| memory.by_auction.insert(auction_id, subscriptions));
+            if subscriptions.len() <= MAX_ENDPOINTS {
+                CACHE.with_borrow_mut(|cache| cache.by_auction.insert(auction_id, subscriptions));
             }
         }
     }
     Ok(wanting)
 }
 
-impl Memory {
+impl Cache {
     fn is_fresh(&self) -> bool {
         self.changes == Topic::Subscriptions.changes()
     }
 
-    /// Removes what may be outdated, and makes space.
+    /// Removes entries that may be outdated, and makes space.
     fn prepare(&mut self, changes: u64) {
-        if self.changes != changes || self.by_auction.len() >= REMEMBERED_AT_MOST {
+        if self.changes != changes || self.by_auction.len() >= MAX_AUCTIONS {
             self.by_auction.clear();
             self.changes = changes;
         }
@@ -109,7 +112,7 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
     Topic::Subscriptions.watch([security_context::relation(c"public", c"webhook_endpoints"), None]);
     // Before the snapshot: a later change causes a later invalidation, and an earlier one is read.
     let changes = Topic::Subscriptions.changes();
-    MEMORY.with_borrow_mut(|memory| memory.prepare(changes));
+    CACHE.with_borrow_mut(|cache| cache.prepare(changes));
     let mut found: HashMap<Uuid, Vec<Subscription>> = auction_ids.iter().map(|id| (*id, Vec::new())).collect();
     let ids: Vec<pgrx::Uuid> = auction_ids.iter().map(id_datum).collect();
     READ.with_borrow_mut(|statement| {

@@ -1,4 +1,4 @@
-//! Switching capture off, for those who may.
+//! The setting that switches capture off, and who may use it.
 
 use pgrx::prelude::*;
 
@@ -6,9 +6,10 @@ use super::pending_changes::PENDING;
 use crate::postgres::settings;
 use crate::postgres::warning::Warning;
 
-/// Whether changes of this table are not to be told of, because `webhook_delivery.capture` is off. That is the owner's to
-/// decide, who could as well take the trigger off: asked of the role that acts and of the one that the session has, so that
-/// neither does a tenant's setting reach into the owner's function, nor a superuser's rights into the tenant's.
+/// Whether capture is off for this table: `webhook_delivery.capture` is off, and the caller has the
+/// rights of the table's owner, who could also drop the trigger. Both the current role and the
+/// session's role must have these rights. Thus a tenant's setting has no effect inside a function
+/// of the owner, and a superuser's rights have no effect inside a function of a tenant.
 pub fn is_switched_off(relation: &pg_sys::RelationData) -> bool {
     if settings::capture() {
         return false;

@@ -1,9 +1,10 @@
-//! The health of endpoints: successes and failures, gathered for `record_endpoint_health()` in `sql/install/health.sql`, which records them and
-//! disables endpoints.
+//! The health of endpoints: successes and failures for `record_endpoint_health()` in
+//! `sql/install/health.sql`, which records them and disables endpoints.
 //!
-//! What was recorded is gathered here by endpoint, and noted now and then by a step of its own: it writes to rows that customers
-//! have locks on, and nothing that can wait may stand between sending and recording. What a killed worker had not noted yet, of
-//! the last quarter of a second, is not counted.
+//! Recorded outcomes are gathered here by endpoint, and a separate task writes them from time to
+//! time: it writes to rows that customers may have locked, and the recording of attempts must not
+//! wait for a lock. If the worker is killed, the outcomes of the last quarter of a second are not
+//! counted.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -13,13 +14,14 @@ use uuid::Uuid;
 use super::outcome::{EndReason, Outcome};
 use crate::timestamp::Timestamp;
 
-/// How often it is noted at most.
+/// Minimum time between two writes.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Deliveries that failed for good and are to be told of: with more, while it cannot be told, only their number is kept.
-const UNTOLD_AT_MOST: usize = 10_000;
+/// Maximum number of failed deliveries that wait to be reported. Beyond it, while they cannot be
+/// reported, only their number is kept.
+const MAX_UNREPORTED: usize = 10_000;
 
-/// What has happened to an endpoint since it was last noted.
+/// Changes of an endpoint's health since the last write.
 #[derive(Clone, Default)]
 pub struct HealthChange {
     pub succeeded: bool,
@@ -27,9 +29,9 @@ pub struct HealthChange {
     pub failing_since: Option<Timestamp>,
     /// ... how many deliveries have used up all attempts, ...
     pub failed_deliveries: i32,
-    /// ... whether the receiver has said that it wants no more, ...
+    /// ... whether the receiver has answered 410 (Gone), ...
     pub is_gone: bool,
-    /// ... and what went wrong last.
+    /// ... and the last error.
     pub error_message: String,
 }
 
@@ -45,7 +47,7 @@ pub struct FailedDelivery {
     pub attempted_at: Timestamp,
 }
 
-/// What the database has told, and to whom.
+/// A notice about an endpoint's health that the database has sent.
 pub struct HealthNotice {
     pub endpoint_id: Uuid,
     pub auction_id: Uuid,
@@ -60,26 +62,35 @@ impl HealthNotice {
 }
 
 pub struct EndpointHealth {
-    /// Endpoints that have failed since their last success, as recorded: their next success is recorded too.
+    /// Endpoints that have failed since their last success, as recorded: their next success is
+    /// recorded too.
     failing: HashSet<Uuid>,
-    notes: HashMap<Uuid, HealthChange>,
+    changes: HashMap<Uuid, HealthChange>,
     failed: Vec<FailedDelivery>,
-    /// Failed deliveries beyond those.
-    left_out: usize,
+    /// Number of failed deliveries beyond the maximum.
+    unreported: usize,
     next: Instant,
 }
 
 impl EndpointHealth {
     pub fn new() -> Self {
-        Self { failing: HashSet::new(), notes: HashMap::new(), failed: Vec::new(), left_out: 0, next: Instant::now() }
+        Self {
+            failing: HashSet::new(),
+            changes: HashMap::new(),
+            failed: Vec::new(),
+            unreported: 0,
+            next: Instant::now(),
+        }
     }
 
-    /// Sets the failing endpoints to those that are recorded: when the worker starts, and again now and then, to remove deleted ones.
-    pub fn remember(&mut self, failing: HashSet<Uuid>) {
+    /// Sets the failing endpoints to the recorded ones: when the worker starts, and from time to
+    /// time to remove deleted endpoints.
+    pub fn set_failing(&mut self, failing: HashSet<Uuid>) {
         self.failing = failing;
     }
 
-    /// The outcome is recorded. Tests do not count, nor does what was never sent.
+    /// Call when the outcome is recorded. Tests do not count. Deliveries that were never sent do
+    /// not count as failures of their endpoint.
     pub fn recorded(&mut self, outcome: &Outcome) {
         if outcome.key.is_test {
             return;
@@ -87,8 +98,8 @@ impl EndpointHealth {
         let endpoint_id = outcome.key.endpoint_id;
         let was_sent = outcome.response_time_ms.is_some();
         let Some(error_message) = &outcome.error_message else {
-            if self.failing.contains(&endpoint_id) || self.notes.contains_key(&endpoint_id) {
-                self.notes.insert(endpoint_id, HealthChange { succeeded: true, ..HealthChange::default() });
+            if self.failing.contains(&endpoint_id) || self.changes.contains_key(&endpoint_id) {
+                self.changes.insert(endpoint_id, HealthChange { succeeded: true, ..HealthChange::default() });
             }
             return;
         };
@@ -97,11 +108,11 @@ impl EndpointHealth {
         }
         let has_failed = outcome.next_attempt_at.is_none();
         if was_sent {
-            let note = self.notes.entry(endpoint_id).or_default();
-            note.failing_since = note.failing_since.or(Some(outcome.attempted_at));
-            note.failed_deliveries += i32::from(has_failed);
-            note.is_gone |= outcome.response_status_code == Some(410);
-            note.error_message.clone_from(error_message);
+            let change = self.changes.entry(endpoint_id).or_default();
+            change.failing_since = change.failing_since.or(Some(outcome.attempted_at));
+            change.failed_deliveries += i32::from(has_failed);
+            change.is_gone |= outcome.response_status_code == Some(410);
+            change.error_message.clone_from(error_message);
         }
         if has_failed {
             self.fail(outcome, error_message);
@@ -109,8 +120,8 @@ impl EndpointHealth {
     }
 
     fn fail(&mut self, outcome: &Outcome, error_message: &str) {
-        if self.failed.len() >= UNTOLD_AT_MOST {
-            self.left_out += 1;
+        if self.failed.len() >= MAX_UNREPORTED {
+            self.unreported += 1;
             return;
         }
         self.failed.push(FailedDelivery {
@@ -125,34 +136,34 @@ impl EndpointHealth {
         });
     }
 
-    /// How long until there is something to record; `None` if there is nothing.
+    /// How long until the next write; `None` if there is nothing to write.
     pub fn time_to_due(&self) -> Option<Duration> {
-        let is_any = !self.notes.is_empty() || !self.failed.is_empty();
+        let is_any = !self.changes.is_empty() || !self.failed.is_empty();
         is_any.then(|| self.next.saturating_duration_since(Instant::now()))
     }
 
-    /// What is to be noted.
-    pub fn notes(&self) -> (&HashMap<Uuid, HealthChange>, &[FailedDelivery]) {
-        (&self.notes, &self.failed)
+    /// The changes and failed deliveries to write.
+    pub fn changes(&self) -> (&HashMap<Uuid, HealthChange>, &[FailedDelivery]) {
+        (&self.changes, &self.failed)
     }
 
-    /// It is noted, and the database has told this.
-    pub fn noted(&mut self, told: &[HealthNotice]) {
+    /// Call when they are written, with the notices that the database has sent.
+    pub fn written(&mut self, notices: &[HealthNotice]) {
         self.next = Instant::now() + INTERVAL;
-        for (endpoint_id, note) in self.notes.drain() {
-            if note.failing_since.is_some() {
+        for (endpoint_id, change) in self.changes.drain() {
+            if change.failing_since.is_some() {
                 self.failing.insert(endpoint_id);
             } else {
                 self.failing.remove(&endpoint_id);
             }
         }
-        log_failed(&std::mem::take(&mut self.failed), std::mem::take(&mut self.left_out));
-        told.iter().for_each(log);
+        log_failed(&std::mem::take(&mut self.failed), std::mem::take(&mut self.unreported));
+        notices.iter().for_each(log);
     }
 }
 
-/// A line for each endpoint.
-fn log_failed(failed: &[FailedDelivery], left_out: usize) {
+/// Logs one line for each endpoint.
+fn log_failed(failed: &[FailedDelivery], unreported: usize) {
     let mut last: HashMap<Uuid, (&FailedDelivery, usize)> = HashMap::new();
     for failed in failed {
         let (latest, count) = last.entry(failed.endpoint_id).or_insert((failed, 0));
@@ -164,9 +175,9 @@ fn log_failed(failed: &[FailedDelivery], left_out: usize) {
              {error_message}"
         );
     }
-    if left_out > 0 {
+    if unreported > 0 {
         pgrx::warning!(
-            "webhook_delivery: {left_out} more deliveries have failed, of which no webhook.delivery_failed was sent"
+            "webhook_delivery: {unreported} more deliveries have failed, of which no webhook.delivery_failed was sent"
         );
     }
 }

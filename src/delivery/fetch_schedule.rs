@@ -4,28 +4,30 @@ use crate::postgres::wakeup::Wakeup;
 use crate::timestamp::Timestamp;
 use std::time::{Duration, Instant};
 
-/// Minimum time between two reads of everything that is due. To walk past a backlog takes a moment, and a tenant who redelivers one
-/// delivery after the other must not keep the fetcher at the start.
+/// Minimum time between two reads of everything that is due. To walk past a backlog takes a moment,
+/// and a tenant who redelivers one delivery after the other must not keep the fetcher at the start
+/// of the queue.
 const MIN_RESCAN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Meanwhile rows that have just been committed are found all the same: those that are due since this time.
+/// Until the next such read, the fetcher still finds rows that have just been committed: it reads
+/// those that became due within this time.
 const JUST_COMMITTED: Duration = Duration::from_millis(100);
 
 pub struct FetchSchedule {
     /// The earliest due time that commits have announced and that no fetch has covered yet.
     announced: Option<Timestamp>,
-    /// Everything that is due is to be read again, at `next_rescan`.
+    /// Everything that is due must be reread, not before `next_rescan`.
     rescan: bool,
     next_rescan: Instant,
     next_due: NextDue,
 }
 
-/// When the next delivery that is not due yet will be.
+/// The earliest due time of the deliveries that are not due yet.
 #[derive(Clone, Copy)]
 enum NextDue {
-    /// It has to be looked up.
+    /// It must be looked up.
     Unknown,
-    /// Then, or never.
+    /// It is this time; `None` if there is no such delivery.
     Known(Option<Timestamp>),
 }
 
@@ -34,7 +36,7 @@ impl FetchSchedule {
         Self { announced: None, rescan: false, next_rescan: Instant::now(), next_due: NextDue::Unknown }
     }
 
-    /// Commits have woken the worker.
+    /// Call when commits have woken the worker.
     pub fn announce(&mut self, wakeup: Option<Wakeup>, now: Timestamp) {
         let due_at = wakeup.map(|wakeup| match wakeup {
             Wakeup::DueAt(due_at) => due_at,
@@ -46,19 +48,19 @@ impl FetchSchedule {
         self.announced = self.announced.into_iter().chain(due_at).min();
     }
 
-    /// Everything that is due is to be read again.
+    /// Requests that everything that is due is reread.
     pub fn request_rescan(&mut self) {
         self.rescan = true;
     }
 
-    /// Another delivery will be due then.
+    /// Includes the due time of another delivery.
     pub fn include(&mut self, due_at: Option<Timestamp>) {
         if let NextDue::Known(known) = &mut self.next_due {
             *known = known.iter().copied().chain(due_at).min();
         }
     }
 
-    /// A fetch begins. Returns the time that it has to go back to, if there is one.
+    /// Begins a fetch. Returns the time that it must go back to, if there is one.
     pub fn begin(&mut self, now: Timestamp) -> Option<Timestamp> {
         self.include(self.announced.filter(|due_at| *due_at > now));
         self.announced
@@ -69,14 +71,15 @@ impl FetchSchedule {
         self.rescan && Instant::now() >= self.next_rescan
     }
 
-    /// Everything that is due is about to be read. When the next delivery will be due has to be looked up after it.
+    /// Call before everything that is due is read. The next due time must be looked up after that.
     pub fn rescanned(&mut self) {
         self.rescan = false;
         self.next_rescan = Instant::now() + MIN_RESCAN_INTERVAL;
         self.next_due = NextDue::Unknown;
     }
 
-    /// Whether the next due time has to be looked up when this fetch has read everything; after a rewind it has to be.
+    /// Whether the next due time must be looked up when this fetch has read everything. This is
+    /// always so after a rewind.
     pub fn needs_next_due(&mut self, now: Timestamp, has_rewound: bool) -> bool {
         let is_ahead = matches!(self.next_due, NextDue::Known(at) if at.is_none_or(|at| at > now));
         if has_rewound || !is_ahead {
@@ -85,17 +88,17 @@ impl FetchSchedule {
         matches!(self.next_due, NextDue::Unknown)
     }
 
-    /// The next delivery will be due then, or there is none.
+    /// Sets the next due time; `None` if there is no such delivery.
     pub fn set_next_due(&mut self, due_at: Option<Timestamp>) {
         self.next_due = NextDue::Known(due_at);
     }
 
-    /// The next due time has to be looked up.
+    /// Makes the next due time unknown, so that it is looked up.
     pub fn forget_next_due(&mut self) {
         self.next_due = NextDue::Unknown;
     }
 
-    /// The fetch has covered what was announced.
+    /// Call when the fetch has covered what was announced.
     pub fn fetched(&mut self) {
         self.announced = None;
     }

@@ -1,10 +1,12 @@
-//! The fetcher decides which due deliveries go to the pool now, so that no endpoint's backlog hides another's single row.
+//! The fetcher: decides which due deliveries go to the pool now, so that no endpoint's backlog
+//! hides another's single row.
 //!
-//! The queue is read in order of due time, from where the last read ended. Each endpoint may have a limited number of deliveries in
-//! memory (`prefetch.rs`). An endpoint beyond its limit, or one that fills a whole batch, is *backlogged*: reads over all endpoints leave
-//! it out, and it is read alone when most of its deliveries in memory have been sent. So a million rows of one endpoint are passed over
-//! once. Endpoints with strict order, a rate limit or an open circuit breaker are *throttled* between their deliveries (`throttle.rs`),
-//! and are read alone in the same way.
+//! The queue is read in order of due time, from where the last read ended. Each endpoint may have a
+//! limited number of deliveries in memory (`prefetch.rs`). An endpoint beyond its limit, or one
+//! that fills a whole batch, is *backlogged*: reads over all endpoints leave it out, and it is read
+//! alone when most of its deliveries in memory have been sent. Thus a million rows of one endpoint
+//! are passed over only once. Endpoints with strict order, a rate limit or an open circuit breaker
+//! are *throttled* between their deliveries (`throttle.rs`), and are read alone in the same way.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -27,13 +29,14 @@ const MAX_BATCH: usize = 500;
 /// Maximum number of backlogged endpoints that are read in one turn; the others follow in the next.
 const MAX_CATCH_UPS: usize = 8;
 
-/// Reading from the start may take this fraction of the time (1 in 100): with an old snapshot open it walks over dead rows.
+/// Reading from the start may take this fraction of the time (1 in 100): with an old snapshot open
+/// it walks over dead rows.
 const REWIND_SHARE: u32 = 100;
 
-/// A step of the clock backwards up to this only lengthens the waits of endpoints.
+/// If the clock is set back by no more than this, the waits of endpoints only become longer.
 const SMALL_STEP: Duration = Duration::from_secs(1);
 
-/// Where the next read of a backlogged endpoint begins.
+/// A backlogged endpoint: where its next read begins.
 #[derive(Clone, Copy)]
 struct Backlogged {
     auction_id: Uuid,
@@ -47,13 +50,15 @@ pub struct Fetcher {
     backlogged: BTreeMap<Uuid, Backlogged>,
     throttles: Throttles,
     breaker: Breaker,
-    /// Endpoints whose breaker has just opened, each with its auction: the pool gives back what waits for them.
+    /// Endpoints whose breaker has just opened, each with its auction: the pool gives back their
+    /// waiting jobs.
     newly_opened: Vec<(Uuid, Uuid)>,
     /// The backlogged endpoint that was read last: the next turn begins after it.
     last_served: Uuid,
     /// Endpoints that are disabled or paused: reads leave them out.
     disabled: HashSet<Uuid>,
-    /// Auctions of which nothing is fetched, because their finished attempts cannot be recorded.
+    /// Auctions whose deliveries are not fetched, because their finished attempts cannot be
+    /// recorded.
     blocked_auctions: HashSet<Uuid>,
     /// Deliveries that are fetched and not recorded yet. Their rows are still in the queue.
     in_flight: HashSet<Uuid>,
@@ -62,11 +67,11 @@ pub struct Fetcher {
     /// Time spent reading since the last rewind.
     time_reading: Duration,
     next_rewind: Instant,
-    /// The latest time that was read at since the clock was last set back.
+    /// The latest time of a read since the clock was last set back.
     latest: Timestamp,
 }
 
-/// What one turn has fetched. It takes effect with `Fetcher::accept`.
+/// The deliveries that one turn has fetched. They take effect with `Fetcher::accept`.
 pub struct Fetched {
     pub jobs: Vec<Job>,
     /// Deliveries that can no longer be sent.
@@ -80,9 +85,9 @@ pub struct Fetched {
 /// What a fetch needs in addition to the queue.
 pub struct FetchContext<'a> {
     pub statements: &'a Statements,
-    /// What is due then is fetched.
+    /// Deliveries that are due at this time are fetched.
     pub now: Timestamp,
-    /// Of the requests that follow.
+    /// The bounds of the fetched deliveries.
     pub bounds: Bounds,
 }
 
@@ -125,8 +130,8 @@ impl Fetcher {
         self.throttles.rewind_to(position);
     }
 
-    /// Rewinds to the start now and then. That finds rows that no commit has announced, as after a COMMIT PREPARED in another session.
-    /// Returns whether it did.
+    /// Rewinds to the start from time to time. This finds rows that no commit has announced, such
+    /// as after a COMMIT PREPARED in another session. Returns whether it has rewound.
     pub fn rewind_if_time(&mut self, every: Duration) -> bool {
         if Instant::now() < self.next_rewind {
             return false;
@@ -137,19 +142,19 @@ impl Fetcher {
         true
     }
 
-    /// These attempts were made by an earlier worker, and will be recorded.
+    /// Adds attempts that an earlier worker has made and this worker will record.
     pub fn mark_in_flight(&mut self, attempts: &[Attempt]) {
         self.in_flight.extend(attempts.iter().map(|attempt| attempt.key.delivery_id));
     }
 
-    /// The outcome is recorded.
+    /// Call when the outcome is recorded.
     pub fn recorded(&mut self, outcome: &Outcome) {
         self.in_flight.remove(&outcome.key.delivery_id);
         if let Some(next_attempt_at) = outcome.next_attempt_at {
             if outcome.keeps_position {
                 self.throttles.retried(&outcome.key.endpoint_id, &outcome.key.delivery_id, next_attempt_at);
             }
-            // The time may have passed before it was recorded.
+            // The time of the next attempt may have passed before it was recorded.
             self.rewind_to(next_attempt_at);
         }
         // Tests do not count.
@@ -166,7 +171,7 @@ impl Fetcher {
         }
         let was_open = self.breaker.is_open(&endpoint_id);
         if was_open && self.throttles.is_because_of_another(&endpoint_id, &delivery_id) {
-            // It was in flight when the breaker opened.
+            // The delivery was in flight when the breaker opened.
             return;
         }
         if let Some(pause) = self.breaker.failed(endpoint_id) {
@@ -179,7 +184,7 @@ impl Fetcher {
         }
     }
 
-    /// Keeps the breakers of these endpoints only.
+    /// Removes the breakers of all other endpoints.
     pub fn retain(&mut self, failing: &HashSet<Uuid>) {
         self.breaker.retain(failing);
     }
@@ -189,7 +194,8 @@ impl Fetcher {
         std::mem::take(&mut self.newly_opened)
     }
 
-    /// The pool has given these back without starting them. They are read again when it is their endpoints' turn.
+    /// Call for jobs that the pool has given back without starting them. They are reread when it is
+    /// their endpoints' turn.
     pub fn release(&mut self, keys: Vec<DeliveryKey>) {
         for key in keys {
             self.in_flight.remove(&key.delivery_id);
@@ -215,7 +221,8 @@ impl Fetcher {
         self.position < Position::at(now)
     }
 
-    /// Fetches nothing of these auctions from now on, until the next call. Returns those that are new. Their endpoints become backlogged.
+    /// Stops fetching for these auctions until the next call. Returns those that are new. Their
+    /// endpoints become backlogged.
     pub fn block_auctions(&mut self, auction_ids: HashSet<Uuid>) -> HashSet<Uuid> {
         let new = auction_ids.difference(&self.blocked_auctions).copied().collect();
         self.blocked_auctions = auction_ids;
@@ -232,7 +239,7 @@ impl Fetcher {
         self.throttles.set_rate_limit(endpoint_id, spacing);
     }
 
-    /// Reads what is due, within the prefetch limits.
+    /// Reads due deliveries, within the prefetch limits.
     pub fn fetch(&mut self, reading: &FetchContext<'_>, waiting: Backlog) -> SpiResult<Fetched> {
         let began = Instant::now();
         self.follow_clock(reading.now);
@@ -248,7 +255,7 @@ impl Fetcher {
         Ok(found)
     }
 
-    /// Forgets times that were set before the clock was set back: they lie too far ahead.
+    /// Removes times that were set before the clock was set back: they are too far ahead.
     fn follow_clock(&mut self, now: Timestamp) {
         if self.latest.since(now) > SMALL_STEP {
             self.throttles.forget_times();
@@ -257,12 +264,12 @@ impl Fetcher {
         self.latest = self.latest.max(now);
     }
 
-    /// The deliveries are in flight: they are not fetched again until they are recorded.
+    /// Marks the deliveries as in flight: they are not fetched again until they are recorded.
     pub fn accept(&mut self, found: &Fetched) {
         self.in_flight.extend(&found.ids);
     }
 
-    /// Reads on over all endpoints that need not wait.
+    /// Continues the read over all endpoints that need not wait.
     fn read_on(
         &mut self,
         FetchContext { statements, now, bounds }: &FetchContext<'_>,
@@ -300,18 +307,20 @@ impl Fetcher {
             && !self.throttles.contains(&endpoint_id)
             && !self.disabled.contains(&endpoint_id)
         {
-            // Others need not wait until all of it is read, however fast it is sent.
+            // Other endpoints need not wait until all of the backlog is read, no matter how fast it
+            // is sent.
             self.backlogged.entry(endpoint_id).or_insert(Backlogged { auction_id, position: self.position });
         }
         if !more {
-            // All due rows but those of endpoints that were left out are read.
+            // All due rows are read, except those of endpoints that were left out.
             self.position = self.position.max(Position::at(*now));
         }
         found.more |= more;
         Ok(())
     }
 
-    /// Reads backlogged endpoints that have sent most of what they may have in memory, each in its turn.
+    /// Reads backlogged endpoints that have sent most of what they may have in memory, each in its
+    /// turn.
     fn catch_up(
         &mut self,
         FetchContext { statements, now, bounds }: &FetchContext<'_>,
@@ -347,7 +356,7 @@ impl Fetcher {
                     break;
                 }
                 if prefetch::limit(&found.waiting, &auction_id, &endpoint_id) == 0 {
-                    // Its deliveries are large: the others follow when these are sent.
+                    // The endpoint's deliveries are large: the others follow when these are sent.
                     self.backlogged.insert(endpoint_id, Backlogged { auction_id, position: before });
                     break;
                 }
@@ -366,7 +375,7 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Asks for fewer rows when events are large: most would be read in vain.
+    /// Requests fewer rows when events are large; otherwise most would be read in vain.
     fn adapt_batch(&mut self, rows: &[DueDelivery]) {
         let bytes: usize = rows.iter().map(DueDelivery::bytes).sum();
         let fitting = (rows.len() * MAX_BATCH_BYTES).checked_div(bytes).unwrap_or(MAX_BATCH);
@@ -380,7 +389,7 @@ impl Fetcher {
 
     fn take(&mut self, row: DueDelivery, found: &mut Fetched, now: Timestamp) {
         if let Action::Wait = row.action {
-            // All rows of its endpoint wait until it is enabled.
+            // All rows of the endpoint wait until it is enabled.
             self.backlogged.remove(&row.endpoint_id);
             self.throttles.end(&row.endpoint_id);
             self.disabled.insert(row.endpoint_id);

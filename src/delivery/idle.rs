@@ -1,16 +1,17 @@
-//! Idle: why the worker sends nothing, and what other work it does meanwhile.
+//! Idle: why the worker sends nothing, and what other work it does in this state.
 
-/// Why the worker sends nothing. In `webhook_delivery.status` the state is `waiting`, unless another
-/// is given here.
+/// Why the worker sends nothing. In `webhook_delivery.status` the state is `waiting`, unless
+/// another is given here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Idle {
     NoExtension,
     /// The library is newer than the extension's objects.
     UpdateNeeded,
     NoEndpoint,
-    /// What cannot be recorded would be sent again and again.
+    /// The transactions are read-only: deliveries that cannot be recorded would be sent again and
+    /// again.
     ReadOnly,
-    /// By `webhook_delivery.pause()`. The state is `paused`.
+    /// An operator has called `webhook_delivery.pause()`. The state is `paused`.
     Paused,
     /// The rows come from another installation: a restored dump, a copy of a database. The state is
     /// `fenced`.
@@ -18,7 +19,8 @@ pub enum Idle {
 }
 
 impl Idle {
-    /// Of the column `state` of the view `webhook_delivery.send_state`; `None` if the worker may send.
+    /// From the column `state` of the view `webhook_delivery.send_state`; `None` if the worker may
+    /// send.
     pub fn of_send_state(state: Option<&str>) -> Option<Self> {
         match state {
             Some("sending") => None,
@@ -40,13 +42,13 @@ impl Idle {
     }
 }
 
-/// What a worker may do, from nothing to everything.
+/// The work that a worker may do, from nothing to everything.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Duty {
     Nothing,
     /// Partitions and recapture, because rows still arrive in a copy, from the application or by
-    /// logical replication. The queue stays as it is: replication has to find every row where the
-    /// original has it.
+    /// logical replication. The queue is not changed: replication must find every row in the
+    /// partition where the original has it.
     Fenced,
     /// Everything but sending.
     Housekeeping,

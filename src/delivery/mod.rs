@@ -1,4 +1,5 @@
-//! The worker: it fetches due deliveries, hands them to the sender's threads, and records finished attempts.
+//! The worker: it fetches due deliveries, hands them to the sender's threads, and records finished
+//! attempts.
 //!
 //! | what | file |
 //! |---|---|
@@ -9,15 +10,15 @@
 //! | a due row of the queue, its event and its endpoint | `queue_row.rs`, `target.rs` |
 //! | when the next fetch is due | `fetch_schedule.rs` |
 //! | all SQL statements of the worker | `statements.rs`, `parking_statements.rs` |
-//! | what an attempt has led to | `outcome.rs`, `outcome_rows.rs` |
+//! | the outcome of an attempt | `outcome.rs`, `outcome_rows.rs` |
 //! | finished attempts are recorded in batches | `completer.rs` |
 //! | successes and failures by endpoint, for `record_endpoint_health()`, which disables endpoints (`sql/install/health.sql`) | `endpoint_health.rs` |
-//! | deliveries that wait for long move to their own partition | `parking.rs` |
+//! | deliveries that wait long move to a partition of their own | `parking.rs` |
 //! | partitions, expiry and other maintenance | `worker/maintenance.rs` |
 //! | dead letters that a lock caused are captured again | `recapture.rs` |
-//! | a part of the work fails: it is logged and retried | `task.rs` |
-//! | what exists only while the extension does: threads and plans | `runtime.rs` |
-//! | why the worker sends nothing, and what it does meanwhile | `idle.rs` |
+//! | a part of the work that fails is logged and retried | `task.rs` |
+//! | threads and plans, which exist only while the extension exists | `runtime.rs` |
+//! | why the worker sends nothing, and what other work it does | `idle.rs` |
 //! | counts of the last minute, and what the worker reports about itself | `throughput.rs`, `status_reporter.rs` |
 
 mod completer;

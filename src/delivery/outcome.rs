@@ -1,26 +1,21 @@
-//! What an attempt has led to, or why there was none.
+//! Outcomes: the result of an attempt, or why there was none.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
+use crate::error_kind::ErrorKind;
 use crate::timestamp::Timestamp;
 use webhook_sender::{Attempt, DeliveryKey, Failure, RetryPolicy, Timing};
 
-/// What a delivery is after an attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeliveryStatus {
-    Success,
-    Retrying,
-    Failed,
-}
-
-impl DeliveryStatus {
-    /// The value of the column `delivery_status`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Retrying => "retrying",
-            Self::Failed => "failed",
+impl From<EndReason> for ErrorKind {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::PayloadTooLarge { .. } => Self::PayloadTooLarge,
+            EndReason::NoSecret => Self::NoSecret,
+            EndReason::EndpointDeleted => Self::EndpointDeleted,
+            EndReason::EventDeleted => Self::EventDeleted,
+            EndReason::Expired => Self::Expired,
+            EndReason::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -41,6 +36,15 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// Of the column `end_reason` of the queue.
+    pub fn of_queue(reason: &str) -> Self {
+        match reason {
+            "expired" => Self::Expired,
+            "event_deleted" => Self::EventDeleted,
+            _ => Self::Cancelled,
+        }
+    }
+
     /// Whether the end is intended, so that it is no failure of the endpoint.
     pub fn is_wanted(self) -> bool {
         match self {
@@ -65,20 +69,21 @@ impl Display for EndReason {
     }
 }
 
-/// A row of the log, and what happens to the row of the queue.
+/// A row of the log, and the change of the row in the queue.
 pub struct Outcome {
     pub key: DeliveryKey,
     pub event_type: String,
-    pub delivery_status: DeliveryStatus,
     pub response_status_code: Option<i16>,
     /// `None` if no request was made.
     pub response_time_ms: Option<i32>,
+    pub error_kind: Option<ErrorKind>,
     pub error_message: Option<String>,
     pub response_excerpt: Option<String>,
     pub attempted_at: Timestamp,
-    /// `Some` if there is to be another attempt.
+    /// The time of the next attempt; `None` if there is none.
     pub next_attempt_at: Option<Timestamp>,
-    /// Until then the row keeps its position in the queue, and the endpoint's later deliveries wait behind it.
+    /// If set, the row keeps its position in the queue until this time, and the endpoint's later
+    /// deliveries wait behind it.
     pub keeps_position: bool,
     /// There was no connection.
     pub is_unreachable: bool,
@@ -110,14 +115,10 @@ impl Outcome {
         Self {
             key,
             event_type: attempt.event_type,
-            delivery_status: match (&failure, delay) {
-                (None, _) => DeliveryStatus::Success,
-                (Some(_), Some(_)) => DeliveryStatus::Retrying,
-                (Some(_), None) => DeliveryStatus::Failed,
-            },
             response_status_code: status.map(|status| status as i16),
             response_time_ms: Some(milliseconds(attempt.duration)),
             is_unreachable: failure.as_ref().is_some_and(Failure::is_unreachable),
+            error_kind: failure.as_ref().map(ErrorKind::from),
             error_message: failure.map(|failure| failure.to_string()),
             response_excerpt: attempt.response_excerpt,
             attempted_at,
@@ -133,9 +134,9 @@ impl Outcome {
         Self {
             key,
             event_type,
-            delivery_status: DeliveryStatus::Failed,
             response_status_code: None,
             response_time_ms: None,
+            error_kind: Some(reason.into()),
             error_message: Some(reason.to_string()),
             response_excerpt: None,
             attempted_at: Timestamp::now(),
@@ -148,7 +149,7 @@ impl Outcome {
     }
 }
 
-/// A duration as the log has it.
+/// A duration in the log's unit.
 pub fn milliseconds(time: Duration) -> i32 {
     time.as_millis().try_into().unwrap_or(i32::MAX)
 }

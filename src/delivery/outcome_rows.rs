@@ -1,4 +1,5 @@
-//! Finished attempts as record.sql takes them: an array of the type `webhook_delivery.outcome`.
+//! Outcome rows: finished attempts as the argument of record.sql, an array of the type
+//! `webhook_delivery.outcome`.
 
 use std::net::IpAddr;
 
@@ -6,13 +7,14 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use super::outcome::{Outcome, milliseconds};
+use crate::error_kind::ErrorKind;
 use crate::ids::id_time;
 use crate::timestamp::Timestamp;
 
 /// Columns of the type.
 const COLUMNS: usize = 22;
 
-/// The type, as the catalogue has it.
+/// The type in the catalogue.
 #[derive(Clone, Copy)]
 pub struct OutcomeType {
     row: pg_sys::Oid,
@@ -20,9 +22,9 @@ pub struct OutcomeType {
 }
 
 impl OutcomeType {
-    /// Inside a transaction, with the extension there.
+    /// Call it inside a transaction, while the extension exists.
     pub fn find() -> Self {
-        // SAFETY: look-ups by NUL-terminated names; an ERROR where there is none.
+        // SAFETY: look-ups by NUL-terminated names; an ERROR if there is no such type.
         unsafe {
             let schema = pg_sys::get_namespace_oid(c"webhook_delivery".as_ptr(), false);
             let row = pg_sys::GetSysCacheOid(
@@ -39,8 +41,8 @@ impl OutcomeType {
 
     /// The attempts as an argument, in the memory of the current context.
     pub fn array_of(self, outcomes: &[Outcome]) -> DatumWithOid<'static> {
-        // SAFETY: the descriptor is counted, and given back; an ERROR gives it back as well. `values` lives until the tuple is made,
-        // which copies them.
+        // SAFETY: the descriptor is reference-counted and released; an ERROR releases it as well.
+        // `values` lives until the tuple is formed, which copies them.
         unsafe {
             let descriptor = pg_sys::lookup_rowtype_tupdesc(self.row, -1);
             if (*descriptor).natts as usize != COLUMNS {
@@ -68,7 +70,8 @@ impl OutcomeType {
     }
 }
 
-/// In the order of the type's columns. What is a pointer points into the outcome, or into the current memory context.
+/// The values in the order of the type's columns. Pointers point into the outcome, or into the
+/// current memory context.
 fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datum>; COLUMNS] {
     let Outcome { key, timing, .. } = outcome;
     let id = |id: &uuid::Uuid| Some(pg_sys::Datum::from(id.as_bytes().as_ptr()));
@@ -81,9 +84,9 @@ fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datu
         id(&key.endpoint_id),
         id(&key.event_id),
         outcome.event_type.as_str().into_datum(),
-        outcome.delivery_status.as_str().into_datum(),
         outcome.response_status_code.into_datum(),
         outcome.response_time_ms.into_datum(),
+        outcome.error_kind.map(ErrorKind::as_str).into_datum(),
         outcome.error_message.as_deref().into_datum(),
         outcome.response_excerpt.as_deref().into_datum(),
         key.is_test.into_datum(),
@@ -99,7 +102,7 @@ fn columns(outcome: &Outcome, addresses: &mut Addresses) -> [Option<pg_sys::Datu
     ]
 }
 
-/// Most attempts of a batch have called the same address, which then is read once.
+/// Most attempts of a batch have the same address, which is then parsed once.
 #[derive(Default)]
 struct Addresses(Option<(IpAddr, Option<pg_sys::Datum>)>);
 

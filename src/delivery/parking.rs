@@ -1,8 +1,10 @@
-//! Parking: deliveries that wait for longer than a minute move to a partition of their own.
+//! Parking: deliveries that wait longer than a minute move to a partition of their own.
 //!
-//! Most deliveries are made within milliseconds, and their rows have one index entry. Millions of others may wait for an endpoint
-//! that does not answer, and the history has to find them: in `queue_parked` they have indexes for it, and are counted for
-//! `webhook_delivery.status` once a minute. Both are done in small steps that take a tenth of the worker's time at most.
+//! Most deliveries are made within milliseconds, and their rows have one index entry. Millions of
+//! others may wait for an endpoint that does not answer, and the history must find them:
+//! `queue_parked` has indexes for this, and its rows are counted for `webhook_delivery.status` once
+//! a minute. Parking and counting run in small steps that take at most a tenth of the worker's
+//! time.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,51 +18,56 @@ use crate::timestamp::Timestamp;
 /// A delivery is parked when it has been due for this time, or will not be due for this time.
 const PARK_AFTER: Duration = Duration::from_secs(60);
 
-/// Maximum number of deliveries that one step parks, of those that are due and of the others each.
+/// Maximum number of overdue deliveries, and of deliveries that will be due later, that one step
+/// parks.
 const MAX_PARKED: i32 = 200;
 
 /// Number of blocks of the table that one step counts.
-const COUNTED_AT_ONCE: i64 = 400;
+const BLOCKS_PER_STEP: i64 = 400;
 
-/// Maximum number of blocks of a table that each query counts itself; a larger one is counted by the worker.
-const FEW: i64 = COUNTED_AT_ONCE;
+/// Maximum number of blocks of a table that each query counts itself; a larger one is counted by
+/// the worker.
+const MAX_UNCOUNTED_BLOCKS: i64 = BLOCKS_PER_STEP;
 
-/// How soon to look again when nothing is left to park.
+/// How soon to look again if there is nothing left to park.
 const PARK_EVERY: Duration = Duration::from_secs(5);
 
-/// How soon to look for overdue deliveries from the start again.
+/// How soon to look again for overdue deliveries from the start of the queue.
 const RESTART_EVERY: Duration = Duration::from_secs(15);
 
 /// How soon to count again.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 
-/// For each part of time that a step has taken, this many parts belong to other work before the next one.
+/// After a step, other work gets this many times the duration of the step before the next one.
 const OTHER_WORK: u32 = 9;
 
-/// The same when there was nothing to park, and before overdue deliveries are looked for from the start again: with an old snapshot open,
-/// the look walks over dead rows.
+/// The same if there was nothing to park, and before the next look from the start of the queue:
+/// with an old snapshot open, this look walks over dead rows.
 const OTHER_WORK_WITHOUT_ANY: u32 = 99;
 
 pub struct Parking {
     next_step: Instant,
-    /// The step then continues what the last one has not finished.
+    /// The next step continues the last one, which has not parked or counted everything.
     is_unfinished: bool,
-    /// Deliveries that were due before this were parked, or could not be: the next step begins there.
+    /// Deliveries that were due before this time were parked, or could not be. The next step begins
+    /// there.
     overdue_from: Timestamp,
-    /// Of the deliveries that will not be due for a while, those due before this are parked; `None` to begin with the first of them.
+    /// All deliveries that will be due later, but before this time, are parked; `None` to begin
+    /// with the first of them.
     later_from: Option<Timestamp>,
-    /// When it begins at the start again, because of deliveries that were locked or committed late.
+    /// When a step begins at the start of the queue again, because of deliveries that were locked
+    /// or committed late.
     next_restart: Instant,
     count: Count,
 }
 
-/// The counting of the parked deliveries.
+/// The state of counting the parked deliveries.
 enum Count {
     BeginsAt(Instant),
     Running { next_block: i64, end: i64, counted: HashMap<Group, Counted> },
 }
 
-/// Which deliveries are counted together.
+/// The deliveries with these values are counted together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Group {
     pub endpoint_id: Uuid,
@@ -69,11 +76,11 @@ pub struct Group {
 }
 
 impl Group {
-    /// Of no endpoint.
+    /// A group without an endpoint: its row says that there are counts.
     const MARKER: Self = Self { endpoint_id: Uuid::nil(), auction_id: Uuid::nil(), is_test: false };
 }
 
-/// How many there are of a group.
+/// The counts of a group.
 #[derive(Clone, Copy, Default)]
 pub struct Counted {
     pub deliveries: i64,
@@ -92,31 +99,33 @@ impl Counted {
     }
 }
 
-/// The due time of the last delivery of each kind that a step has parked, if there may be more of the kind.
+/// Where the next step continues: the due time of the last parked delivery of each kind, if there
+/// may be more of the kind.
 pub struct Left {
     pub overdue: Option<Timestamp>,
     pub later: Option<Timestamp>,
 }
 
-/// What a step has done.
+/// The result of a step.
 pub struct Progress {
-    /// Where the next step goes on with each kind, if it may have more to park.
+    /// Where the next step continues with each kind, if there may be more to park.
     left: Left,
-    /// Overdue deliveries that were due before this are looked at, unless some are left.
+    /// All overdue deliveries that were due before this time have been read, unless `left` has
+    /// some.
     overdue_until: Timestamp,
-    /// It began at the start.
+    /// The step began at the start of the queue.
     has_restarted: bool,
     count: CountProgress,
 }
 
 enum CountProgress {
-    /// It was not time for it.
+    /// It was not yet time to count.
     None,
     /// The table has this number of blocks.
     Began(i64),
     /// The table has grown to this number of blocks.
     Extended(i64),
-    /// The next blocks hold these.
+    /// The next blocks have these deliveries.
     Read(Vec<(Group, Counted)>),
     Ended,
 }
@@ -138,17 +147,18 @@ impl Parking {
         self.next_step <= Instant::now()
     }
 
-    /// How long until the next step, if it continues the last one. Otherwise it waits until the worker wakes up.
+    /// How long until the next step, if it continues the last one. Otherwise the step waits until
+    /// the worker wakes up.
     pub fn time_to_due(&self) -> Option<Duration> {
         self.is_unfinished.then(|| self.next_step.saturating_duration_since(Instant::now()))
     }
 
-    /// Takes no step now, because a session keeps the worker from parking.
+    /// Skips a step, because a session has stopped the worker from parking.
     pub fn postpone(&mut self) {
         self.next_step = Instant::now() + PARK_EVERY;
     }
 
-    /// Takes a step, inside a transaction. Nothing has happened until `conclude`.
+    /// Runs a step, inside a transaction. It takes effect with `conclude`.
     pub fn step(&self, statements: &ParkingStatements, now: Timestamp) -> SpiResult<Progress> {
         let has_restarted = self.next_restart <= Instant::now();
         let from = if has_restarted { Timestamp::MIN } else { self.overdue_from };
@@ -160,7 +170,7 @@ impl Parking {
             Count::BeginsAt(moment) if *moment > Instant::now() => CountProgress::None,
             Count::BeginsAt(_) => {
                 let (blocks, has_counts) = statements.parked_size()?;
-                if blocks > FEW {
+                if blocks > MAX_UNCOUNTED_BLOCKS {
                     CountProgress::Began(blocks)
                 } else {
                     if has_counts {
@@ -170,16 +180,16 @@ impl Parking {
                 }
             }
             Count::Running { next_block, end, .. } if next_block < end => {
-                CountProgress::Read(statements.count_parked(*next_block, next_block + COUNTED_AT_ONCE)?)
+                CountProgress::Read(statements.count_parked(*next_block, next_block + BLOCKS_PER_STEP)?)
             }
             Count::Running { end, counted, .. } => {
                 let (blocks, _) = statements.parked_size()?;
                 if blocks > *end {
-                    // What was parked meanwhile lies behind the end.
+                    // Deliveries that were parked in the meantime are behind the end.
                     return Ok(Progress { count: CountProgress::Extended(blocks), ..parking });
                 }
                 let mut counts = counted.clone();
-                // Says that there are counts, also to a tenant who has no delivery among them.
+                // Shows that there are counts, even to a tenant without a parked delivery.
                 counts.insert(Group::MARKER, Counted::default());
                 statements.publish_counts(&counts)?;
                 CountProgress::Ended
@@ -188,7 +198,7 @@ impl Parking {
         Ok(Progress { count, ..parking })
     }
 
-    /// The transaction of the step is committed.
+    /// Call when the transaction of the step is committed.
     pub fn conclude(&mut self, progress: Progress, took: Duration) {
         let Progress { left, overdue_until, has_restarted, count } = progress;
         self.overdue_from = left.overdue.unwrap_or(overdue_until);
@@ -203,7 +213,7 @@ impl Parking {
             }
             (CountProgress::Extended(blocks), Count::Running { end, .. }) => *end = blocks,
             (CountProgress::Read(found), Count::Running { next_block, counted, .. }) => {
-                *next_block += COUNTED_AT_ONCE;
+                *next_block += BLOCKS_PER_STEP;
                 for (group, number) in found {
                     counted.entry(group).or_default().add(&number);
                 }

@@ -1,4 +1,4 @@
-//! What the worker asks in SQL to park deliveries and to count the parked ones.
+//! The worker's SQL statements that park deliveries and count the parked ones.
 
 use std::collections::HashMap;
 
@@ -42,7 +42,8 @@ impl ParkingStatements {
         })
     }
 
-    /// Parks deliveries that are due from `from` until before `before`, or from `later` on, at most `limit` of each.
+    /// Parks deliveries that are due from `from` until before `before`, or from `later` on, at most
+    /// `limit` of each.
     pub fn park(&self, from: Timestamp, before: Timestamp, later: Timestamp, limit: i32) -> SpiResult<Left> {
         let moments = [from.into(), before.into(), later.into()];
         let has_to_park =
@@ -58,7 +59,7 @@ impl ParkingStatements {
         })
     }
 
-    /// The number of blocks that the table of the parked deliveries has, and whether there are counts of it.
+    /// The number of blocks of the table of parked deliveries, and whether there are counts of it.
     pub fn parked_size(&self) -> SpiResult<(i64, bool)> {
         Spi::connect(|client| {
             let row = client.select(&self.parked_size, Some(1), &[])?.first();

@@ -1,4 +1,4 @@
-//! A due row of the queue, and what is to be done with it.
+//! Due rows of the queue, and the action for each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The endpoint, and its auction, that fills a whole batch of this size and may have more.
+    /// The endpoint that fills a whole batch of this size and may have more, and its auction.
     pub fn endpoint_that_fills(&self, size: usize) -> Option<(Uuid, Uuid)> {
         let first = self.rows.first().filter(|_| self.more && self.rows.len() >= size)?;
         let is_of_first = |row: &DueDelivery| row.endpoint_id == first.endpoint_id && !row.skips_throttle;
@@ -62,7 +62,7 @@ pub struct DueDelivery {
     pub position: Position,
     pub auction_id: Uuid,
     pub endpoint_id: Uuid,
-    /// It does not wait for its endpoint: a test, or a cancelled delivery.
+    /// The delivery does not wait for its endpoint: a test, or a delivery that is to end.
     pub skips_throttle: bool,
     /// When a failed delivery that keeps its position may be tried again.
     pub not_before: Option<Timestamp>,
@@ -71,7 +71,7 @@ pub struct DueDelivery {
 }
 
 impl DueDelivery {
-    /// Of the event's data.
+    /// Bytes of the event's data.
     pub fn bytes(&self) -> usize {
         match &self.action {
             Action::Send(job) => job.data.len(),
@@ -80,21 +80,21 @@ impl DueDelivery {
     }
 }
 
-/// What is to be done with a row that is due.
+/// The action for a due row.
 pub enum Action {
     Send(Job),
     /// Its endpoint is disabled or paused.
     Wait,
-    /// It can no longer be sent.
+    /// The delivery can no longer be sent.
     End(Outcome),
 }
 
 /// The bounds of a delivery.
 #[derive(Clone, Copy)]
 pub struct Bounds {
-    /// Of the whole request, name look-up and response included.
+    /// The time limit of the whole request, including name look-up and response.
     pub timeout: Duration,
-    /// Bytes of data; an event with more is not even read.
+    /// Maximum bytes of data; a larger event is not even read.
     pub payload: i32,
     /// The lowest id that an event within the retention can have.
     pub oldest: Uuid,
@@ -119,7 +119,7 @@ impl<'conn> Event<'conn> {
         })
     }
 
-    /// Of its data.
+    /// Bytes of the event's data.
     pub fn bytes(&self) -> usize {
         usize::try_from(self.bytes).unwrap_or(0)
     }
@@ -135,6 +135,8 @@ pub struct QueueRow {
     data: Option<String>,
     bytes: i32,
     not_before: Option<Timestamp>,
+    /// Why it is to end without another attempt.
+    end_reason: Option<EndReason>,
 }
 
 impl QueueRow {
@@ -157,10 +159,11 @@ impl QueueRow {
             data: None,
             bytes: 0,
             not_before: row.get::<Timestamp>(10)?,
+            end_reason: row.get::<&str>(11)?.map(EndReason::of_queue),
         })
     }
 
-    /// Sets the event that it delivers.
+    /// Sets the event of the delivery.
     pub fn set_event(&mut self, event: &Event<'_>) -> SpiResult<()> {
         self.key.row_id = event.row_id;
         self.occurred_at = Some(event.occurred_at);
@@ -172,9 +175,10 @@ impl QueueRow {
     pub fn with_target(self, targets: &HashMap<Uuid, Target>, bounds: Bounds) -> DueDelivery {
         let position = Position { due_at: Timestamp::from_micros(self.key.due_at), delivery_id: self.key.delivery_id };
         let (auction_id, endpoint_id) = (self.key.auction_id, self.key.endpoint_id);
-        // Of the same auction: after an endpoint is deleted, another auction can use its id.
+        // The auction must be the same: after an endpoint is deleted, another auction can use its
+        // id.
         let target = targets.get(&endpoint_id).filter(|target| target.auction_id == auction_id);
-        let (skips_throttle, not_before) = (self.key.is_test || self.is_cancelled(), self.not_before);
+        let (skips_throttle, not_before) = (self.key.is_test || self.end_reason.is_some(), self.not_before);
         let terms = target.map(|target| target.terms).unwrap_or_default();
         DueDelivery {
             position,
@@ -187,22 +191,16 @@ impl QueueRow {
         }
     }
 
-    /// By `webhook_delivery.cancel()`.
-    fn is_cancelled(&self) -> bool {
-        Timestamp::from_micros(self.key.due_at) == Timestamp::MIN
-    }
-
     fn action(self, target: Option<&Target>, bounds: Bounds) -> Action {
-        let is_cancelled = self.is_cancelled();
-        let Self { key, event_type, occurred_at, data, bytes, .. } = self;
+        let Self { key, event_type, occurred_at, data, bytes, end_reason, .. } = self;
         let end = |key, event_type, reason| Action::End(Outcome::without_request(key, event_type, reason));
+        if let Some(reason) = end_reason {
+            return end(key, event_type, reason);
+        }
         let Some(occurred_at) = occurred_at else {
             let reason = if key.event_id < bounds.oldest { EndReason::Expired } else { EndReason::EventDeleted };
             return end(key, event_type, reason);
         };
-        if is_cancelled {
-            return end(key, event_type, EndReason::Cancelled);
-        }
         let Some(target) = target else { return end(key, event_type, EndReason::EndpointDeleted) };
         let Some(destination) = &target.destination else {
             return end(key, event_type, EndReason::NoSecret);

@@ -1,7 +1,7 @@
-//! Recapture: events that a lock has kept from being captured are captured again, by a process of its own.
+//! Recapture: a separate process recaptures events that could not be captured because of a lock.
 //!
-//! Code of the application runs in it (views, casts, payload functions), which may take as long as it likes. In the worker it would
-//! keep everybody's deliveries waiting.
+//! The process runs code of the application (views, casts, payload functions), which may take any
+//! time. In the worker it would delay the deliveries of all tenants.
 
 use std::time::{Duration, Instant};
 
@@ -13,31 +13,33 @@ use super::worker::lock_extension;
 use crate::postgres::subtransaction::SqlError;
 use crate::postgres::{background_worker, worker_settings};
 
-/// A process that has not ended by then is terminated.
-const AT_MOST: Duration = Duration::from_secs(30);
+/// A process that has not ended after this time is terminated.
+const MAX_RUN_TIME: Duration = Duration::from_secs(30);
 
-/// It begins no dead letter after this time: another process goes on, and what is terminated is one that hangs.
-const WORKS_FOR: Duration = Duration::from_secs(10);
+/// The process begins no dead letter after this time: another process continues. Thus only a
+/// process that hangs is terminated.
+const WORK_TIME: Duration = Duration::from_secs(10);
 
-/// The process of this database, where one was started.
+/// The process of this database, if one was started.
 #[derive(Default)]
 pub struct Recapture {
     running: Option<(DynamicBackgroundWorker, Instant)>,
 }
 
 impl Recapture {
-    /// Whether it is at work. Terminates one that has been for too long.
+    /// Whether the process is running. Terminates a process that has run for too long.
     pub fn is_running(&mut self) -> bool {
         let Some((process, began)) = &self.running else { return false };
         if !matches!(process.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)) {
             self.running = None;
-        } else if began.elapsed() >= AT_MOST {
+        } else if began.elapsed() >= MAX_RUN_TIME {
             self.end();
         }
         self.running.is_some()
     }
 
-    /// Starts it, outside of a transaction; an error where no slot for a background worker is free.
+    /// Starts the process, outside of a transaction. Fails if no slot for a background worker is
+    /// free.
     pub fn start(&mut self, database: pg_sys::Oid) -> Result<(), SqlError> {
         let start = || {
             BackgroundWorkerBuilder::new("webhook_delivery recapture")
@@ -49,7 +51,8 @@ impl Recapture {
                 .set_argument(pg_sys::Datum::from(database.to_u32()).into())
                 .load_dynamic()
         };
-        // SAFETY: what is allocated, the server's handle of the process, outlives every transaction.
+        // SAFETY: the allocated memory is the server's handle of the process, which outlives every
+        // transaction.
         match unsafe { PgMemoryContexts::TopMemoryContext.switch_to(|_| start()) } {
             Ok(process) => {
                 self.running = Some((process, Instant::now()));
@@ -66,7 +69,8 @@ impl Recapture {
         }
     }
 
-    /// Whoever drops the extension or the database is not to wait for it.
+    /// Terminates the process when the worker drops this value, so that DROP EXTENSION and DROP
+    /// DATABASE need not wait for it.
     pub fn end(&mut self) {
         if let Some((process, _)) = self.running.take() {
             process.terminate();
@@ -85,11 +89,11 @@ pub extern "C-unwind" fn webhook_delivery_recapture(database: pg_sys::Datum) {
     worker_settings::pin_settings();
     let began = Instant::now();
     let mut last = 0_i64;
-    while began.elapsed() < WORKS_FOR
+    while began.elapsed() < WORK_TIME
         && let Some(error_id) = background_worker::transaction(|| take(last))
     {
         last = error_id;
-        // Where not even that can be done, it has been tried once.
+        // If even that fails, it has been tried once.
         _ = background_worker::try_transaction(|| {
             let _rights = lock_extension();
             Spi::connect_mut(|client| {
@@ -98,7 +102,7 @@ pub extern "C-unwind" fn webhook_delivery_recapture(database: pg_sys::Datum) {
             .unwrap_or_else(|problem| pgrx::error!("{problem}"));
         });
     }
-    // SAFETY: ends the process, as Postgres has it.
+    // SAFETY: ends the process as PostgreSQL requires.
     unsafe { pg_sys::proc_exit(0) };
 }
 

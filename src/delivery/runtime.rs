@@ -1,4 +1,4 @@
-//! What the worker has while the extension exists: plans and threads.
+//! The runtime: plans and threads, which the worker has while the extension exists.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -13,32 +13,34 @@ use super::completer::MAX_BATCH;
 use super::statements::Statements;
 use crate::postgres::{background_worker, settings};
 
-/// In the data directory, which is where the process works. Postgres keeps there what need not survive: `pg_basebackup` leaves it out.
+/// Relative to the data directory, the working directory of the process. PostgreSQL uses this
+/// folder for files that need not survive: `pg_basebackup` leaves it out.
 const JOURNALS: &str = "pg_stat_tmp";
 
-/// What the extension's presence makes possible.
+/// Plans and threads for one installation of the extension.
 pub struct Runtime {
     /// The extension's oid.
     pub extension: pg_sys::Oid,
     pub statements: Statements,
     pub pool: Pool,
-    /// The slow endpoints that the next worker will know of.
-    pub remembered_slow: Arc<HashSet<Uuid>>,
+    /// The slow endpoints as last recorded, for the next worker.
+    pub recorded_slow: Arc<HashSet<Uuid>>,
 }
 
 impl Runtime {
-    /// Prepares the statements and starts the threads. Also returns the attempts that an earlier worker has not recorded.
+    /// Prepares the statements and starts the threads. Also returns the attempts that an earlier
+    /// worker has not recorded.
     pub fn start(extension: pg_sys::Oid) -> SpiResult<(Self, Vec<Attempt>)> {
         let statements = Statements::prepare()?;
-        let (journal, noted) = open_journal().unzip();
-        let unrecorded = statements.unrecorded(&noted.unwrap_or_default())?;
+        let (journal, successes) = open_journal().unzip();
+        let unrecorded = statements.unrecorded(&successes.unwrap_or_default())?;
         let pool = start_pool(statements.slow_endpoints()?, journal);
-        let remembered_slow = pool.slow_endpoints();
-        Ok((Self { extension, statements, pool, remembered_slow }, unrecorded))
+        let recorded_slow = pool.slow_endpoints();
+        Ok((Self { extension, statements, pool, recorded_slow }, unrecorded))
     }
 }
 
-/// Without it everything works, but for what is made twice after a crash.
+/// Without the journal everything works, but more requests are made twice after a crash.
 fn open_journal() -> Option<(Arc<Journal>, Vec<Success>)> {
     // SAFETY: the id of this process's database.
     let database = unsafe { pg_sys::MyDatabaseId };
@@ -54,7 +56,7 @@ fn open_journal() -> Option<(Arc<Journal>, Vec<Success>)> {
         .set_hint("All is delivered, but after a crash more requests are made twice than need be.")
         .report(PgLogLevel::WARNING);
     }
-    journal.ok().map(|(journal, noted)| (Arc::new(journal), noted))
+    journal.ok().map(|(journal, successes)| (Arc::new(journal), successes))
 }
 
 fn start_pool(slow_endpoints: HashSet<Uuid>, journal: Option<Arc<Journal>>) -> Pool {

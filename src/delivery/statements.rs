@@ -1,4 +1,4 @@
-//! The worker's SQL statements, and the Rust types of their answers.
+//! The worker's SQL statements, and the Rust types of their results.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Statements {
         use pg_sys::BuiltinOid::*;
         let outcome_type = OutcomeType::find();
         #[rustfmt::skip]
-        let notes = [
+        let change_types = [
             UUIDARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TEXTARRAYOID, INT4OID, INT8OID,
         ];
         #[rustfmt::skip]
@@ -57,7 +57,7 @@ impl Statements {
         ];
         let due = [TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID, INT4OID];
         let events = [UUIDARRAYOID, UUIDOID, UUIDOID, INT4OID];
-        let noted = [TIMESTAMPTZARRAYOID, UUIDARRAYOID, INT2ARRAYOID];
+        let success_types = [TIMESTAMPTZARRAYOID, UUIDARRAYOID, INT2ARRAYOID];
         Spi::connect(|client| {
             let oids = |types: &[pg_sys::BuiltinOid]| types.iter().map(|oid| (*oid).into()).collect::<Vec<PgOid>>();
             type Prepared = SpiResult<OwnedPreparedStatement>;
@@ -71,7 +71,7 @@ impl Statements {
                 read_events: reading(include_str!("../../sql/statements/delivery/read_events.sql"), &events)?,
                 targets: reading(include_str!("../../sql/statements/delivery/targets.sql"), &[UUIDARRAYOID])?,
                 next_due: reading(include_str!("../../sql/statements/delivery/next_due.sql"), &[TIMESTAMPTZOID])?,
-                unrecorded: reading(include_str!("../../sql/statements/delivery/unrecorded.sql"), &noted)?,
+                unrecorded: reading(include_str!("../../sql/statements/delivery/unrecorded.sql"), &success_types)?,
                 outcome_type,
                 record: recording(include_str!("../../sql/statements/delivery/record.sql"))?,
                 record_carefully: recording(include_str!("../../sql/statements/delivery/record_carefully.sql"))?,
@@ -83,7 +83,7 @@ impl Statements {
                 failing_endpoints: reading(include_str!("../../sql/statements/delivery/failing_endpoints.sql"), &[])?,
                 record_endpoint_health: writing(
                     include_str!("../../sql/statements/delivery/record_endpoint_health.sql"),
-                    &notes,
+                    &change_types,
                 )?,
                 notify_failed_deliveries: writing(
                     include_str!("../../sql/statements/delivery/notify_failed_deliveries.sql"),
@@ -98,17 +98,17 @@ impl Statements {
         })
     }
 
-    /// Why nothing may be sent from here, in the snapshot of this transaction; `None` if it may. Not
-    /// cached: a restore that brings rows of another installation and its queue in one commit must be
-    /// seen with both or with none.
+    /// Why nothing may be sent from this database, in the snapshot of this transaction; `None` if
+    /// deliveries may be sent. Not cached: if a restore commits rows of another installation
+    /// together with its queue, the worker must see both or none.
     pub fn send_state(&self) -> SpiResult<Option<Idle>> {
         let state: Option<String> =
             Spi::connect(|client| client.select(&self.send_state, Some(1), &[])?.first().get_one())?;
         Ok(Idle::of_send_state(state.as_deref()))
     }
 
-    /// Rows due after `from`, in order, at most `limit` and no more than `MAX_BATCH_BYTES` of data: of the endpoint that is given, or
-    /// else of all but those to `leave_out`.
+    /// Rows due after `from`, in order, at most `limit` and no more than `MAX_BATCH_BYTES` of data:
+    /// those of the given endpoint, or of all endpoints except those in `leave_out`.
     pub fn read_due(
         &self,
         from: Position,
@@ -168,8 +168,9 @@ impl Statements {
         rows.map(|row| Ok((id(required(row.get(1)?)), Event::from_row(row)?))).collect()
     }
 
-    /// Read in the same snapshot as the rows, so that what a commit has queued and what it has done to the endpoint are seen together. A
-    /// cache would not do: commits wake the worker before the server sends invalidations.
+    /// Read in the same snapshot as the rows, so that the rows and the endpoint changes of one
+    /// commit are seen together. A cache would not be correct: commits wake the worker before the
+    /// server sends invalidations.
     fn targets(&self, client: &SpiClient<'_>, endpoint_ids: HashSet<Uuid>) -> SpiResult<HashMap<Uuid, Target>> {
         if endpoint_ids.is_empty() {
             return Ok(HashMap::new());
@@ -184,7 +185,7 @@ impl Statements {
         Spi::connect(|client| self.targets(client, endpoint_ids))
     }
 
-    /// When the next delivery that is not due yet will be.
+    /// The earliest due time of the deliveries that are not due yet.
     pub fn next_due(&self, now: Timestamp) -> SpiResult<Option<Timestamp>> {
         Spi::connect(|client| {
             let mut rows = client.select(&self.next_due, Some(1), &[now.into()])?;
@@ -196,24 +197,24 @@ impl Statements {
     }
 
     /// The attempts among these that are not recorded.
-    pub fn unrecorded(&self, noted: &[Success]) -> SpiResult<Vec<Attempt>> {
+    pub fn unrecorded(&self, successes: &[Success]) -> SpiResult<Vec<Attempt>> {
         Spi::connect(|client| {
             let arguments = [
-                column(noted, |note| Timestamp::from_micros(note.due_at)).into(),
-                column(noted, |note| id_datum(&note.delivery_id())).into(),
-                column(noted, |note| note.attempt as i16).into(),
+                column(successes, |success| Timestamp::from_micros(success.due_at)).into(),
+                column(successes, |success| id_datum(&success.delivery_id())).into(),
+                column(successes, |success| success.attempt as i16).into(),
             ];
             let rows = client.select(&self.unrecorded, None, &arguments)?;
             rows.map(|row| {
                 let place: i64 = required(row.get(1)?);
-                let note = noted[place as usize - 1];
+                let success = successes[place as usize - 1];
                 let key = DeliveryKey {
-                    due_at: note.due_at,
-                    delivery_id: note.delivery_id(),
+                    due_at: success.due_at,
+                    delivery_id: success.delivery_id(),
                     auction_id: id(required(row.get(2)?)),
                     endpoint_id: id(required(row.get(3)?)),
                     event_id: id(required(row.get(4)?)),
-                    attempt: note.attempt,
+                    attempt: success.attempt,
                     earlier_attempts: 0,
                     is_test: required(row.get(6)?),
                     row_id: None,
@@ -221,9 +222,9 @@ impl Statements {
                 Ok(Attempt {
                     key,
                     event_type: required(row.get(5)?),
-                    started_at: note.started_at(),
-                    duration: note.duration(),
-                    result: Ok(note.status),
+                    started_at: success.started_at(),
+                    duration: success.duration(),
+                    result: Ok(success.status),
                     response_excerpt: None,
                     retry_after: None,
                     timing: Default::default(),
@@ -234,9 +235,9 @@ impl Statements {
         })
     }
 
-    /// Records finished attempts: they leave the queue or get their next time, and enter the log. Where something is in the
-    /// way of one, `carefully` records the others, and returns the deliveries whose rows are locked, each with the transaction that
-    /// has locked it.
+    /// Records finished attempts: their deliveries leave the queue or get their next attempt time,
+    /// and the log gets a row. If some cannot be recorded, `carefully` records the others and
+    /// returns the deliveries whose rows are locked, each with the transaction that has locked it.
     pub fn record(&self, outcomes: &[Outcome], carefully: bool) -> SpiResult<HashMap<Uuid, i64>> {
         Spi::connect_mut(|client| {
             let arguments = [self.outcome_type.array_of(outcomes)];
@@ -253,7 +254,7 @@ impl Statements {
         )
     }
 
-    /// The endpoints that were slow when that was last recorded.
+    /// The endpoints that are recorded as slow.
     pub fn slow_endpoints(&self) -> SpiResult<HashSet<Uuid>> {
         Spi::connect(|client| {
             let rows = client.select(&self.slow_endpoints, None, &[])?;
@@ -281,14 +282,14 @@ impl Statements {
         })
     }
 
-    /// Records how endpoints have done, and returns the notices that were sent.
+    /// Records the health of endpoints, and returns the notices that were sent.
     pub fn record_endpoint_health(
         &self,
-        notes: &HashMap<Uuid, HealthChange>,
+        changes: &HashMap<Uuid, HealthChange>,
         failed: &[FailedDelivery],
         policy: &DisablePolicy,
     ) -> SpiResult<Vec<HealthNotice>> {
-        let notes: Vec<(&Uuid, &HealthChange)> = notes.iter().collect();
+        let changes: Vec<(&Uuid, &HealthChange)> = changes.iter().collect();
         Spi::connect_mut(|client| {
             let arguments = [
                 column(failed, |f| id_datum(&f.delivery_id)).into(),
@@ -304,35 +305,36 @@ impl Statements {
                 client.update(&self.notify_failed_deliveries, None, &arguments)?;
             }
             let arguments = [
-                column(&notes, |(id, _)| id_datum(id)).into(),
-                column(&notes, |(_, note)| note.succeeded).into(),
-                column(&notes, |(_, note)| note.failing_since).into(),
-                column(&notes, |(_, note)| note.failed_deliveries).into(),
-                column(&notes, |(_, note)| note.is_gone).into(),
-                column(&notes, |(_, note)| note.error_message.as_str()).into(),
+                column(&changes, |(id, _)| id_datum(id)).into(),
+                column(&changes, |(_, change)| change.succeeded).into(),
+                column(&changes, |(_, change)| change.failing_since).into(),
+                column(&changes, |(_, change)| change.failed_deliveries).into(),
+                column(&changes, |(_, change)| change.is_gone).into(),
+                column(&changes, |(_, change)| change.error_message.as_str()).into(),
                 policy.after_failures.into(),
                 i64::try_from(policy.after.as_millis()).unwrap_or(i64::MAX).into(),
             ];
-            let told = client.update(&self.record_endpoint_health, None, &arguments)?;
-            told.map(|row| {
-                Ok(HealthNotice {
-                    endpoint_id: id(required(row.get(1)?)),
-                    auction_id: id(required(row.get(2)?)),
-                    event_type: required(row.get(3)?),
-                    reason: row.get(4)?,
+            let notices = client.update(&self.record_endpoint_health, None, &arguments)?;
+            notices
+                .map(|row| {
+                    Ok(HealthNotice {
+                        endpoint_id: id(required(row.get(1)?)),
+                        auction_id: id(required(row.get(2)?)),
+                        event_type: required(row.get(3)?),
+                        reason: row.get(4)?,
+                    })
                 })
-            })
-            .collect()
+                .collect()
         })
     }
 
-    /// Makes the partitions of the days ahead. False if a lock is in the way.
+    /// Creates the partitions of the next days. False if another session's lock prevents it.
     pub fn create_partitions(&self) -> SpiResult<bool> {
         let made = Spi::connect_mut(|client| client.update(&self.create_partitions, Some(1), &[])?.first().get_one());
         made.map(|made| made.unwrap_or(false))
     }
 
-    /// Drops the oldest partition, if all of it is older than what is kept.
+    /// Drops the oldest partition, if all of it is older than the retention.
     pub fn drop_expired(&self) -> SpiResult<Expired> {
         Spi::connect_mut(|client| {
             let row = client.update(&self.drop_expired, Some(1), &[])?.first();
@@ -360,11 +362,12 @@ pub enum Expired {
     Nothing,
 }
 
-/// The transaction that a subtransaction belongs to: only its id is in `pg_locks`.
+/// The transaction that a subtransaction belongs to: `pg_locks` has only the id of the transaction.
 fn transaction_of(id: i64) -> i64 {
     let Ok(number) = u32::try_from(id) else { return id };
     let transaction = pg_sys::TransactionId::from(number);
-    // SAFETY: called inside a transaction. Only of one that is in progress the server is sure to have the parent.
+    // SAFETY: called inside a transaction. The server is sure to have the parent only if the
+    // transaction is in progress.
     unsafe {
         if !pg_sys::TransactionIdIsInProgress(transaction) {
             return id;

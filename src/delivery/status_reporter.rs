@@ -1,5 +1,6 @@
-//! What the worker reports about itself: to the log, to `pg_stat_activity`, and to shared memory (`postgres/worker_stats.rs`), from
-//! where the view `webhook_delivery.status` (`sql/install/operator.sql`) reads it.
+//! The status reporter: what the worker reports about itself to the log, to `pg_stat_activity`, and
+//! to shared memory (`postgres/worker_stats.rs`). The view `webhook_delivery.status`
+//! (`sql/install/operator.sql`) reads it from there.
 
 use std::ffi::CString;
 
@@ -10,7 +11,7 @@ use crate::postgres::background_worker;
 use crate::postgres::wakeup::ClaimedSlot;
 use crate::postgres::worker_stats::WorkerStats;
 
-/// Publishes only what has changed.
+/// Publishes only values that have changed.
 pub struct StatusReporter {
     slot: ClaimedSlot,
     published: WorkerStats,
@@ -18,14 +19,14 @@ pub struct StatusReporter {
 }
 
 impl StatusReporter {
-    /// Overwrites what an earlier worker has published.
+    /// Overwrites the values of an earlier worker.
     pub fn new(slot: ClaimedSlot) -> Self {
         let published = WorkerStats::default();
         published.publish(slot);
         Self { slot, published, idle: None }
     }
 
-    /// Publishes what the worker does.
+    /// Publishes the worker's state.
     pub fn publish(&mut self, stats: WorkerStats) {
         let activity = match (stats.idle_reason, &stats.problem) {
             (_, Some((_, problem))) => format!("webhook_delivery: {problem}"),

@@ -12,7 +12,7 @@ use super::queue_row::required;
 use crate::endpoint::headers_in;
 use crate::ids::id;
 
-/// How an endpoint wants its deliveries.
+/// How deliveries are sent to an endpoint.
 #[derive(Clone, Copy, Default)]
 pub struct Terms {
     /// One at a time, in order.
@@ -25,7 +25,7 @@ pub struct Terms {
 pub struct Target {
     pub auction_id: Uuid,
     pub is_active: bool,
-    /// By the operator; then it receives no tests either.
+    /// Paused by the operator; then it receives no tests either.
     pub is_paused: bool,
     pub terms: Terms,
     /// `None` if it has no secret.

@@ -1,7 +1,8 @@
-//! Tasks: the parts of the worker's work that can fail, each for itself.
+//! Tasks: the parts of the worker's work, which can fail independently.
 //!
-//! Each task has a transaction of its own. A failure is logged, shown in `webhook_delivery.status` and retried with backoff; the other
-//! tasks go on. So a partition that cannot be made never stands between sending and recording.
+//! Each task has a transaction of its own. A failure is logged, shown in `webhook_delivery.status`
+//! and retried with backoff; the other tasks continue. Thus a partition that cannot be created
+//! never prevents the recording of attempts.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,7 +21,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Maximum of that time.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// How soon a task is tried again that a lock was in the way of. It has waited for the lock before.
+/// How soon a task is tried again that failed because of a lock. It has already waited for the
+/// lock.
 const PASSING_DELAY: Duration = Duration::from_millis(50);
 
 /// The tasks of a worker.
@@ -49,7 +51,7 @@ impl Tasks {
         }
     }
 
-    /// What fails, and since when.
+    /// The failing tasks, and since when the first of them fails.
     pub fn problem(&self) -> Option<(Timestamp, String)> {
         let Self { reading, recording, slow_endpoints, health, maintenance, expiry, recapture, parking } = self;
         let all = [recording, reading, slow_endpoints, health, maintenance, expiry, recapture, parking];
@@ -69,13 +71,13 @@ pub struct Task {
 struct Failing {
     failure: SqlError,
     since: SystemTime,
-    /// In a row, for reasons that do not pass.
+    /// Number of failures in a row for reasons that do not pass by themselves.
     failures: u32,
     next_try: Instant,
 }
 
 impl Failing {
-    /// Whether the cause is a lock or a `pg_cancel_backend()`, which pass.
+    /// Whether the cause passes by itself: a lock or a `pg_cancel_backend()`.
     fn is_passing(&self) -> bool {
         matches!(
             self.failure.known_code(),
@@ -89,28 +91,28 @@ impl Task {
         Self { name, failing: None }
     }
 
-    /// Whether it does not wait for its next try.
+    /// Whether the task may run now: it does not wait for its next try.
     pub fn may_run(&self) -> bool {
         self.time_to_next_try().is_none_or(|time| time.is_zero())
     }
 
-    /// How long until it is tried again; `None` if it has not failed.
+    /// How long until the task is tried again; `None` if it has not failed.
     pub fn time_to_next_try(&self) -> Option<Duration> {
         self.failing.as_ref().map(|failing| failing.next_try.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether it fails for a reason that does not pass by itself.
+    /// Whether the task fails for a reason that does not pass by itself.
     pub fn is_broken(&self) -> bool {
         self.failing.as_ref().is_some_and(|failing| !failing.is_passing())
     }
 
-    /// Its failure, and since when it fails; `None` if it does not.
+    /// The failure of the task, and since when it fails; `None` if it does not fail.
     fn problem(&self) -> Option<(SystemTime, String)> {
         let failing = self.failing.as_ref()?;
         Some((failing.since, format!("{} fails: {}", self.name, failing.failure.message)))
     }
 
-    /// Takes the result of a try. `None` is a failure, which is logged.
+    /// Takes the result of a try, and logs a failure. Returns `None` for a failure.
     pub fn conclude<T>(&mut self, outcome: Result<T, SqlError>) -> Option<T> {
         match outcome {
             Ok(result) => {
@@ -125,7 +127,7 @@ impl Task {
                 Some(result)
             }
             // Cancelled by the shutdown.
-            Err(_) if background_worker::was_told_to_go() => None,
+            Err(_) if background_worker::shutdown_requested() => None,
             Err(failure) => {
                 self.fail(failure);
                 None
@@ -146,7 +148,7 @@ impl Task {
             failing.failures = before.map_or(0, |before| before.failures).saturating_add(1);
             backoff(RETRY_DELAY, MAX_RETRY_DELAY, failing.failures)
         };
-        // A lock that lasts is logged once, not several times a second.
+        // A long lock is logged once, not several times a second.
         if !(was_passing && failing.is_passing()) {
             warn(self.name, &failing.failure);
         }
@@ -172,7 +174,8 @@ fn warn(name: &str, failure: &SqlError) {
     report.report(PgLogLevel::WARNING);
 }
 
-/// Runs a part of the work in a transaction of its own; an SPI error undoes it as an SQL error does.
+/// Runs a part of the work in a transaction of its own. An SPI error rolls it back like an SQL
+/// error.
 pub fn in_transaction<T>(work: impl FnOnce() -> SpiResult<T>) -> Result<T, SqlError> {
     background_worker::try_transaction(|| work().unwrap_or_else(|problem| pgrx::error!("{problem}")))
 }

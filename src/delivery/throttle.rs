@@ -1,4 +1,5 @@
-//! Throttles: endpoints that have to wait although deliveries are due, because of strict order, a rate limit or an open circuit breaker.
+//! Throttles: endpoints that must wait although deliveries are due, because of strict order, a rate
+//! limit or an open circuit breaker.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use super::outcome::Outcome;
 use super::queue_row::{DueDelivery, Position};
 use crate::timestamp::Timestamp;
 
-/// A high rate limit is kept in steps of this time: one read for each delivery would cost too much.
+/// A high rate limit is applied in steps of this time: one read for each delivery would cost too
+/// much.
 const STEP: Duration = Duration::from_millis(50);
 
 /// A throttled endpoint. Reads over all endpoints leave it out.
@@ -18,13 +20,14 @@ pub struct Throttle {
     pub auction_id: Uuid,
     /// Where the next read of it begins.
     pub position: Position,
-    /// The delivery that has to be recorded before the next one is sent. With strict order, no delivery may be sent again after the one
-    /// that follows it, even if the process is killed in between. With an open breaker (half-open), it shows whether the endpoint can be
-    /// reached again.
+    /// The delivery that must be recorded before the next one is sent. With strict order, no
+    /// delivery may be sent again after the one that follows it, even if the process is killed in
+    /// between. With a half-open breaker, the delivery shows whether the endpoint can be reached
+    /// again.
     delivery: Option<Uuid>,
     /// When a failed delivery may be tried again; those behind it wait with it.
     retry_at: Timestamp,
-    /// Until then the rate limit or the breaker's pause holds.
+    /// When the wait because of the rate limit or the breaker ends.
     paced_until: Timestamp,
     /// Time from one delivery to the next by the rate limit; zero without one.
     spacing: Duration,
@@ -42,21 +45,22 @@ impl Throttles {
         self.0.keys()
     }
 
-    /// This delivery waits for its next attempt, and all behind it wait too.
+    /// Throttles the endpoint of a delivery that waits for its next attempt: all deliveries behind
+    /// it wait too.
     pub fn until_retry(&mut self, row: &DueDelivery, retry_at: Timestamp) {
         let throttle = self.entry(row);
         (throttle.position, throttle.retry_at) = (row.position.before(), retry_at);
     }
 
-    /// This delivery is sent: throttles its endpoint after it, if it has to be. `is_trial`: the breaker is half-open.
-    pub fn after(&mut self, row: &DueDelivery, is_trial: bool, now: Timestamp) {
-        if !row.terms.ordered && !is_trial && row.terms.spacing.is_zero() {
+    /// Call when this delivery is sent: throttles its endpoint after it, if necessary.
+    pub fn after(&mut self, row: &DueDelivery, is_half_open: bool, now: Timestamp) {
+        if !row.terms.ordered && !is_half_open && row.terms.spacing.is_zero() {
             return;
         }
         let throttle = self.entry(row);
         // With strict order a delivery that fails keeps its position.
         throttle.position = if row.terms.ordered { row.position.before() } else { row.position };
-        if row.terms.ordered || is_trial {
+        if row.terms.ordered || is_half_open {
             throttle.delivery = Some(row.position.delivery_id);
         }
         if !row.terms.spacing.is_zero() {
@@ -65,7 +69,7 @@ impl Throttles {
         }
     }
 
-    /// The breaker is open: nothing is sent to the endpoint until then.
+    /// Throttles an endpoint whose breaker is open: nothing is sent to it until this time.
     pub fn pause(&mut self, outcome: &Outcome, position: Position, until: Timestamp) {
         let throttle = self.0.entry(outcome.key.endpoint_id).or_insert(Throttle::at(outcome.key.auction_id, position));
         throttle.paced_until = throttle.paced_until.max(until);
@@ -76,7 +80,8 @@ impl Throttles {
         self.0.get(endpoint_id).is_some_and(|throttle| throttle.delivery != Some(*delivery_id))
     }
 
-    /// Rows of an endpoint were queued before its position. False if it is not throttled.
+    /// Call when rows of an endpoint were queued before its position. False if the endpoint is not
+    /// throttled.
     pub fn include(&mut self, endpoint_id: &Uuid, position: Position) -> bool {
         let throttle = self.0.get_mut(endpoint_id);
         throttle.map(|throttle| throttle.position = throttle.position.min(position)).is_some()
@@ -93,7 +98,7 @@ impl Throttles {
         })
     }
 
-    /// The delivery has failed, and its next attempt is due then.
+    /// Call when the delivery has failed, with the time of its next attempt.
     pub fn retried(&mut self, endpoint_id: &Uuid, delivery_id: &Uuid, retry_at: Timestamp) {
         if let Some(throttle) = self.0.get_mut(endpoint_id).filter(|throttle| throttle.delivery == Some(*delivery_id)) {
             throttle.retry_at = retry_at;
@@ -105,7 +110,8 @@ impl Throttles {
         self.0.remove(endpoint_id);
     }
 
-    /// Reads again from this position. From the start, deliveries that wait for an attempt may have been brought forward.
+    /// Rereads from this position. If it is the start of the queue, deliveries that wait for an
+    /// attempt may have been brought forward.
     pub fn rewind_to(&mut self, position: Position) {
         for throttle in self.0.values_mut() {
             throttle.position = throttle.position.min(position);
@@ -128,8 +134,8 @@ impl Throttles {
         }
     }
 
-    /// The clock was set back, so the times lie too far ahead. An endpoint may get a delivery early; when a failed one may be tried again
-    /// is in its row.
+    /// Call when the clock was set back, so that the times are too far ahead. An endpoint may get a
+    /// delivery early. The next attempt time of a failed delivery is in its row.
     pub fn forget_times(&mut self) {
         for throttle in self.0.values_mut() {
             (throttle.retry_at, throttle.paced_until) = (Timestamp::MIN, Timestamp::MIN);

@@ -12,7 +12,8 @@ const WINDOW: u64 = 60;
 pub struct Throughput {
     began: Instant,
     totals: Totals,
-    /// The seconds of the window, each at the index of its number modulo the length, with its number.
+    /// The seconds of the window, each at the index of its number modulo the length, with its
+    /// number.
     seconds: [(u64, Totals); WINDOW as usize],
     /// The error of the last failed request, and when it started.
     last_failure: Option<(Timestamp, String)>,
@@ -51,7 +52,7 @@ impl Throughput {
         self.began.elapsed().as_secs()
     }
 
-    /// Since the worker began.
+    /// Since the worker started.
     pub fn totals(&self) -> Totals {
         self.totals
     }

@@ -1,8 +1,10 @@
 //! The worker of a database, from its start to its end.
 //!
-//! It works in turns: it fetches due deliveries, hands them to the pool's threads, and records finished attempts. Between two turns it
-//! sleeps until a commit, a finished request or the next due time wakes it. It holds no transaction while a request is in flight, and
-//! each task of a turn has a transaction of its own (`task.rs`): nothing that can fail stands between sending and recording.
+//! It works in turns: it fetches due deliveries, hands them to the pool's threads, and records
+//! finished attempts. Between two turns it sleeps until a commit, a finished request or the next
+//! due time wakes it. It holds no transaction while a request is in flight. Each task of a turn has
+//! a transaction of its own (`task.rs`), so that no other failure prevents the recording of
+//! attempts.
 
 use std::time::{Duration, Instant};
 
@@ -34,8 +36,9 @@ mod polling;
 
 use polling::{PollResult, Polled};
 
-/// Minimum time from the beginning of one turn to the next. Under load one turn then serves several commits and leaves the processor to
-/// the sessions that make them; after a quiet moment the first event is sent at once.
+/// Minimum time from the beginning of one turn to the next. Under load one turn then serves several
+/// commits and leaves the processor to the sessions that make them; after a quiet moment the first
+/// event is sent at once.
 const MIN_TURN: Duration = Duration::from_millis(1);
 
 /// How long requests in flight may take when the worker shuts down. A fast shutdown waits for it.
@@ -52,7 +55,8 @@ pub extern "C-unwind" fn webhook_delivery_worker(argument: pg_sys::Datum) {
         worker_settings::pin_settings();
         Worker::new(slot).run();
     }
-    // SAFETY: ends the process, as Postgres has it. The launcher starts the next one where the database still exists.
+    // SAFETY: ends the process as PostgreSQL requires. The launcher starts the next one if the
+    // database still exists.
     unsafe { pg_sys::proc_exit(0) };
 }
 
@@ -103,8 +107,8 @@ impl Worker {
     }
 
     fn run(mut self) {
-        while !background_worker::was_told_to_go() {
-            if background_worker::reload_settings_if_asked() {
+        while !background_worker::shutdown_requested() {
+            if background_worker::reload_settings_if_requested() {
                 self.next_database_check = Instant::now();
                 (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
                 if let Some(Runtime { pool, .. }) = &self.runtime {
@@ -113,11 +117,11 @@ impl Worker {
             }
             let began = Instant::now();
             background_worker::report_busy();
-            let Some(at_most) = self.turn() else { break };
+            let Some(max_time) = self.turn() else { break };
             background_worker::report_statistics();
             let stats = self.stats();
             self.reporter.publish(stats);
-            self.sleep(at_most);
+            self.sleep(max_time);
             if let Some(rest) = MIN_TURN.checked_sub(began.elapsed()) {
                 background_worker::pause(rest);
             }
@@ -125,32 +129,35 @@ impl Worker {
         self.shut_down();
     }
 
-    /// Sleeps until there is something to do. A finished request alone is no reason for a turn: it is recorded with others.
-    fn sleep(&mut self, at_most: Duration) {
+    /// Sleeps until there is something to do. A single finished request does not start a turn: it
+    /// is recorded with others.
+    fn sleep(&mut self, max_time: Duration) {
         let Some(Runtime { pool, .. }) = &self.runtime else {
-            background_worker::wait(None, at_most);
+            background_worker::wait(None, max_time);
             return;
         };
-        let (began, mut at_most) = (Instant::now(), at_most);
-        while background_worker::wait(Some(pool.wake_fd()), at_most.saturating_sub(began.elapsed()))
+        let (began, mut max_time) = (Instant::now(), max_time);
+        while background_worker::wait(Some(pool.wake_fd()), max_time.saturating_sub(began.elapsed()))
             == background_worker::Woken::Descriptor
         {
             let patience = self.completer.time_to_batch(pool.finished_total());
             if patience.is_zero() {
                 break;
             }
-            at_most = at_most.min(began.elapsed() + patience);
+            max_time = max_time.min(began.elapsed() + patience);
         }
     }
 
-    /// One turn: it fetches first, so that no request waits for the commit that records others. Returns how long there will be nothing
-    /// to do; `None` if the worker has to shut down.
+    /// Runs one turn. It fetches first, so that no request waits for the commit that records
+    /// others. Returns how long there will be nothing to do; `None` if the worker must shut down.
     fn turn(&mut self) -> Option<Duration> {
-        // Before the slot is read: rows committed later than what is announced now are then not due yet, and are not sent before it.
+        // Read the clock before the slot: rows that are committed later than the announced ones are
+        // then not due yet, and are not sent before them.
         let now = Timestamp::now();
-        // Before the snapshot: what is committed later is announced again.
+        // Read the slot before the snapshot is taken: rows that are committed later are announced
+        // again.
         self.schedule.announce(self.slot.take_wakeup(), now);
-        // Rows that no commit has announced are found then.
+        // Finds rows that no commit has announced.
         let mut wait = settings::poll_interval();
         let mut fetched = None;
         if self.tasks.reading.may_run() {
@@ -159,7 +166,7 @@ impl Worker {
                 Some(PollResult::Polled(now)) => fetched = Some(now),
                 Some(PollResult::Idle(time)) => wait = wait.min(time),
                 Some(PollResult::ShutDown) => return None,
-                // What was read and not handed over is read again.
+                // Deliveries that were read and not handed to the pool are reread.
                 None => self.fetcher.rewind_to_start(),
             }
         }
@@ -237,7 +244,7 @@ impl Worker {
         self.schedule.time_to_next(self.fetcher.next_end_of_throttle())
     }
 
-    /// The extension was dropped, and the queue with it. Ends the threads.
+    /// Ends the threads when the extension was dropped, and the queue with it.
     fn reset(&mut self) {
         self.runtime = None;
         self.fetcher = Fetcher::new();
@@ -249,7 +256,8 @@ impl Worker {
         (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
     }
 
-    /// Waits a moment for requests in flight and records them: what is not recorded is sent again after the restart.
+    /// Waits a moment for requests in flight and records them: requests that are not recorded are
+    /// made again after the restart.
     fn shut_down(mut self) {
         self.recapture.end();
         let deadline = Instant::now() + SHUTDOWN_GRACE;
@@ -279,7 +287,7 @@ impl Worker {
         }
     }
 
-    /// What the worker does, for `webhook_delivery.status`.
+    /// The worker's state, for `webhook_delivery.status`.
     fn stats(&self) -> WorkerStats {
         let pool = self.runtime.as_ref().map(|runtime| &runtime.pool);
         WorkerStats {
@@ -302,8 +310,9 @@ fn oldest_event() -> Uuid {
     settings::retention().map_or(Uuid::nil(), |retention| uuid_floor(Timestamp::now() - retention))
 }
 
-/// Locks the extension until the transaction ends, and acts as the worker's role while the guard lives. It does not wait for a session that
-/// is dropping the extension, because that session waits for us.
+/// Locks the extension until the transaction ends, and acts as the worker's role while the guard
+/// lives. It does not wait for a session that is dropping the extension, because that session waits
+/// for us.
 pub fn lock_extension() -> RoleGuard {
     if !matches!(background_worker::extension(), background_worker::Extension::Present(_)) {
         ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "the extension is being dropped or altered");

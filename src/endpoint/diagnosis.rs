@@ -1,21 +1,23 @@
-//! Diagnosis: what only the server sees of an endpoint that receives nothing, and what its name resolves to.
+//! Diagnosis: why an endpoint receives nothing, as far as only the server can see it, and the
+//! addresses of its host name.
 
 use std::time::Duration;
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
-use webhook_sender::look_up;
+use webhook_sender::{Failure, look_up};
 
 use crate::access::visible_auction;
+use crate::error_kind::ErrorKind;
 use crate::postgres::security_context::as_extension_owner;
 use crate::postgres::{background_worker, settings};
 
-/// Whoever asks waits for the name server for so long.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Maximum time that the caller waits for the name server.
+const MAX_LOOK_UP_TIME: Duration = Duration::from_secs(2);
 
-/// What diagnose_webhook() asks of an endpoint that the caller sees, in addition to what the caller can read; no row if there is none. The
-/// name is looked up, which takes two seconds at most.
+/// The facts about an endpoint that diagnose_webhook() needs and the caller cannot read. No row if
+/// the caller sees no such endpoint. Resolves the host name, which takes at most two seconds.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 #[allow(clippy::type_complexity)]
 fn diagnose_endpoint(
@@ -25,6 +27,7 @@ fn diagnose_endpoint(
         'static,
         (
             name!(addresses, Option<String>),
+            name!(problem_kind, Option<&'static str>),
             name!(problem, Option<String>),
             name!(secret_form, Option<String>),
             name!(previous_secret_until, Option<TimestampWithTimeZone>),
@@ -58,18 +61,30 @@ fn diagnose_endpoint(
                 Ok(addresses) => (Some(addresses), None),
                 Err(problem) => (None, Some(problem)),
             };
-            (addresses, problem, secret_form, previous, state, is_paused, without, disabled, not_built)
+            let (kind, problem) = (problem.as_ref().map(ErrorKind::from), problem.map(|problem| problem.to_string()));
+            (
+                addresses,
+                kind.map(ErrorKind::as_str),
+                problem,
+                secret_form,
+                previous,
+                state,
+                is_paused,
+                without,
+                disabled,
+                not_built,
+            )
         },
     )))
 }
 
-/// The addresses that a request to this URL would be sent to, or why it would not be sent. Tenants read it: of the operator's own
-/// networks it says no more than that they are allowed.
-fn reach(url: &str) -> Result<String, String> {
+/// The addresses that a request to this URL would be sent to, or why it would not be sent. Tenants
+/// read this, so an address in the operator's own networks is not shown, only that it is allowed.
+fn reach(url: &str) -> Result<String, Failure> {
     let rules = settings::rules();
-    // The thread that asks must not take this one's signals.
-    let found = background_worker::with_signals_blocked(|| look_up(url, rules.clone(), PATIENCE));
-    let addresses = found.map_err(|problem| problem.to_string())?;
+    // The look-up runs in another thread, which must not receive this thread's signals.
+    let found = background_worker::with_signals_blocked(|| look_up(url, rules.clone(), MAX_LOOK_UP_TIME));
+    let addresses = found?;
     let (own, public): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| rules.networks.list(*address));
     let own = (!own.is_empty()).then(|| "an address that webhook_delivery.allowed_networks opens".to_owned());
     Ok(public.iter().map(ToString::to_string).chain(own).collect::<Vec<_>>().join(", "))

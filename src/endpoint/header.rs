@@ -1,18 +1,18 @@
-//! Headers that a customer may have sent.
+//! Headers: which request headers a customer may add.
 
 use pgrx::prelude::*;
 use serde_json::{Map, Value};
 
 use super::refuse;
 
-/// More headers than this are refused.
+/// Maximum number of headers.
 const MAX_HEADERS: usize = 20;
 
-/// Bytes of all of them, as JSON.
+/// Maximum bytes of all headers, as JSON.
 const MAX_BYTES: usize = 32_768;
 
-/// Refuses (22023) headers, given as JSON, that cannot be sent, that we set ourselves, or that matter for the connection; and
-/// more than 20, or more than 32 kB.
+/// Raises an error (22023) for headers, given as JSON, that cannot be sent, that we set ourselves,
+/// or that control the connection; and for more than 20 headers, or more than 32 kB.
 #[pg_extern(immutable, strict, schema = "webhook_delivery")]
 fn check_endpoint_headers(headers: &str) {
     const NOT_TEXT: &str = "Headers are an object of texts: {\"Authorization\": \"Bearer ...\"}.";
@@ -22,16 +22,16 @@ fn check_endpoint_headers(headers: &str) {
     }
     let headers: Map<String, Value> = match serde_json::from_str(headers) {
         Ok(Value::Object(headers)) => headers,
-        // The table's constraint refuses what is no object.
+        // The table's constraint rejects other JSON than an object.
         Ok(_) => return,
-        // The column is jsonb: what cannot be read is nested too deep.
+        // The column is jsonb, so the only possible problem is too deep nesting.
         Err(_) => return refuse("headers are nested too deep".into(), NOT_TEXT),
     };
     if headers.len() > MAX_HEADERS {
         refuse(format!("{} headers are more than {MAX_HEADERS}", headers.len()), TOO_MANY);
     }
     for (name, value) in &headers {
-        // Not all of it: what was written is not to be answered by a message of any size.
+        // Shortened, because the name may have any length and the message must not.
         let shown: String = name.chars().take(100).collect();
         let Value::String(value) = value else {
             refuse(format!("the value of header {shown} is not text"), NOT_TEXT);
@@ -51,9 +51,9 @@ fn check_endpoint_headers(headers: &str) {
     }
 }
 
-/// The headers in `webhook_endpoints.headers`, by name; none where there are none.
+/// The headers in `webhook_endpoints.headers`, by name; empty if the column is null.
 pub fn headers_in(json: Option<&str>) -> Vec<(String, String)> {
-    // What the column's checks let in can be read.
+    // The column's checks ensure that this can be parsed.
     let headers: Map<String, Value> = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     let text = |value| match value {
         Value::String(text) => text,

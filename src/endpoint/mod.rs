@@ -1,4 +1,4 @@
-//! What a customer writes about an endpoint, and its diagnosis.
+//! Endpoints: URL, headers and secret as a customer writes them, test deliveries, and diagnosis.
 
 use pgrx::prelude::*;
 

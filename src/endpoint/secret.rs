@@ -1,7 +1,7 @@
-//! Secrets: what is accepted, and how one gets from the row that is written to the private table.
+//! Secrets: which are accepted, and how a secret gets from a written row into the private table.
 //!
-//! It is never in the row itself, not even for a moment: what is in a row is in the write-ahead log, and logical decoding
-//! and other people's triggers read it there.
+//! A secret is never stored in the row itself, not even for a moment: a stored row is in the
+//! write-ahead log, where logical decoding reads it, and the application's triggers see it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -13,42 +13,45 @@ use pgrx::prelude::*;
 use super::refuse;
 use crate::postgres::errors::check_writable;
 
-/// A secret on its way from the row's BEFORE trigger to its AFTER trigger, which alone knows that the row was written.
-struct Stashed {
+/// A secret on its way from the row's BEFORE trigger to its AFTER trigger. Only the AFTER trigger
+/// knows that the row was written.
+struct StashedSecret {
     secret: String,
-    /// Nobody knows it yet: whoever writes the row may see it this once.
+    /// We generated it: the statement that writes the row may show it once.
     is_generated: bool,
     was_shown: bool,
-    /// How many statements that write endpoints were running, each within the one before.
+    /// The number of nested statements that write endpoints and were running.
     depth: usize,
 }
 
 thread_local! {
-    /// By endpoint. What a statement that wrote nothing (ON CONFLICT DO NOTHING) leaves here goes when the statement ends.
-    static STASH: RefCell<HashMap<[u8; 16], Stashed>> = RefCell::default();
+    /// By endpoint. If a statement writes no row (ON CONFLICT DO NOTHING), its secret is removed
+    /// when it ends.
+    static STASH: RefCell<HashMap<[u8; 16], StashedSecret>> = RefCell::default();
 
-    /// The statements that write endpoints and are running: the subtransaction of each. A function in the RETURNING of one may
-    /// run another.
+    /// The subtransactions of the running statements that write endpoints. They are nested: a
+    /// function in the RETURNING clause of one may run another.
     static STATEMENTS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 
     static ROTATION: Cell<Option<Rotation>> = const { Cell::new(None) };
 }
 
-/// Seconds for which an old secret may go on signing.
-const KEEP_OLD_AT_MOST: f64 = 30.0 * 86_400.0;
+/// Maximum number of seconds that an old secret continues to sign.
+const MAX_KEEP_OLD_SECONDS: f64 = 30.0 * 86_400.0;
 
-/// The next update of an endpoint gives it a generated secret.
+/// A requested rotation: the next update of the endpoint gives it a generated secret.
 #[derive(Clone, Copy)]
 struct Rotation {
     endpoint_id: [u8; 16],
-    /// For so many seconds the old secret goes on signing.
+    /// Number of seconds that the old secret continues to sign.
     keep_old_for: f64,
-    /// Where it was asked for: one that failed and was rolled back to a savepoint is not made up for by a later update.
+    /// The subtransaction that requested it: after a rollback to a savepoint, a later update must
+    /// not do the rotation.
     subtransaction: u32,
 }
 
 fn subtransaction() -> u32 {
-    // SAFETY: a number of this session's.
+    // SAFETY: reads a number of this session.
     unsafe { pg_sys::GetCurrentSubTransactionId() }
 }
 
@@ -61,7 +64,7 @@ pub fn init() {
     }
 }
 
-/// The statements that it has broken off do not end.
+/// Statements that the rollback has ended do not call `end_stashing()`, so they are removed here.
 unsafe extern "C-unwind" fn at_end_of_subtransaction(
     event: pg_sys::SubXactEvent::Type,
     subtransaction: pg_sys::SubTransactionId,
@@ -77,7 +80,8 @@ unsafe extern "C-unwind" fn at_end_of_subtransaction(
     }
 }
 
-/// Nothing of a secret outlives its transaction. Runs after the commit, so it must not fail: dropping allocates nothing.
+/// No secret stays in memory after its transaction. Runs after the commit, so it must not fail:
+/// dropping allocates nothing.
 unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     use pg_sys::XactEvent::*;
     if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
@@ -95,12 +99,12 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
     }
 }
 
-fn of_stashed<T>(endpoint_id: pgrx::Uuid, look: impl FnOnce(&mut Stashed) -> T) -> Option<T> {
+fn of_stashed<T>(endpoint_id: pgrx::Uuid, look: impl FnOnce(&mut StashedSecret) -> T) -> Option<T> {
     STASH.with_borrow_mut(|stash| stash.get_mut(endpoint_id.as_bytes()).map(look))
 }
 
-/// Refuses a secret (22023) of fewer than 16 or more than 256 characters, or one that begins with `whsec_` and goes on
-/// with something other than base64.
+/// Raises an error (22023) for a secret of fewer than 16 or more than 256 characters, or one that
+/// begins with `whsec_` and does not continue with base64.
 #[pg_extern(immutable, strict, schema = "webhook_delivery")]
 fn check_secret(secret: &str) {
     const HINT: &str = "Use a long random text, or leave the secret out and one is generated.";
@@ -113,7 +117,7 @@ fn check_secret(secret: &str) {
     }
 }
 
-/// A new secret: `whsec_` and 32 bytes of the operating system's randomness in base64.
+/// A new secret: `whsec_` and 32 random bytes of the operating system in base64.
 #[pg_extern(volatile, schema = "webhook_delivery")]
 fn generate_secret() -> String {
     let mut bytes = [0_u8; 32];
@@ -123,29 +127,29 @@ fn generate_secret() -> String {
     format!("whsec_{}", STANDARD.encode(bytes))
 }
 
-/// Keeps a secret until it is known that the row is written.
+/// Keeps a secret until the row is written.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn stash_secret(endpoint_id: pgrx::Uuid, secret: String, is_generated: bool) {
     let depth = STATEMENTS.with_borrow(Vec::len);
     STASH.with_borrow_mut(|stash| {
-        stash.insert(*endpoint_id.as_bytes(), Stashed { secret, is_generated, was_shown: false, depth })
+        stash.insert(*endpoint_id.as_bytes(), StashedSecret { secret, is_generated, was_shown: false, depth })
     });
 }
 
-/// The stashed secret, null where there is none.
+/// The stashed secret; null if there is none.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
     of_stashed(endpoint_id, |stashed| stashed.secret.clone())
 }
 
-/// Whether the stashed secret was generated and nobody has seen it; null where there is none.
+/// Whether the stashed secret was generated and not shown yet; null if there is none.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn stashed_is_unknown(endpoint_id: pgrx::Uuid) -> Option<bool> {
     of_stashed(endpoint_id, |stashed| stashed.is_generated && !stashed.was_shown)
 }
 
-/// The secret that the running statement has generated for this endpoint, null where it has not. Not for triggers,
-/// which are not the caller: there it is always null.
+/// The secret that the running statement has generated for this endpoint; null if there is none.
+/// Always null inside a trigger, because a trigger is not the caller.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn show_generated_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
     // SAFETY: reads a counter; the function takes no argument.
@@ -160,19 +164,20 @@ fn show_generated_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
     .flatten()
 }
 
-/// Takes the stashed secret out; null where there is none.
+/// Removes and returns the stashed secret; null if there is none.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn take_stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
     STASH.with_borrow_mut(|stash| stash.remove(endpoint_id.as_bytes()).map(|stashed| stashed.secret))
 }
 
-/// A statement that writes endpoints begins.
+/// Call when a statement that writes endpoints begins.
 #[pg_extern(volatile, schema = "webhook_delivery")]
 fn begin_stashing() {
     STATEMENTS.with_borrow_mut(|statements| statements.push(subtransaction()));
 }
 
-/// It ends: what it has stashed and not written is forgotten, and what the statement around it has stashed is not.
+/// Call when the statement ends. Removes the secrets that it stashed and did not write, but not
+/// those of the statement around it.
 #[pg_extern(volatile, schema = "webhook_delivery")]
 fn end_stashing() {
     let depth = STATEMENTS.with_borrow_mut(|statements| {
@@ -184,12 +189,13 @@ fn end_stashing() {
     ROTATION.set(None);
 }
 
-/// Has the next update of this endpoint in this transaction generate a secret, and the old one sign as well for so many
-/// seconds, 0 to 30 days (22023). Does nothing by itself: who may not update the endpoint gains nothing by it.
+/// Makes the next update of this endpoint in this transaction generate a secret. The old secret
+/// also signs for `keep_old_for` seconds: 0 to 30 days, otherwise 22023. The call itself changes no
+/// row, so it is of no use to a role that may not update the endpoint.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn begin_rotation(endpoint_id: pgrx::Uuid, keep_old_for: f64) {
     check_writable();
-    if !(0.0..=KEEP_OLD_AT_MOST).contains(&keep_old_for) {
+    if !(0.0..=MAX_KEEP_OLD_SECONDS).contains(&keep_old_for) {
         refuse(
             "an old secret is kept for 30 days at most".into(),
             "Give an interval from 0 to 30 days: keep_old_for => '24 hours'.",
@@ -199,11 +205,12 @@ fn begin_rotation(endpoint_id: pgrx::Uuid, keep_old_for: f64) {
     ROTATION.set(Some(Rotation { endpoint_id, keep_old_for, subtransaction: subtransaction() }));
 }
 
-/// For how many seconds the old secret of this endpoint goes on signing when it is replaced; null where it does not.
+/// Number of seconds that the old secret of this endpoint continues to sign after its replacement;
+/// null if no rotation is requested.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn rotation(endpoint_id: pgrx::Uuid) -> Option<f64> {
-    let is_meant = |rotation: &Rotation| {
+    let is_requested = |rotation: &Rotation| {
         rotation.endpoint_id == *endpoint_id.as_bytes() && rotation.subtransaction == subtransaction()
     };
-    ROTATION.get().filter(is_meant).map(|rotation| rotation.keep_old_for)
+    ROTATION.get().filter(is_requested).map(|rotation| rotation.keep_old_for)
 }

@@ -1,4 +1,4 @@
-//! Queues a test for a caller who may not write to the queue.
+//! Test deliveries: queued for a caller who may not write to the queue.
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
@@ -10,8 +10,9 @@ use crate::postgres::security_context::as_extension_owner;
 use crate::postgres::wakeup::{self, Wakeup};
 use crate::timestamp::Timestamp;
 
-/// Queues the catalogue's example of this event type for an endpoint that the caller can see, and returns the
-/// delivery's id; null if the caller sees no such endpoint, there is no such type, or it was tested too often.
+/// Queues the catalogue's example of this event type for an endpoint that the caller can see, and
+/// returns the delivery's id; null if the caller sees no such endpoint, if there is no such type,
+/// or if the endpoint was tested too often.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn queue_test(endpoint_id: pgrx::Uuid, event_type: &str) -> Result<Option<pgrx::Uuid>, SpiError> {
     check_writable();

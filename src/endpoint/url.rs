@@ -1,12 +1,13 @@
-//! Whether a text can be the URL of an endpoint.
+//! URLs: whether a text can be the URL of an endpoint.
 
 #[pgrx::pg_schema]
 mod webhook_delivery {
     use pgrx::prelude::*;
 
-    /// The normal form of an endpoint's URL. Refuses (22023) one that cannot be an endpoint's or leads where none may: scheme
-    /// other than https (http where `allow_http` is on), user name or password in it, a port that is not among
-    /// `allowed_ports`, an address that is not of the public internet nor among `allowed_networks`.
+    /// The normal form of an endpoint's URL. Raises an error (22023) for a URL that no endpoint may
+    /// have: a scheme other than https (or http if `allow_http` is on), a user name or password, a
+    /// port that is not in `allowed_ports`, an address that is neither in the public internet nor
+    /// in `allowed_networks`.
     #[pg_extern(stable, strict)]
     fn normal_url(url: &str) -> Option<String> {
         match crate::postgres::settings::rules().normal_url(url) {

@@ -10,8 +10,8 @@ use crate::postgres::errors::check_writable;
 use crate::postgres::security_context::as_extension_owner;
 use crate::postgres::wakeup::{self, Wakeup};
 
-/// Ends those of these deliveries that the caller sees and that still wait for an attempt; returns how many. One that is
-/// under way is let end.
+/// Cancels those of these deliveries that the caller sees and that still wait for an attempt;
+/// returns their number. An attempt that has begun is not interrupted.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn cancel(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiError> {
     check_writable();

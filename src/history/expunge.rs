@@ -12,8 +12,9 @@ use crate::postgres::wakeup::{self, Wakeup};
 const RIGHTS: &str = "select webhook_delivery.is_operator(), exists (
     select from webhook_delivery.administered_auctions() as mine where mine operator(pg_catalog.=) $1)";
 
-/// Deletes the data of the auction's events: of those about this row, with this text in their data, or of all. Returns how
-/// many events these were; null where the caller does not administer the auction.
+/// Deletes the data of the auction's events: of those about this row, of those with this text in
+/// their data, or of all. Returns the number of these events; null if the caller does not
+/// administer the auction.
 #[pg_extern(volatile, schema = "webhook_delivery")]
 fn expunge(
     auction_id: pgrx::Uuid,
@@ -22,7 +23,7 @@ fn expunge(
 ) -> Result<Option<i64>, SpiError> {
     check_writable();
     Spi::connect_mut(|client| {
-        // As the caller.
+        // With the caller's rights.
         let rights = client.select(RIGHTS, Some(1), &[auction_id.into()])?.first();
         let (is_operator, is_administrator) = (rights.get(1)? == Some(true), rights.get(2)? == Some(true));
         if !is_operator && !is_administrator {
@@ -32,15 +33,15 @@ fn expunge(
         let types = [UUIDOID, UUIDOID, TEXTOID].map(PgOid::from);
         let expunge = client.prepare_mut(include_str!("../../sql/statements/history/expunge.sql"), &types)?;
         let arguments = [auction_id.into(), row_id.into(), containing.into()];
-        let gone = retry_moved_row(|| client.update(&expunge, Some(1), &arguments)?.first().get_one::<i64>())?;
+        let deleted = retry_moved_row(|| client.update(&expunge, Some(1), &arguments)?.first().get_one::<i64>())?;
         if is_operator {
-            // Whose they are nobody knows, so they are no tenant's.
+            // Dead letters have no known auction, so only operators may delete them.
             let types = [UUIDOID, TEXTOID].map(PgOid::from);
             let expunge =
                 client.prepare_mut(include_str!("../../sql/statements/history/expunge_errors.sql"), &types)?;
             client.update(&expunge, None, &[row_id.into(), containing.into()])?;
         }
         wakeup::at_commit(Wakeup::Rescan);
-        Ok(gone)
+        Ok(deleted)
     })
 }

@@ -1,7 +1,8 @@
-//! What tenants and operators do with deliveries: redeliver, recover, replay, cancel, expunge, show.
+//! History: the calls with which tenants and operators redeliver, recover, replay, cancel, expunge
+//! and show deliveries.
 //!
-//! Each call first asks with the caller's rights which deliveries the caller sees (`authorization.rs`), and then changes those with the
-//! extension owner's rights.
+//! Each call first selects, with the caller's rights, the deliveries that the caller sees
+//! (`authorization.rs`). It then changes these with the extension owner's rights.
 
 mod allowance;
 mod authorization;

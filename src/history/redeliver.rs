@@ -13,13 +13,14 @@ use crate::postgres::security_context::as_extension_owner;
 use crate::postgres::wakeup::{self, Wakeup};
 use crate::timestamp::Timestamp;
 
-/// Redelivers; returns how many deliveries are sent again. More than an auction's limit: 53400.
+/// Redelivers those of these deliveries that the caller sees; returns how many are sent again.
+/// Raises 53400 if an auction exceeds its limit.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn redeliver_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiError> {
     check_writable();
     let portions = portions(delivery_ids);
     let now = Timestamp::now();
-    let mut pace = Pacing::from(now);
+    let mut pacing = Pacing::from(now);
     let mut sent = 0;
     Spi::connect_mut(|client| {
         let allowance = Allowance::of_caller(client)?;
@@ -30,7 +31,7 @@ fn redeliver_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiEr
             let (waiting, ended): (Vec<Visible>, Vec<Visible>) =
                 visible.into_iter().partition(|delivery| delivery.waits);
             if let (Some(lowest), Some(highest)) = (ended.first(), ended.last()) {
-                let due: Vec<_> = ended.iter().map(|delivery| pace.next(delivery.endpoint_id)).collect();
+                let due: Vec<_> = ended.iter().map(|delivery| pacing.next(delivery.endpoint_id)).collect();
                 let arguments = [
                     ended.iter().map(|delivery| id_datum(&delivery.id)).collect::<Vec<_>>().into(),
                     due.into(),
@@ -49,7 +50,7 @@ fn redeliver_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiEr
         Ok::<_, pgrx::spi::SpiError>(())
     })?;
     if sent > 0 {
-        // What was to wait for its time, or rested, is looked at again.
+        // The worker reads the queue again: deliveries are due earlier than it knows.
         wakeup::at_commit(Wakeup::Rescan);
     }
     Ok(sent as i64)

@@ -1,4 +1,4 @@
-//! Sends an endpoint the events of the time before it existed.
+//! Replays past events to an endpoint.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -13,8 +13,9 @@ use crate::postgres::security_context::as_extension_owner;
 use crate::postgres::wakeup::{self, Wakeup};
 use crate::timestamp::Timestamp;
 
-/// Queues the events of this time for an endpoint that the caller sees, those that it has not had, of these types; returns
-/// how many. Null where the caller sees no such endpoint; more than an auction's limit: 53400.
+/// Queues events for an endpoint that the caller sees: those of this period and these types that
+/// the endpoint has not had. Returns their number; null if the caller sees no such endpoint. Raises
+/// 53400 if the auction exceeds its limit.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn replay(
     endpoint_id: pgrx::Uuid,
@@ -41,7 +42,7 @@ fn replay(
             ];
             let queued =
                 client.update(include_str!("../../sql/statements/history/replay.sql"), None, &arguments)?.len();
-            // What is too much is undone with the transaction.
+            // An error here rolls the queued rows back with the transaction.
             allowance.take(client, std::iter::repeat_n(id(auction_id), queued))?;
             queued
         };

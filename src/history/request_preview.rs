@@ -1,4 +1,4 @@
-//! The exact request of a delivery, for the author of a receiver.
+//! Request preview: the exact request of a delivery, for the author of a receiver.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,8 +12,9 @@ use crate::ids::id;
 use crate::postgres::security_context::as_extension_owner;
 use crate::timestamp::Timestamp;
 
-/// URL, headers and body of the last request of a delivery that the caller sees, or of the first where none was made yet. No
-/// row if the caller sees no such delivery. Null if it was deleted: with the endpoint URL and headers, with the event headers and body.
+/// URL, headers and body of the last request of a delivery that the caller sees, or of its first
+/// request if none was made yet. No row if the caller sees no such delivery. If the endpoint was
+/// deleted, URL and headers are null; if the event was deleted, headers and body are null.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 #[allow(clippy::type_complexity)]
 fn request_of(
@@ -29,7 +30,7 @@ fn request_of(
     Ok(TableIterator::new(request.map(|request| (request.url, request.headers.map(pgrx::JsonB), request.body))))
 }
 
-struct Sent {
+struct RequestPreview {
     url: Option<String>,
     headers: Option<serde_json::Value>,
     body: Option<String>,
@@ -39,9 +40,9 @@ const VISIBLE: &str =
     "select delivery.event_id, delivery.endpoint_id, delivery.auction_id, delivery.event_type, delivery.last_attempt_at
     from public.webhook_deliveries as delivery where delivery.id = $1";
 
-fn find(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
+fn find(delivery_id: pgrx::Uuid) -> SpiResult<Option<RequestPreview>> {
     Spi::connect(|client| {
-        // As the caller.
+        // With the caller's rights.
         let visible = client.select(VISIBLE, Some(1), &[delivery_id.into()])?;
         if visible.is_empty() {
             return Ok(None);
@@ -57,7 +58,9 @@ fn find(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
         let found = client.select(include_str!("../../sql/statements/history/sent.sql"), Some(1), &arguments)?.first();
         let url: Option<String> = found.get(3)?;
         let event = found.get::<Timestamp>(1)?.zip(found.get::<String>(2)?);
-        let Some((occurred_at, data)) = event else { return Ok(Some(Sent { url, headers: None, body: None })) };
+        let Some((occurred_at, data)) = event else {
+            return Ok(Some(RequestPreview { url, headers: None, body: None }));
+        };
         let destination = Destination {
             url: url.clone().unwrap_or_default(),
             secrets: found.get(4)?.unwrap_or_default(),
@@ -84,6 +87,6 @@ fn find(delivery_id: pgrx::Uuid) -> SpiResult<Option<Sent>> {
             let headers = headers(&job, &body, sent_at.unwrap_or_else(SystemTime::now));
             headers.into_iter().map(|(name, value)| (name, value.into())).collect::<serde_json::Map<_, _>>().into()
         });
-        Ok(Some(Sent { url, headers, body: String::from_utf8(body).ok() }))
+        Ok(Some(RequestPreview { url, headers, body: String::from_utf8(body).ok() }))
     })
 }

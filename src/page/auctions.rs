@@ -1,4 +1,4 @@
-//! The auctions that the caller can set up webhooks for, and their names.
+//! Auctions: those that the caller can set up webhooks for, and their names.
 
 use pgrx::prelude::*;
 use pgrx::spi::{SpiError, SpiResult};
@@ -6,8 +6,9 @@ use pgrx::spi::{SpiError, SpiResult};
 use crate::access::table_of_application;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard, set_locally};
 
-/// The auctions that the caller administers, with their names in `public.auctions`, which is read with the rights of its
-/// owner; null where there is none. Whoever sees every auction gets those that have endpoints.
+/// The auctions that the caller administers, with their names from `public.auctions`, which is read
+/// with the rights of its owner; the name is null if it is not known. Operators get all auctions
+/// that have endpoints.
 #[pg_extern(stable, schema = "webhook_delivery")]
 fn named_auctions()
 -> Result<TableIterator<'static, (name!(auction_id, pgrx::Uuid), name!(name, Option<String>))>, SpiError> {
@@ -25,12 +26,13 @@ const NAMES: &str = "select known.auction_id, auction.name::text
 
 fn read() -> SpiResult<Vec<(pgrx::Uuid, Option<String>)>> {
     let (ids, table): (Vec<pgrx::Uuid>, _) = Spi::connect(|client| {
-        // As the caller.
+        // With the caller's rights.
         let ids = client.select(ADMINISTERED, None, &[])?.filter_map(|row| row.get(1).transpose());
         Ok::<_, pgrx::spi::SpiError>((ids.collect::<SpiResult<_>>()?, table_of_application(client, c"auctions")?))
     })?;
     let _settings = PinnedSettings::begin();
-    // What a policy hides even from the table's owner has no name here: the page can do without.
+    // If a policy hides a row even from the table's owner, its auction has no name here; the page
+    // does not need one.
     set_locally(c"row_security", c"on");
     let Some(_rights) = table.filter(has_names).and_then(RoleGuard::of_owner_of) else {
         return Ok(ids.into_iter().map(|id| (id, None)).collect());
@@ -41,9 +43,10 @@ fn read() -> SpiResult<Vec<(pgrx::Uuid, Option<String>)>> {
     })
 }
 
-/// Whether the table has the columns that are read.
+/// Whether the table has the columns that the statement reads.
 fn has_names(table: &pg_sys::Oid) -> bool {
-    // SAFETY: look-ups by NUL-terminated names and by number, inside a transaction; 0 where there is no such column.
+    // SAFETY: look-ups by NUL-terminated names and by number, inside a transaction; 0 where there
+    // is no such column.
     unsafe {
         let number = |column: &std::ffi::CStr| pg_sys::get_attnum(*table, column.as_ptr());
         pg_sys::get_atttype(*table, number(c"id")) == pg_sys::UUIDOID && number(c"name") > 0

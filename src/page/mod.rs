@@ -1,7 +1,7 @@
-//! The administrator's page, and what it may do in a browser.
+//! The administrator's page, and its security policy in the browser.
 //!
-//! One file of HTML without anything from elsewhere. It has no rights of its own: what it shows and changes it asks the REST
-//! server for, with the token of whoever is signed in.
+//! The page is one file of HTML that loads nothing from other sites. It has no rights of its own:
+//! it reads and changes everything through the REST server, with the token of the signed-in user.
 
 use std::ffi::CString;
 use std::fmt::Write;
@@ -40,16 +40,17 @@ pub fn define_setting() {
     }
 }
 
-/// Web sites that may show the page in a frame; the check hook has seen every value that can be set.
+/// Web sites that may show the page in a frame. The check hook has validated the value.
 fn origins() -> Origins {
     settings::text(&EMBEDDERS).parse().unwrap_or_default()
 }
 
-/// Like everything else in the page ASCII, so that it can be converted to the encoding of every client.
+/// The styles in ASCII, like the rest of the page, so that the page can be converted to the
+/// encoding of every client.
 static STYLES: LazyLock<[String; 2]> =
     LazyLock::new(|| [include_str!("vendor/pico.min.css"), include_str!("page.css")].map(escape_non_ascii));
 
-/// In the order in which they run: each uses what those before it define.
+/// The scripts in the order in which they run: each uses definitions of those before it.
 const SCRIPTS: [&str; 17] = [
     include_str!("vendor/preact.min.js"),
     include_str!("vendor/preact-hooks.umd.js"),
@@ -70,16 +71,18 @@ const SCRIPTS: [&str; 17] = [
     include_str!("scripts/app.js"),
 ];
 
-/// What a receiver's author copies; data for the page, which runs none of it.
+/// Example code that the author of a receiver copies. For the page it is data; the page does not
+/// run it.
 const VERIFIERS: [(&str, &str); 3] = [
     ("typescript", include_str!("verify/verify.ts")),
     ("python", include_str!("verify/verify.py")),
     ("go", include_str!("verify/verify.go")),
 ];
 
-/// The administrator's page as PostgREST serves it, which takes the response's headers from a setting. The argument is the
-/// gateway's key, which only the page's address carries.
-// Its type says to PostgREST that it is HTML, and pgrx knows no domains.
+/// The administrator's page as PostgREST serves it. PostgREST takes the response's headers from a
+/// setting. The argument is the gateway's key; only the page's address contains it, the function
+/// ignores it.
+// The return type tells PostgREST that this is HTML. It is a domain, which pgrx does not support.
 #[pg_extern(sql = "
     create function public.webhook_admin(apikey text default null) returns webhook_delivery.\"text/html\"
         language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -90,7 +93,7 @@ fn webhook_admin(_apikey: Option<&str>) -> String {
     page.html()
 }
 
-/// The same page for a web server of your own, from where it calls PostgREST at `api_url`.
+/// The same page for another web server; there it calls PostgREST at `api_url`.
 #[pg_extern(stable, strict, schema = "webhook_delivery")]
 fn admin_page(api_url: &str) -> String {
     let api = Origin::and_path(api_url).unwrap_or_else(|problem| {
@@ -104,7 +107,7 @@ fn admin_page(api_url: &str) -> String {
 }
 
 struct Page {
-    /// Where the REST server is: origin and path. `None` where that serves the page itself.
+    /// Origin and path of the REST server; `None` if the REST server serves the page itself.
     api: Option<(Origin, String)>,
     origins: Origins,
 }
@@ -123,7 +126,7 @@ impl Page {
         for script in SCRIPTS {
             writeln!(scripts, "<script>{script}</script>").expect("a text can be written to");
         }
-        // Only the skeleton's own places are filled: nothing is looked for in styles and scripts.
+        // Only the skeleton's own placeholders are replaced: styles and scripts are not searched.
         let (head, body) = SKELETON.split_once("{styles}").expect("the skeleton has a place for the styles");
         let (body, end) = body.split_once("{scripts}").expect("and one for the scripts");
         let head = head
@@ -133,8 +136,9 @@ impl Page {
         [&head, &styles, body, &scripts, end].concat()
     }
 
-    /// Nothing runs but these very scripts, nothing is loaded, and nobody is called but the REST server. The scripts themselves
-    /// can make no HTML of a text: what a receiver has answered is shown and never interpreted.
+    /// The Content-Security-Policy: only these scripts run, nothing is loaded, and requests go only
+    /// to the REST server. The scripts cannot make HTML of a text, so the response of a receiver is
+    /// shown and never interpreted.
     fn policy(&self) -> String {
         let api = self.api.as_ref().map_or("'self'".to_owned(), |(origin, _)| origin.to_string());
         format!(
@@ -144,17 +148,18 @@ impl Page {
         )
     }
 
-    /// Tells PostgREST which headers to send, as it reads them from this setting.
+    /// Sets the response's headers: PostgREST reads them from this setting.
     fn announce(&self) {
         let headers = serde_json::json!([
             { "Content-Security-Policy": format!("{}; frame-ancestors 'self' {}", self.policy(), self.origins) },
             { "Cache-Control": "no-cache" },
-            // The address may carry the gateway's key.
+            // The address may contain the gateway's key.
             { "Referrer-Policy": "no-referrer" },
             { "X-Content-Type-Options": "nosniff" },
         ]);
         let headers = CString::new(headers.to_string()).expect("JSON has no zero byte");
-        // SAFETY: NUL-terminated texts that guc.c copies. Until the transaction ends, which is the request's.
+        // SAFETY: NUL-terminated texts that guc.c copies. The setting lasts until the end of the
+        // transaction, which is the end of the request.
         unsafe {
             pg_sys::set_config_option(
                 c"response.headers".as_ptr(),
@@ -175,13 +180,14 @@ const SKELETON: &str = include_str!("page.html");
 static HASHES_OF_SCRIPTS: LazyLock<String> = LazyLock::new(|| hashes(&SCRIPTS));
 static HASHES_OF_STYLES: LazyLock<String> = LazyLock::new(|| hashes(STYLES.as_slice()));
 
-/// As a policy names them.
+/// The hashes of these texts as a policy names them.
 fn hashes(texts: &[impl AsRef<[u8]>]) -> String {
     let hash = |text: &_| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
     texts.iter().map(hash).collect::<Vec<_>>().join(" ")
 }
 
-/// A style sheet with CSS escapes for all characters that are not ASCII. The space ends the escape and is not part of the text.
+/// A style sheet with CSS escapes for all characters that are not ASCII. The space ends the escape
+/// and is not part of the text.
 fn escape_non_ascii(style: &str) -> String {
     let escape = |c: char| if c.is_ascii() { c.to_string() } else { format!("\\{:x} ", u32::from(c)) };
     style.chars().map(escape).collect()

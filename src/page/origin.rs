@@ -1,4 +1,4 @@
-//! Origins: which sites may show the page in a frame, and where the REST server is.
+//! Origins: the sites that may show the page in a frame, and the origin of the REST server.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use url::Url;
 #[derive(Clone, Debug)]
 pub struct Origin(String);
 
-/// A list of them, separated by commas.
+/// A list of origins, separated by commas.
 #[derive(Clone, Debug, Default)]
 pub struct Origins(Vec<Origin>);
 
@@ -20,7 +20,7 @@ impl Origin {
         if !["https", "http"].contains(&url.scheme()) {
             return Err("it begins with neither https:// nor http://".to_owned());
         }
-        // Such a name would say something else where a policy lists it.
+        // Such a name would have another meaning in a policy.
         if url.host_str().is_some_and(|host| host.contains(['*', ';', ',', '\'', '"'])) {
             return Err("its host is not a name".to_owned());
         }
@@ -59,7 +59,7 @@ impl Display for Origin {
 }
 
 impl Display for Origins {
-    /// Separated by spaces, as a policy has them.
+    /// Separated by spaces, as in a policy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all: Vec<&str> = self.0.iter().map(|origin| origin.0.as_str()).collect();
         f.write_str(&all.join(" "))

@@ -1,4 +1,5 @@
-//! What PostgreSQL expects of a process: signals, latches, transactions, locks, and what it shows in pg_stat_activity.
+//! Background workers, as PostgreSQL requires them: signals, latches, transactions, locks, and the
+//! activity in pg_stat_activity.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
@@ -16,14 +17,16 @@ use super::subtransaction::SqlError;
 const WAIT_EVENT: u32 = pg_sys::PG_WAIT_EXTENSION;
 
 unsafe extern "C-unwind" {
-    // Declared here because pgrx's wrappers of them jump buffers that a signal handler must leave alone.
+    // Declared here because pgrx's wrappers of them set up jump buffers, which a signal handler
+    // must not touch.
     fn SetLatch(latch: *mut pg_sys::Latch);
     fn SignalHandlerForConfigReload(signal: i32);
     fn die(signal: i32);
 }
 
-/// SIGTERM ends the process as it ends a session: at the next safe point, and no code can catch it. The default of background workers ends
-/// it at once, even where that brings the whole server down.
+/// SIGTERM ends the process like a session: at the next safe point, and no code can catch it. The
+/// default handler of background workers ends the process at once, even where that brings the whole
+/// server down.
 pub fn die_of_sigterm() {
     // SAFETY: Postgres' own handler.
     unsafe {
@@ -32,8 +35,8 @@ pub fn die_of_sigterm() {
     }
 }
 
-/// Installs the handlers of SIGTERM and SIGHUP. Start threads before, or with signals blocked: a thread that takes a signal keeps the main
-/// thread from waking up.
+/// Installs the handlers of SIGTERM and SIGHUP. Start threads before, or with signals blocked: a
+/// thread that takes a signal keeps the main thread from waking up.
 pub fn attach_signal_handlers() {
     // SAFETY: Postgres' own handler, and one of ours that does only what is allowed in one.
     unsafe {
@@ -47,8 +50,9 @@ pub fn attach_signal_handlers() {
 /// SIGTERM was received.
 static TOLD_TO_GO: AtomicBool = AtomicBool::new(false);
 
-/// Cancels the statement that runs, so that a shutdown never waits for one, and leaves the process time to record what it has sent. SIGTERM
-/// may come twice: the postmaster sends it to the process and to its group.
+/// Cancels the running statement, so that a shutdown never waits for it. The process still has time
+/// to record its finished attempts. SIGTERM may come twice: the postmaster sends it to the process
+/// and to its group.
 unsafe extern "C-unwind" fn tell_to_go(_signal: i32) {
     TOLD_TO_GO.store(true, Ordering::Relaxed);
     // SAFETY: as Postgres' handler of SIGINT: flags of this process, and its latch.
@@ -59,13 +63,14 @@ unsafe extern "C-unwind" fn tell_to_go(_signal: i32) {
     }
 }
 
-/// Whether SIGTERM was received: a shutdown, or `pg_terminate_backend()`. A process that ends after it has not failed.
-pub fn was_told_to_go() -> bool {
+/// Whether SIGTERM was received: a shutdown, or `pg_terminate_backend()`. A process that ends after
+/// it has not failed.
+pub fn shutdown_requested() -> bool {
     TOLD_TO_GO.load(Ordering::Relaxed)
 }
 
-/// Whether SIGTERM and `pg_cancel_backend()` may cancel what runs. Between two transactions they must not: an error there would end the
-/// process.
+/// Whether SIGTERM and `pg_cancel_backend()` may cancel the running statement. Between two
+/// transactions they must not: an error there would end the process.
 fn let_statements_be_cancelled(may_be: bool) {
     // SAFETY: state of this process. Postgres itself sets the count to 0 when an error is raised.
     unsafe {
@@ -76,7 +81,7 @@ fn let_statements_be_cancelled(may_be: bool) {
 
 unsafe fn set_handler(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
     #[cfg(not(feature = "pg18"))]
-    // SAFETY: the caller gives a handler that is safe to run at any time.
+    // SAFETY: the caller passes a handler that is safe to run at any time.
     unsafe {
         pg_sys::pqsignal(signal as i32, Some(handler));
     }
@@ -87,8 +92,9 @@ unsafe fn set_handler(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
     }
 }
 
-/// Rereads the configuration after SIGHUP. Returns whether it did. Without this a reload would not reach the process.
-pub fn reload_settings_if_asked() -> bool {
+/// Rereads the configuration after SIGHUP. Returns whether it was reread. Without this a reload
+/// would not reach the process.
+pub fn reload_settings_if_requested() -> bool {
     // SAFETY: a flag of this process, set by the signal handler; outside of any transaction.
     unsafe {
         let asked = (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0;
@@ -100,7 +106,7 @@ pub fn reload_settings_if_asked() -> bool {
     }
 }
 
-/// Why a wait has ended.
+/// Why a wait ended.
 #[derive(PartialEq, Eq)]
 pub enum Woken {
     /// The latch was set: a commit, a signal.
@@ -111,14 +117,15 @@ pub enum Woken {
     Time,
 }
 
-/// Sleeps until the latch is set, the descriptor is readable, or the time has passed. Ends the process when the postmaster has died. Serves
-/// the server's barriers meanwhile; otherwise DROP DATABASE would wait for us.
-pub fn wait(readable: Option<RawFd>, at_most: Duration) -> Woken {
+/// Sleeps until the latch is set, the descriptor is readable, or the time has passed. Ends the
+/// process if the postmaster has died. Processes the server's barriers while it sleeps; otherwise
+/// DROP DATABASE would wait for us.
+pub fn wait(readable: Option<RawFd>, max_time: Duration) -> Woken {
     let (events, socket) = match readable {
         Some(descriptor) => (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE, descriptor),
         None => (pg_sys::WL_LATCH_SET, pg_sys::PGINVALID_SOCKET),
     };
-    let events = wait_for(events, socket, at_most);
+    let events = wait_for(events, socket, max_time);
     // SAFETY: our own latch.
     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     pgrx::check_for_interrupts!();
@@ -136,14 +143,15 @@ pub fn pause(duration: Duration) {
     wait_for(0, pg_sys::PGINVALID_SOCKET, duration);
 }
 
-fn wait_for(events: u32, socket: pg_sys::pgsocket, at_most: Duration) -> u32 {
+fn wait_for(events: u32, socket: pg_sys::pgsocket, max_time: Duration) -> u32 {
     let events = events | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    let milliseconds = at_most.as_millis().max(1).try_into().unwrap_or(std::ffi::c_long::MAX);
+    let milliseconds = max_time.as_millis().max(1).try_into().unwrap_or(std::ffi::c_long::MAX);
     // SAFETY: our own latch; the descriptor belongs to the pool, which outlives the wait.
     unsafe { pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, socket, milliseconds, WAIT_EVENT) as u32 }
 }
 
-/// Runs `body` in a transaction of its own. An error in it, its commit included, undoes it and is returned as a value.
+/// Runs `body` in a transaction of its own. An error in `body` or in the commit rolls the
+/// transaction back and is returned as a value.
 pub fn try_transaction<T>(body: impl FnOnce() -> T) -> Result<T, SqlError> {
     PgTryBuilder::new(AssertUnwindSafe(|| Ok(transaction(body))))
         .catch_others(|error| Err(Box::new(error)))
@@ -174,7 +182,8 @@ pub fn transaction<T>(body: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Takes a weak lock on a catalog object until the transaction ends, if no session holds or changes it. Never waits.
+/// Takes a weak lock on a catalog object until the transaction ends, if no session holds or changes
+/// it. Never waits.
 fn try_lock_object(database: pg_sys::Oid, class: pg_sys::Oid, object: pg_sys::Oid, mode: u32) -> bool {
     let tag = pg_sys::LOCKTAG {
         locktag_field1: database.to_u32(),
@@ -189,15 +198,15 @@ fn try_lock_object(database: pg_sys::Oid, class: pg_sys::Oid, object: pg_sys::Oi
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
-/// Whether no session is about to drop, rename, move or copy the database. Such a session has the lock already and waits up to five seconds
-/// for all others to leave.
+/// Whether no session is about to drop, rename, move or copy the database. Such a session already
+/// has the lock and waits up to five seconds for all others to leave.
 pub fn database_is_at_rest(database: pg_sys::Oid) -> bool {
     try_lock_object(pg_sys::InvalidOid, pg_sys::DatabaseRelationId, database, pg_sys::RowExclusiveLock)
 }
 
 /// The name of the database this process is connected to, as it is now; inside a transaction.
 pub fn database_name() -> String {
-    // SAFETY: gives a copy of the name, or NULL for a database that is gone.
+    // SAFETY: returns a copy of the name, or NULL for a database that no longer exists.
     unsafe {
         let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
         if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
@@ -211,11 +220,11 @@ pub enum Extension {
     Absent,
     /// It is being dropped.
     BeingChanged,
-    /// It exists, by this oid, and stays until the transaction ends.
+    /// It exists with this oid, and stays until the transaction ends.
     Present(pg_sys::Oid),
 }
 
-/// Looks up the extension and takes its lock, so that there is no deadlock with DROP EXTENSION.
+/// Looks up the extension and locks it, so that there is no deadlock with DROP EXTENSION.
 pub fn extension() -> Extension {
     // SAFETY: a NUL-terminated name, inside a transaction.
     let find = || unsafe { pg_sys::get_extension_oid(c"webhook_delivery".as_ptr(), true) };
@@ -228,18 +237,19 @@ pub fn extension() -> Extension {
     if !try_lock_object(database, pg_sys::ExtensionRelationId, found, pg_sys::AccessShareLock) {
         return Extension::BeingChanged;
     }
-    // It may have been dropped before the lock was ours.
+    // The extension may have been dropped before we had the lock.
     if find() == found { Extension::Present(found) } else { Extension::Absent }
 }
 
-/// Whether the extension's objects have this library's version: a new library can be loaded before ALTER EXTENSION UPDATE.
+/// Whether the extension's objects have this library's version. They differ if a new library was
+/// loaded before ALTER EXTENSION UPDATE.
 pub fn extension_is_current() -> SpiResult<bool> {
     let installed = "select extversion from pg_catalog.pg_extension where extname = 'webhook_delivery'";
     let installed: Option<String> = Spi::connect(|client| client.select(installed, Some(1), &[])?.first().get_one())?;
     Ok(installed.as_deref() == Some(env!("CARGO_PKG_VERSION")))
 }
 
-/// Whether this transaction is read-only, by `default_transaction_read_only`.
+/// Whether this transaction is read-only because of `default_transaction_read_only`.
 pub fn is_read_only() -> bool {
     // SAFETY: a flag that is set when a transaction begins.
     unsafe { pg_sys::XactReadOnly }
@@ -269,13 +279,15 @@ pub fn report_idle(activity: &CStr) {
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, activity.as_ptr()) };
 }
 
-/// Reports the table statistics to the server. Without this autovacuum never learns of our dead rows.
+/// Reports the table statistics to the server. Without this autovacuum would not notice our dead
+/// rows.
 pub fn report_statistics() {
     // SAFETY: outside of a transaction. `false`: Postgres itself limits it to about once a second.
     unsafe { pg_sys::pgstat_report_stat(false) };
 }
 
-/// Runs `start` with all signals blocked, so that the threads that it starts never take a signal of the process.
+/// Runs `start` with all signals blocked, so that the threads that it starts never receive a signal
+/// of the process.
 pub fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: plain calls on two sets on the stack; the mask before is restored.
     unsafe {

@@ -1,4 +1,4 @@
-//! Plans that a session makes once.
+//! Cached plans: a session plans these statements once.
 
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, PreparedStatement, SpiClient, SpiResult};

@@ -5,14 +5,15 @@ use std::borrow::Cow;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// Ends the (sub)transaction; the HINT says what to do next. `ereport!` has a place for DETAIL only.
+/// Raises an error, which ends the (sub)transaction; the HINT says what to do next. `ereport!`
+/// supports only DETAIL.
 pub fn refuse(code: PgSqlErrorCode, message: impl Into<Cow<'static, str>>, hint: impl Into<String>) -> ! {
     ErrorReport::new(code, message, pgrx::function_name!()).set_hint(hint).report(PgLogLevel::ERROR);
     unreachable!("an ERROR does not return")
 }
 
-/// Refuses writes (25006) on a standby and in a read-only transaction.
-// SPI takes a transaction id before it looks at the statement. On a standby that fails with a
+/// Raises an error (25006) on a standby and in a read-only transaction.
+// SPI assigns a transaction id before it looks at the statement. On a standby that fails with a
 // message about transaction ids.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 pub fn check_writable() {

@@ -1,14 +1,15 @@
-//! Invalidation: when a session has to read again what it remembers of our tables.
+//! Invalidation: when a session has to reread what it has cached of our tables.
 //!
-//! A change is announced with the server's relation cache invalidations, which every session receives before its next transaction at the
-//! latest. They are sent after the change has become visible, so a session that has received one reads the change.
+//! A change is announced with the server's relation cache invalidations, which every session
+//! receives before its next transaction at the latest. They are sent after the change has become
+//! visible, so a session that has received one reads the change.
 
 use std::cell::Cell;
 
 use pgrx::prelude::*;
 
-/// Invalidates what sessions have cached of the table, when this transaction commits; in this
-/// session at once.
+/// Invalidates the cached rows of the table: in other sessions when this transaction commits, in
+/// this session at once.
 ///
 /// # Safety
 /// The relation is open.
@@ -50,7 +51,7 @@ pub fn init() {
     unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };
 }
 
-/// May be called at nearly any time: it only counts.
+/// The server may call it at nearly any time, so it only counts.
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     NEWS.with(|topics| {
         let concerned = |news: &&News| relation == pg_sys::InvalidOid || news.tables.get().contains(&relation);
@@ -59,27 +60,30 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
 }
 
 impl Topic {
-    /// The number of changes that the session has received. What was cached at another number may be outdated.
+    /// The number of changes that the session has received. What was cached at another number may
+    /// be outdated.
     pub fn changes(self) -> u64 {
-        // SAFETY: takes in messages that have come, inside a transaction.
+        // SAFETY: processes the messages that have arrived, inside a transaction.
         unsafe { pg_sys::AcceptInvalidationMessages() };
         NEWS.with(|topics| topics[self as usize].changes.get())
     }
 
-    /// These tables are about to be read and cached.
+    /// Watches these tables; call it before they are read and cached.
     pub fn watch(self, tables: [Option<pg_sys::Oid>; 2]) {
         let tables = tables.map(Option::unwrap_or_default);
         NEWS.with(|topics| topics[self as usize].tables.set(tables));
     }
 }
 
-/// While it lives, statements that only read use a snapshot of now. Take it after `Topic::changes`, for everything that is cached: the
-/// snapshot of a running statement, or of a REPEATABLE READ transaction, is older than the invalidations that the session has received.
+/// While it lives, statements that only read use the latest snapshot. Take it after
+/// `Topic::changes` for everything that is cached: the snapshot of a running statement, or of a
+/// REPEATABLE READ transaction, is older than the invalidations that the session has received.
 pub struct LatestSnapshot;
 
 impl LatestSnapshot {
     pub fn take() -> Self {
-        // SAFETY: inside a transaction; `drop` takes it off, or the abort of the (sub)transaction does.
+        // SAFETY: inside a transaction; `drop` or the abort of the (sub)transaction pops the
+        // snapshot.
         unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
         Self
     }
@@ -88,7 +92,7 @@ impl LatestSnapshot {
 impl Drop for LatestSnapshot {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: the one that `take` has pushed.
+            // SAFETY: the snapshot that `take` has pushed.
             unsafe { pg_sys::PopActiveSnapshot() };
         }
     }

@@ -1,8 +1,8 @@
 //! The launcher: one worker per database, restarted when it ends.
 //!
-//! There is one launcher per server, connected to no database. It finds in the shared catalogs which of the databases in
-//! `webhook_delivery.databases` exist, and keeps a worker in each. A static worker per name would end with a FATAL every second while its
-//! database does not exist.
+//! There is one launcher per server, connected to no database. It reads in the shared catalogs
+//! which of the databases in `webhook_delivery.databases` exist, and keeps a worker in each. A
+//! static worker per name would end with a FATAL every second while its database does not exist.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,10 +15,10 @@ use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 use super::wakeup::SlotIndex;
 use super::{background_worker, settings};
 
-/// How often to look for new databases. The end of a worker is signalled.
+/// How often to look for new databases. The end of a worker is signalled to the launcher.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The state of the launcher, for the reason why there is no worker.
+/// The state of the launcher: it explains why there is no worker.
 #[derive(Default)]
 struct State(AtomicU32);
 
@@ -75,10 +75,10 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
     background_worker::report_idle(c"webhook_delivery: keeping a worker in each of webhook_delivery.databases");
 
     let mut started: HashMap<SlotIndex, DynamicBackgroundWorker> = HashMap::new();
-    let mut complained = false;
+    let mut has_warned = false;
     set_state(RUNNING);
-    while !background_worker::was_told_to_go() {
-        background_worker::reload_settings_if_asked();
+    while !background_worker::shutdown_requested() {
+        background_worker::reload_settings_if_requested();
         started.retain(|_, worker| matches!(worker.pid(), Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)));
         for slot in SlotIndex::of_databases(&existing_databases()) {
             if started.contains_key(&slot) || !slot.is_vacant() {
@@ -87,11 +87,11 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
             match start_worker(slot) {
                 Some(worker) => {
                     started.insert(slot, worker);
-                    complained = false;
+                    has_warned = false;
                     set_state(RUNNING);
                 }
-                None if !complained => {
-                    complained = true;
+                None if !has_warned => {
+                    has_warned = true;
                     set_state(NO_SLOT);
                     pg_sys::panic::ErrorReport::new(
                         PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
@@ -108,11 +108,12 @@ pub extern "C-unwind" fn webhook_delivery_launcher(_argument: pg_sys::Datum) {
     }
     set_state(ABSENT);
     // Not 0, so that the postmaster starts another after pg_terminate_backend().
-    // SAFETY: ends the process, as Postgres has it.
+    // SAFETY: ends the process as PostgreSQL requires.
     unsafe { pg_sys::proc_exit(1) };
 }
 
-/// The databases that are named in the settings, exist, and are not being dropped or copied at this moment.
+/// The databases that the settings name, that exist, and that are not being dropped or copied at
+/// this moment.
 fn existing_databases() -> Vec<pg_sys::Oid> {
     let wanted = settings::databases();
     background_worker::transaction(|| {
@@ -122,12 +123,13 @@ fn existing_databases() -> Vec<pg_sys::Oid> {
     })
 }
 
-/// Every database that accepts connections. Read by a plain scan, as autovacuum does: a process connected to no database
-/// cannot count on the catalogs' indexes.
+/// Every database that accepts connections. Read by a sequential scan, as autovacuum does: a
+/// process connected to no database cannot rely on the catalogs' indexes.
 fn databases_of_the_server() -> Vec<(String, pg_sys::Oid)> {
     let mut databases = Vec::new();
-    // SAFETY: the sequence of calls of every catalog scan, inside a transaction; each tuple is read before the next is
-    // fetched, and a pg_database tuple begins with the fixed columns of its struct.
+    // SAFETY: the sequence of calls of every catalog scan, inside a transaction; each tuple is read
+    // before the next is fetched, and a pg_database tuple begins with the fixed columns of its
+    // struct.
     unsafe {
         let catalog = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
         let scan = pg_sys::table_beginscan_catalog(catalog, 0, std::ptr::null_mut());
@@ -155,7 +157,8 @@ fn start_worker(slot: SlotIndex) -> Option<DynamicBackgroundWorker> {
         .set_function("webhook_delivery_worker")
         .enable_spi_access()
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
-        // Not restarted by the postmaster: only the launcher knows whether the database still exists.
+        // Not restarted by the postmaster: only the launcher knows whether the database still
+        // exists.
         .set_restart_time(None)
         // SAFETY: set when the process started.
         .set_notify_pid(unsafe { pg_sys::MyProcPid })

@@ -9,12 +9,12 @@
 //! | a commit wakes the worker | `wakeup.rs` |
 //! | what a worker publishes in shared memory | `worker_stats.rs` |
 //! | the identity of this installation, which the clone fence compares (`sql/install/clone_fence.sql`) | `installation.rs` |
-//! | with whose rights our code runs in a user's session | `security_context.rs` |
+//! | the roles and settings with which our code runs in a user's session | `security_context.rs` |
 //! | errors that do not end the user's transaction | `subtransaction.rs` |
 //! | errors and warnings that we raise | `errors.rs`, `warning.rs` |
 //! | timeouts while we work in a user's commit | `timeouts.rs` |
 //! | plans that a session keeps | `cached_plan.rs` |
-//! | when a session has to read again what it remembers | `invalidation.rs` |
+//! | when a session has to reread what it has cached | `invalidation.rs` |
 //! | sizes of our tables, for the planner | `planner.rs` |
 
 pub mod background_worker;

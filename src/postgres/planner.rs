@@ -1,26 +1,30 @@
-//! The planner does not take the extension's tables for smaller than they may be, whatever VACUUM and ANALYZE have last seen in them.
+//! Planner: lower bounds for the sizes of the extension's tables, which do not depend on what
+//! VACUUM and ANALYZE have last seen in them.
 //!
-//! The queue is empty one moment and holds millions of rows the next. A plan that is right for one row compares every row with every
-//! other; it stays in use, in the worker and in whatever session has prepared it, when the rows come. So the choice between an index
-//! and a scan of everything does not depend on what was counted last: not in our own statements, and not in those that users write
-//! against the views.
+//! The queue is empty one moment and holds millions of rows the next. A plan that is right for one
+//! row compares every row with every other. It stays in use when the rows come, in the worker and
+//! in every session that has prepared it. Therefore the choice between an index and a sequential
+//! scan must not depend on the last statistics, neither in our own statements nor in those that
+//! users write against the views.
 
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-/// Minimum density that is assumed of every table, in rows per page: VACUUM may have run when nearly all rows were deleted.
-const ROWS_OF_A_PAGE: f64 = 20.0;
+/// Minimum density that is assumed for every table, in rows per page: VACUUM may have run when
+/// nearly all rows were deleted.
+const MIN_ROWS_PER_PAGE: f64 = 20.0;
 
-/// Minimum size that is assumed of each part of the queue, in rows. An index is then the cheaper way to every key, and a scan is still too cheap
-/// for parallel workers or JIT compilation.
-const QUEUE_ROWS_AT_LEAST: f64 = 20_000.0;
+/// Minimum size that is assumed for each partition of the queue, in rows. With this size an index
+/// is the cheaper way to every key, and a scan is still too cheap for parallel workers or JIT
+/// compilation.
+const MIN_QUEUE_ROWS: f64 = 20_000.0;
 
-/// The same in pages.
-const QUEUE_PAGES_AT_LEAST: u32 = 600;
+/// The same minimum size in pages.
+const MIN_QUEUE_PAGES: u32 = 600;
 
-/// Minimum size that is assumed of their indexes, in pages.
-const QUEUE_INDEX_PAGES_AT_LEAST: u32 = 100;
+/// Minimum size that is assumed for their indexes, in pages.
+const MIN_QUEUE_INDEX_PAGES: u32 = 100;
 
 static mut NEXT_HOOK: pg_sys::get_relation_info_hook_type = None;
 
@@ -40,27 +44,28 @@ unsafe extern "C-unwind" fn correct_size(
     is_parent: bool,
     info: *mut pg_sys::RelOptInfo,
 ) {
-    // SAFETY: the planner has just filled in `info`, and holds no other reference to it during the call.
+    // SAFETY: the planner has just filled in `info`, and holds no other reference to it during the
+    // call.
     unsafe {
         if let Some(next) = NEXT_HOOK {
             next(root, relation, is_parent, info);
         }
-        // Of a partitioned table each partition counts for itself.
+        // The partitions of a partitioned table are corrected one by one.
         if is_parent {
             return;
         }
         let (rows, pages, index_pages) = match table(relation) {
-            Table::Queue => (QUEUE_ROWS_AT_LEAST, QUEUE_PAGES_AT_LEAST, QUEUE_INDEX_PAGES_AT_LEAST),
+            Table::Queue => (MIN_QUEUE_ROWS, MIN_QUEUE_PAGES, MIN_QUEUE_INDEX_PAGES),
             Table::Ours => (0.0, 0, 0),
             Table::Others => return,
         };
         let info = &mut *info;
-        info.tuples = info.tuples.max(rows).max(f64::from(info.pages) * ROWS_OF_A_PAGE);
+        info.tuples = info.tuples.max(rows).max(f64::from(info.pages) * MIN_ROWS_PER_PAGE);
         info.pages = info.pages.max(pages);
         let indexes = info.indexlist.as_ref();
         for cell in indexes.map_or(&[][..], |list| std::slice::from_raw_parts(list.elements, list.length as usize)) {
             let index = &mut *cell.ptr_value.cast::<pg_sys::IndexOptInfo>();
-            // What is in a partial one is no matter of the table's size.
+            // The size of a partial index does not follow from the table's size.
             if index.indpred.is_null() {
                 index.tuples = index.tuples.max(info.tuples);
                 index.pages = index.pages.max(index_pages);
@@ -69,21 +74,23 @@ unsafe extern "C-unwind" fn correct_size(
     }
 }
 
-/// Whose a table is.
+/// The owner of a table, as far as the planner hook distinguishes it.
 enum Table {
     /// A partition of the queue.
     Queue,
-    /// Another one of the extension's.
+    /// Another table of the extension.
     Ours,
     Others,
 }
 
-/// Looked up in the server's own caches, every time: what is remembered could be of an extension that was dropped.
+/// Looked up in the server's own caches every time, because a cached result could belong to an
+/// extension that was dropped.
 fn table(relation: pg_sys::Oid) -> Table {
     if relation.to_u32() < pg_sys::FirstNormalObjectId {
         return Table::Others;
     }
-    // SAFETY: look-ups by oids and by NUL-terminated names, inside a transaction; what is not there gives the invalid oid.
+    // SAFETY: look-ups by oids and by NUL-terminated names, inside a transaction; a look-up without
+    // a result returns the invalid oid.
     unsafe {
         let ours = pg_sys::get_namespace_oid(c"webhook_delivery".as_ptr(), true);
         if ours == pg_sys::InvalidOid {

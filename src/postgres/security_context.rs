@@ -1,7 +1,9 @@
-//! The security context: with whose rights, and under which settings, our statements run in a user's session.
+//! The security context: the role and the settings with which our statements run in a user's
+//! session.
 //!
-//! A user who changes a row has no rights on the queue, and the queue's owner must not run code that the user wrote. So there are two roles
-//! to act as, each for its own tables: the extension's owner, and the owner of an application's table.
+//! A user who changes a row has no rights on the queue, and the queue's owner must not run code
+//! that the user wrote. Therefore we act as two roles, each for its own tables: the extension's
+//! owner, and the owner of an application's table.
 
 use std::ffi::CStr;
 
@@ -11,12 +13,14 @@ use super::errors::refuse;
 use super::settings;
 use super::worker_settings::{SAME_TEXT_FORMS, TEXT_FORMS};
 
-/// While it lives, this session acts as another role. An error ends the (sub)transaction, which resets the role as well.
+/// While it lives, this session acts as another role. An error ends the (sub)transaction, which
+/// resets the role as well.
 pub struct RoleGuard {
     user: pg_sys::Oid,
     security_context: i32,
     is_read_only: bool,
-    /// What the application's code sets is undone before ours goes on. Ours sets nothing.
+    /// Resets what the application's code has set. `None` if only our code runs, which sets
+    /// nothing.
     level: Option<SettingsLevel>,
 }
 
@@ -31,25 +35,29 @@ impl RoleGuard {
         Self::take(owner, 0)
     }
 
-    /// The owner of a table, for reading the application's tables; `None` if there is no such table.
+    /// The owner of a table, for reading the application's tables; `None` if there is no such
+    /// table.
     ///
-    /// Views, casts and functions of the application run with the rights of the table's owner, and, as in the refresh of a materialized view,
-    /// can neither write nor leave anything behind in the session.
+    /// Views, casts and functions of the application run with the rights of the table's owner. As
+    /// in the refresh of a materialized view, they can neither write nor leave anything behind in
+    /// the session.
     pub fn of_owner_of(relation: pg_sys::Oid) -> Option<Self> {
         Self::of_table_owner(owner_of_relation(relation)?)
     }
 
-    /// The same, for the owner of a table of the application that may have been dropped; `None` if there is no such role.
+    /// The same for this role, which owned a table of the application; the table may have been
+    /// dropped. `None` if there is no such role.
     pub fn of_table_owner(owner: pg_sys::Oid) -> Option<Self> {
         attribute(pg_sys::SysCacheIdentifier::AUTHOID, owner, pg_sys::Anum_pg_authid_oid)?;
         let mut rights = Self::take(owner, pg_sys::SECURITY_RESTRICTED_OPERATION);
         rights.level = Some(SettingsLevel::begin());
-        // SAFETY: a flag of the transaction; `drop` puts back what `take` found.
+        // SAFETY: a flag of the transaction; `drop` restores what `take` found.
         unsafe { pg_sys::XactReadOnly = true };
         Some(rights)
     }
 
-    /// The role as which the worker acts. Statements that run meanwhile cannot change the role.
+    /// The role that the worker acts as. Statements that run while the guard lives cannot change
+    /// the role.
     pub fn of_worker() -> Self {
         let name = settings::role();
         // SAFETY: a look-up by a NUL-terminated name, inside a transaction.
@@ -68,7 +76,8 @@ impl RoleGuard {
     }
 
     fn take(role: pg_sys::Oid, restriction: u32) -> Self {
-        // SAFETY: plain reads and writes of this session's state; `drop` puts back what is saved here.
+        // SAFETY: plain reads and writes of this session's state; `drop` restores what is saved
+        // here.
         unsafe {
             let (mut user, mut security_context) = (pg_sys::InvalidOid, 0);
             pg_sys::GetUserIdAndSecContext(&mut user, &mut security_context);
@@ -84,7 +93,7 @@ impl RoleGuard {
 impl Drop for RoleGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // An SQL error is on its way out: the abort resets all of it, in its own order.
+            // An SQL error is being raised: the abort resets all of this, in its own order.
             return;
         }
         if let Some(level) = &self.level {
@@ -104,25 +113,27 @@ pub fn as_extension_owner() -> (RoleGuard, PinnedSettings) {
     (RoleGuard::of_extension_owner(), settings)
 }
 
-/// While it lives, our statements are parsed and planned as they are meant, whatever the user has set.
+/// While it lives, our statements are parsed and planned independently of the user's settings.
 pub struct PinnedSettings(SettingsLevel);
 
 /// Name resolution, planning, and messages.
 const SETTINGS: &[(&CStr, &CStr)] = &[
-    // No user can create an object in these schemas that we would take for another.
+    // In these schemas no user can create an object that hides another.
     (c"search_path", c"pg_catalog, pg_temp"),
-    // A policy that hides rows from the owner of their table would lose events: with off it is an error.
+    // A policy that hides rows from the owner of their table would lose events: with off it raises
+    // an error.
     (c"row_security", c"off"),
     // Planning a payload for each transaction would cost several times its execution.
     (c"plan_cache_mode", c"force_generic_plan"),
-    // Rows are looked up by key. The planner's estimate of a table that this transaction has filled is wrong by a million
-    // rows, and the plan is kept.
+    // Rows are looked up by key. The planner's estimate of a table that this transaction has filled
+    // can be wrong by a million rows, and the plan is kept.
     (c"enable_seqscan", c"off"),
     (c"enable_bitmapscan", c"off"),
     // Each row is looked up once.
     (c"enable_memoize", c"off"),
     (c"jit", c"off"),
-    // A notice of the application's code may have characters that the client's encoding lacks, which is an error.
+    // A notice of the application's code may have characters that the client's encoding lacks,
+    // which raises an error.
     (c"client_min_messages", c"error"),
 ];
 
@@ -132,7 +143,8 @@ impl PinnedSettings {
         for (name, value) in SETTINGS {
             set_locally(name, value);
         }
-        // Most sessions have most of these values already, and a comparison is cheaper than a change.
+        // Most sessions have most of these values already, and a comparison is cheaper than a
+        // change.
         for (name, value) in TEXT_FORMS.iter().filter(|(name, value)| is_set_otherwise(name, value)) {
             set_locally(name, value);
         }
@@ -148,7 +160,8 @@ impl Drop for PinnedSettings {
     }
 }
 
-/// Settings that are changed within a level are reset when it ends, as those of a function's SET clause.
+/// Settings that are changed within a level are reset when it ends, like those of a function's SET
+/// clause.
 pub struct SettingsLevel(i32);
 
 impl SettingsLevel {
@@ -182,7 +195,8 @@ pub fn set_locally(name: &CStr, value: &CStr) {
 
 /// Whether the setting exists in this version of PostgreSQL and has another value.
 fn is_set_otherwise(name: &CStr, value: &CStr) -> bool {
-    // SAFETY: a NUL-terminated name in, a NUL-terminated value or null out, which is read before it can change.
+    // SAFETY: a NUL-terminated name in, a NUL-terminated value or null out, which is read before it
+    // can change.
     unsafe {
         let present = pg_sys::GetConfigOption(name.as_ptr(), true, false);
         !present.is_null() && {
@@ -221,7 +235,8 @@ fn extension_owner() -> Option<pg_sys::Oid> {
     attribute(pg_sys::SysCacheIdentifier::NAMESPACEOID, schema, pg_sys::Anum_pg_namespace_nspowner)
 }
 
-/// An attribute of type oid that is never null, of the catalogue's row with this oid; `None` where there is no such row.
+/// An attribute of type oid that is never null, from the catalogue's row with this oid; `None` if
+/// there is no such row.
 fn attribute(cache: pg_sys::SysCacheIdentifier::Type, object: pg_sys::Oid, number: u32) -> Option<pg_sys::Oid> {
     // SAFETY: inside a transaction; the tuple is released after its attribute was copied.
     unsafe {

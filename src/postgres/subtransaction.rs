@@ -1,4 +1,4 @@
-//! Subtransactions: work that fails without ending the user's transaction.
+//! Subtransactions: work that can fail without ending the user's transaction.
 
 use std::ffi::{CStr, c_void};
 use std::panic::AssertUnwindSafe;
@@ -7,22 +7,23 @@ use pgrx::PgTryBuilder;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 
-/// An SQL error as a value, with what a user would have read of it.
+/// An SQL error as a value, with the fields that a user would read.
 #[derive(Debug, Clone)]
 pub struct SqlError {
-    /// The SQLSTATE, which can be one of the application's own.
+    /// The SQLSTATE, which the application may have defined itself.
     pub code: String,
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
     /// The CONTEXT.
     pub context: Option<Box<str>>,
-    /// The server gave up waiting for a lock. The same SQLSTATE raised by a function of the application does not count.
+    /// The server gave up waiting for a lock. The same SQLSTATE raised by a function of the
+    /// application does not count.
     pub is_lock_timeout: bool,
 }
 
 impl SqlError {
-    /// The SQLSTATE among those that have a name; `internal_error` for any other.
+    /// The SQLSTATE if PostgreSQL defines it; otherwise `internal_error`.
     pub fn known_code(&self) -> PgSqlErrorCode {
         let packed = (0..)
             .zip(self.code.bytes())
@@ -30,7 +31,7 @@ impl SqlError {
         PgSqlErrorCode::from(packed.sum::<i32>())
     }
 
-    /// Ends the transaction with it.
+    /// Raises the error again.
     pub fn raise(self) -> ! {
         let mut report = ErrorReport::new(self.known_code(), self.message, pgrx::function_name!());
         if let Some(detail) = self.detail {
@@ -44,16 +45,18 @@ impl SqlError {
     }
 }
 
-/// Runs `work` in a subtransaction. An error undoes its changes and is returned as a value; only the cancellation of the statement remains
-/// an error.
+/// Runs `work` in a subtransaction. An error rolls back its changes and is returned as a value;
+/// only the cancellation of the statement remains an error.
 pub fn in_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, SqlError> {
     run(work, AtSuccess::Keep)
 }
 
-/// Runs `work` in a subtransaction that is rolled back even if it succeeds, for code of the application that only reads.
+/// Runs `work` in a subtransaction that is rolled back even if it succeeds, for code of the
+/// application that only reads.
 ///
-/// So what that code leaves behind does not reach the commit: open cursors (the server has closed those of the transaction for the last
-/// time), notifications, locks, settings, changes of temporary tables. The result must not point into memory of the subtransaction.
+/// Thus side effects of that code do not reach the commit: open cursors (the server has closed
+/// those of the transaction for the last time), notifications, locks, settings, changes of
+/// temporary tables. The result must not point into memory of the subtransaction.
 pub fn in_rolled_back_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, SqlError> {
     run(work, AtSuccess::RollBack)
 }
@@ -65,11 +68,12 @@ enum AtSuccess {
 }
 
 fn run<T>(work: impl FnOnce() -> T, at_success: AtSuccess) -> Result<T, SqlError> {
-    // SAFETY: as PL/pgSQL does for a block with an EXCEPTION clause; context and owner are put back after the subtransaction.
+    // SAFETY: as PL/pgSQL does for a block with an EXCEPTION clause; context and owner are restored
+    // after the subtransaction.
     let (memory, resources, flags, exits_on_error) = unsafe {
         let before =
             (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner, pg_sys::MyXactFlags, pg_sys::ExitOnAnyError);
-        // The setting exit_on_error is about errors of the user.
+        // The setting exit_on_error applies to errors of the user only.
         pg_sys::ExitOnAnyError = false;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::CurrentMemoryContext = before.0;
@@ -82,14 +86,15 @@ fn run<T>(work: impl FnOnce() -> T, at_success: AtSuccess) -> Result<T, SqlError
             .catch_rust_panic(|error| Err(Box::new(error)))
             .execute()
     });
-    // SAFETY: the subtransaction begun above is the current one: whatever `work` began has ended with it.
+    // SAFETY: the subtransaction begun above is the current one: all subtransactions within it
+    // ended with `work`.
     unsafe {
         if outcome.is_ok() && at_success == AtSuccess::Keep {
             pg_sys::ReleaseCurrentSubTransaction();
         } else {
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
-            // The server keeps the flags. A temporary table that was read would keep the transaction from being prepared,
-            // although its lock has gone with the subtransaction.
+            // The server keeps the flags after the rollback. A temporary table that was read would
+            // prevent PREPARE TRANSACTION, although its lock ended with the subtransaction.
             pg_sys::MyXactFlags = flags;
         }
         pg_sys::CurrentMemoryContext = memory;
@@ -99,7 +104,8 @@ fn run<T>(work: impl FnOnce() -> T, at_success: AtSuccess) -> Result<T, SqlError
     outcome.map_err(|error| witness.failure(*error))
 }
 
-/// Sees errors while they are raised, because pgrx drops their context and every SQLSTATE that it does not know.
+/// Observes errors while they are raised, because pgrx drops their context and every SQLSTATE that
+/// it does not know.
 #[derive(Default)]
 struct Witness {
     code: Option<String>,
@@ -136,14 +142,15 @@ impl Witness {
                     ..failure
                 }
             }
-            // Raised by ourselves: what the witness saw was an earlier error that was caught.
+            // We raised this error from Rust: the witness has seen an earlier error, which was
+            // caught.
             CaughtError::ErrorReport(_) | CaughtError::RustPanic { .. } => error.into(),
         }
     }
 }
 
 impl From<CaughtError> for SqlError {
-    /// Without the context, which pgrx does not hand on.
+    /// The context is missing, because pgrx does not pass it on.
     fn from(error: CaughtError) -> Self {
         let (CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)
@@ -160,16 +167,17 @@ impl From<CaughtError> for SqlError {
 }
 
 unsafe extern "C-unwind" {
-    // Not pgrx's, which would turn an error in here into a panic that unwinds through the server's frames.
+    // Not pgrx's binding, which would turn an error in here into a panic that unwinds through the
+    // server's frames.
     fn CopyErrorData() -> *mut pg_sys::ErrorData;
     fn FreeErrorData(error: *mut pg_sys::ErrorData);
 }
 
-/// Called by the server for every error and every notice raised while `Witness::watch` runs, after the callbacks of
-/// everything inside it.
+/// Called by the server for every error and every notice raised while `Witness::watch` runs, after
+/// the callbacks of everything inside it.
 unsafe extern "C-unwind" fn witness_error(witness: *mut c_void) {
-    // SAFETY: the pointer is that of a `Witness` whose `watch` has not returned. The copy is taken outside of the context
-    // in which errors are made, and what is kept of it is Rust's own.
+    // SAFETY: the pointer is that of a `Witness` whose `watch` has not returned. The copy is made
+    // outside of ErrorContext, and the values that we keep are owned by Rust.
     unsafe {
         let witness = &mut *witness.cast::<Witness>();
         let error_context = pg_sys::CurrentMemoryContext;
@@ -178,7 +186,8 @@ unsafe extern "C-unwind" fn witness_error(witness: *mut c_void) {
         if (*error).elevel >= PgLogLevel::ERROR as i32 {
             witness.code = Some(sqlstate((*error).sqlerrcode));
             witness.context = text((*error).context);
-            // The same code raised by a function of the application is a failure like any other.
+            // If a function of the application raises the same code, it is a failure like any
+            // other.
             let is_raised_by_server = text((*error).funcname).as_deref() == Some("ProcessInterrupts");
             let is = |code: PgSqlErrorCode| is_raised_by_server && (*error).sqlerrcode == code as i32;
             witness.was_cancelled = is(PgSqlErrorCode::ERRCODE_QUERY_CANCELED);

@@ -1,4 +1,4 @@
-//! Timeouts during our part of a user's commit.
+//! Timeouts: which apply during our part of a user's commit.
 
 use std::ffi::CStr;
 
@@ -14,17 +14,19 @@ unsafe extern "C-unwind" {
     fn enable_timeout_at(id: u32, finish: pg_sys::TimestampTz);
 }
 
-/// `STATEMENT_TIMEOUT`, and from PostgreSQL 17 on `TRANSACTION_TIMEOUT`: places in the enumeration `TimeoutId`.
+/// `STATEMENT_TIMEOUT`, and from PostgreSQL 17 on `TRANSACTION_TIMEOUT`: values of the enumeration
+/// `TimeoutId`.
 #[cfg(any(feature = "pg15", feature = "pg16"))]
 const LIMITS: &[u32] = &[3];
 #[cfg(any(feature = "pg17", feature = "pg18"))]
 const LIMITS: &[u32] = &[3, 8];
 
-/// How long a transaction waits for a lock that capture needs, whatever the user's `lock_timeout` is. What cannot be captured by then becomes
-/// a dead letter, and is recaptured when the lock is released.
+/// How long a transaction waits for a lock that capture needs, regardless of the user's
+/// `lock_timeout`. Events that cannot be captured by then become dead letters, and are recaptured
+/// when the lock is released.
 const LOCK_TIMEOUT: &CStr = c"1s";
 
-/// While it lives, `lock_timeout` is ours.
+/// While it lives, `lock_timeout` has our value.
 pub struct LockWait(SettingsLevel);
 
 impl LockWait {
@@ -32,7 +34,7 @@ impl LockWait {
         Self::of(LOCK_TIMEOUT)
     }
 
-    /// For locks without which the user's transaction would end.
+    /// Waits without limit, for locks without which the user's transaction would end.
     pub fn unbounded() -> Self {
         Self::of(c"0")
     }
@@ -46,16 +48,17 @@ impl LockWait {
 
 impl Drop for LockWait {
     fn drop(&mut self) {
-        // An error that ends the transaction takes its settings back.
+        // An error that ends the transaction also resets its settings.
         if !std::thread::panicking() {
             self.0.end();
         }
     }
 }
 
-/// While it lives, the user's `statement_timeout` and `transaction_timeout` are suspended, and `lock_timeout` is ours. They are meant for what
-/// the user does; here they would end the transaction, or lose the event, because of other sessions' locks on our tables. The user can
-/// still cancel.
+/// While it lives, the user's `statement_timeout` and `transaction_timeout` are suspended, and
+/// `lock_timeout` has our value. The user's timeouts are meant for the user's own work. Here they
+/// would end the transaction, or lose the event, because of other sessions' locks on our tables.
+/// The user can still cancel.
 pub struct TimeoutGuard {
     _lock_wait: LockWait,
     /// Timeouts that were active, and when each would have fired.
@@ -83,10 +86,11 @@ impl TimeoutGuard {
 impl Drop for TimeoutGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The transaction is ended by an error, and that disarms all timers.
+            // An error ends the transaction and disarms all timers.
             return;
         }
-        // SAFETY: arms timers that were armed. One whose time has passed meanwhile would end a transaction that is complete.
+        // SAFETY: arms timers that were armed before. A timer whose time has passed in the meantime
+        // is left out: it would end a transaction that is complete.
         unsafe {
             let now = pg_sys::GetCurrentTimestamp();
             for (id, finish) in self.running.drain(..).filter(|(_, finish)| *finish > now) {

@@ -1,8 +1,10 @@
-//! Worker slots in shared memory: a commit in any backend wakes the worker that delivers what it queued.
+//! Worker slots in shared memory: a commit in any backend wakes the worker that delivers what it
+//! queued.
 //!
-//! The launcher gives each database a slot. The worker claims it: it stores its latch there, and commits store the time of the
-//! earliest delivery that they queued. There is no lock and no NOTIFY, so a thousand commits a second disturb only the worker. Only
-//! one process can claim a slot, so a database never has two workers.
+//! The launcher gives each database a slot. The worker claims it: it stores its latch there, and
+//! commits store the time of the earliest delivery that they queued. There is no lock and no
+//! NOTIFY, so a thousand commits a second disturb only the worker. Only one process can claim a
+//! slot, so a database never has two workers.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, Ordering};
@@ -15,29 +17,29 @@ use webhook_sender::backoff;
 use super::background_worker;
 use crate::timestamp::{Timestamp, micros_of};
 
-/// As many databases of one server can have a worker.
+/// Maximum number of databases of one server that can have a worker.
 pub const MAX_DATABASES: usize = 64;
 
-/// A worker that failed is followed by another after this time at the earliest.
+/// Minimum time between the failure of a worker and the start of the next.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// With each that fails soon after its start the delay doubles, up to this: a server whose log fills with the same error
-/// every second helps nobody to find it.
+/// The delay doubles each time that a worker fails soon after its start, up to this maximum, so
+/// that the log does not fill with the same error every second.
 const MAX_RESTART_DELAY: Duration = Duration::from_secs(60);
 
-/// A worker that has lived so long counts as the first to fail.
+/// If a worker fails after running for this time, its failure counts as the first.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// What a commit wakes the worker for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wakeup {
-    /// It has queued deliveries, the earliest of which is due then.
+    /// It has queued deliveries. The earliest is due at this time.
     DueAt(Timestamp),
-    /// It has changed what may be sent: everything that is due is to be read again.
+    /// It has changed what may be sent: everything that is due must be reread.
     Rescan,
 }
 
-/// Of several wakeups the lowest number is the one that finds all.
+/// As numbers: of several wakeups the lowest covers all others.
 impl Wakeup {
     const RESCAN: i64 = i64::MIN;
     const NONE: i64 = i64::MAX;
@@ -61,19 +63,22 @@ impl Wakeup {
 struct WorkerSlot {
     /// Oid of the database, 0 while the slot is free. Only the launcher changes it.
     database: AtomicU32,
-    /// The worker's latch, null where there is none. It lies in the server's array of processes, so setting it is safe even
-    /// after the worker's end: at worst another process wakes up once for nothing.
+    /// The worker's latch; null if there is no worker. It is in the server's array of processes, so
+    /// setting it is safe even after the worker's end: at worst another process wakes up once for
+    /// nothing.
     latch: AtomicPtr<pg_sys::Latch>,
-    /// The lowest [`Wakeup`] since the worker last took it. A transaction that took long commits rows
-    /// behind the point that the worker has read to; this leads it back to them.
+    /// The lowest [`Wakeup`] since the worker last took it. A long transaction commits rows behind
+    /// the position that the worker has read to; this value leads the worker back to them.
     wakeup: AtomicI64,
     /// When the worker started, in microseconds of the monotonic clock.
     started_at: AtomicI64,
-    /// Workers that failed one after the other, each soon after its start. Being told to go is no failure.
+    /// Number of workers in a row that failed soon after their start. A requested shutdown is not a
+    /// failure.
     failures: AtomicU32,
-    /// When the last of them did, in microseconds of the monotonic clock.
+    /// When the last of them failed, in microseconds of the monotonic clock.
     failed_at: AtomicI64,
-    /// Until then the worker moves no rows of the queue between partitions, in microseconds of the monotonic clock.
+    /// The worker moves no rows of the queue between partitions until this time, in microseconds of
+    /// the monotonic clock.
     parking_held_until: AtomicI64,
 }
 
@@ -99,7 +104,7 @@ impl Default for WorkerSlots {
     }
 }
 
-// SAFETY: atomics only, no pointer to memory of a single process: the latch lies in shared memory.
+// SAFETY: atomics only, no pointer to memory of a single process: the latch is in shared memory.
 unsafe impl PGRXSharedMemory for WorkerSlots {}
 
 // SAFETY: the name is this library's own.
@@ -108,18 +113,21 @@ static SLOTS: PgAtomic<WorkerSlots> = unsafe { PgAtomic::new(c"webhook_delivery 
 /// The lowest [`Wakeup`] of the current transaction of this backend.
 static QUEUED: AtomicI64 = AtomicI64::new(Wakeup::NONE);
 
-/// The lowest [`Wakeup`] that this backend has prepared since its last commit. Its next commit may be that of COMMIT PREPARED,
-/// which is a transaction of its own and queues nothing itself.
+/// The lowest [`Wakeup`] of the transactions that this backend has prepared since its last commit.
+/// Its next commit may be COMMIT PREPARED, which is a transaction of its own and queues nothing
+/// itself.
 static PREPARED: AtomicI64 = AtomicI64::new(Wakeup::NONE);
 
-/// Asks for the shared memory and hooks into the end of transactions; called while the server loads the library.
+/// Asks for the shared memory and hooks into the end of transactions; called while the server loads
+/// the library.
 pub fn init() {
     pg_shmem_init!(SLOTS);
     // SAFETY: the callback lives as long as the library, and the library is never unloaded.
     unsafe { pg_sys::RegisterXactCallback(Some(at_end_of_transaction), std::ptr::null_mut()) };
 }
 
-/// Runs after the commit became visible. It must neither fail nor allocate: an error here takes down the whole server.
+/// Runs after the commit became visible. It must neither fail nor allocate: an error here takes
+/// down the whole server.
 unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
@@ -131,8 +139,9 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
                 notify(unsafe { pg_sys::MyDatabaseId }.to_u32(), wakeup);
             }
         }
-        // The next commit notifies, whatever it commits: a wake-up too many costs the worker one read. Where the session commits
-        // something else first, or another session runs COMMIT PREPARED, the worker's poll finds the rows.
+        // The next commit of this session wakes the worker, even if it is not COMMIT PREPARED: an
+        // unnecessary wakeup costs the worker one read. If another commit comes first, or another
+        // session runs COMMIT PREPARED, the worker's poll finds the rows.
         XACT_EVENT_PREPARE => {
             PREPARED.fetch_min(QUEUED.swap(Wakeup::NONE, Ordering::Relaxed), Ordering::Relaxed);
         }
@@ -147,7 +156,8 @@ fn notify(database: u32, wakeup: i64) {
         slot.wakeup.fetch_min(wakeup, Ordering::AcqRel);
         let latch = slot.latch.load(Ordering::Acquire);
         if !latch.is_null() {
-            // SAFETY: points into the server's array of processes, which lives as long as the server.
+            // SAFETY: points into the server's array of processes, which lives as long as the
+            // server.
             unsafe { pg_sys::SetLatch(latch) };
         }
     }
@@ -158,7 +168,8 @@ pub fn at_commit(wakeup: Wakeup) {
     QUEUED.fetch_min(wakeup.to_number(), Ordering::Relaxed);
 }
 
-/// Keeps the worker of this database from parking for a while: a session changes rows that it would move.
+/// Stops the worker of this database from parking for this time, because a session changes rows
+/// that the worker would move.
 pub fn hold_parking(time: Duration) {
     // SAFETY: a plain integer that is set before any statement can run.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
@@ -172,8 +183,8 @@ pub fn hold_parking(time: Duration) {
 pub struct SlotIndex(usize);
 
 impl SlotIndex {
-    /// The slot of each of these databases, of the first `MAX_DATABASES`. Slots of other databases become free when their workers have
-    /// ended. Only the launcher calls it, of which there is one.
+    /// The slots of these databases, up to `MAX_DATABASES`. Slots of other databases become free
+    /// when their workers have ended. Only the launcher calls it, and there is one launcher.
     pub fn of_databases(databases: &[pg_sys::Oid]) -> Vec<SlotIndex> {
         let slots = &SLOTS.get().0;
         for slot in slots.iter().filter(|slot| !slot.has_worker()) {
@@ -194,25 +205,25 @@ impl SlotIndex {
         databases.iter().filter_map(reserve).map(SlotIndex).collect()
     }
 
-    /// Whether a worker may be started: there is none, and if the last ones failed, the time to wait is over.
+    /// Whether a worker may be started: there is none, and after failures the delay is over.
     pub fn is_vacant(self) -> bool {
         let slot = &SLOTS.get().0[self.0];
         let pause = backoff(RESTART_DELAY, MAX_RESTART_DELAY, slot.failures.load(Ordering::Relaxed));
         !slot.has_worker() && now() - slot.failed_at.load(Ordering::Relaxed) >= micros_of(pause)
     }
 
-    /// The slot of the worker of this database; `None` where there is none.
+    /// The slot of the worker of this database; `None` if there is none.
     pub fn of_worker_in(database: pg_sys::Oid) -> Option<SlotIndex> {
         let is_it = |slot: &WorkerSlot| slot.database.load(Ordering::Acquire) == database.to_u32() && slot.has_worker();
         SLOTS.get().0.iter().position(is_it).map(SlotIndex)
     }
 
-    /// Its number, less than `MAX_DATABASES`.
+    /// The number of the slot, less than `MAX_DATABASES`.
     pub fn index(self) -> usize {
         self.0
     }
 
-    /// The argument of the worker that is started for it.
+    /// The argument of the worker that is started for this slot.
     pub fn as_argument(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.0)
     }
@@ -223,7 +234,7 @@ impl WorkerSlot {
         !self.latch.load(Ordering::Acquire).is_null()
     }
 
-    /// Keeps for the launcher how the worker ended.
+    /// Stores how the worker ended, for the launcher.
     fn note_end(&self, failed: bool) {
         let now = now();
         let lived = now - self.started_at.load(Ordering::Relaxed);
@@ -233,8 +244,9 @@ impl WorkerSlot {
     }
 }
 
-/// Microseconds of the monotonic clock, which all processes of a machine share. By the time of day no worker would be started
-/// after the clock was set back, until it had caught up.
+/// Microseconds of the monotonic clock, which all processes of a machine share. With the time of
+/// day no worker would start after the clock was set back, until the clock reached the old time
+/// again.
 fn now() -> i64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes to `now`. Every Linux has this clock, so it cannot fail.
@@ -247,12 +259,12 @@ fn now() -> i64 {
 pub struct ClaimedSlot(usize);
 
 impl ClaimedSlot {
-    /// Claims the slot that the launcher has given. Call it before anything that can fail: the slot also keeps how the process ended.
-    /// `None` when another worker has claimed it.
+    /// Claims the slot that the launcher has assigned. Call it before anything that can fail: the
+    /// slot also stores how the process ended. `None` if another worker has claimed it.
     pub fn claim(argument: pg_sys::Datum) -> Option<Self> {
         let index = argument.value();
         let slot = SLOTS.get().0.get(index)?;
-        // SAFETY: set before the process calls anything of ours.
+        // SAFETY: set before the process calls any of our code.
         let latch = unsafe { pg_sys::MyLatch };
         slot.latch.compare_exchange(std::ptr::null_mut(), latch, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         slot.wakeup.store(Wakeup::NONE, Ordering::Release);
@@ -262,7 +274,7 @@ impl ClaimedSlot {
         Some(Self(index))
     }
 
-    /// Whether a session keeps the worker from parking.
+    /// Whether a session has stopped the worker from parking.
     pub fn is_parking_held(self) -> bool {
         SLOTS.get().0[self.0].parking_held_until.load(Ordering::Acquire) > now()
     }
@@ -271,13 +283,13 @@ impl ClaimedSlot {
         SlotIndex(self.0)
     }
 
-    /// The database to work in.
+    /// The database of the slot.
     pub fn database(self) -> pg_sys::Oid {
         SLOTS.get().0[self.0].database.load(Ordering::Acquire).into()
     }
 
-    /// What commits have woken the worker for since the last call. Ask before taking a snapshot:
-    /// what is queued later is seen next time.
+    /// The wakeup of all commits since the last call. Call it before taking a snapshot: rows that
+    /// are queued later cause another wakeup.
     pub fn take_wakeup(self) -> Option<Wakeup> {
         Wakeup::from_number(SLOTS.get().0[self.0].wakeup.swap(Wakeup::NONE, Ordering::AcqRel))
     }
@@ -285,7 +297,7 @@ impl ClaimedSlot {
 
 unsafe extern "C-unwind" fn release(code: i32, index: pg_sys::Datum) {
     let slot = &SLOTS.get().0[index.value()];
-    slot.note_end(code != 0 && !background_worker::was_told_to_go());
+    slot.note_end(code != 0 && !background_worker::shutdown_requested());
     slot.latch.store(std::ptr::null_mut(), Ordering::Release);
 }
 
@@ -295,8 +307,8 @@ fn wake(due_at: TimestampWithTimeZone) {
     at_commit(Wakeup::DueAt(due_at.into()));
 }
 
-/// Has the worker read everything that is due again, when this transaction commits: it has changed
-/// what may be sent.
+/// Makes the worker reread everything that is due when this transaction commits, because the
+/// transaction has changed what may be sent.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn wake_to_rescan() {
     at_commit(Wakeup::Rescan);

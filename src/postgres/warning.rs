@@ -1,4 +1,5 @@
-//! Warnings that cannot fail: they are sent while the user's transaction commits, or in the user's statement.
+//! Warnings that cannot fail: they are sent while the user's transaction commits, or in the user's
+//! statement.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -14,10 +15,11 @@ pub struct Warning {
 }
 
 impl Warning {
-    /// Sends it. Converting a message to the client's encoding raises an error for a character that the encoding lacks, and
-    /// so do the names of functions in its CONTEXT and a translated severity. So texts that would be converted are ASCII,
-    /// there is no CONTEXT, and if sending still fails the client misses the warning but keeps the transaction. The server's log
-    /// has it by then.
+    /// Sends the warning. The conversion of a message to the client's encoding raises an error for
+    /// a character that the encoding lacks; so can the names of functions in its CONTEXT and a
+    /// translated severity. Therefore texts that would be converted are ASCII, and there is no
+    /// CONTEXT. If sending still fails, the client misses the warning but keeps the transaction,
+    /// and the server's log already has the warning.
     pub fn send(self) {
         let text = if is_converted() { ascii } else { |text: String| text };
         let mut report = ErrorReport::new(self.code, text(self.message), pgrx::function_name!());
@@ -28,7 +30,8 @@ impl Warning {
             report = report.set_hint(text(hint));
         }
         let sent = in_subtransaction(|| {
-            // SAFETY: `in_subtransaction` puts its own callback first and afterwards restores the list as it was before.
+            // SAFETY: `in_subtransaction` puts its own callback first and afterwards restores the
+            // list as it was before.
             unsafe { pg_sys::error_context_stack = std::ptr::null_mut() };
             report.report(PgLogLevel::WARNING);
         });

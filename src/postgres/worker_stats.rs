@@ -1,6 +1,7 @@
-//! What a worker publishes about itself, for SQL.
+//! Worker statistics: what a worker publishes about itself, for SQL.
 //!
-//! It is in shared memory and not in a table, so that a worker that cannot write can still say so.
+//! They are in shared memory and not in a table, so that a worker that cannot write can still
+//! report this.
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
@@ -31,20 +32,20 @@ impl Text {
         self.bytes[..self.length].copy_from_slice(&text.as_bytes()[..self.length]);
     }
 
-    /// `None` where it is empty.
+    /// `None` if it is empty.
     fn get(&self) -> Option<String> {
         (self.length > 0).then(|| String::from_utf8_lossy(&self.bytes[..self.length]).into_owned())
     }
 }
 
-/// What has been recorded.
+/// Counts of recorded outcomes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Deliveries that have succeeded.
     pub delivered: u64,
-    /// Deliveries that have failed for good.
+    /// Deliveries that have failed after their last attempt.
     pub failed: u64,
-    /// Requests that have failed, whatever became of their deliveries.
+    /// Requests that have failed, including those of deliveries that succeeded later.
     pub failed_attempts: u64,
 }
 
@@ -59,11 +60,11 @@ impl Totals {
 /// Attempts that cannot be recorded, because a transaction has locked their rows of the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Locked {
-    /// How many, of all auctions.
+    /// The number of attempts, of all auctions.
     pub attempts: usize,
-    /// The auction with most of them.
+    /// The auction with the most of these attempts.
     pub auction_id: Uuid,
-    /// The transaction that has locked one of them.
+    /// A transaction that has locked one of the rows.
     pub by: i64,
 }
 
@@ -107,25 +108,25 @@ pub fn init() {
     pg_shmem_init!(ENTRIES);
 }
 
-/// What a worker publishes.
+/// The values that a worker publishes.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct WorkerStats {
     pub requests_in_flight: usize,
     /// Taken from the queue, not started yet.
     pub deliveries_in_memory: usize,
     pub attempts_to_record: usize,
-    /// Those of them whose rows a transaction has locked.
+    /// The attempts whose rows a transaction has locked.
     pub locked: Option<Locked>,
-    /// When the worker began.
+    /// When the worker started.
     pub started_at: Timestamp,
-    /// What it has recorded since then, and in the last minute.
+    /// Counts since then, and of the last minute.
     pub totals: Totals,
     pub last_minute: Totals,
-    /// When a request failed last, and with which error.
+    /// Time and error of the last failed request.
     pub last_failure: Option<(Timestamp, String)>,
     /// Why nothing is sent.
     pub idle_reason: Option<&'static str>,
-    /// What of its work fails, and since when.
+    /// The failing tasks, and since when the first of them fails.
     pub problem: Option<(Timestamp, String)>,
 }
 
@@ -162,8 +163,9 @@ fn of_this_database() -> Option<Entry> {
     Some(ENTRIES.share().0[slot.index()])
 }
 
-/// What the worker of this database publishes; no row if there is none. Columns are only ever added at the end: what
-/// an older version of the extension's objects has declared stays true until they are updated.
+/// The published state of this database's worker; no row if there is none. New columns are only
+/// added at the end, so that the declaration in an older version of the extension's objects stays
+/// valid until they are updated.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 #[allow(clippy::type_complexity)]
 fn worker_report() -> TableIterator<

@@ -1,4 +1,4 @@
-//! Addresses that a request may reach: no customer's URL leads into the server's own network.
+//! Addresses that a request may reach: no customer's URL may lead into the server's own network.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
-/// What is not the public internet, of the IANA special-purpose registries for IPv4 (with multicast and reserved addresses),
-/// and where a cloud answers its machines.
+/// Networks that are not the public internet: those of the IANA special-purpose registries for IPv4
+/// (with multicast and reserved addresses), and the metadata address of a cloud.
 /// <https://www.iana.org/assignments/iana-ipv4-special-registry/>
 const NOT_PUBLIC_V4: &[&str] = &[
     "0.0.0.0/8",
@@ -26,18 +26,18 @@ const NOT_PUBLIC_V4: &[&str] = &[
     "203.0.113.0/24",
     "224.0.0.0/4",
     "240.0.0.0/4",
-    // Azure's own, for its machines: an address of the public internet by the registries.
+    // Azure's own, for its machines. The registries count it as an address of the public internet.
     "168.63.129.16/32",
 ];
 
 /// The only range of IPv6 from which addresses of the public internet are given out, ...
 const PUBLIC_V6: &str = "2000::/3";
 
-/// ... and what in it is something else: protocols (Teredo, benchmarking, ORCHID), documentation, 6to4.
-/// <https://www.iana.org/assignments/iana-ipv6-special-registry/>
+/// ... and the networks in it with another use: protocols (Teredo, benchmarking, ORCHID),
+/// documentation, 6to4. <https://www.iana.org/assignments/iana-ipv6-special-registry/>
 const NOT_PUBLIC_V6: &[&str] = &["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"];
 
-/// Addresses of IPv4 as a network without IPv4 writes them (NAT64).
+/// IPv4 addresses as they are written in a network without IPv4 (NAT64).
 const TRANSLATED_V4: &str = "64:ff9b::/96";
 
 static NOT_PUBLIC: LazyLock<Vec<IpNet>> =
@@ -49,8 +49,8 @@ fn network(text: &str) -> IpNet {
     text.parse().expect("the lists above are networks")
 }
 
-/// The request would go to an address that is not allowed. Does not say which: a customer is not to learn what names of
-/// our own network stand for.
+/// The request would go to an address that is not allowed. The error does not say which, because a
+/// customer must not learn the addresses of names in our own network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAllowed;
 
@@ -67,17 +67,19 @@ impl std::error::Error for NotAllowed {}
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Whether a request may go to this address: it is listed, or of the public internet and not this machine's own.
+    /// Whether a request may go to this address: it is listed, or it is in the public internet and
+    /// not this machine's own.
     pub fn allow(&self, address: IpAddr) -> bool {
         self.list(address) || self.is_public(address) && !is_own(address)
     }
 
-    /// Whether it is one of them.
+    /// Whether the address is in one of the networks.
     pub fn list(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether it, or the address of IPv4 that it leads to through a gateway, is one of them.
+    /// Whether the address, or the IPv4 address that it leads to through a gateway, is in one of
+    /// the networks.
     pub fn list_with_embedded(&self, address: IpAddr) -> bool {
         let IpAddr::V6(v6) = address else { return self.list(address) };
         self.list(address) || embedded(v6).is_some_and(|v4| self.list(v4.into()))
@@ -97,21 +99,22 @@ impl Networks {
     }
 }
 
-/// Whether it is an address of this machine, on which the database listens and perhaps more. Where that cannot be found out,
-/// the connection tells: both of its ends are the same address then (`transport.rs`).
+/// Whether it is an address of this machine, where the database and perhaps other services listen.
+/// If the list of interfaces cannot be read, the connection is checked: both of its ends then have
+/// the same address (`transport.rs`).
 fn is_own(address: IpAddr) -> bool {
     if_addrs::get_if_addrs().is_ok_and(|own| own.iter().any(|interface| interface.ip() == address))
 }
 
-/// The address of IPv4 to which a gateway would take this one: translated (NAT64), or tunnelled (ISATAP, RFC 5214) by what its
-/// lower half says. All other ranges that carry such addresses are not public as a whole.
+/// The IPv4 address that a gateway translates (NAT64) or tunnels this one to (ISATAP, RFC 5214,
+/// from its lower half). All other ranges that contain such addresses are not public as a whole.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [.., a, b, c, d] = address.octets();
     let is_tunnelled = matches!(address.segments(), [.., 0x0000 | 0x0200, 0x5efe, _, _]);
     (is_tunnelled || ALL_TRANSLATED_V4.contains(&IpAddr::V6(address))).then(|| Ipv4Addr::new(a, b, c, d))
 }
 
-/// A text is no list of networks; says which part of it, and what would be.
+/// The text is not a list of networks. The message has the wrong part and a correct example.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InvalidNetworks(String);
 
@@ -145,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn no_address_of_a_special_range_is_allowed_neither_its_first_nor_its_last() {
-        // Beside the lists above: what lies outside of the public range of IPv6 altogether.
+    fn first_and_last_address_of_special_ranges_are_not_allowed() {
+        // In addition to the lists above: addresses outside of the public range of IPv6.
         let others = [
             "::/128",          // unspecified
             "::1/128",         // loopback
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_the_public_internet_are_allowed_up_to_the_edges() {
+    fn public_addresses_are_allowed_up_to_the_edges_of_ranges() {
         for address in [
             "1.0.0.0",
             "9.255.255.255",
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_carries_one_that_is_not_allowed_is_not_either() {
+    fn address_that_embeds_a_forbidden_address_is_not_allowed() {
         for address in [
             "64:ff9b::127.0.0.1",
             "64:ff9b::a9fe:a9fe",
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_is_allowed_and_nothing_beside_it() {
+    fn only_listed_networks_are_allowed() {
         let networks = "10.1.0.0/16,  ::1, 169.254.1.1";
         for address in ["10.1.0.0", "10.1.255.255", "::1", "169.254.1.1", "64:ff9b::10.1.2.3", "8.8.8.8"] {
             assert!(allowed(networks, address), "{address}");
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_with_the_part_that_is_wrong() {
+    fn invalid_networks_error_names_the_wrong_part() {
         for text in ["10.0.0.0/8, intern", "10.0.0.0/33", "10.0.0/8"] {
             let problem = text.parse::<Networks>().unwrap_err().to_string();
             assert!(problem.contains(text.rsplit(", ").next().unwrap()), "{problem}");

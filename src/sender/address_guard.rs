@@ -6,54 +6,56 @@ use std::sync::{PoisonError, RwLock};
 use crate::address::NotAllowed;
 use crate::url::{InvalidUrl, Rules};
 
-/// Stands between all threads and the network. The operator may change the rules while requests are under way.
+/// Checks the connections of all threads. The operator may change the rules while requests are in
+/// flight.
 #[derive(Debug, Default)]
-pub struct AddressGuard(RwLock<InForce>);
+pub struct AddressGuard(RwLock<CurrentRules>);
 
 #[derive(Debug, Default)]
-struct InForce {
+struct CurrentRules {
     rules: Rules,
-    /// Counts up when they change.
+    /// Increases when the rules change.
     version: u64,
 }
 
 impl AddressGuard {
     pub fn new(rules: Rules) -> Self {
-        Self(RwLock::new(InForce { rules, version: 0 }))
+        Self(RwLock::new(CurrentRules { rules, version: 0 }))
     }
 
-    /// From now on these rules hold.
+    /// Applies these rules from now on.
     pub fn set(&self, rules: Rules) {
-        let mut in_force = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        in_force.rules = rules;
-        in_force.version += 1;
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        current.rules = rules;
+        current.version += 1;
     }
 
-    /// Another number when the rules are others.
+    /// The version of the rules: a change of the rules changes it.
     pub fn version(&self) -> u64 {
-        self.look(|in_force| in_force.version)
+        self.read(|current| current.version)
     }
 
-    /// The URL as it is to be called.
+    /// The normal form of the URL, which the request is sent to.
     pub fn normal_url(&self, url: &str) -> Result<String, InvalidUrl> {
-        self.look(|in_force| in_force.rules.normal_url(url))
+        self.read(|current| current.rules.normal_url(url))
     }
 
-    /// Whether every one of these may be called.
+    /// Checks that requests may go to all of these addresses.
     pub fn check(&self, addresses: &[IpAddr]) -> Result<(), NotAllowed> {
-        let all = |in_force: &InForce| addresses.iter().all(|address| in_force.rules.allow(*address));
-        if self.look(all) { Ok(()) } else { Err(NotAllowed) }
+        let all = |current: &CurrentRules| addresses.iter().all(|address| current.rules.allow(*address));
+        if self.read(all) { Ok(()) } else { Err(NotAllowed) }
     }
 
-    /// Whether a connection between these two may be used: with somebody who may be called, and not with this machine itself.
+    /// Checks that a connection between these two may be used: requests may go to the peer, and the
+    /// peer is not this machine itself.
     pub fn check_connection(&self, peer: IpAddr, own: IpAddr) -> Result<(), NotAllowed> {
-        if peer == own && !self.look(|in_force| in_force.rules.networks.list(peer)) {
+        if peer == own && !self.read(|current| current.rules.networks.list(peer)) {
             return Err(NotAllowed);
         }
         self.check(&[peer])
     }
 
-    fn look<T>(&self, at: impl FnOnce(&InForce) -> T) -> T {
+    fn read<T>(&self, at: impl FnOnce(&CurrentRules) -> T) -> T {
         at(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -31,19 +31,19 @@ impl Count {
 /// Jobs that have not started, counted by auction and by endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// All of them.
+    /// All jobs.
     pub all: Count,
     by_auction: HashMap<Uuid, Count>,
     by_endpoint: HashMap<Uuid, Count>,
 }
 
 impl Tally {
-    /// Those of an auction.
+    /// The jobs of an auction.
     pub fn of_auction(&self, auction_id: &Uuid) -> Count {
         self.by_auction.get(auction_id).copied().unwrap_or_default()
     }
 
-    /// Those of an endpoint.
+    /// The jobs of an endpoint.
     pub fn of_endpoint(&self, endpoint_id: &Uuid) -> Count {
         self.by_endpoint.get(endpoint_id).copied().unwrap_or_default()
     }
@@ -69,7 +69,8 @@ impl Tally {
     }
 }
 
-/// Jobs that have not started. Those of slow endpoints are counted apart, because they wait apart.
+/// Jobs that have not started. Those of slow endpoints are counted separately, because they wait
+/// separately.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog {
     pub(crate) prompt: Tally,
@@ -78,7 +79,8 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Whether the endpoint's last attempt came near its time limit, so that it shares a part of the pool with other slow ones.
+    /// Whether the endpoint's last attempt came near its time limit, so that it shares a part of
+    /// the pool with other slow endpoints.
     pub fn is_slow(&self, endpoint_id: &Uuid) -> bool {
         self.slow_endpoints.contains(endpoint_id)
     }

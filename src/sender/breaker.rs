@@ -1,9 +1,11 @@
-//! The circuit breaker: an endpoint that cannot be reached is tried with one delivery only.
+//! The circuit breaker: an endpoint that cannot be reached gets only one delivery at a time, as a
+//! test.
 //!
-//! It opens after some attempts in a row without a connection. While it is open nothing is sent to the endpoint; after a pause it is
-//! half-open, and a single delivery is tried: success closes it, failure opens it for a longer pause. The other deliveries wait and keep
-//! their attempts. This file counts failures and gives the pause; that the endpoint waits, and the trial, are in the extension's
-//! `delivery/throttle.rs`.
+//! It opens after some attempts in a row without a connection. While it is open nothing is sent to
+//! the endpoint; after a pause it is half-open, and a single delivery is tried: success closes it,
+//! failure opens it for a longer pause. The other deliveries wait and keep their attempts. This
+//! file counts failures and computes the pause. The extension's `delivery/throttle.rs` makes the
+//! endpoint wait and sends the single delivery.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -12,10 +14,10 @@ use uuid::Uuid;
 
 use crate::retry::backoff;
 
-/// Failures in a row that open it.
+/// Number of failures in a row that opens the breaker.
 const THRESHOLD: u32 = 10;
 
-/// The first pause; it doubles with each further failure.
+/// The first pause. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause: no longer than the first wait of the retry schedule.
@@ -26,12 +28,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub struct Breaker(HashMap<Uuid, u32>);
 
 impl Breaker {
-    /// There was a connection, whatever the answer was.
+    /// Call when there was a connection, with any response.
     pub fn reached(&mut self, endpoint_id: &Uuid) {
         self.0.remove(endpoint_id);
     }
 
-    /// There was no connection. Returns the pause if the breaker is open now.
+    /// Call when there was no connection. Returns the pause if the breaker is open now.
     pub fn failed(&mut self, endpoint_id: Uuid) -> Option<Duration> {
         let failures = self.0.entry(endpoint_id).or_default();
         *failures = failures.saturating_add(1);
@@ -39,12 +41,12 @@ impl Breaker {
         Some(backoff(FIRST_PAUSE, LONGEST_PAUSE, beyond.saturating_add(1)))
     }
 
-    /// Keeps these endpoints only.
+    /// Removes all other endpoints.
     pub fn retain(&mut self, endpoints: &HashSet<Uuid>) {
         self.0.retain(|endpoint_id, _| endpoints.contains(endpoint_id));
     }
 
-    /// Whether it is open or half-open.
+    /// Whether the endpoint's breaker is open or half-open.
     pub fn is_open(&self, endpoint_id: &Uuid) -> bool {
         self.0.get(endpoint_id).is_some_and(|failures| *failures >= THRESHOLD)
     }
@@ -57,7 +59,7 @@ mod tests {
     const ENDPOINT: Uuid = Uuid::from_u128(1);
 
     #[test]
-    fn ten_failures_in_a_row_open_it_and_each_further_one_doubles_the_pause_up_to_a_minute() {
+    fn ten_failures_open_the_breaker_and_further_ones_double_pause() {
         let mut breaker = Breaker::default();
         for _ in 0..9 {
             assert_eq!(breaker.failed(ENDPOINT), None);
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_closes_it() {
+    fn response_closes_the_breaker() {
         let mut breaker = Breaker::default();
         (0..12).for_each(|_| _ = breaker.failed(ENDPOINT));
         breaker.reached(&ENDPOINT);

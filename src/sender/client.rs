@@ -20,32 +20,35 @@ use crate::tls::{TlsTransport, trusted};
 use crate::transport::Dial;
 use crate::{Attempt, Failure, InvalidUrl, Job, StartError};
 
-/// Maximum number of bytes of a response that are read, so that the connection can be used again; a longer response closes it.
+/// Maximum number of bytes of a response that are read, so that the connection can be used again; a
+/// longer response closes it.
 const MAX_BODY: u64 = 64 * 1024;
 
-/// Maximum number of bytes of a failed response that are kept.
+/// Maximum number of bytes of a failed response in its excerpt.
 const MAX_EXCERPT: usize = 1024;
 
-/// A response with a larger header is refused.
+/// Maximum number of bytes of a response's header; a larger one is an error.
 const MAX_HEADER: usize = 16 * 1024;
 
 /// Must be larger than the largest header, or ureq mistakes a full buffer for the connection's end.
 const INPUT_BUFFER: usize = 2 * MAX_HEADER;
 
-/// A request is copied to its connection in pieces of this size.
+/// Size of the pieces in which a request is copied to its connection.
 const OUTPUT_BUFFER: usize = 16 * 1024;
 
-/// How long an idle connection may be used again. Servers usually close theirs after 60 s or more.
+/// Maximum idle time after which a connection is used again. Servers usually close idle connections
+/// after 60 s or more.
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
-/// Sends requests; shared by all threads, and with it the open connections.
+/// Sends requests. All threads share it and its open connections.
 pub struct Client {
     agent: Agent,
     guard: Arc<AddressGuard>,
 }
 
 impl Client {
-    /// `threads`: how many requests may be in flight at once, and so how many connections to one host are kept.
+    /// `threads`: how many requests may be in flight at once, and so how many connections to one
+    /// host are kept.
     pub fn new(threads: usize, ca_file: Option<&Path>, guard: Arc<AddressGuard>) -> Result<Self, StartError> {
         let resolver = GuardedResolver::new(Arc::clone(&guard), threads);
         Self::with_resolver(threads, ca_file, guard, resolver)
@@ -58,14 +61,14 @@ impl Client {
         resolver: GuardedResolver,
     ) -> Result<Self, StartError> {
         let config = Config::builder()
-            // A variable of the server's environment must not lead customers' data elsewhere.
+            // A variable of the server's environment must not redirect customers' data.
             .proxy(None)
             // Redirects are not followed: with 0, a 3xx is returned as the response.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .user_agent(AutoHeaderValue::None)
-            // No compressed response is asked for, and none is inflated.
+            // No compressed response is requested, and none is decompressed.
             .accept_encoding(AutoHeaderValue::None)
             .max_response_header_size(MAX_HEADER)
             .max_idle_connections(threads * 2)
@@ -79,11 +82,12 @@ impl Client {
         Ok(Self { agent: Agent::with_parts(config, connector, resolver), guard })
     }
 
-    /// Makes the attempt. Every failure is in the result. It takes at most the job's time limit and bounded memory.
+    /// Makes the attempt. Every failure is in the result. It takes at most the job's time limit and
+    /// bounded memory.
     pub fn attempt(&self, mut job: Job) -> Attempt {
         let (started_at, clock) = (SystemTime::now(), Instant::now());
         let body = body(&job);
-        // Not twice in memory while the request is in flight.
+        // The data must not be in memory twice while the request is in flight.
         job.data = String::new();
         let (response, timing) = self.send(&job, &body, started_at, clock);
         let Answer { result, excerpt, retry_after } = match response {
@@ -105,13 +109,14 @@ impl Client {
         }
     }
 
-    /// Checked again: the rules may have changed since the URL was written.
+    /// Checks the URL again: the rules may have changed since it was written.
     fn uri(&self, url: &str) -> Result<Uri, Failure> {
         let url = self.guard.normal_url(url).map_err(Failure::of_url)?;
         url.parse().map_err(|_| Failure::of_url(InvalidUrl::Uncallable))
     }
 
-    /// The response with its header, or why there is none; and how it went.
+    /// Sends the request. Returns the response after its header, or why there is none, and the
+    /// timing.
     fn send(
         &self,
         job: &Job,
@@ -138,8 +143,9 @@ impl Client {
             (answer, Timing { first_byte, ..timing })
         };
         let (answer, timing) = match post(MAX_IDLE) {
-            // The server closed the open connection just as we used it, which says nothing about the delivery: once more,
-            // on a new one (no open connection is young enough) and within what is left of the time.
+            // The server closed the open connection just when we used it, so the delivery has not
+            // failed. Try once more within the remaining time, on a new connection (no open
+            // connection is young enough).
             (Err(problem), timing) if timing.connect.is_none() && is_hang_up(&problem) => post(Duration::ZERO),
             first => first,
         };
@@ -148,7 +154,7 @@ impl Client {
     }
 }
 
-/// The server ended the connection before there was a response.
+/// Whether the server ended the connection before there was a response.
 fn is_hang_up(problem: &Error) -> bool {
     use ErrorKind::*;
     matches!(problem, Error::Io(problem) if matches!(
@@ -156,15 +162,15 @@ fn is_hang_up(problem: &Error) -> bool {
     ))
 }
 
-/// The response.
+/// The parts of a response that the attempt records.
 struct Answer {
     result: Result<u16, Failure>,
     excerpt: Option<String>,
     retry_after: Option<Duration>,
 }
 
-/// The status decides. The body is read only to free the connection, and for the excerpt of a failure; an error while reading it changes
-/// nothing.
+/// The status decides the result. The body is read only to free the connection, and for the excerpt
+/// of a failure; an error while reading it changes nothing.
 fn read(mut response: Response<Body>) -> Answer {
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -172,7 +178,7 @@ fn read(mut response: Response<Body>) -> Answer {
     let retry_after = header("retry-after").and_then(|text| retry_after(text, SystemTime::now()));
     let mut beginning = Vec::new();
     let mut reader = response.body_mut().as_reader();
-    // An error here costs the connection only.
+    // After an error here only the connection is lost.
     _ = reader.by_ref().take(MAX_EXCERPT as u64).read_to_end(&mut beginning);
     _ = std::io::copy(&mut reader.take(MAX_BODY - MAX_EXCERPT as u64), &mut std::io::sink());
     let failure = match status {

@@ -1,8 +1,8 @@
-//! Which addresses a request reaches, whatever names and rules say.
+//! Tests of the client: which addresses a request reaches, with various names and rules.
 
 use super::*;
 
-/// A client that gets its addresses from the test and asks again each time.
+/// A client that gets its addresses from the test and looks them up each time.
 fn client_of(look_up: LookUp, rules: Rules) -> Client {
     let guard = Arc::new(AddressGuard::new(rules));
     let resolver = GuardedResolver::with_look_up(Arc::clone(&guard), 4, look_up, Duration::ZERO);
@@ -10,7 +10,7 @@ fn client_of(look_up: LookUp, rules: Rules) -> Client {
 }
 
 #[test]
-fn a_name_that_stands_for_another_address_the_second_time_gains_nothing() {
+fn dns_rebinding_does_not_reach_a_forbidden_address() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let server = Server::start(say(OK));
     let client = client_of(
@@ -27,7 +27,7 @@ fn a_name_that_stands_for_another_address_the_second_time_gains_nothing() {
 }
 
 #[test]
-fn an_address_that_is_not_allowed_is_not_called_and_not_named() {
+fn forbidden_address_is_neither_called_nor_named() {
     let server = Server::start(say(OK));
     let (ports, allow_http) = (loopback().ports, true);
     let client = client_of(|_| Ok(vec!["127.0.0.1".parse().unwrap()]), Rules { ports, allow_http, ..Rules::default() });
@@ -39,12 +39,12 @@ fn an_address_that_is_not_allowed_is_not_called_and_not_named() {
 }
 
 #[test]
-fn the_machines_own_addresses_are_not_called_whatever_they_are() {
+fn own_addresses_of_the_machine_are_not_called() {
     let own: Vec<_> = if_addrs::get_if_addrs().unwrap().iter().map(if_addrs::Interface::ip).collect();
     assert!(!own.is_empty());
     let guard = AddressGuard::default();
     assert!(own.iter().all(|address| guard.check(&[*address]).is_err()), "{own:?}");
-    // Beside the list of interfaces: a connection whose two ends are the same address.
+    // In addition to the list of interfaces: a connection whose two ends have the same address.
     let public = "8.8.8.8".parse().unwrap();
     assert!(guard.check_connection(public, public).is_err());
     assert!(guard.check_connection(public, "10.0.0.1".parse().unwrap()).is_ok());
@@ -54,7 +54,7 @@ fn the_machines_own_addresses_are_not_called_whatever_they_are() {
 }
 
 #[test]
-fn rules_hold_from_the_next_request_on() {
+fn new_rules_apply_from_the_next_request_on() {
     let (server, client) = (Server::start(say(OK)), client());
     assert_eq!(client.attempt(job(&server.url())).result, Ok(200));
     for (rules, message) in [

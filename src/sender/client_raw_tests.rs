@@ -1,8 +1,8 @@
-//! Servers that do not speak HTTP as they should.
+//! Tests of the client with servers that violate HTTP.
 
 use super::*;
 
-/// Speaks for itself, one function call per connection.
+/// A server that calls this function once per connection.
 fn bare(speak: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -17,7 +17,7 @@ fn bare(speak: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
 }
 
 #[test]
-fn a_second_response_is_not_taken_for_the_answer_to_the_next_request() {
+fn extra_response_does_not_answer_the_next_request() {
     let server = Server::start(|number, out| {
         let answer =
             if number == 0 { [OK, OK].concat() } else { b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec() };
@@ -31,7 +31,7 @@ fn a_second_response_is_not_taken_for_the_answer_to_the_next_request() {
 }
 
 #[test]
-fn an_answer_that_comes_before_the_request_is_an_answer() {
+fn response_before_the_end_of_the_request_counts() {
     let url = bare(|mut stream| {
         stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
         _ = std::io::copy(&mut stream, &mut std::io::sink());
@@ -42,8 +42,8 @@ fn an_answer_that_comes_before_the_request_is_an_answer() {
 }
 
 #[test]
-fn a_compressed_response_is_not_inflated() {
-    // The beginning of a gzip stream: what follows would be any number of zeros.
+fn compressed_response_is_not_decompressed() {
+    // The beginning of a gzip stream, which would continue with any number of zeros.
     let server = Server::start(|_, out| {
         out.write_all(b"HTTP/1.1 500 Oops\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08x")
             .unwrap();
@@ -56,14 +56,14 @@ fn a_compressed_response_is_not_inflated() {
 }
 
 #[test]
-fn a_connection_that_is_reset_or_closed_in_the_middle_is_told_so_unless_the_status_was_there() {
+fn reset_or_close_fails_an_attempt_without_a_status() {
     let reset = |mut stream: TcpStream, said: &[u8]| {
         _ = stream.read(&mut [0; 65536]);
         _ = stream.write_all(said);
-        // Without waiting for what is under way: the other side sees a reset.
+        // Closes without waiting for bytes in flight: the other side sees a reset.
         _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
     };
-    let closed = Failure::Connection("connection closed before a response".into());
+    let closed = Failure::Disconnected;
     assert_eq!(client().attempt(job(&bare(move |stream| reset(stream, b"HTTP/1.1 2")))).result, Err(closed.clone()));
     let half = bare(|mut stream| {
         _ = stream.write_all(b"HTTP/1.1 200");
@@ -79,7 +79,7 @@ fn a_connection_that_is_reset_or_closed_in_the_middle_is_told_so_unless_the_stat
 }
 
 #[test]
-fn a_server_that_says_nothing_in_the_tls_handshake_is_given_up_after_the_time() {
+fn silent_tls_handshake_ends_at_the_time_limit() {
     let url = bare(|mut stream| _ = std::io::copy(&mut stream, &mut std::io::sink())).replace("http:", "https:");
     let mut job = job(&url);
     job.timeout = Duration::from_millis(100);

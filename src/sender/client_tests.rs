@@ -1,4 +1,4 @@
-//! What a customer's server sees, and what its answers lead to.
+//! Tests of the client: what a customer's server receives, and what its responses lead to.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -32,7 +32,7 @@ fn result(server: &Server) -> Result<u16, Failure> {
     client().attempt(job(&server.url())).result
 }
 
-/// For what might hang: the test fails instead.
+/// For a client that might hang: the test fails instead.
 fn attempt_soon(job: Job) -> Attempt {
     let (done, ended) = channel();
     std::thread::spawn(move || _ = done.send(client().attempt(job)));
@@ -40,7 +40,7 @@ fn attempt_soon(job: Job) -> Attempt {
 }
 
 #[test]
-fn the_request_is_what_the_documentation_says() {
+fn request_is_as_documented() {
     let server = Server::start(say(OK));
     assert_eq!(result(&server), Ok(200));
     let request = server.requests.recv_timeout(SOON).unwrap();
@@ -73,7 +73,7 @@ fn every_2xx_is_a_success() {
 }
 
 #[test]
-fn any_other_status_is_a_failure_with_the_beginning_of_the_response() {
+fn other_status_is_a_failure_with_an_excerpt() {
     let server = Server::start(say(b"HTTP/1.1 503 Busy\r\nContent-Length: 5\r\n\r\nlater"));
     let attempt = client().attempt(job(&server.url()));
     assert_eq!(attempt.result, Err(Failure::Status(503)));
@@ -94,18 +94,18 @@ fn redirects_are_not_followed() {
 }
 
 #[test]
-fn a_closed_port_is_a_refused_connection() {
+fn closed_port_is_a_refused_connection() {
     assert_eq!(client().attempt(job("http://127.0.0.1:1/")).result, Err(Failure::ConnectionRefused));
 }
 
 #[test]
-fn a_name_without_address_is_told_by_its_name() {
+fn unknown_host_error_names_the_host() {
     let result = client().attempt(job("http://no-such-host.invalid:8080/")).result;
     assert_eq!(result, Err(Failure::Resolve { host: "no-such-host.invalid".into() }));
 }
 
 #[test]
-fn what_is_no_url_is_told_so() {
+fn invalid_url_is_reported() {
     for url in ["nothing", "http://", "ftp://example.com/", "http://a b/", ""] {
         let result = client().attempt(job(url)).result;
         assert!(matches!(result, Err(Failure::InvalidUrl(_))), "{url}: {result:?}");
@@ -113,13 +113,13 @@ fn what_is_no_url_is_told_so() {
 }
 
 #[test]
-fn an_answer_that_is_not_http_is_told_so() {
+fn response_that_is_not_http_is_reported() {
     let result = result(&Server::start(say(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")));
     assert!(matches!(result, Err(Failure::InvalidResponse(_))), "{result:?}");
 }
 
 #[test]
-fn a_header_without_end_is_refused() {
+fn endless_header_is_rejected() {
     for (line, problem) in [
         (&b"and more "[..], "invalid HTTP response: its header is too large"),
         (b"a\r\nX-More: ", "invalid HTTP response: http parse resulted in too many headers"),
@@ -134,14 +134,14 @@ fn a_header_without_end_is_refused() {
 }
 
 #[test]
-fn a_server_that_hangs_up_without_an_answer_is_told_so() {
+fn close_without_a_response_is_reported() {
     let server = Server::start(|_, _| Then::Close);
-    assert_eq!(result(&server), Err(Failure::Connection("connection closed before a response".into())));
+    assert_eq!(result(&server), Err(Failure::Disconnected));
     assert_eq!(server.connections(), 1);
 }
 
 #[test]
-fn silence_ends_with_the_time() {
+fn silent_server_fails_at_the_time_limit() {
     let server = Server::start(|_, _| Then::Keep);
     let mut job = job(&server.url());
     job.timeout = Duration::from_millis(100);
@@ -149,11 +149,11 @@ fn silence_ends_with_the_time() {
 }
 
 #[test]
-fn an_answer_that_drips_does_not_outlive_the_time() {
+fn slow_response_does_not_exceed_the_time_limit() {
     let drip = |beginning: &'static [u8]| {
         Server::start(move |_, out| {
             _ = out.write_all(beginning);
-            // Until the client has hung up.
+            // Until the client has closed the connection.
             while out.write_all(b"a").is_ok() {
                 std::thread::park_timeout(Duration::from_millis(5));
             }
@@ -163,7 +163,7 @@ fn an_answer_that_drips_does_not_outlive_the_time() {
     let limit = Duration::from_millis(150);
     for (beginning, expected) in [
         (&b"HTTP/1.1 200 OK\r\nX-Slow: "[..], Err(Failure::TimedOut(limit))),
-        // The answer is there; only its body is not.
+        // The response has arrived except for its body.
         (b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", Ok(200)),
         (b"HTTP/1.1 500 Oops\r\nContent-Length: 60000\r\n\r\n", Err(Failure::Status(500))),
     ] {
@@ -174,7 +174,7 @@ fn an_answer_that_drips_does_not_outlive_the_time() {
 }
 
 #[test]
-fn a_server_that_reads_slowly_does_not_prolong_a_large_request() {
+fn slow_reader_does_not_prolong_a_large_request() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut job = job(&format!("http://{}/", listener.local_addr().unwrap()));
     std::thread::spawn(move || {
@@ -189,7 +189,7 @@ fn a_server_that_reads_slowly_does_not_prolong_a_large_request() {
 }
 
 #[test]
-fn a_large_body_arrives_as_it_was() {
+fn large_body_arrives_unchanged() {
     let server = Server::start(say(OK));
     let mut job = job(&server.url());
     job.data = format!("\"{}\"", "0123456789".repeat(300_000));
@@ -199,7 +199,7 @@ fn a_large_body_arrives_as_it_was() {
 }
 
 #[test]
-fn an_open_connection_is_used_again() {
+fn open_connection_is_used_again() {
     let (server, client) = (Server::start(say(OK)), client());
     for _ in 0..3 {
         assert_eq!(client.attempt(job(&server.url())).result, Ok(200));
@@ -208,7 +208,7 @@ fn an_open_connection_is_used_again() {
 }
 
 #[test]
-fn a_connection_whose_response_has_no_end_is_not_used_again() {
+fn connection_with_an_endless_response_is_not_used_again() {
     let server = Server::start(|_, out| {
         _ = out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
         while out.write_all(&[b'a'; 4096]).is_ok() {}
@@ -222,8 +222,9 @@ fn a_connection_whose_response_has_no_end_is_not_used_again() {
 }
 
 #[test]
-fn an_open_connection_that_the_server_gives_up_costs_no_attempt() {
-    // The second request is read and not answered: as if the server had closed just before it came.
+fn closed_idle_connection_does_not_fail_the_attempt() {
+    // The second request is read and not answered, as if the server had closed the connection just
+    // before.
     let server = Server::start(|number, out| {
         if number == 1 {
             return Then::Close;
@@ -239,11 +240,11 @@ fn an_open_connection_that_the_server_gives_up_costs_no_attempt() {
 }
 
 #[test]
-fn a_proxy_of_the_environment_is_not_used() {
-    // In a process of its own: what is set here would be everybody's.
+fn environment_proxy_is_not_used() {
+    // In a process of its own, because the variable would affect all tests.
     if std::env::var_os("ALL_PROXY").is_none() {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "client::tests::a_proxy_of_the_environment_is_not_used"])
+            .args(["--exact", "client::tests::environment_proxy_is_not_used"])
             .envs(["ALL_PROXY", "HTTP_PROXY", "http_proxy"].map(|name| (name, "http://127.0.0.1:1")))
             .env_remove("NO_PROXY")
             .env_remove("no_proxy")
@@ -257,14 +258,14 @@ fn a_proxy_of_the_environment_is_not_used() {
 }
 
 #[test]
-fn an_excerpt_is_short_valid_text_without_nul() {
+fn excerpt_is_short_valid_text_without_nul() {
     assert_eq!(excerpt(b"a\0b\xff"), Some("ab\u{fffd}".into()));
     assert!(excerpt(&[0xff; MAX_EXCERPT]).unwrap().len() <= MAX_EXCERPT);
     assert_eq!(excerpt(b""), None);
 }
 
 #[test]
-fn while_a_secret_is_changed_a_request_carries_both_signatures_and_the_older_header_the_new_one() {
+fn request_has_both_signatures_during_a_secret_rotation() {
     let server = Server::start(say(OK));
     let mut sent = job(&server.url());
     let secrets = ["the new secret", "the old secret"].map(str::to_owned);
@@ -279,7 +280,7 @@ fn while_a_secret_is_changed_a_request_carries_both_signatures_and_the_older_hea
 }
 
 #[test]
-fn a_customers_own_headers_are_sent_beside_ours() {
+fn customer_headers_are_sent_with_ours() {
     let server = Server::start(say(OK));
     let mut sent = job(&server.url());
     let headers =
@@ -292,7 +293,7 @@ fn a_customers_own_headers_are_sent_beside_ours() {
 }
 
 #[test]
-fn how_long_a_failing_receiver_asks_to_be_left_alone_is_handed_on() {
+fn retry_after_of_a_failure_is_passed_on() {
     for (status, expected) in
         [("503 Busy", Some(90)), ("429 Slow down", Some(90)), ("302 Found", Some(90)), ("200 OK", None)]
     {
@@ -306,8 +307,8 @@ fn how_long_a_failing_receiver_asks_to_be_left_alone_is_handed_on() {
 }
 
 #[test]
-fn a_connection_that_does_not_come_about_is_given_up_after_the_time() {
-    // A listener whose queue is full: Linux answers no further connection.
+fn pending_connection_fails_at_the_time_limit() {
+    // A listener whose queue is full: Linux accepts no further connection.
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
     rustix::net::listen(&socket, 0).unwrap();
@@ -322,7 +323,7 @@ fn a_connection_that_does_not_come_about_is_given_up_after_the_time() {
 }
 
 #[test]
-fn it_is_told_where_the_time_went_and_who_was_called() {
+fn attempt_has_timing_and_address() {
     let server = Server::start(say(OK));
     let client = client();
     let url = format!("http://localhost:{}/", server.address.port());
@@ -334,7 +335,7 @@ fn it_is_told_where_the_time_went_and_who_was_called() {
         assert_eq!(attempt.timing.address, Some(server.address.ip()));
         assert!(attempt.timing.first_byte.unwrap() <= attempt.duration);
     }
-    // What did not come about is told as far as it went.
+    // A failed connection has the times of the parts that were reached.
     let refused = client.attempt(job("http://127.0.0.1:1/")).timing;
     assert_eq!(refused.address, Some(server.address.ip()));
     assert!(refused.connect.is_some() && refused.first_byte.is_none());

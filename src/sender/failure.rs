@@ -1,4 +1,4 @@
-//! Why an attempt failed, in words for the customer.
+//! Failures: why an attempt failed, in words for the customer.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use rustls::CertificateError;
 use crate::InvalidUrl;
 use crate::address::NotAllowed;
 
-/// A redirect's target longer than this is not shown.
+/// Maximum length of a redirect's target; a longer one is not shown.
 const MAX_LOCATION: usize = 200;
 
-/// Why an attempt was not a success. `Display` is what the history shows.
+/// Why an attempt was not a success. The history shows its `Display`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The host's name has no address.
@@ -19,35 +19,38 @@ pub enum Failure {
         /// The name.
         host: String,
     },
-    /// It would go where no request may go. Which address that is, is not told.
+    /// The request would go to an address that is not allowed. The message does not contain the
+    /// address.
     AddressNotAllowed,
-    /// Nobody listens there.
+    /// No server listens at the address.
     ConnectionRefused,
-    /// No secure connection came about; says why.
+    /// The TLS connection failed, for this reason.
     Tls(String),
-    /// The time for the whole request was over.
+    /// The time limit of the whole request was reached.
     TimedOut(Duration),
     /// A response that is neither 2xx nor a redirect.
     Status(u16),
-    /// A 3xx response; none is followed, since nobody registered where it points.
+    /// A 3xx response. Redirects are not followed, because their target was not registered.
     Redirect {
         /// Its status.
         status: u16,
-        /// Where it points, bounded.
+        /// Its target, if it is not too long.
         location: Option<String>,
     },
-    /// The connection broke before the response was there.
-    Connection(String),
-    /// Not a URL that a request may be sent to.
+    /// No connection could be made; says why.
+    Connect(String),
+    /// The connection broke before the response arrived.
+    Disconnected,
+    /// No request may be sent to this URL.
     InvalidUrl(InvalidUrl),
-    /// What came back is not HTTP, or too much of it.
+    /// The response is not valid HTTP, or its header is too large.
     InvalidResponse(String),
-    /// A bug of ours, with what the panic said; the delivery is tried again.
+    /// A bug in this code, with the panic's message; the delivery is retried.
     Panicked(String),
 }
 
 impl Failure {
-    /// The HTTP status, where there was a response.
+    /// The HTTP status, if there was a response.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Status(status) | Self::Redirect { status, .. } => Some(*status),
@@ -55,14 +58,14 @@ impl Failure {
         }
     }
 
-    /// Whether not even a connection came about: with another delivery it would not have been otherwise. Of one that timed out
-    /// that is not known.
+    /// Whether there was no connection, so that another delivery would have failed as well. After a
+    /// timeout this is not known.
     pub fn is_unreachable(&self) -> bool {
         use Failure::*;
         matches!(self, Resolve { .. } | AddressNotAllowed | ConnectionRefused | Tls(_) | InvalidUrl(_))
     }
 
-    /// What is wrong with an endpoint's URL.
+    /// The failure for an endpoint's invalid URL.
     pub(crate) fn of_url(problem: InvalidUrl) -> Self {
         match problem {
             InvalidUrl::Address => Self::AddressNotAllowed,
@@ -70,7 +73,7 @@ impl Failure {
         }
     }
 
-    /// What ureq's error means. `host` and `timeout` are the request's.
+    /// The failure for ureq's error. `host` and `timeout` are those of the request.
     pub(crate) fn of_request(error: ureq::Error, host: &str, timeout: Duration) -> Self {
         use std::io::ErrorKind::*;
         use ureq::Error;
@@ -79,10 +82,10 @@ impl Failure {
             Error::HostNotFound => Self::Resolve { host: host.into() },
             Error::BadUri(_) => Self::InvalidUrl(InvalidUrl::Uncallable),
             Error::Other(problem) if problem.is::<NotAllowed>() => Self::AddressNotAllowed,
-            Error::Http(problem) => Self::Connection(format!("the request cannot be built: {problem}")),
+            Error::Http(problem) => Self::Connect(format!("the request cannot be built: {problem}")),
             Error::Rustls(problem) => Self::Tls(tls_problem(&problem)),
             Error::Tls(problem) => Self::Tls(problem.into()),
-            Error::ConnectionFailed => Self::Connection("no connection could be made".into()),
+            Error::ConnectionFailed => Self::Connect("no connection could be made".into()),
             Error::Protocol(problem) => Self::InvalidResponse(problem.to_string()),
             Error::LargeResponseHeader(..) => Self::InvalidResponse("its header is too large".into()),
             Error::Io(problem) => {
@@ -93,13 +96,13 @@ impl Failure {
                     ConnectionRefused => Self::ConnectionRefused,
                     TimedOut | WouldBlock => Self::TimedOut(timeout),
                     ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof | NotConnected => {
-                        Self::Connection("connection closed before a response".into())
+                        Self::Disconnected
                     }
-                    HostUnreachable | NetworkUnreachable => Self::Connection("host is unreachable".into()),
-                    _ => Self::Connection(problem.to_string()),
+                    HostUnreachable | NetworkUnreachable => Self::Connect("host is unreachable".into()),
+                    _ => Self::Connect(problem.to_string()),
                 }
             }
-            other => Self::Connection(other.to_string()),
+            other => Self::Connect(other.to_string()),
         }
     }
 }
@@ -121,7 +124,8 @@ impl fmt::Display for Failure {
                     _ => Ok(()),
                 }
             }
-            Self::Connection(problem) => write!(f, "{problem}"),
+            Self::Connect(problem) => write!(f, "{problem}"),
+            Self::Disconnected => write!(f, "connection closed before a response"),
             Self::InvalidUrl(problem) => write!(f, "invalid URL: {problem}"),
             Self::InvalidResponse(problem) => write!(f, "invalid HTTP response: {problem}"),
             Self::Panicked(problem) => write!(f, "internal error of the sender: {problem}"),
@@ -131,7 +135,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The TLS error inside an I/O error, however deep.
+/// The TLS error inside an I/O error, at any depth.
 fn rustls_error(problem: &std::io::Error) -> Option<&rustls::Error> {
     let mut cause = problem.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
     while let Some(error) = cause {
@@ -167,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_those_that_a_customer_understands() {
+    fn failure_messages_are_readable_for_customers() {
         let cases = [
             (Failure::Resolve { host: "nowhere.example".into() }, "could not resolve nowhere.example"),
             (Failure::ConnectionRefused, "connection refused"),

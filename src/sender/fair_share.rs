@@ -1,10 +1,10 @@
 //! The fair share: by auction first and by endpoint second.
 //!
-//! The rule is the dynamic threshold of switches with shared memory: the more an auction has of
-//! something, the more of it has to be free before it gets another. A part is kept for auctions
-//! without any. Several auctions that hang get less and less each, in whatever order they come, and
-//! a new auction still finds something free. Threads are shared by this rule, and so is the memory
-//! for what was fetched.
+//! The rule is the dynamic threshold of switches with shared memory: the more of a resource an
+//! auction has, the more of it must be free before the auction gets another unit. A part is
+//! reserved for auctions that have none. Each of several auctions that hang gets less than the one
+//! before, in any order of arrival, and a new auction still finds free units. The rule applies to
+//! threads and to the memory for fetched deliveries.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,22 +13,23 @@ use uuid::Uuid;
 use crate::backlog::Tally;
 use crate::{DeliveryKey, Job};
 
-/// The rule, for one kind of thing that is shared.
+/// The rule for one shared resource.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Share {
-    /// How many times what is free, and not kept for auctions without any, an auction may have.
+    /// An auction may have this many times the free units that are not reserved.
     pub factor: usize,
-    /// The part that is kept for auctions without any.
+    /// The units that are reserved for auctions that have none.
     pub reserved: usize,
 }
 
 impl Share {
-    /// How much an auction may have while so much is free.
+    /// How many units an auction may have while `free` units are free.
     pub fn of_auction(self, free: usize) -> usize {
         self.factor * free.saturating_sub(self.reserved)
     }
 
-    /// How much each endpoint may have of an auction that has `of_auction`: what the auction has left.
+    /// How many units each endpoint may have if its auction has `of_auction` units: as many as the
+    /// auction may still get.
     pub fn of_endpoint(self, free: usize, of_auction: usize) -> usize {
         self.of_auction(free).saturating_sub(of_auction)
     }
@@ -48,7 +49,7 @@ struct Auction {
     in_flight: usize,
 }
 
-/// The jobs that wait for some of the threads, and the counts that the rule needs.
+/// The jobs that wait for a group of threads, and the counts that the rule needs.
 #[derive(Default)]
 pub struct FairShare {
     auctions: HashMap<Uuid, Auction>,
@@ -80,16 +81,18 @@ impl FairShare {
         endpoint.waiting.push_back(job);
     }
 
-    /// Is there a job that may start while so many threads are idle?
+    /// Whether there is a job that may start while this number of threads is idle.
     ///
-    /// Quick with thousands of endpoints too: an auction or an endpoint that may not start has a request under way, so there are no
-    /// more of these than threads.
+    /// This is fast even with thousands of endpoints: an auction or an endpoint that may not start
+    /// has a request in flight, so there are no more of these than threads.
     pub fn may_start(&self, idle_threads: usize) -> bool {
-        // Without a thread nobody may: asked of thousands of endpoints for each request that starts, that would be the work.
+        // Without an idle thread no job may start. The check avoids a scan of thousands of
+        // endpoints for each request that starts.
         idle_threads > 0 && self.turns.iter().any(|auction_id| self.next_of(auction_id, idle_threads).is_some())
     }
 
-    /// The place, among the auction's turns, of its next endpoint that may start a request; a thread is idle.
+    /// The place, among the auction's turns, of its next endpoint that may start a request. At
+    /// least one thread must be idle.
     fn next_of(&self, auction_id: &Uuid, idle_threads: usize) -> Option<usize> {
         let auction = self.auctions.get(auction_id)?;
         let may_start = |in_flight, limit| in_flight == 0 || in_flight < limit;
@@ -102,7 +105,7 @@ impl FairShare {
         })
     }
 
-    /// The next job that may start, for one of so many idle threads.
+    /// Removes and returns the next job that may start while this number of threads is idle.
     pub fn take(&mut self, idle_threads: usize) -> Option<Job> {
         if idle_threads == 0 {
             return None;
@@ -129,7 +132,7 @@ impl FairShare {
         Some(job)
     }
 
-    /// A request that was taken from here is over.
+    /// Call when the request of a job that was taken from here has ended.
     pub fn ended(&mut self, key: &DeliveryKey) {
         let Some(auction) = self.auctions.get_mut(&key.auction_id) else { return };
         let Some(endpoint) = auction.endpoints.get_mut(&key.endpoint_id) else { return };
@@ -139,12 +142,12 @@ impl FairShare {
         self.forget_if_done(&key.auction_id, &key.endpoint_id);
     }
 
-    /// The auction's endpoints of which jobs wait or are under way.
+    /// The auction's endpoints that have jobs waiting or in flight.
     pub fn endpoints_of(&self, auction_id: &Uuid) -> Vec<Uuid> {
         self.auctions.get(auction_id).into_iter().flat_map(|auction| auction.endpoints.keys()).copied().collect()
     }
 
-    /// Takes the jobs of an endpoint that have not started out, in their order.
+    /// Removes and returns the jobs of an endpoint that have not started, in their order.
     pub fn take_waiting_of(&mut self, auction_id: &Uuid, endpoint_id: &Uuid) -> VecDeque<Job> {
         let Some(auction) = self.auctions.get_mut(auction_id) else { return VecDeque::new() };
         let Some(endpoint) = auction.endpoints.get_mut(endpoint_id) else { return VecDeque::new() };
@@ -172,7 +175,7 @@ impl FairShare {
         }
     }
 
-    /// Takes out everything that has not started.
+    /// Removes and returns all jobs that have not started.
     pub fn take_waiting(&mut self) -> Vec<Job> {
         self.turns.clear();
         self.waiting = Tally::default();

@@ -1,4 +1,4 @@
-//! Which jobs start while others hang, how many, and in which order.
+//! Tests of the fair share: which jobs start while others hang, how many, and in which order.
 
 use super::*;
 use crate::testing::job_of;
@@ -13,7 +13,7 @@ fn job(auction: u128, endpoint: u128, delivery: u128) -> Job {
     job
 }
 
-/// A share and the threads that it is of.
+/// A fair share and its threads.
 struct Stand {
     share: FairShare,
     idle: usize,
@@ -39,7 +39,7 @@ impl Stand {
         job.map(|job| job.key)
     }
 
-    /// Starts all that may; the endpoints.
+    /// Starts all jobs that may start; returns their endpoints.
     fn start(&mut self) -> Vec<u128> {
         std::iter::from_fn(|| self.take()).map(|key| key.endpoint_id.as_u128()).collect()
     }
@@ -56,7 +56,7 @@ fn one_endpoint_alone_gets_three_eighths_of_the_threads() {
 }
 
 #[test]
-fn one_auction_alone_gets_half_of_the_threads_however_many_endpoints_it_has() {
+fn one_auction_alone_gets_half_of_the_threads() {
     let mut stand = Stand::new(64, (0..2000).map(|n| (1, n % 200, n)));
     assert_eq!(stand.start().len(), 32);
     stand.push(2, 999, 5000);
@@ -64,7 +64,7 @@ fn one_auction_alone_gets_half_of_the_threads_however_many_endpoints_it_has() {
 }
 
 #[test]
-fn an_endpoint_that_hangs_leaves_threads_to_others_of_its_auction() {
+fn hanging_endpoint_leaves_threads_to_its_auction() {
     let mut stand = Stand::new(64, (0..100).map(|n| (1, 1, n)));
     stand.start();
     (2..9).for_each(|endpoint| stand.push(1, endpoint, 0));
@@ -80,7 +80,7 @@ fn hanging_auctions_leave_a_thread_for_a_newcomer() {
 }
 
 #[test]
-fn auctions_that_begin_to_hang_one_after_the_other_leave_a_thread_for_a_newcomer() {
+fn auctions_that_hang_in_turn_leave_a_thread_for_a_newcomer() {
     let mut stand = Stand::new(64, []);
     for auction in 0..15 {
         (0..100).for_each(|delivery| stand.push(auction, auction, delivery));
@@ -91,7 +91,7 @@ fn auctions_that_begin_to_hang_one_after_the_other_leave_a_thread_for_a_newcomer
 }
 
 #[test]
-fn a_request_that_ends_may_let_two_others_start() {
+fn end_of_a_request_can_start_two_others() {
     let mut stand = Stand::new(8, (0..8).map(|n| (n % 2, n % 2, n)));
     assert_eq!(stand.start(), [0, 1, 0, 1]);
     stand.end(1, 1);
@@ -99,7 +99,7 @@ fn a_request_that_ends_may_let_two_others_start() {
 }
 
 #[test]
-fn a_single_thread_is_used() {
+fn single_thread_is_used() {
     let mut stand = Stand::new(1, [(1, 1, 1), (1, 1, 2)]);
     assert_eq!(stand.start(), [1]);
     stand.end(1, 1);
@@ -107,7 +107,7 @@ fn a_single_thread_is_used() {
 }
 
 #[test]
-fn auctions_take_turns_and_in_each_its_endpoints() {
+fn auctions_and_their_endpoints_take_turns() {
     let jobs = [(1, 11, 1), (1, 11, 2), (1, 12, 3), (2, 21, 4), (2, 21, 5), (2, 21, 6)];
     assert_eq!(Stand::new(64, jobs).start(), [11, 21, 12, 21, 11, 21]);
 }
@@ -120,7 +120,7 @@ fn jobs_of_one_endpoint_start_in_their_order() {
 }
 
 #[test]
-fn nothing_is_left_of_an_endpoint_that_is_done() {
+fn finished_endpoint_leaves_no_state() {
     let mut stand = Stand::new(4, [(1, 1, 1)]);
     stand.start();
     stand.end(1, 1);
@@ -129,7 +129,7 @@ fn nothing_is_left_of_an_endpoint_that_is_done() {
 }
 
 #[test]
-fn what_waits_is_counted_by_auction_and_by_endpoint() {
+fn waiting_jobs_are_counted_by_auction_and_endpoint() {
     let mut stand = Stand::new(1, [(1, 1, 1), (1, 1, 2), (1, 2, 3), (2, 3, 4)]);
     stand.start();
     let waiting = stand.share.waiting();
@@ -139,7 +139,7 @@ fn what_waits_is_counted_by_auction_and_by_endpoint() {
 }
 
 #[test]
-fn what_waits_for_an_endpoint_is_taken_out_and_others_keep_their_turns() {
+fn removing_an_endpoints_jobs_keeps_the_turns_of_others() {
     let mut stand = Stand::new(2, [(1, 1, 1), (1, 2, 2), (2, 3, 3), (1, 1, 4)]);
     let taken = stand.share.take_waiting_of(&id(1), &id(1));
     assert_eq!(taken.iter().map(|job| job.key.delivery_id.as_u128()).collect::<Vec<_>>(), [1, 4]);

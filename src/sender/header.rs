@@ -1,15 +1,15 @@
-//! Headers that a customer may have sent with each request.
+//! Headers: which headers a customer may add to each request.
 
 use std::fmt;
 
 use ureq::http::{HeaderName, HeaderValue};
 
-/// Longer names and values are refused.
+/// Maximum length of a name and of a value.
 const MAX_NAME: usize = 100;
 const MAX_VALUE: usize = 1000;
 
-/// What we set ourselves, and what decides how the connection is used or where the request goes: whoever could set these could
-/// make the server see another request than the one that was signed.
+/// Headers that we set ourselves, and headers that control the connection or the destination. A
+/// customer who could set these could make the server see another request than the signed one.
 const OURS: &[&str] = &[
     "accept-encoding",
     "connection",
@@ -29,17 +29,18 @@ const OURS: &[&str] = &[
     "via",
 ];
 
-/// And all whose names begin so.
+/// All headers whose names begin like this are ours as well.
 const OUR_FAMILIES: &[&str] = &["proxy-", "webhook-", "x-webhook-", "x-forwarded-"];
 
 /// Why a header cannot be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum InvalidHeader {
-    /// Its name is not a token as RFC 9110 has it, or longer than 100 characters.
+    /// Its name is not a token (RFC 9110), or is longer than 100 characters.
     Name,
-    /// Its value has other characters than visible ASCII, spaces and tabs, or more than 1,000.
+    /// Its value has characters other than visible ASCII, spaces and tabs, or more than 1,000
+    /// characters.
     Value,
-    /// It is one that we set, or that matters for the connection.
+    /// It is a header that we set, or one that controls the connection.
     Ours,
 }
 
@@ -55,7 +56,7 @@ impl fmt::Display for InvalidHeader {
 
 impl std::error::Error for InvalidHeader {}
 
-/// Whether a customer may have this header sent.
+/// Checks that a customer may add this header.
 pub fn check_header(name: &str, value: &str) -> Result<(), InvalidHeader> {
     let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| InvalidHeader::Name)?;
     let known = known.as_str();
@@ -76,14 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_customer_adds_what_does_not_matter_for_the_connection() {
+    fn customer_may_add_harmless_headers() {
         for (name, value) in [("Authorization", "Bearer a.b-c"), ("X-Environment", ""), ("cookie", "a=b; c=d")] {
             assert_eq!(check_header(name, value), Ok(()), "{name}");
         }
     }
 
     #[test]
-    fn what_we_set_and_what_steers_the_connection_is_refused_however_it_is_written() {
+    fn our_headers_and_connection_headers_are_rejected() {
         for name in
             ["Host", "CONTENT-LENGTH", "Transfer-Encoding", "X-Webhook-Signature", "webhook-id", "Proxy-Authorization"]
         {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_would_end_a_line_gets_into_a_request() {
+    fn line_breaks_in_headers_are_rejected() {
         for name in ["", "a b", "a:b", "a\r\nb", "\u{e4}", "a\0"] {
             assert_eq!(check_header(name, "1"), Err(InvalidHeader::Name), "{name:?}");
         }

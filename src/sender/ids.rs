@@ -1,15 +1,17 @@
-//! Time-ordered identifiers: version 7 uuids (RFC 9562) that follow the clock, also when it is set back.
+//! Time-ordered identifiers: version 7 uuids (RFC 9562) that follow the clock, even when it is set
+//! back.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// Identifiers ascend over a step back of the clock up to this: time synchronization makes such steps all the time.
+/// Identifiers still ascend if the clock is set back by up to this time: time synchronization often
+/// makes such steps.
 const SMALL_STEP: Duration = Duration::from_secs(1);
 
-/// A new identifier. Within a process each is greater than the one before, unless the clock was set back by more than a
-/// second.
+/// A new identifier. Within a process each is greater than the one before, unless the clock was set
+/// back by more than a second.
 pub fn uuid_v7() -> Uuid {
     static GENERATOR: Mutex<Generator> = Mutex::new(Generator::new());
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -17,7 +19,8 @@ pub fn uuid_v7() -> Uuid {
 }
 
 struct Generator {
-    /// Counts within a millisecond, and goes on counting from the latest time while the clock is behind it.
+    /// Counts within a millisecond, and continues from the latest time while the clock is behind
+    /// it.
     context: ContextV7,
     /// The latest time that `context` has seen.
     latest: Duration,
@@ -30,7 +33,8 @@ impl Generator {
 
     fn next(&mut self, since_1970: Duration) -> Uuid {
         if self.latest.saturating_sub(since_1970) > SMALL_STEP {
-            // A context never goes back: identifiers would keep the wrong time for as long as the process lives.
+            // A context never goes back. Without a new one, identifiers would have the wrong time
+            // for the life of the process.
             *self = Self::new();
         }
         self.latest = self.latest.max(since_1970);
@@ -93,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_unique_whatever_the_clock_does() {
+    fn ids_are_unique_for_any_clock() {
         let mut generator = Generator::new();
         let half_a_second = Duration::from_millis(500);
         let times =

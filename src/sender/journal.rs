@@ -1,10 +1,12 @@
-//! The journal: successes that were not recorded when the process was killed.
+//! The journal: keeps successes that were not recorded when the process was killed.
 //!
-//! Each thread notes a success in a file before anything else. The file survives the process, so that the next one can record what this
-//! one had no time to. It is never synced: after a power failure notes may be missing, and their requests are made again.
+//! Each thread notes a success in a file before anything else. The file survives the process, so
+//! that the next process can record successes that this one had no time to record. It is never
+//! synced: after a power failure notes may be missing, and their requests are made again.
 //!
-//! Two files take turns: when one is full the other is overwritten. So the last notes are always there, more of them than attempts can
-//! wait to be recorded, and the files do not grow, however long a lock keeps attempts from being recorded.
+//! There are two files: when one is full the other is overwritten. Thus the files always have more
+//! of the latest notes than attempts can wait to be recorded. They do not grow, even if a lock
+//! prevents recording for a long time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -18,12 +20,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::Attempt;
 
-/// An attempt that has succeeded, as it stands in the file. Numbers are as this machine has them.
+/// A successful attempt, as the file contains it. Numbers have this machine's byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct Success {
     delivery_id: [u8; 16],
-    /// The submitter's own, as in the job's key.
+    /// The due time in the job's key, which belongs to the submitter.
     pub due_at: i64,
     /// Microseconds since 1970.
     started_at: i64,
@@ -31,13 +33,13 @@ pub struct Success {
     duration: u32,
     /// The number of the attempt, from 1.
     pub attempt: u16,
-    /// Of the response.
+    /// The status of the response.
     pub status: u16,
 }
 
 const NOTE: usize = size_of::<Success>();
 
-/// Bytes of a full file. Its 32,768 notes are more than a submitter may leave unrecorded.
+/// Bytes of a full file. It has 32,768 notes, more than a submitter may leave unrecorded.
 const FULL: u64 = 32_768 * NOTE as u64;
 
 impl Success {
@@ -53,7 +55,8 @@ impl Success {
         })
     }
 
-    /// Whether it was written as a whole: the status comes last, and what was not written is zero.
+    /// Whether the note was written completely: the status comes last, and bytes that were not
+    /// written are zero.
     fn is_whole(&self) -> bool {
         self.status > 0
     }
@@ -68,30 +71,30 @@ impl Success {
         SystemTime::UNIX_EPOCH + Duration::from_micros(self.started_at.max(0).unsigned_abs())
     }
 
-    /// How long it took.
+    /// How long the request took.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration.into())
     }
 }
 
-/// The two files, and which of them is written to.
+/// The two files, and the place of the next note.
 #[derive(Debug)]
 pub struct Journal {
     files: [File; 2],
     next: Mutex<Place>,
 }
 
-/// Where a note goes.
+/// The place of a note.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Whose turn it is.
+    /// The index of the file.
     file: usize,
     offset: u64,
 }
 
 impl Journal {
-    /// Opens or creates the files: this path with `.0` and `.1`. Their notes stay until a file is overwritten, so that they are still there
-    /// if this process is killed before it has recorded them.
+    /// Opens or creates the files: this path with `.0` and `.1`. Their notes stay until a file is
+    /// overwritten, so that they still exist if this process is killed before it has recorded them.
     pub fn open(path: &Path) -> io::Result<(Self, Vec<Success>)> {
         let open = |suffix| {
             let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
@@ -100,7 +103,7 @@ impl Journal {
         let mut files = [open("0")?, open("1")?];
         let [first, second] = &mut files;
         let [(first, first_end), (second, second_end)] = [read(first)?, read(second)?];
-        // It was the turn of the one with the latest note.
+        // The file with the latest note was written to last.
         let latest = |notes: &[Success]| notes.iter().map(|note| note.started_at).max();
         let next = if latest(&first) >= latest(&second) {
             Place { file: 0, offset: first_end }
@@ -110,11 +113,11 @@ impl Journal {
         Ok((Self { files, next: Mutex::new(next) }, [first, second].concat()))
     }
 
-    /// Notes an attempt if it has succeeded. An error such as a full disk is ignored: its only consequence is that the request may be made
-    /// again.
+    /// Notes an attempt if it has succeeded. An error such as a full disk is ignored: its only
+    /// consequence is that the request may be made again.
     pub(crate) fn note(&self, attempt: &Attempt) {
         let Some(note) = Success::of(attempt) else { return };
-        // At a position of its own, so that a note that was written in part leaves the others readable.
+        // Each note has its own position, so that an incomplete note leaves the others readable.
         let Place { file, offset } = self.take_place();
         _ = self.files[file].write_all_at(note.as_bytes(), offset);
     }
@@ -123,7 +126,7 @@ impl Journal {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if next.offset >= FULL {
             *next = Place { file: 1 - next.file, offset: 0 };
-            // If that fails old notes stay, of deliveries that are recorded.
+            // If that fails, old notes stay, but their deliveries are recorded.
             _ = self.files[next.file].set_len(0);
         }
         let place = *next;
@@ -132,7 +135,7 @@ impl Journal {
     }
 }
 
-/// A file's notes, and where the next one goes.
+/// A file's notes, and the offset of the next one.
 fn read(file: &mut File) -> io::Result<(Vec<Success>, u64)> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_succeeded_is_known_to_the_next_and_what_has_failed_is_not() {
+    fn next_process_reads_successes_and_no_failures() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let (journal, before) = Journal::open(&path).unwrap();
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_killed_before_it_has_recorded_anything_leaves_both_what_it_found_and_what_it_did() {
+    fn killed_process_leaves_its_own_and_earlier_notes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         noted(&Journal::open(&path).unwrap().0, [1, 2]);
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_that_was_not_written_to_its_end_hides_no_other() {
+    fn incomplete_note_hides_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         noted(&Journal::open(&path).unwrap().0, [1, 2]);
@@ -212,12 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_the_last_file_full_of_notes_also_over_a_kill_and_never_more_than_two() {
+    fn journal_has_one_to_two_files_of_notes_even_after_a_kill() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let a_file = u128::from(FULL / NOTE as u64);
         for half in 1..10 {
-            // Another process each time.
+            // Each time a new process opens the files.
             let (journal, _) = Journal::open(&path).unwrap();
             noted(&journal, half * a_file / 2..(half + 1) * a_file / 2);
             let noted = (half + 1) * a_file / 2;

@@ -1,4 +1,5 @@
-//! From a job to a signed request and its outcome. Nothing here knows PostgreSQL: worker, benchmark and tests link it alike.
+//! The sender: from a job to a signed request and its outcome. It does not depend on PostgreSQL, so
+//! worker, benchmark and tests all link it.
 //!
 //! | what | file |
 //! |---|---|
@@ -12,7 +13,7 @@
 //! | why an attempt failed | `failure.rs` |
 //! | threads, and which job they take next | `pool.rs`, `scheduler.rs`, `fair_share.rs` |
 //! | the order of events of one row | `row_order.rs` |
-//! | what waits in memory, by auction and endpoint | `backlog.rs` |
+//! | how many jobs wait in memory, by auction and endpoint | `backlog.rs` |
 //! | successes that are not recorded yet, for the process after a crash | `journal.rs` |
 //! | retry schedule | `retry.rs` |
 //! | circuit breaker | `breaker.rs` |

@@ -1,4 +1,4 @@
-//! The pool of threads that make the attempts, and how it reports that one has ended.
+//! The pool: threads that make the attempts, and the wakeup when one has ended.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -16,7 +16,8 @@ use crate::client::Client;
 use crate::scheduler::{Scheduler, is_slow};
 use crate::{Attempt, Backlog, DeliveryKey, Failure, Job, Journal, Rules, StartError};
 
-/// Enough for a TLS handshake with a long certificate chain. The default of 2 MiB would be much for a thousand threads.
+/// Enough for a TLS handshake with a long certificate chain. The default of 2 MiB would be too much
+/// for a thousand threads.
 pub(crate) const STACK_SIZE: usize = 512 * 1024;
 
 /// The configuration of a pool.
@@ -30,13 +31,14 @@ pub struct PoolConfig {
     pub ca_file: Option<PathBuf>,
     /// Endpoints that are known to be slow, until they answer.
     pub slow_endpoints: HashSet<Uuid>,
-    /// The submitter is woken by the first attempt that ends after it has taken the finished ones, and again when there are this many.
+    /// The first finished attempt wakes the submitter, and again this number of finished attempts.
     pub many: usize,
     /// Where threads note successes.
     pub journal: Option<Arc<Journal>>,
 }
 
-/// Threads that sign and send. When it is dropped, threads end as they become idle, and jobs that wait are forgotten.
+/// Threads that sign and send. When the pool is dropped, threads end as they become idle, and
+/// waiting jobs are discarded.
 pub struct Pool {
     shared: Arc<Shared>,
     /// Readable when an attempt has ended.
@@ -48,7 +50,8 @@ struct Shared {
     state: Mutex<State>,
     /// Idle threads wait here for a job that may start.
     work: Condvar,
-    /// Holds at most two bytes, however many attempts have ended since the submitter read them.
+    /// Contains at most two bytes, regardless of how many attempts have ended since the submitter
+    /// read them.
     wakeup: UnixStream,
 }
 
@@ -57,7 +60,7 @@ struct State {
     finished: Vec<Attempt>,
     many: usize,
     /// The pool was dropped.
-    over: bool,
+    is_dropped: bool,
 }
 
 impl State {
@@ -69,7 +72,7 @@ impl State {
 }
 
 impl Shared {
-    /// Jobs run outside the lock, so a panic while it is held leaves no job half done.
+    /// Jobs run outside the lock, so a panic while it is held interrupts no job.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +92,7 @@ impl Pool {
             scheduler: Scheduler::new(threads, config.slow_endpoints),
             finished: Vec::new(),
             many: config.many,
-            over: false,
+            is_dropped: false,
         };
         let pool = Self {
             shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), wakeup: waker }),
@@ -108,7 +111,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Changes the rules, from the next request on.
+    /// Changes the rules for all requests that start later.
     pub fn set_rules(&self, rules: Rules) {
         self.guard.set(rules);
     }
@@ -127,7 +130,8 @@ impl Pool {
 
     /// The attempts that have ended since the last call.
     pub fn finished(&self) -> Vec<Attempt> {
-        // The socket first, then the list: an attempt that ends in between makes it readable again.
+        // Read the socket before the list: an attempt that ends in between makes the socket
+        // readable again.
         self.silence();
         std::mem::take(&mut self.shared.lock().finished)
     }
@@ -168,8 +172,9 @@ impl Pool {
         self.shared.lock().scheduler.in_flight()
     }
 
-    /// Jobs that will not start, of the time since the last call: those of endpoints that have become slow, and those that
-    /// `give_back_waiting` has taken out. They may be submitted again.
+    /// Jobs that were given back since the last call and will not start: those of endpoints that
+    /// have become slow, and those that `give_back_waiting` has removed. They may be submitted
+    /// again.
     pub fn given_back(&self) -> Vec<DeliveryKey> {
         self.shared.lock().scheduler.given_back()
     }
@@ -195,7 +200,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.over = true;
+        state.is_dropped = true;
         drop(state);
         self.shared.work.notify_all();
     }
@@ -205,15 +210,16 @@ impl Drop for Pool {
 fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
     let mut state = shared.lock();
     loop {
-        if state.over {
+        if state.is_dropped {
             return;
         }
         let Some((job, class)) = state.scheduler.take() else {
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
-        // One event can let several endpoints go on: each thread that starts a job wakes the next, until no job may start.
-        // Without this a thread could sleep although there is a job for it.
+        // One event can allow jobs of several endpoints to start: each thread that starts a job
+        // wakes the next, until no job may start. Without this a thread could sleep although there
+        // is a job for it.
         if state.scheduler.may_start() {
             shared.work.notify_one();
         }
@@ -223,7 +229,8 @@ fn work(shared: &Shared, attempt: impl Fn(Job) -> Attempt) {
         state = shared.lock();
         state.scheduler.ended(&ended.key, class, is_slow(ended.duration, timeout));
         if state.finish(ended) {
-            // A full socket is readable, and without a reader the pool is gone.
+            // Errors are ignored: a full socket is already readable, and a socket without a reader
+            // means that the pool was dropped.
             _ = (&shared.wakeup).write(&[1]);
         }
     }

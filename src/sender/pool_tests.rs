@@ -1,4 +1,4 @@
-//! The pool does each job once, shares its threads fairly and wakes who waits for it.
+//! Tests of the pool: it does each job once, shares its threads fairly and wakes the submitter.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -20,11 +20,11 @@ fn ok_server() -> Server {
     })
 }
 
-/// Waits as the worker does, for the wake-up alone. Whether it came.
-fn is_woken(pool: &Pool, at_most: Duration) -> bool {
+/// Waits only for the wakeup, like the worker. Returns whether it came.
+fn is_woken(pool: &Pool, timeout: Duration) -> bool {
     let mut watched = libc::pollfd { fd: pool.wake_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, which lives during the call.
-    unsafe { libc::poll(&mut watched, 1, at_most.as_millis() as i32) == 1 }
+    unsafe { libc::poll(&mut watched, 1, timeout.as_millis() as i32) == 1 }
 }
 
 fn wait(pool: &Pool, deadline: Instant) {
@@ -57,7 +57,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn every_job_is_done_once_and_comes_back_with_its_key() {
+fn every_job_is_done_once_and_returns_with_its_key() {
     let (pool, server) = (pool(8), ok_server());
     for number in 0..500 {
         let mut job = job_of(number % 7, &server.url());
@@ -76,7 +76,7 @@ fn every_job_is_done_once_and_comes_back_with_its_key() {
 }
 
 #[test]
-fn a_hanging_endpoint_gets_no_more_than_half_the_threads_and_others_go_on() {
+fn hanging_endpoint_gets_at_most_half_of_the_threads() {
     let (pool, server, (_listener, hanging)) = (pool(8), ok_server(), black_hole());
     pool.submit((0..20).map(|_| job_of(1, &hanging)));
     until("several requests in flight", || pool.in_flight() > 1);
@@ -92,7 +92,7 @@ fn a_hanging_endpoint_gets_no_more_than_half_the_threads_and_others_go_on() {
 }
 
 #[test]
-fn an_endpoint_that_runs_into_its_time_limit_is_slow_and_what_waits_for_it_is_given_back() {
+fn endpoint_that_times_out_is_slow_and_its_jobs_are_given_back() {
     let (pool, (_listener, hanging)) = (pool(4), black_hole());
     let impatient = |url| Job { timeout: Duration::from_millis(50), ..job_of(1, url) };
     pool.submit((0..20).map(|_| impatient(&hanging)));
@@ -110,14 +110,14 @@ fn an_endpoint_that_runs_into_its_time_limit_is_slow_and_what_waits_for_it_is_gi
 }
 
 #[test]
-fn jobs_that_come_together_wake_as_many_threads_as_may_go_on() {
+fn simultaneous_jobs_wake_as_many_threads_as_may_start() {
     let (pool, (_listener, hanging)) = (pool(8), black_hole());
     pool.submit((1..=4).map(|endpoint| job_of(endpoint, &hanging)));
     until("all four under way", || pool.in_flight() == 4);
 }
 
 #[test]
-fn a_pool_of_one_thread_does_its_work() {
+fn pool_of_one_thread_works() {
     let (pool, server) = (pool(1), ok_server());
     for number in 0..20 {
         pool.submit([job_of(number % 3, &server.url())]);
@@ -126,7 +126,7 @@ fn a_pool_of_one_thread_does_its_work() {
 }
 
 #[test]
-fn the_wake_up_is_there_while_something_has_finished_and_then_gone() {
+fn wakeup_lasts_until_finished_attempts_are_taken() {
     let (pool, server) = (pool(2), ok_server());
     let readable = || is_woken(&pool, Duration::ZERO);
     assert!(!readable());
@@ -140,7 +140,7 @@ fn the_wake_up_is_there_while_something_has_finished_and_then_gone() {
 }
 
 #[test]
-fn the_first_that_has_finished_wakes_and_then_the_one_that_makes_many() {
+fn first_finished_attempt_and_then_many_wake() {
     let server = ok_server();
     let pool = Pool::start(PoolConfig { threads: 1, many: 3, rules: loopback(), ..PoolConfig::default() }).unwrap();
     let mut woken = Vec::new();
@@ -155,7 +155,7 @@ fn the_first_that_has_finished_wakes_and_then_the_one_that_makes_many() {
 }
 
 #[test]
-fn what_has_succeeded_is_in_the_journal_when_the_submitter_hears_of_it() {
+fn success_is_in_the_journal_before_it_is_reported() {
     let (server, folder) = (ok_server(), tempfile::tempdir().unwrap());
     let path = folder.path().join("journal");
     let journal = Some(Arc::new(Journal::open(&path).unwrap().0));
@@ -166,14 +166,14 @@ fn what_has_succeeded_is_in_the_journal_when_the_submitter_hears_of_it() {
 }
 
 #[test]
-fn a_panic_becomes_the_outcome_and_costs_no_thread() {
+fn panic_becomes_the_outcome_and_ends_no_thread() {
     let outcome = guarded(job("http://example.com/"), |_| panic!("a bug in {}", "here"));
     assert_eq!(outcome.result, Err(Failure::Panicked("a bug in here".into())));
     assert_eq!(outcome.key, job("").key);
 }
 
 #[test]
-fn a_pool_that_is_dropped_does_not_wait_for_requests_under_way() {
+fn dropped_pool_does_not_wait_for_requests_in_flight() {
     let (pool, (_listener, hanging)) = (pool(2), black_hole());
     pool.submit([job(&hanging)]);
     until("the request under way", || pool.in_flight() == 1);
@@ -184,7 +184,7 @@ fn a_pool_that_is_dropped_does_not_wait_for_requests_under_way() {
 }
 
 #[test]
-fn the_threads_of_a_dropped_pool_end() {
+fn threads_of_a_dropped_pool_end() {
     let pool = pool(4);
     let shared = Arc::downgrade(&pool.shared);
     drop(pool);

@@ -1,4 +1,4 @@
-//! The headers of a request.
+//! Request: the headers that an attempt sends.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use crate::signature::{body_signature, standard_signatures};
 
 const USER_AGENT: &str = "AuctionExcellence-Webhook/1.0";
 
-/// The headers of an attempt that is made at this moment: the customer's own, and after them ours.
+/// The headers of an attempt that is made at this moment: first the customer's, then ours.
 pub fn headers(job: &Job, body: &[u8], at: SystemTime) -> Vec<(String, String)> {
     let destination = &*job.destination;
     let id = job.key.delivery_id.to_string();

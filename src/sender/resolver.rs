@@ -18,53 +18,55 @@ use crate::address_guard::AddressGuard;
 use crate::timing::timed;
 use crate::{Failure, InvalidUrl, Rules};
 
-/// So long a name's addresses are used again. Without it each delivery would ask the name server, though its connection
-/// is open already. Far below the shortest wait between two attempts: a retry always sees the present address.
+/// How long the addresses of a name are cached. Without the cache each delivery would query the
+/// name server although its connection is already open. This is far below the shortest wait between
+/// two attempts, so a retry always gets the present address.
 const LIFETIME: Duration = Duration::from_secs(10);
 
-/// More names than this are not remembered, so that tenants cannot fill the memory with names.
+/// Maximum number of cached names, so that tenants cannot fill the memory with names.
 const MAX_NAMES: usize = 4096;
 
-/// ureq takes so many addresses of a host at most.
+/// Maximum number of addresses of a host that ureq takes.
 const MAX_ADDRESSES: usize = 16;
 
-/// Stack of the thread that asks the system's resolver, whose modules may need more than our own threads.
+/// Stack of the thread that calls the system's resolver, whose modules may need more than our own
+/// threads.
 const STACK_SIZE: usize = 1024 * 1024;
 
-/// Gives the addresses of a host; the system's, or that of a test.
+/// A function that returns the addresses of a host: the system's, or that of a test.
 pub type LookUp = fn(&str) -> io::Result<Vec<IpAddr>>;
 
-/// Asks in a thread of its own, since the system's call has no time limit.
+/// Looks names up in a separate thread, because the system's call has no time limit.
 #[derive(Debug)]
 pub struct GuardedResolver {
     guard: Arc<AddressGuard>,
     look_up: LookUp,
-    /// How long an answer is used again.
+    /// How long a result is cached.
     lifetime: Duration,
-    asking: Arc<Asking>,
+    threads: Arc<LookUpThreads>,
     known: Mutex<Known>,
 }
 
-/// What the names looked up last stand for: addresses that may be called, or something that may not.
+/// The results of the last look-ups: addresses that requests may go to, or an error.
 #[derive(Debug, Default)]
 struct Known {
     names: HashMap<String, (Instant, Result<Vec<IpAddr>, NotAllowed>)>,
-    /// Under which rules they were checked.
+    /// The version of the rules with which the addresses were checked.
     rules: u64,
 }
 
 impl GuardedResolver {
-    /// `threads` is how many requests may be under way at once.
+    /// `threads` is the maximum number of requests in flight.
     pub fn new(guard: Arc<AddressGuard>, threads: usize) -> Self {
         Self::with_look_up(guard, threads, ask_system, LIFETIME)
     }
 
     pub fn with_look_up(guard: Arc<AddressGuard>, threads: usize, look_up: LookUp, lifetime: Duration) -> Self {
-        Self { guard, look_up, lifetime, asking: Arc::new(Asking::at_most(threads * 4)), known: Mutex::default() }
+        Self { guard, look_up, lifetime, threads: Arc::new(LookUpThreads::new(threads * 4)), known: Mutex::default() }
     }
 
-    /// The addresses of a host, if every one of them may be called: a name that also has one of ours belongs to an attacker, whose
-    /// others are not to be tried either.
+    /// The addresses of a host, if requests may go to all of them. A name that also has one of our
+    /// addresses belongs to an attacker, so its other addresses are not tried either.
     fn addresses(&self, host: &str, timeout: NextTimeout) -> Result<Vec<IpAddr>, Error> {
         let rules = self.guard.version();
         if let Some((asked_at, answer)) = self.known(rules).names.get(host)
@@ -87,7 +89,7 @@ impl GuardedResolver {
         answer.map_err(not_allowed)
     }
 
-    /// What is known under these rules.
+    /// The results that were checked with these rules.
     fn known(&self, rules: u64) -> MutexGuard<'_, Known> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.rules != rules {
@@ -96,14 +98,15 @@ impl GuardedResolver {
         known
     }
 
-    /// A thread that outlives the time limit ends by itself when the system's resolver gives up.
+    /// Looks the name up within the time limit. A thread that exceeds the limit ends by itself when
+    /// the system's resolver gives up.
     fn ask(&self, host: String, timeout: NextTimeout) -> Result<Vec<IpAddr>, Error> {
         let began = Instant::now();
-        let place = self.asking.place(*timeout.after).ok_or(Error::Timeout(timeout.reason))?;
+        let permit = self.threads.acquire(*timeout.after).ok_or(Error::Timeout(timeout.reason))?;
         let (answer, answered) = sync_channel(1);
         let look_up = self.look_up;
         std::thread::Builder::new().name("webhook-resolve".into()).stack_size(STACK_SIZE).spawn(move || {
-            let _place = place;
+            let _permit = permit;
             _ = answer.send(look_up(&host));
         })?;
         match answered.recv_timeout(timeout.after.saturating_sub(began.elapsed())) {
@@ -114,14 +117,14 @@ impl GuardedResolver {
     }
 }
 
-/// The addresses of a URL's host, as a request would find them now.
-pub fn look_up(url: &str, rules: Rules, at_most: Duration) -> Result<Vec<IpAddr>, Failure> {
+/// The addresses that a request to this URL would get now.
+pub fn look_up(url: &str, rules: Rules, limit: Duration) -> Result<Vec<IpAddr>, Failure> {
     let guard = Arc::new(AddressGuard::new(rules));
     let url = guard.normal_url(url).map_err(Failure::of_url)?;
     let uri: Uri = url.parse().map_err(|_| Failure::of_url(InvalidUrl::Uncallable))?;
-    let timeout = NextTimeout { after: at_most.into(), reason: ureq::Timeout::Resolve, ..NextTimeout::default() };
+    let timeout = NextTimeout { after: limit.into(), reason: ureq::Timeout::Resolve, ..NextTimeout::default() };
     let found = GuardedResolver::new(guard, 1).resolve(&uri, &Config::default(), timeout);
-    let found = found.map_err(|problem| Failure::of_request(problem, uri.host().unwrap_or_default(), at_most))?;
+    let found = found.map_err(|problem| Failure::of_request(problem, uri.host().unwrap_or_default(), limit))?;
     Ok(found.iter().map(SocketAddr::ip).collect())
 }
 
@@ -145,34 +148,34 @@ impl Resolver for GuardedResolver {
     }
 }
 
-/// Bounds the threads that ask: those whose request has given up still wait for their answer, and name servers that never
-/// answer, a customer's own, must not make them ever more.
+/// Bounds the number of look-up threads. A thread whose request has given up still waits for its
+/// answer, and the number of threads must not grow if a customer's own name servers never answer.
 #[derive(Debug)]
-struct Asking {
+struct LookUpThreads {
     free: Mutex<usize>,
     freed: Condvar,
 }
 
-/// A thread's permission to ask.
-struct Place(Arc<Asking>);
+/// The permission of a thread to run a look-up.
+struct ThreadPermit(Arc<LookUpThreads>);
 
-impl Asking {
-    fn at_most(threads: usize) -> Self {
+impl LookUpThreads {
+    fn new(threads: usize) -> Self {
         Self { free: Mutex::new(threads), freed: Condvar::new() }
     }
 
-    fn place(self: &Arc<Self>, at_most: Duration) -> Option<Place> {
+    fn acquire(self: &Arc<Self>, timeout: Duration) -> Option<ThreadPermit> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut free, _) =
-            self.freed.wait_timeout_while(free, at_most, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+            self.freed.wait_timeout_while(free, timeout, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
         (*free > 0).then(|| {
             *free -= 1;
-            Place(Arc::clone(self))
+            ThreadPermit(Arc::clone(self))
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for ThreadPermit {
     fn drop(&mut self) {
         *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.0.freed.notify_one();
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_needs_no_name_server() {
+    fn ip_address_needs_no_name_server() {
         let resolver = resolver("", nobody);
         assert_eq!(resolve(&resolver, "https://8.8.8.8/a").unwrap(), ["8.8.8.8:443".parse().unwrap()]);
         assert_eq!(resolve(&resolver, "http://[2606:4700::1]:81").unwrap(), ["[2606:4700::1]:81".parse().unwrap()]);
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_remembered_for_a_while() {
+    fn name_is_cached_for_its_lifetime() {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         let resolver = resolver("", |host| {
             assert_eq!(host, "example.com");
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_which_any_address_is_not_allowed_is_refused() {
+    fn name_with_any_forbidden_address_is_rejected() {
         let resolver = resolver("", |host| {
             let answers: &[&str] = match host {
                 "inside" => &["10.0.0.1"],
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_checked_anew_under_other_rules() {
+    fn changed_rules_check_cached_names_again() {
         let resolver = resolver("", |_| Ok(vec!["10.0.0.1".parse().unwrap()]));
         assert!(is_refused(resolve(&resolver, "https://inside/")));
         resolver.guard.set(Rules { networks: "10.0.0.1".parse().unwrap(), ..Rules::default() });
@@ -252,14 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_address_is_not_found() {
+    fn name_without_an_address_is_not_found() {
         let resolver = GuardedResolver::new(Arc::default(), 1);
         let answer = resolve(&resolver, "https://no-such-host.invalid/");
         assert!(matches!(answer, Err(Error::HostNotFound)), "{answer:?}");
     }
 
     #[test]
-    fn name_servers_that_never_answer_take_a_bounded_number_of_threads() {
+    fn silent_name_servers_take_a_bounded_number_of_threads() {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         let resolver = resolver("", |_| {
             ASKED.fetch_add(1, Ordering::SeqCst);

@@ -1,47 +1,48 @@
-//! The retry schedule.
+//! The retry schedule: when a failed delivery is tried again.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-/// Waiting times between the attempts of a delivery; one attempt more than there are times.
+/// The waiting times between the attempts of a delivery. There is one attempt more than times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetrySchedule(Vec<Duration>);
 
-/// When what has failed is tried again, as the operator says.
+/// The operator's settings for retries.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
-    /// Of endpoints that have none of their own.
+    /// The schedule of endpoints that have none of their own.
     pub schedule: RetrySchedule,
-    /// What a receiver's `Retry-After` can make of a wait at most.
+    /// The longest wait that a receiver's `Retry-After` can cause.
     pub retry_after_limit: Duration,
 }
 
-/// Jitter adds at most this share of a waiting time, so that what failed together does not come back together.
+/// Jitter adds at most this share of a waiting time, so that deliveries that failed together are
+/// not retried together.
 const MAX_JITTER: f64 = 0.1;
 
-/// Entries beyond this are refused: attempts are counted in a small number.
+/// Maximum number of waiting times, because attempts are counted in a small integer.
 const MAX_ENTRIES: usize = 100;
 
-/// One waiting time beyond this is refused.
+/// Maximum waiting time.
 const MAX_DELAY: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl RetrySchedule {
-    /// How many attempts a delivery has.
+    /// The number of attempts of a delivery.
     pub fn max_attempts(&self) -> u16 {
         self.0.len() as u16 + 1
     }
 
-    /// One that a customer has given, as the database has checked it.
+    /// A customer's schedule, which the database has checked.
     pub fn of_waits(waits: impl IntoIterator<Item = Duration>) -> Self {
         Self(waits.into_iter().take(MAX_ENTRIES).collect())
     }
 }
 
 impl RetryPolicy {
-    /// How long after the failure of this attempt (1 for the first) the next one is due; `None` after the last. The endpoint may
-    /// have a schedule of its `own`, and its receiver may have `asked` for a longer wait. `jitter` in 0..1 makes it up to 10 %
-    /// longer, never shorter.
+    /// The time from the failure of this attempt (1 for the first) until the next one is due;
+    /// `None` after the last. The endpoint may have its `own` schedule, and its receiver may have
+    /// `asked` for a longer wait. `jitter` in 0..1 makes the time up to 10 % longer, never shorter.
     pub fn delay_after(
         &self,
         attempt: u16,
@@ -57,11 +58,12 @@ impl RetryPolicy {
     }
 }
 
-/// How long a `Retry-After` asks to wait from now on: seconds, or a date (RFC 9110, 10.2.3). `None` where it is neither, or over.
+/// The wait from now on that a `Retry-After` header asks for: seconds, or a date (RFC 9110,
+/// 10.2.3). `None` if it is neither, or if the date has passed.
 pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()) {
-        // Whatever is too long to be a number is longer than any limit.
+        // A number that is too long to parse is longer than any limit.
         return Some(Duration::from_secs(text.parse().unwrap_or(u32::MAX).into()));
     }
     httpdate::parse_http_date(text).ok()?.duration_since(now).ok()
@@ -74,7 +76,7 @@ impl Default for RetrySchedule {
     }
 }
 
-/// A text is no retry schedule; says which part of it, and what would be.
+/// The text is not a retry schedule. The message has the wrong part and a correct example.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InvalidSchedule(String);
 
@@ -112,8 +114,8 @@ fn parse_delay(text: &str) -> Result<Duration, InvalidSchedule> {
     Ok(delay)
 }
 
-/// Exponential backoff: the pause after this number of failures in a row, which doubles with each failure up to the longest. None without a
-/// failure.
+/// Exponential backoff: the pause after this number of failures in a row, which doubles with each
+/// failure up to the longest. None without a failure.
 pub fn backoff(first: Duration, longest: Duration, failures: u32) -> Duration {
     match failures {
         0 => Duration::ZERO,
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_six_attempts_after_1_min_5_min_30_min_2_h_and_12_h() {
+    fn default_schedule_has_six_attempts() {
         let schedule = RetrySchedule::default();
         assert_eq!(schedule, "1m, 5m, 30m, 2h, 12h".parse().unwrap());
         assert_eq!(schedule.max_attempts(), 6);
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_adds_up_to_ten_percent_and_never_takes_away() {
+    fn jitter_adds_up_to_ten_percent_and_never_shortens() {
         let schedule: RetrySchedule = "100s".parse().unwrap();
         assert_eq!(delay(&schedule, 1, 0.0), Some(Duration::from_secs(100)));
         assert_eq!(delay(&schedule, 1, 1.0), Some(Duration::from_secs(110)));
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_receiver_asks_for_lengthens_the_wait_up_to_the_limit_and_never_shortens_it() {
+    fn retry_after_lengthens_the_wait_up_to_the_limit() {
         let policy = policy(&"100s".parse().unwrap());
         let wait =
             |asked, jitter| policy.delay_after(1, None, Some(Duration::from_secs(asked)), jitter).unwrap().as_secs();
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoints_own_schedule_comes_first() {
+    fn own_schedule_of_an_endpoint_comes_first() {
         let own = RetrySchedule::of_waits([HOUR, HOUR]);
         let delays =
             [1, 2, 3].map(|attempt| policy(&RetrySchedule::default()).delay_after(attempt, Some(&own), None, 0.0));
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_schedule_is_one_attempt() {
+    fn empty_schedule_is_one_attempt() {
         let schedule: RetrySchedule = " ".parse().unwrap();
         assert_eq!((schedule.max_attempts(), delay(&schedule, 1, 0.5)), (1, None));
     }
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_refused_with_the_part_that_is_wrong() {
+    fn invalid_schedule_error_names_the_wrong_part() {
         let problem = "1m, soon".parse::<RetrySchedule>().unwrap_err().to_string();
         assert!(problem.contains("\"soon\"") && problem.contains("1m, 5m"), "{problem}");
         assert!("31d".parse::<RetrySchedule>().is_err());

@@ -1,8 +1,10 @@
-//! The order of an endpoint's requests about one row. Strict order of a whole endpoint is in the extension's `delivery/throttle.rs`.
+//! Row order: an endpoint's requests about one row are sent one after the other. Strict order of a
+//! whole endpoint is in the extension's `delivery/throttle.rs`.
 //!
-//! They are sent one after the other, as they were submitted: a customer who receives that a problem was closed and then that it was
-//! opened would believe the latter. The next one waits for the end of an attempt, not for its success, so that a receiver that refuses
-//! one event does not hold up the others.
+//! They are sent in the order in which they were submitted: if a customer received that a problem
+//! was closed and then that it was opened, the customer would assume that it is open. The next
+//! request waits for the end of an attempt, not for its success, so that a receiver that rejects
+//! one event does not delay the others.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,13 +15,14 @@ use crate::{DeliveryKey, Job};
 /// The rows with a job that has started or may start, by endpoint.
 #[derive(Default)]
 pub struct RowOrder {
-    /// An entry for each row of which a job may start or is in flight, with those that wait behind it.
+    /// An entry for each row with a job that may start or is in flight: the jobs that wait behind
+    /// it.
     behind: HashMap<Uuid, HashMap<Uuid, VecDeque<Job>>>,
     behind_total: usize,
 }
 
 impl RowOrder {
-    /// Returns the job if it may start; keeps it if another of its row has to end first.
+    /// Returns the job if it may start; keeps it if another job of its row must end first.
     pub fn admit(&mut self, job: Job) -> Option<Job> {
         let Some(row_id) = job.key.row_id else { return Some(job) };
         let rows = self.behind.entry(job.key.endpoint_id).or_default();
@@ -36,7 +39,7 @@ impl RowOrder {
         }
     }
 
-    /// A job that was admitted has ended: returns the next one of its row, which may start now.
+    /// Call when an admitted job has ended. Returns the next job of its row, which may start now.
     pub fn ended(&mut self, key: &DeliveryKey) -> Option<Job> {
         let row_id = key.row_id?;
         let next = self.behind.get_mut(&key.endpoint_id)?.get_mut(&row_id)?.pop_front();
@@ -47,7 +50,7 @@ impl RowOrder {
         next
     }
 
-    /// A job that was admitted will not start. Those behind it have been taken out.
+    /// Call when an admitted job will not start and the jobs behind it have been removed.
     pub fn will_not_start(&mut self, key: &DeliveryKey) {
         if let Some(row_id) = key.row_id {
             self.forget(&key.endpoint_id, &row_id);
@@ -63,7 +66,7 @@ impl RowOrder {
         }
     }
 
-    /// Takes out the jobs of an endpoint that wait for others.
+    /// Removes the jobs of an endpoint that wait for others.
     pub fn take_behind_of(&mut self, endpoint_id: &Uuid) -> Vec<DeliveryKey> {
         let rows = self.behind.get_mut(endpoint_id).into_iter().flat_map(HashMap::values_mut);
         let taken: Vec<_> = rows.flat_map(|behind| behind.drain(..)).map(|job| job.key).collect();
@@ -71,7 +74,7 @@ impl RowOrder {
         taken
     }
 
-    /// Takes out all jobs that wait for others.
+    /// Removes all jobs that wait for others.
     pub fn take_behind(&mut self) -> Vec<DeliveryKey> {
         self.behind_total = 0;
         let rows = self.behind.values_mut().flat_map(HashMap::values_mut);

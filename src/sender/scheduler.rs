@@ -1,7 +1,8 @@
-//! The scheduler: which job a thread takes next, so that no bad endpoint harms others.
+//! The scheduler: which job a thread takes next, so that a slow or failing endpoint does not affect
+//! others.
 //!
-//! Threads are shared fairly (`fair_share.rs`). An endpoint whose last attempt came near its time limit is *slow* until it answers. Slow
-//! endpoints together have at most a quarter of the threads.
+//! Threads are shared fairly (`fair_share.rs`). An endpoint whose last attempt came near its time
+//! limit is *slow* until it answers. Slow endpoints together have at most a quarter of the threads.
 //! Events about one row are sent to an endpoint one at a time (`row_order.rs`).
 
 use std::collections::HashSet;
@@ -15,7 +16,7 @@ use crate::fair_share::FairShare;
 use crate::row_order::RowOrder;
 use crate::{DeliveryKey, Job};
 
-/// Where a job waited before it was taken.
+/// The queue in which a job waited before it was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
     Prompt,
@@ -26,9 +27,10 @@ pub enum Class {
 pub struct Scheduler {
     prompt: FairShare,
     slow: FairShare,
-    /// Jobs that may not start before others of their rows have ended.
+    /// Jobs that may not start before other jobs of their rows have ended.
     rows: RowOrder,
-    /// Shared with readers of the backlog, and copied if it changes while one holds it, which is rare.
+    /// Shared with readers of the backlog, and copied if it changes while a reader has it, which is
+    /// rare.
     slow_endpoints: Arc<HashSet<Uuid>>,
     threads: usize,
     /// Maximum number of threads for slow endpoints.
@@ -82,7 +84,8 @@ impl Scheduler {
         prompt.or_else(|| self.slow.take(self.idle_threads_for_slow()).map(|job| (job, Class::Slow)))
     }
 
-    /// The request has ended and its thread is idle. `was_slow`: it came near its time limit.
+    /// Call when the request has ended and its thread is idle. `was_slow`: it came near its time
+    /// limit.
     pub fn ended(&mut self, key: &DeliveryKey, class: Class, was_slow: bool) {
         match class {
             Class::Prompt => self.prompt.ended(key),
@@ -101,7 +104,8 @@ impl Scheduler {
         let endpoints = Arc::make_mut(&mut self.slow_endpoints);
         if was_slow {
             endpoints.insert(key.endpoint_id);
-            // It has a smaller share now. The submitter gives it its part of that again.
+            // The endpoint has a smaller share now. The submitter submits as many of its jobs again
+            // as that share allows.
             self.give_back_waiting_of(&key.auction_id, &key.endpoint_id);
         } else {
             endpoints.remove(&key.endpoint_id);
@@ -110,12 +114,12 @@ impl Scheduler {
         }
     }
 
-    /// Jobs that will not start, of the time since the last call.
+    /// Jobs that were given back since the last call and will not start.
     pub fn given_back(&mut self) -> Vec<DeliveryKey> {
         std::mem::take(&mut self.given_back)
     }
 
-    /// Gives back what has not started of an endpoint.
+    /// Gives back the jobs of an endpoint that have not started.
     pub fn give_back_waiting_of(&mut self, auction_id: &Uuid, endpoint_id: &Uuid) {
         self.given_back.extend(self.rows.take_behind_of(endpoint_id));
         for waiting in [&mut self.prompt, &mut self.slow] {
@@ -126,14 +130,14 @@ impl Scheduler {
         }
     }
 
-    /// Gives back what has not started of an auction.
+    /// Gives back the jobs of an auction that have not started.
     pub fn give_back_waiting_of_auction(&mut self, auction_id: &Uuid) {
         for endpoint_id in [self.prompt.endpoints_of(auction_id), self.slow.endpoints_of(auction_id)].concat() {
             self.give_back_waiting_of(auction_id, &endpoint_id);
         }
     }
 
-    /// Gives back everything that has not started.
+    /// Gives back all jobs that have not started.
     pub fn give_back_waiting(&mut self) {
         self.given_back.extend(self.rows.take_behind());
         let jobs = [self.prompt.take_waiting(), self.slow.take_waiting()];
@@ -168,8 +172,8 @@ impl Scheduler {
     }
 }
 
-/// Whether an attempt came near its time limit, that is, took half of it. An endpoint that answers just in time occupies a thread nearly
-/// as long as one that does not answer.
+/// Whether an attempt came near its time limit, that is, took half of it. An endpoint that answers
+/// just in time occupies a thread nearly as long as one that does not answer.
 pub fn is_slow(took: Duration, timeout: Duration) -> bool {
     took >= timeout / 2
 }
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_endpoints_have_a_quarter_of_the_threads_however_many_they_are() {
+    fn slow_endpoints_have_a_quarter_of_the_threads() {
         let mut scheduler = with_slow(64, 0..200);
         (0..2000).for_each(|n| scheduler.push(job(n % 200, n)));
         let requests = started(&mut scheduler);
@@ -233,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_endpoints_of_one_auction_leave_one_of_another_a_thread() {
+    fn slow_endpoints_leave_a_thread_to_other_auctions() {
         let mut scheduler = with_slow(64, 0..2);
         let of_auction_0 = |n| {
             let mut job = job(0, n);
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_becomes_slow_gives_back_what_waits_for_it() {
+    fn endpoint_that_becomes_slow_gives_back_its_jobs() {
         let mut scheduler = with_jobs(2, [(1, 1), (1, 2), (1, 3), (2, 4)]);
         let (first, class) = scheduler.take().unwrap();
         scheduler.ended(&first.key, class, true);
@@ -257,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_answers_is_slow_no_more_and_keeps_what_waits_for_it() {
+    fn endpoint_that_answers_is_not_slow_and_keeps_its_jobs() {
         let mut scheduler = with_slow(64, 1..2);
         (0..20).for_each(|n| scheduler.push(job(1, n)));
         let mut requests = started(&mut scheduler);
@@ -274,14 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_of_one_thread_serves_slow_endpoints_too() {
+    fn one_thread_serves_slow_endpoints_too() {
         let mut scheduler = with_slow(1, 1..2);
         scheduler.push(job(1, 1));
         assert_eq!(started(&mut scheduler).len(), 1);
     }
 
     #[test]
-    fn giving_back_what_waits_keeps_count_of_what_is_under_way() {
+    fn giving_back_waiting_jobs_keeps_the_in_flight_count() {
         let mut scheduler = with_jobs(2, [(1, 1), (1, 2), (2, 3)]);
         let (first, class) = scheduler.take().unwrap();
         scheduler.give_back_waiting();
@@ -292,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_of_an_auction_are_given_back_and_those_of_others_stay() {
+    fn giving_back_an_auctions_jobs_leaves_those_of_others() {
         let mut scheduler = Scheduler::new(2, HashSet::from([id(3)]));
         for (auction, endpoint, delivery) in [(1, 1, 1), (1, 2, 2), (2, 4, 4), (1, 3, 3), (1, 1, 5)] {
             let mut job = job(endpoint, delivery);
@@ -318,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_one_row_goes_to_an_endpoint_one_after_the_other_and_holds_up_nothing_else() {
+    fn events_of_one_row_are_sent_in_order_and_delay_no_others() {
         let mut scheduler = with_jobs(64, []);
         for (endpoint, row, delivery) in [(1, 7, 1), (1, 7, 2), (1, 8, 3), (1, 7, 4), (2, 7, 5)] {
             scheduler.push(job_of_row(endpoint, row, delivery));
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_counts_as_waiting_and_is_given_back_in_its_order() {
+    fn jobs_behind_a_row_count_as_waiting_and_keep_their_order() {
         let mut scheduler = with_jobs(2, []);
         (1..=4).for_each(|delivery| scheduler.push(job_of_row(1, 7, delivery)));
         scheduler.push(job(2, 5));
@@ -350,7 +354,7 @@ mod tests {
         scheduler.ended(&first.key, class, true);
         let back: Vec<_> = scheduler.given_back().iter().map(|key| key.delivery_id.as_u128()).collect();
         assert_eq!((back, scheduler.waiting_total()), (vec![2, 3, 4], 1));
-        // It is forgotten, and may be submitted again.
+        // The scheduler no longer has the row, so the job may be submitted again.
         scheduler.push(job_of_row(1, 7, 2));
         scheduler.push(job_of_row(1, 7, 3));
         scheduler.give_back_waiting();
@@ -360,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_time_limit_is_near_it() {
+    fn half_of_the_time_limit_counts_as_slow() {
         let limit = Duration::from_secs(30);
         assert!(is_slow(limit, limit) && is_slow(limit / 2, limit) && !is_slow(limit / 3, limit));
     }

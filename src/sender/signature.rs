@@ -1,4 +1,4 @@
-//! Signatures of requests.
+//! Signatures: how requests are signed.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +10,9 @@ pub fn body_signature(secret: &str, body: &[u8]) -> String {
     format!("sha256={}", hex::encode(hmac_sha256(secret.as_bytes(), &[body])))
 }
 
-/// `webhook-signature` of Standard Webhooks: `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, which cannot be
-/// replayed for ever. The key is the secret's bytes, or what a secret of the form `whsec_<base64>` encodes.
+/// `webhook-signature` of Standard Webhooks: `v1,` and the base64 HMAC-SHA256 of
+/// `id.timestamp.body`. The timestamp limits how long a request can be replayed. The key is the
+/// secret's bytes, or what a secret of the form `whsec_<base64>` encodes.
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 pub fn standard_signature(secret: &str, id: &str, timestamp: &str, body: &[u8]) -> String {
     let decoded = secret.strip_prefix("whsec_").and_then(|encoded| STANDARD.decode(encoded).ok());
@@ -20,8 +21,8 @@ pub fn standard_signature(secret: &str, id: &str, timestamp: &str, body: &[u8]) 
     format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)))
 }
 
-/// `webhook-signature` under each of the secrets, separated by spaces: while a secret is being changed the receiver may verify
-/// with either.
+/// `webhook-signature` under each of the secrets, separated by spaces: while a secret is being
+/// changed the receiver may verify with either.
 pub fn standard_signatures(secrets: &[String], id: &str, timestamp: &str, body: &[u8]) -> String {
     let signatures = secrets.iter().map(|secret| standard_signature(secret, id, timestamp, body));
     signatures.collect::<Vec<_>>().join(" ")
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_signature_is_that_of_rfc_4231_test_case_2() {
+    fn body_signature_is_that_of_rfc_4231_test_case_2() {
         assert_eq!(
             body_signature("Jefe", b"what do ya want for nothing?"),
             "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
@@ -46,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_signature_is_that_of_the_published_example() {
+    fn standard_signature_is_that_of_the_published_example() {
         assert_eq!(
             standard_signature(
                 "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -59,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_the_customers_own_is_the_key_itself() {
+    fn customers_own_secret_is_the_key_itself() {
         let key = STANDARD.encode("your-signing-secret");
         assert_eq!(
             standard_signature("your-signing-secret", "id", "1", b"{}"),

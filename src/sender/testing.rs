@@ -1,4 +1,4 @@
-//! What tests need: a job, a receiver that behaves as told, and certificates for it.
+//! Test helpers: a job, a receiver with configurable behaviour, and certificates for it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{DeliveryKey, Destination, Job, Rules};
 
-/// What is to happen takes less than this, or never happens.
+/// Deadline of the tests: an expected event takes less than this time.
 pub const SOON: Duration = Duration::from_secs(10);
 
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -49,7 +49,7 @@ pub fn job(url: &str) -> Job {
     }
 }
 
-/// A job as above, of this endpoint.
+/// The same job for this endpoint.
 pub fn job_of(endpoint: u128, url: &str) -> Job {
     let mut job = job(url);
     job.key.endpoint_id = Uuid::from_u128(endpoint);
@@ -71,7 +71,7 @@ impl Request {
     }
 }
 
-/// What the receiver does with a connection once it has answered.
+/// What the receiver does with a connection after its response.
 pub enum Then {
     Keep,
     Close,
@@ -162,13 +162,13 @@ fn read_request(stream: &mut impl BufRead) -> Option<Request> {
     Some(request)
 }
 
-/// A certificate authority of the tests' own, and a server's certificate from it.
+/// The tests' own certificate authority, and a server's certificate from it.
 pub struct Certificates {
     pub authority_pem: String,
     pub server: ServerConfig,
 }
 
-/// `host` is whom the certificate is for; `last_year` the year in which it ends.
+/// `host` is the name in the certificate; `last_year` is the year in which it expires.
 pub fn certificates(host: &str, last_year: i32) -> Certificates {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -182,7 +182,7 @@ pub fn certificates(host: &str, last_year: i32) -> Certificates {
     Certificates { authority_pem: pem(authority.der()), server: server_with(&certificate, &key) }
 }
 
-/// A server whose certificate nobody but itself has signed.
+/// A server with a self-signed certificate.
 pub fn self_signed(host: &str) -> ServerConfig {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap().self_signed(&key).unwrap();

@@ -15,19 +15,19 @@ use crate::transport::Socket;
 /// Why the pool could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The file with further certificate authorities cannot be read.
+    /// The file with additional certificate authorities cannot be read.
     UnreadableCaFile {
         /// The file.
         path: PathBuf,
         /// Why it cannot be read.
         problem: std::io::Error,
     },
-    /// It can, but holds no certificate in PEM form, or a broken one.
+    /// The file can be read, but contains no certificate in PEM form, or a broken one.
     NoCertificateIn {
         /// The file.
         path: PathBuf,
     },
-    /// The system gives no thread or socket.
+    /// The system provides no thread or socket.
     Resources(std::io::Error),
 }
 
@@ -54,8 +54,9 @@ pub fn trusted(ca_file: Option<&Path>) -> Result<TlsConfig, StartError> {
     Ok(TlsConfig::builder().root_certs(RootCerts::from(trusted)).build())
 }
 
-/// What its administrator trusts: the system's store, or what SSL_CERT_FILE and SSL_CERT_DIR name. Mozilla's authorities where
-/// there is no store, as in many containers: nothing at all could be sent otherwise.
+/// The authorities that the machine's administrator trusts: the system's store, or the files that
+/// SSL_CERT_FILE and SSL_CERT_DIR name. Mozilla's authorities if there is no store, as in many
+/// containers; otherwise nothing could be sent.
 fn of_the_machine() -> Vec<Certificate<'static>> {
     let found = rustls_native_certs::load_native_certs().certs;
     let roots: Vec<CertificateDer<'_>> =
@@ -69,7 +70,8 @@ fn certificates_in(path: &Path) -> Result<Vec<Certificate<'static>>, StartError>
     let mut certificates = Vec::new();
     for item in parse_pem(&pem) {
         if let PemItem::Certificate(certificate) = item.map_err(|_| broken())? {
-            // What is no certificate would be left out without a word later, and its servers refused.
+            // Check it here: an invalid certificate would later be left out silently, and
+            // connections to its servers would fail.
             let der = CertificateDer::from(certificate.der());
             RootCertStore::empty().add(der).map_err(|_| broken())?;
             certificates.push(certificate);
@@ -78,7 +80,7 @@ fn certificates_in(path: &Path) -> Result<Vec<Certificate<'static>>, StartError>
     if certificates.is_empty() { Err(broken()) } else { Ok(certificates) }
 }
 
-/// Puts TLS on a connection where the URL asks for it.
+/// Adds TLS to a connection if the URL requires it.
 #[derive(Debug)]
 pub struct TlsTransport {
     rustls: RustlsConnector,
@@ -86,7 +88,7 @@ pub struct TlsTransport {
 }
 
 impl TlsTransport {
-    /// `config` is the agent's.
+    /// `config` is the configuration of the agent.
     pub fn new(config: Config) -> Self {
         Self { rustls: RustlsConnector::default(), config }
     }
@@ -95,8 +97,10 @@ impl TlsTransport {
 impl Connector<Socket> for TlsTransport {
     type Out = <RustlsConnector as Connector<Socket>>::Out;
 
-    /// All requests trust the same authorities. ureq builds the list of them again for each connection of a request that
-    /// has settings of its own, as ours have (the time limit), and loses the sessions to be resumed: tell it they have none.
+    /// All requests trust the same authorities. Our requests have settings of their own (the time
+    /// limit). For such requests ureq rebuilds the list of authorities for each connection, and
+    /// loses the sessions to be resumed. Therefore we pass the agent's configuration as if the
+    /// request had no settings.
     fn connect(&self, details: &ConnectionDetails, socket: Option<Socket>) -> Result<Option<Self::Out>, ureq::Error> {
         let mut addrs = details.resolver.empty();
         details.addrs.iter().for_each(|address| addrs.push(*address));
@@ -137,13 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_certificates_is_refused_and_named() {
+    fn ca_file_without_certificates_is_rejected_and_named() {
         assert!(matches!(trusted(Some(Path::new("/nowhere"))), Err(StartError::UnreadableCaFile { .. })));
         let problem = trusted(Some(Path::new("/dev/null"))).unwrap_err();
         assert_eq!(problem.to_string(), "/dev/null contains no PEM certificate, or a broken one");
     }
 
-    /// The result of a request to `localhost` with this certificate; `trusting` its authority or not.
+    /// The result of a request to `localhost` with this certificate; `trusting` its authority or
+    /// not.
     fn over_tls(host: &str, last_year: i32, trusting: bool) -> Result<u16, Failure> {
         let certificates = certificates(host, last_year);
         let server = Server::start_tls(certificates.server, |_, out| {
@@ -156,7 +161,7 @@ mod tests {
         let client = client(trusting.then_some(&*file));
         std::fs::remove_file(&file).unwrap();
         let (done, result) = channel();
-        // With the stack of a pool's thread, which must be enough.
+        // With the stack size of a pool's thread, which must be enough.
         let thread = std::thread::Builder::new().stack_size(crate::pool::STACK_SIZE);
         thread
             .spawn(move || {
@@ -175,12 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_of_the_file_is_trusted() {
+    fn certificate_of_the_ca_file_is_trusted() {
         assert_eq!(over_tls("localhost", 4000, true), Ok(200));
     }
 
-    /// Runs a test again, alone and in a process with this variable: what is set here would be everybody's. Whether it is the
-    /// other process that asks.
+    /// Runs a test again, alone and in a process with this variable, because the variable would
+    /// affect all tests. Returns whether this is the other process.
     fn is_alone_with(test: &str, variable: &str, value: &Path) -> bool {
         if std::env::var_os(variable).is_some_and(|set| set == value) {
             return true;
@@ -197,9 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_that_the_machine_trusts_is_trusted() {
+    fn authority_of_the_machine_is_trusted() {
         let file = std::env::temp_dir().join("webhook-sender-machine.pem");
-        if is_alone_with("an_authority_that_the_machine_trusts_is_trusted", "SSL_CERT_FILE", &file) {
+        if is_alone_with("authority_of_the_machine_is_trusted", "SSL_CERT_FILE", &file) {
             let certificates = certificates("localhost", 4000);
             std::fs::write(&file, certificates.authority_pem).unwrap();
             let server = Server::start_tls(certificates.server, |_, out| {
@@ -213,15 +218,15 @@ mod tests {
     }
 
     #[test]
-    fn mozillas_authorities_are_trusted_where_the_machine_has_no_store() {
+    fn mozilla_authorities_are_trusted_without_a_machine_store() {
         let nowhere = Path::new("/dev/null");
-        if is_alone_with("mozillas_authorities_are_trusted_where_the_machine_has_no_store", "SSL_CERT_FILE", nowhere) {
+        if is_alone_with("mozilla_authorities_are_trusted_without_a_machine_store", "SSL_CERT_FILE", nowhere) {
             assert_eq!(of_the_machine().len(), webpki_root_certs::TLS_SERVER_ROOT_CERTS.len());
         }
     }
 
     #[test]
-    fn what_is_wrong_with_a_certificate_is_told() {
+    fn certificate_problem_is_reported() {
         let problem = |host, last_year, trusting| over_tls(host, last_year, trusting).unwrap_err().to_string();
         assert_eq!(problem("localhost", 2001, true), "TLS: certificate has expired");
         assert_eq!(problem("localhost", 4000, false), "TLS: certificate is not trusted (unknown issuer)");
@@ -229,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_speaks_for_itself_is_not_trusted() {
+    fn self_signed_certificate_is_not_trusted() {
         let server = Server::start_tls(self_signed("localhost"), |_, out| {
             out.write_all(OK).unwrap();
             Then::Keep
@@ -239,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_tls_is_told_so() {
+    fn server_without_tls_is_reported() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}/", listener.local_addr().unwrap());
         std::thread::spawn(move || {

@@ -1,7 +1,8 @@
 //! The transport: bytes to a customer's server and back, within the request's time.
 //!
-//! In place of ureq's own TCP layer for three things it leaves open: a server that reads one byte at a time must not
-//! prolong a request; head and body of a request leave in one packet; and it is noted whether a connection was new.
+//! It replaces ureq's own TCP layer for three reasons: a server that reads one byte at a time must
+//! not prolong a request; head and body of a request are sent in one packet; and the timing must
+//! show whether a connection was new.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream};
@@ -16,16 +17,16 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBu
 use crate::address_guard::AddressGuard;
 use crate::timing::{note, timed};
 
-/// Bytes are gathered up to here before they are sent.
+/// Maximum number of bytes that are gathered before they are sent.
 const PACKET: usize = 16 * 1024;
 
-/// Where the time for an address would be shorter, it is this.
+/// Minimum time for the connection to an address.
 const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
 
-/// No time limit is longer; keeps sums of times within bounds.
+/// Maximum time limit, so that sums of times do not overflow.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// Makes TCP connections, to nobody but whom the guard lets through.
+/// Makes TCP connections, only to addresses that the guard allows.
 #[derive(Debug)]
 pub struct Dial(pub Arc<AddressGuard>);
 
@@ -44,13 +45,15 @@ impl Dial {
         let mut untried = details.addrs.len() as u32;
         for address in details.addrs.iter() {
             let left = left(deadline, &details.timeout)?;
-            // Half of what is left, so that one silent address leaves time for the next; the last one gets it all.
+            // Half of the remaining time, so that an address that does not answer leaves time for
+            // the next; the last address gets all of it.
             let share = if untried > 1 { (left / 2).max(MIN_PER_ADDRESS) } else { left };
             untried -= 1;
             note(|timing| timing.address = Some(address.ip()));
             match TcpStream::connect_timeout(address, share) {
                 Ok(stream) => {
-                    // One that was reset meanwhile has no other end any more: an error of the connection, not of its address.
+                    // If the connection was reset in the meantime, it has no peer address any more.
+                    // That is an error of the connection, not of its address.
                     let (peer, own) = (stream.peer_addr()?.ip(), stream.local_addr()?.ip());
                     self.0.check_connection(peer, own).map_err(|problem| Error::Other(problem.into()))?;
                     stream.set_nodelay(true)?;
@@ -72,9 +75,11 @@ pub struct Socket {
     stream: TcpStream,
     peer: IpAddr,
     buffers: LazyBuffers,
-    /// Bytes of the request that wait for company, or for the moment when an answer is expected.
+    /// Bytes of the request that are not sent yet: they wait for more bytes, or for the moment when
+    /// a response is expected.
     unsent: Vec<u8>,
-    /// Why the request could not be sent to its end. Kept, since the server may have answered before it hung up.
+    /// Why the request could not be sent completely. Kept until the response is read, because the
+    /// server may have answered before it closed the connection.
     write_error: Option<io::Error>,
 }
 
@@ -83,7 +88,8 @@ impl Socket {
         let deadline = deadline(timeout);
         let mut rest = &self.unsent[..];
         while !rest.is_empty() && self.write_error.is_none() {
-            // A write may take part of the bytes after all of the time, so the time is set again for each.
+            // A write may use all of its time and send only part of the bytes, so the time limit is
+            // set again for each write.
             self.stream.set_write_timeout(Some(left(deadline, timeout)?))?;
             match self.stream.write(rest) {
                 Ok(0) => self.write_error = Some(ErrorKind::WriteZero.into()),
@@ -122,7 +128,7 @@ impl Transport for Socket {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        // It may have been opened for an earlier request.
+        // The connection may have been opened for an earlier request.
         note(|timing| timing.address = Some(self.peer));
         self.send(&timeout)?;
         let received = self.receive(&timeout);
@@ -136,7 +142,8 @@ impl Transport for Socket {
         }
     }
 
-    /// Bytes that nobody asked for, an error or the end all mean that it is not to be used again.
+    /// After unexpected bytes, an error or the end of the stream the connection must not be used
+    /// again.
     fn is_open(&mut self) -> bool {
         let look = recv(&self.stream, &mut [0], RecvFlags::DONTWAIT);
         look == Err(Errno::WOULDBLOCK) && self.write_error.is_none()
@@ -147,13 +154,13 @@ fn deadline(timeout: &NextTimeout) -> Instant {
     Instant::now() + (*timeout.after).min(MAX_TIMEOUT)
 }
 
-/// What is left of the time; an error when it is over.
+/// The remaining time; an error when it is over.
 fn left(deadline: Instant, timeout: &NextTimeout) -> Result<Duration, Error> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(Error::Timeout(timeout.reason)) } else { Ok(left) }
 }
 
-/// A socket's time limit ends as `WouldBlock`, a connection attempt's as `TimedOut`.
+/// A timeout of a socket is `WouldBlock`, that of a connection attempt is `TimedOut`.
 fn is_timeout(problem: &io::Error) -> bool {
     matches!(problem.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -10,49 +10,49 @@ use url::{Host, Url};
 
 use crate::address::Networks;
 
-/// Characters of a URL.
+/// Maximum number of characters of a URL.
 const MAX_CHARACTERS: usize = 2000;
 
-/// What a customer's URL may be and where it may lead, as the operator says.
+/// The operator's rules for a customer's URL: its form and where it may lead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether http is allowed beside https.
+    /// Whether http is allowed in addition to https.
     pub allow_http: bool,
     /// The ports that are allowed.
     pub ports: Ports,
-    /// Networks that may be reached though they are not the public internet.
+    /// Networks that may be reached although they are not the public internet.
     pub networks: Networks,
-    /// Networks that may not be reached, whatever else they are.
+    /// Networks that may never be reached. This takes precedence over all other rules.
     pub denied: Networks,
 }
 
-/// Why a URL cannot be an endpoint's. `Display` is what its author reads.
+/// Why a URL cannot be an endpoint's. Its author reads the `Display`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidUrl {
-    /// It has more than 2,000 characters, as it was written or in its normal form.
+    /// It has more than 2,000 characters, as written or in its normal form.
     TooLong,
     /// It contains white space or control characters.
     WhiteSpace,
-    /// It cannot be parsed; says why.
+    /// It cannot be parsed, for this reason.
     NotAUrl(String),
-    /// It is http, which has to be allowed.
+    /// Its scheme is http, which is not allowed.
     Http,
     /// It has another scheme.
     Scheme(String),
-    /// It has none, or an empty one.
+    /// It has no host, or an empty one.
     NoHost,
-    /// It carries a user name or a password.
+    /// It contains a user name or a password.
     Credentials,
-    /// Its port is not among those that are allowed.
+    /// Its port is not allowed.
     Port {
         /// The port of the URL.
         port: u16,
-        /// Those that are allowed.
+        /// The allowed ports.
         allowed: Ports,
     },
-    /// Its host is an address, or a name that stands for one, that is not allowed.
+    /// Its host is an address that is not allowed, or a name that stands for one.
     Address,
-    /// It contains something that no request can carry.
+    /// It contains something that no request can contain.
     Uncallable,
 }
 
@@ -62,10 +62,10 @@ impl Rules {
         !self.denied.list_with_embedded(address) && self.networks.allow(address)
     }
 
-    /// The URL's normal form: what was checked and what is called must be the same to every parser. Checks everything that can
-    /// be known without a look-up of the host's name.
+    /// The URL's normal form: every parser must understand the checked URL in the same way as the
+    /// request that is sent. Checks everything that needs no look-up of the host's name.
     pub fn normal_url(&self, text: &str) -> Result<String, InvalidUrl> {
-        // Before anything else: what follows is answered with parts of the text.
+        // Checked before anything else, because the following errors contain parts of the text.
         if text.len() > MAX_CHARACTERS * 4 || text.chars().count() > MAX_CHARACTERS {
             return Err(InvalidUrl::TooLong);
         }
@@ -90,13 +90,13 @@ impl Rules {
             None | Some(Host::Domain("")) => return Err(InvalidUrl::NoHost),
             Some(Host::Ipv4(address)) => Some(address.into()),
             Some(Host::Ipv6(address)) => Some(address.into()),
-            // RFC 6761: never anything but the machine itself.
+            // RFC 6761: these names always mean the machine itself.
             Some(Host::Domain(name)) => is_localhost(name).then_some(IpAddr::from([127, 0, 0, 1])),
         };
         if stands_for.is_some_and(|address| !self.allow(address)) {
             return Err(InvalidUrl::Address);
         }
-        // Percent encoding lengthens it.
+        // Percent encoding makes the URL longer.
         if url.as_str().len() > MAX_CHARACTERS {
             return Err(InvalidUrl::TooLong);
         }
@@ -133,7 +133,7 @@ impl fmt::Display for InvalidUrl {
 impl std::error::Error for InvalidUrl {}
 
 impl InvalidUrl {
-    /// What its author can do.
+    /// What the URL's author can do.
     pub fn hint(&self) -> String {
         match self {
             Self::Http => {
@@ -156,7 +156,7 @@ impl InvalidUrl {
     }
 }
 
-/// Ports that may be called. As text: `80, 443, 8000-8999`.
+/// Ports that requests may go to. As text: `80, 443, 8000-8999`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports(Vec<RangeInclusive<u16>>);
 
@@ -167,7 +167,7 @@ impl Ports {
 }
 
 impl Default for Ports {
-    /// Those of http and https.
+    /// The ports of http and https.
     fn default() -> Self {
         Self(vec![80..=80, 443..=443])
     }
@@ -183,7 +183,7 @@ impl fmt::Display for Ports {
     }
 }
 
-/// A text is no list of ports; says which part of it, and what would be.
+/// The text is not a list of ports. The message has the wrong part and a correct example.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InvalidPorts(String);
 
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_normal_form_is_what_every_parser_understands_alike() {
+    fn normal_form_is_the_same_for_every_parser() {
         for (url, expected) in [
             ("HTTPS://Example.COM:443/a/../b?c=d", "https://example.com/b?c=d"),
             ("https://example.com", "https://example.com/"),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_allowed_is_recognised_however_it_is_written() {
+    fn forbidden_address_is_recognised_in_any_notation() {
         for host in [
             "127.0.0.1",
             "127.1",
@@ -264,14 +264,14 @@ mod tests {
         let rules = Rules { networks: "127.0.0.0/8, 64:ff9b::/96".parse().unwrap(), denied, ..Rules::default() };
         let allows = |host: &str| rules.normal_url(&format!("https://{host}/")).is_ok();
         assert!(["8.8.9.1", "127.0.0.2", "[2001:4860::1]", "[64:ff9b::8.8.9.1]"].into_iter().all(allows));
-        // Also where a gateway of IPv6 leads there.
+        // Including addresses that an IPv6 gateway leads there.
         for host in ["8.8.8.8", "127.0.0.1", "localhost", "[2606:4700::1111]", "[64:ff9b::8.8.8.8]"] {
             assert!(!allows(host), "{host}");
         }
     }
 
     #[test]
-    fn only_the_ports_of_http_are_called_unless_others_are_allowed() {
+    fn only_http_ports_are_allowed_by_default() {
         for port in [0, 22, 5432, 8443] {
             let refused = normal(&format!("https://example.com:{port}/")).unwrap_err();
             assert_eq!(refused, InvalidUrl::Port { port, allowed: Ports::default() });
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_ports_is_refused_with_the_part_that_is_wrong() {
+    fn invalid_ports_error_names_the_wrong_part() {
         for text in ["80, http", "0", "65536", "9-8", ""] {
             let problem = text.parse::<Ports>().unwrap_err().to_string();
             assert!(problem.starts_with(&format!("\"{}\" is no port", text.rsplit(", ").next().unwrap())), "{problem}");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_an_endpoint_is_told_by_its_reason() {
+    fn invalid_endpoint_url_is_reported_with_its_reason() {
         use InvalidUrl::*;
         for (url, expected) in [
             ("https://a b/", WhiteSpace),

@@ -27,7 +27,7 @@ fn function_behind_a_view_that_a_superuser_reads_gains_nothing() {
     for view in ["bait", "more_bait", "trigger_bait"] {
         let error = refusal(&mut listener.application.client, &format!("select * from {view}"), &[]);
         assert_eq!(error.code().code(), "42501", "{view}: {error}");
-        assert!(error.message().starts_with("mallory is not an owner of"), "{view}: {error}");
+        assert!(error.message().starts_with("role mallory must be owner of"), "{view}: {error}");
     }
     // A superuser's SET ROLE and a change of a row give mallory nothing either.
     listener.run("set role mallory");

@@ -85,7 +85,7 @@ impl Application {
     #[track_caller]
     pub fn wait_for_deliveries(&mut self, count: i64, status: &str) {
         wait_until(&format!("{count} deliveries with status {status}"), DEADLINE, || {
-            let query = "select count(*) from webhook_deliveries where status = $1";
+            let query = "select count(*) from webhook_deliveries where status::text = $1";
             let found: i64 = self.client.query_one(query, &[&status]).expect("the history can be read").get(0);
             (found >= count).then_some(())
         });

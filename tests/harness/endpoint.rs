@@ -101,7 +101,7 @@ impl Endpoint {
     /// Its deliveries, oldest first.
     #[track_caller]
     pub fn deliveries(&self, client: &mut Client) -> Vec<Delivery> {
-        let sql = "select id, status, attempts, response_status_code, error_message, last_attempt_at, next_attempt_at, completed_at
+        let sql = "select id, status::text, attempts, response_status_code, error_message, last_attempt_at, next_attempt_at, completed_at
                    from webhook_deliveries where endpoint_id = $1 order by id";
         let rows = client.query(sql, &[&self.id]).expect("the history can be read");
         let delivery = |row: &postgres::Row| Delivery {
@@ -120,7 +120,7 @@ impl Endpoint {
     /// Every request made to it, those of a delivery in their order.
     #[track_caller]
     pub fn attempts(&self, client: &mut Client) -> Vec<AttemptRow> {
-        let sql = "select delivery_id, attempt, status, response_status_code, response_time_ms, error_message, response_excerpt,
+        let sql = "select delivery_id, attempt, status::text, response_status_code, response_time_ms, error_message, response_excerpt,
                        attempted_at, next_attempt_at
                    from webhook_delivery_attempts where endpoint_id = $1 order by delivery_id, attempt";
         let rows = client.query(sql, &[&self.id]).expect("the history can be read");

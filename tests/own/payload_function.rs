@@ -118,7 +118,7 @@ fn event_cannot_be_taken_from_the_owner_of_its_table() {
         let error = refusal(other, sql, &[]);
         assert_eq!(
             (error.code().code(), error.message()),
-            ("42501", format!("other is not an owner of public.{table}").as_str())
+            ("42501", format!("role other must be owner of public.{table}").as_str())
         );
     };
     refused(&mut other, take, "submissions");
@@ -212,7 +212,7 @@ fn unsuitable_payload_function_is_refused_when_it_is_set() {
             "submission.created",
             "'lot_count_payload(uuid[])'",
             "'users'",
-            "app is not an owner of public.users",
+            "role app must be owner of public.users",
         ),
     ] {
         let error = refusal(&mut app, &set(event, function, table), &[]);
@@ -244,7 +244,7 @@ fn application_tables_may_be_in_another_schema() {
     );
     let installed = "select count(*) from webhook_delivery.install_triggers('App') where result = 'installed'";
     assert_eq!(listener.application.count(installed), 5);
-    let missing = "select count(*) from webhook_delivery.install_triggers('App') where result = 'missing' and detail like 'There is no table \"App\".%'";
+    let missing = "select count(*) from webhook_delivery.install_triggers('App') where result = 'missing' and detail like 'Table \"App\".% does not exist.'";
     assert!(listener.application.count(missing) > 5);
     listener.run(&format!(
         "insert into \"App\".submissions (auction_id, user_id) values ('{}', '{}')",

@@ -272,7 +272,7 @@ fn emit_for_hints_at_the_statement_that_emits_row_events() {
     let hint = error.hint().unwrap_or_default();
     let statement: String =
         client.query_one("select webhook_delivery.emit_statement('order.created')", &[]).unwrap().get(0);
-    assert_eq!(hint.strip_prefix("Emit them yourself: "), Some(statement.as_str()));
+    assert_eq!(hint.strip_prefix("Emit the events with: "), Some(statement.as_str()));
     client.batch_execute(&statement.replace("where ...;", "where source.id = 2")).unwrap();
     listener.assert_told(&[("order.created", order(2, "A2", json!(2)))]);
     let others = "select count(webhook_delivery.emit_statement(event_type)) from webhook_event_types where is_builtin";
@@ -292,27 +292,21 @@ fn invalid_trigger_arguments_are_refused_at_create_trigger() {
         assert!(error.hint().unwrap_or_default().contains("create trigger"), "{sql}");
     };
     for (timing, table, call, message) in [
-        ("before insert", "orders", "row_event('order.created', 'auction_id')", "it is for AFTER"),
-        ("after insert", "orders", "row_event('order.created')", "its arguments are"),
-        ("after insert", "orders", "row_event()", "its arguments are"),
+        ("before insert", "orders", "row_event('order.created', 'auction_id')", "it must be AFTER"),
+        ("after insert", "orders", "row_event('order.created')", "its arguments must be"),
+        ("after insert", "orders", "row_event()", "its arguments must be"),
         ("after insert", "orders", "row_event('order.created', 'auction')", "no column auction"),
         ("after insert", "orders", "row_event('order.created', 'lot')", "column lot is text, not uuid"),
         ("after insert", "orders", "row_event('order.created', 'auction_id', 'interna')", "no column interna"),
         ("after update", "odd", "row_event('order.updated', 'id', 'previous')", "column id is integer, not uuid"),
         ("after insert", "orders", "capture_row_change('submission.created', 'id')", "column id is bigint, not uuid"),
-        ("after insert", "orders", "capture_row_change('submission.created')", "its arguments are"),
-        ("before insert", "submissions", "capture_row_change('submission.created', 'id')", "it is for AFTER"),
+        ("after insert", "orders", "capture_row_change('submission.created')", "its arguments must be"),
+        ("before insert", "submissions", "capture_row_change('submission.created', 'id')", "it must be AFTER"),
     ] {
         refused(client, timing, table, call, message);
     }
     client.batch_execute("alter table odd alter auction_id type uuid using null").unwrap();
-    refused(
-        client,
-        "after update",
-        "odd",
-        "row_event('order.updated', 'auction_id')",
-        "the column previous has the name",
-    );
+    refused(client, "after update", "odd", "row_event('order.updated', 'auction_id')", "column previous has the name");
     let statement = "create trigger t after insert on orders for each statement execute function webhook_delivery.row_event('order.created', 'auction_id')";
     assert_eq!(refusal(client, statement, &[]).code().code(), "22023");
     // An unknown event type raises only a warning, because a dump restores the schema before the
@@ -351,7 +345,7 @@ fn only_the_owner_of_a_table_may_attach_row_event() {
     let [mut app, mut other, mut tenant] =
         ["app", "other", "tenant"].map(|role| listener.application.cluster.connect_as(role, "postgres"));
     let error = refusal(&mut other, ATTACH, &[]);
-    assert_eq!((error.code().code(), error.message()), ("42501", "other is not an owner of public.sales"));
+    assert_eq!((error.code().code(), error.message()), ("42501", "role other must be owner of public.sales"));
     assert_eq!(refusal(&mut tenant, ATTACH, &[]).code().code(), "42501");
     // A security definer function of the owner does not allow it either.
     app.batch_execute("create function attach() returns void language plpgsql security definer set search_path = public as

@@ -13,10 +13,10 @@ const EVENT = JSON.stringify({
 const ended = (stage, endpoint, type, every, since, until, failure) => `
   with known as (select t as at, webhook_delivery.uuid_v7_floor(t) as id, row_number() over () as n
       from generate_series(now() - interval '${since}', now() - interval '${until}', interval '${every}') as t)
-  insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
-      response_status_code, response_time_ms, error_message, response_excerpt, attempted_at, created_at)
-  select id, ${failure ? 6 : 1}, '${stage.auctions.riverside}', '${endpoint}', id, '${type}', '${failure ? "failed" : "success"}',
-      ${failure ? "503" : "200"}, 40 + n * 37 % 61, ${failure ? `'${failure}'` : "null"}, ${failure ? "'upstream is down'" : "null"}, at, at from known`;
+  insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, is_last, status,
+      response_status_code, response_time_ms, error_kind, error_message, response_excerpt, attempted_at, created_at)
+  select id, ${failure ? 6 : 1}, '${stage.auctions.riverside}', '${endpoint}', id, '${type}', true, '${failure ? "failed" : "success"}',
+      ${failure ? "503" : "200"}, 40 + n * 37 % 61, ${failure ? "'http_status'" : "null"}, ${failure ? `'${failure}'` : "null"}, ${failure ? "'upstream is down'" : "null"}, at, at from known`;
 
 module.exports = async (stage) => {
   // Nobody is called: these addresses are nobody's.

@@ -35,13 +35,26 @@ pub const TENANT_FUNCTIONS: &[&str] = &[
     "diagnose_webhook(uuid)",
     "webhook_request(uuid)",
     "webhook_delivery.administered_auctions()",
-    "webhook_delivery.diagnose_failure(text,integer)",
     "webhook_delivery.auctions_of_member()",
     "webhook_delivery.begin_rotation(uuid,double precision)",
     "webhook_delivery.cancel(uuid[])",
     "webhook_delivery.check_endpoint_events(text[])",
     "webhook_delivery.count_queue(boolean)",
+    "webhook_delivery.diagnose_address(webhook_endpoints,text,webhook_error_kind,text)",
+    "webhook_delivery.diagnose_backlog(webhook_endpoints,webhook_endpoint_health)",
+    "webhook_delivery.diagnose_capture(text[])",
+    "webhook_delivery.diagnose_enabled(webhook_endpoints)",
     "webhook_delivery.diagnose_endpoint(uuid)",
+    "webhook_delivery.diagnose_events(webhook_endpoints)",
+    "webhook_delivery.diagnose_failure(webhook_error_kind,integer)",
+    "webhook_delivery.diagnose_requests(uuid)",
+    "webhook_delivery.diagnose_response_time(webhook_endpoint_health)",
+    "webhook_delivery.diagnose_sending(text,boolean,timestamp with time zone)",
+    "webhook_delivery.diagnose_signature(uuid,text,timestamp with time zone)",
+    "webhook_delivery.diagnose_triggers(text[],text[])",
+    "webhook_delivery.follow_delivery(uuid)",
+    "webhook_delivery.next_attempt_at(timestamp with time zone,timestamp with time zone,webhook_error_kind)",
+    "webhook_delivery.recent_attempts(uuid)",
     "webhook_delivery.expunge(uuid,uuid,text)",
     "expunge_webhook_data(uuid,uuid,text,boolean)",
     "webhook_delivery.is_operator()",
@@ -104,7 +117,6 @@ pub const OWNER_RELATIONS: &[&str] = &[
     "webhook_delivery.queue_recent",
     "webhook_delivery.slow_endpoints",
     "webhook_delivery.send_state",
-    "webhook_delivery.worker_state",
     "webhook_delivery.status",
     "webhook_delivery.subscriptions",
 ];
@@ -174,6 +186,7 @@ pub const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.wake_to_rescan()",
     "webhook_delivery.wait_for_delivery(uuid,interval)",
     "webhook_delivery.worker_report()",
+    "webhook_delivery.worker_state(text,integer,text,text)",
 ];
 
 /// Relations and functions of the worker's role. It reads secrets only together with their
@@ -187,7 +200,6 @@ pub const WORKER_RELATIONS: &[&str] = &[
     "webhook_delivery.queue",
     "webhook_delivery.slow_endpoints",
     "webhook_delivery.send_state",
-    "webhook_delivery.worker_state",
 ];
 pub const WORKER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.recapture(bigint)",

@@ -53,7 +53,7 @@ impl Scene {
     }
 
     fn redeliver(&mut self, id: Uuid) -> String {
-        let row = self.admin.query_one("select * from redeliver_webhook($1)", &[&id]);
+        let row = self.admin.query_one("select status::text, follow from redeliver_webhook($1)", &[&id]);
         let row = row.unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
         assert_eq!(self.admin.query(row.get::<_, &str>("follow"), &[]).unwrap().len(), 1);
         row.get("status")
@@ -65,7 +65,7 @@ impl Scene {
     }
 
     fn attempts(&mut self, id: Uuid) -> Vec<(i32, String)> {
-        let sql = "select attempt, status from webhook_delivery_attempts where delivery_id = $1 order by attempt";
+        let sql = "select attempt, status::text from webhook_delivery_attempts where delivery_id = $1 order by attempt";
         self.admin.query(sql, &[&id]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 }

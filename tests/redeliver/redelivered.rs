@@ -85,7 +85,7 @@ fn unknown_and_foreign_ids_are_refused_in_the_same_words() {
         for (session, id) in [(&mut scene.admin, Uuid::new_v4()), (&mut other, scene.endpoint.id)] {
             let error = refusal(session, &sql, &[&id]);
             assert_eq!(error.code().code(), "PT404", "{call}");
-            assert_eq!(error.message(), format!("there is no webhook endpoint {id}"));
+            assert_eq!(error.message(), format!("webhook endpoint {id} does not exist"));
         }
     }
     // The functions below them refuse too.

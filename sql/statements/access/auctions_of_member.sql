@@ -1,4 +1,5 @@
--- The auctions that public.auction_members names the caller as owner or admin of. Runs with the rights of the table's owner.
--- $1 the caller
+-- Returns the auctions of which public.auction_members names the caller as owner or admin. Runs
+-- with the rights of the table's owner.
+-- $1 user id of the caller
 select member.auction_id::uuid from public.auction_members as member
 where member.user_id = $1 and member.role in ('owner', 'admin')

@@ -1,2 +1,2 @@
--- The user who has sent the request, according to PostgREST.
+-- Returns the id of the user who sent the request, according to PostgREST.
 select nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub'

@@ -1,6 +1,9 @@
--- Writes events, and a queue row for each endpoint that wants one of them.
--- $1 event type, $2 when it happened; $3 ids, $4 auctions, $5 rows and $6 data: arrays of equal length, without an id what
--- nobody wants; $7 now; $8 ids of deliveries, $9 auctions, $10 endpoints and $11 events: arrays of equal length
+-- Writes events, and one queue row for each endpoint that is interested in an event.
+-- $1 event type; $2 time at which the events happened.
+-- Arrays of equal length, one element per event: $3 ids (null for an event without an interested
+-- endpoint, which is not written), $4 auctions, $5 rows, $6 data.
+-- $7 now.
+-- Arrays of equal length, one element per delivery: $8 ids, $9 auctions, $10 endpoints, $11 events.
 with stored as (
     insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, row_id, data)
     select given.id, given.auction_id, $1, $2, given.row_id, given.data

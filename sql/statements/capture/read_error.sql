@@ -1,5 +1,7 @@
--- Reads a dead letter, and locks it, to build it again. The schema's oid is null where the schema is gone, and so is the table's.
--- $1 id of the row. The last column: of row_event(), the trigger's present arguments but for the event type.
+-- Reads a dead letter and locks it for recapture. The oids of the schema and of the table are null
+-- if these no longer exist. The last column has the present arguments of the row_event() trigger,
+-- without the event type.
+-- $1 id of the dead letter
 select dead.occurred_at, dead.event_type, dead.row_ids, to_regnamespace(quote_ident(dead.schema_name))::oid, dead.auction_ids is not null,
     to_regclass(quote_ident(dead.schema_name) || '.' || quote_ident(dead.table_name))::oid, dead.auction_ids,
     coalesce(dead.data, dead.previous_rows)::text[],

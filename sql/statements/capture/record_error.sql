@@ -1,7 +1,10 @@
--- Writes a dead letter: events that could not be built, which can be captured again.
--- $1 when it happened, $2 event type, $3 schema of the rows, $4 their keys, $5 the rows as they were before, $6 SQLSTATE,
--- $7 message, $8 detail, $9 hint, $10 context; of events of a row trigger and of emit() $11 the table, $12 auctions and $13 data;
--- $14 the id of a dead letter that was captured again and stays, or null; $15 whether a lock was in the way
+-- Writes a dead letter: events that could not be built and can be recaptured.
+-- $1 time at which the events happened, $2 event type, $3 oid of the schema of the rows, $4 keys of
+-- the rows, $5 the rows as they were before, $6 SQLSTATE, $7 message, $8 detail, $9 hint, $10
+-- context.
+-- For events of row_event() and emit(): $11 oid of the table, $12 auctions, $13 data.
+-- $14 id of the dead letter whose recapture failed, null for a new dead letter; $15 whether a lock
+-- caused the failure
 insert into webhook_delivery.capture_errors
     (id, occurred_at, event_type, schema_name, row_ids, previous_rows, error_code, error_message, detail, hint, context,
     table_name, auction_ids, data, recaptures_left)

@@ -1,4 +1,5 @@
--- The active endpoints of these auctions, with the events that they subscribe to.
+-- Returns the endpoints of these auctions for which events are queued, with the event types that
+-- they subscribe to.
 -- $1 auctions
 select wanted.auction_id, wanted.endpoint_id, wanted.events
 from webhook_delivery.subscriptions as wanted

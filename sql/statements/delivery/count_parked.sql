@@ -5,9 +5,9 @@ select
     auction_id,
     is_test,
     count(*),
-    count(*) filter (where coalesce(not_before, due_at) <= now() and due_at > '-infinity'),
-    min(due_at) filter (where coalesce(not_before, due_at) <= now() and due_at > '-infinity'),
-    min(nullif(coalesce(not_before, due_at), '-infinity'))
+    count(*) filter (where webhook_delivery.next_attempt_at(due_at, not_before, end_reason) <= now()),
+    min(due_at) filter (where webhook_delivery.next_attempt_at(due_at, not_before, end_reason) <= now()),
+    min(webhook_delivery.next_attempt_at(due_at, not_before, end_reason))
 from webhook_delivery.queue
 where is_parked and ctid >= format('(%s,0)', $1::bigint)::tid and ctid < format('(%s,0)', $2::bigint)::tid
 group by endpoint_id, auction_id, is_test

@@ -1,8 +1,8 @@
--- What waits for an attempt though its event is no longer kept is to end: the worker reads it first then, as what is cancelled.
--- $1 when the oldest events are of that are kept
-update webhook_delivery.queue as waiting set due_at = '-infinity'
+-- Marks deliveries whose event is older than the retention, for the worker to end.
+-- $1 lowest id that an event within the retention can have
+update webhook_delivery.queue as waiting set end_reason = 'expired', due_at = least(waiting.due_at, now())
 where (waiting.due_at, waiting.delivery_id) in (
     select expired.due_at, expired.delivery_id from webhook_delivery.queue as expired
-    where expired.event_id < $1 and expired.due_at > '-infinity'
+    where expired.event_id < $1 and expired.end_reason is null
     limit 5000
     for update skip locked)

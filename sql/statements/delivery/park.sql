@@ -3,7 +3,7 @@
 -- $1 due from this moment until before $2, or from $3 on; $4 maximum number of each
 with overdue as materialized (
     select due_at, delivery_id from webhook_delivery.queue
-    where not is_parked and due_at >= $1 and due_at < $2 and due_at > '-infinity'
+    where not is_parked and due_at >= $1 and due_at < $2 and end_reason is null
     order by due_at, delivery_id
     limit $4
     for update skip locked
@@ -17,7 +17,8 @@ with overdue as materialized (
     update webhook_delivery.queue as waiting set is_parked = true
     from (select * from overdue union all select * from later) as found
     where not waiting.is_parked and waiting.due_at = found.due_at and waiting.delivery_id = found.delivery_id
-    returning waiting.endpoint_id, waiting.auction_id, waiting.is_test, waiting.due_at, waiting.not_before
+    returning waiting.endpoint_id, waiting.auction_id, waiting.is_test, waiting.due_at,
+        webhook_delivery.next_attempt_at(waiting.due_at, waiting.not_before, waiting.end_reason) as next_attempt_at
 ), counted as (
     insert into webhook_delivery.parked_counts as known
     select
@@ -25,9 +26,9 @@ with overdue as materialized (
         auction_id,
         is_test,
         count(*),
-        count(*) filter (where coalesce(not_before, due_at) <= now()),
-        min(due_at) filter (where coalesce(not_before, due_at) <= now()),
-        min(coalesce(not_before, due_at))
+        count(*) filter (where next_attempt_at <= now()),
+        min(due_at) filter (where next_attempt_at <= now()),
+        min(next_attempt_at)
     from parked
     where exists (select from webhook_delivery.parked_counts)
     group by endpoint_id, auction_id, is_test

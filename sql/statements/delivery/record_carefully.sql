@@ -20,20 +20,21 @@ with outcome as materialized (
     where queue.tableoid = outcome.partition and queue.ctid = outcome.place and outcome.next_attempt_at is null
 ), retried as (
     update webhook_delivery.queue set
-        due_at = case when outcome.keeps_position then queue.due_at else outcome.next_attempt_at end,
+        due_at = case when outcome.keeps_position or queue.end_reason is not null then queue.due_at else outcome.next_attempt_at end,
         not_before = case when outcome.keeps_position then outcome.next_attempt_at end,
         attempts = outcome.attempt,
         response_status_code = outcome.response_status_code, response_time_ms = outcome.response_time_ms,
-        error_message = outcome.error_message, attempted_at = outcome.attempted_at
+        error_kind = outcome.error_kind::public.webhook_error_kind, error_message = outcome.error_message, attempted_at = outcome.attempted_at
     from outcome
     where queue.tableoid = outcome.partition and queue.ctid = outcome.place and outcome.next_attempt_at is not null
 ), logged as (
     insert into webhook_delivery.attempts (
-        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
+        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, is_last, status, response_status_code,
+        response_time_ms, error_kind, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
         tls_ms, first_byte_ms, address, created_at)
-    select delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
+    select delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, next_attempt_at is null,
+        (case when error_kind is null then 'success' else 'failed' end)::public.webhook_delivery_status, response_status_code,
+        response_time_ms, error_kind::public.webhook_error_kind, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
         tls_ms, first_byte_ms, address, created_at
     from outcome
     where locked_by is null

@@ -1,7 +1,8 @@
--- What of an endpoint only the extension's owner can read.
+-- Reads the part of an endpoint's diagnosis that only the owner of the extension may read.
 -- $1 endpoint
 with wanted as (
-    -- An event of the application's own may come from emit(): without a trigger it is reported to endpoints that name it.
+    -- emit() sends event types of the application without a trigger. A missing trigger is therefore
+    -- reported for such a type only if the endpoint names the type or its family.
     select known.event_type, known.is_builtin or wanting.events && array[known.event_type, known.family || '.*'] as is_expected
     from public.webhook_event_types as known
     join public.webhook_endpoints as wanting on wanting.id = $1
@@ -12,7 +13,7 @@ with wanted as (
     where made.tgfoid in ('webhook_delivery.capture_row_change'::regproc, 'webhook_delivery.row_event'::regproc)
     group by 1
 ), emitted as (
-    -- emit() makes events that are about no row.
+    -- Events of emit() are about no row.
     select latest.event_type
     from (
         select log.event_type, log.event_id from webhook_delivery.attempts_ended as log
@@ -27,10 +28,11 @@ select endpoint.url,
     case when starts_with(endpoint.secrets[1], 'whsec_') then 'whsec' when endpoint.secrets[1] is not null then 'own' end,
     (select stored.previous_until from webhook_delivery.endpoint_secrets as stored
         where stored.endpoint_id = endpoint.id and stored.previous_until > now()),
-    worker.state,
+    webhook_delivery.worker_state(here.state, worker.pid, worker.problem, worker.idle_reason),
     endpoint.is_paused,
-    -- Of the events that it wants: those that no trigger makes, those with a trigger that is disabled, and those that could not be built,
-    -- of its auction or of one that is not known.
+    -- Event types that the endpoint subscribes to: those that no trigger makes, those whose trigger
+    -- is disabled, and those with events that could not be built, of its auction or of an unknown
+    -- one.
     array(select wanted.event_type from wanted where wanted.is_expected and wanted.event_type not in (
         select attached.event_type from attached where attached.event_type is not null
         union all
@@ -40,5 +42,6 @@ select endpoint.url,
         where dead.auction_ids is null or endpoint.auction_id = any (dead.auction_ids) or array_position(dead.auction_ids, null) is not null
         order by dead.event_type)
 from webhook_delivery.endpoint_targets as endpoint
-cross join webhook_delivery.worker_state as worker
+cross join webhook_delivery.send_state as here
+left join webhook_delivery.worker_report() as worker on true
 where endpoint.id = $1

@@ -1,5 +1,6 @@
--- Queues one attempt of the catalogue's example; returns the delivery's id, no row where there is no such type or the
--- auction has used up its tests of this minute.
+-- Queues the catalogue's example of an event type as a test, which has one attempt. Returns the
+-- delivery's id; no row if the event type does not exist or the auction has used up its tests of
+-- the current minute.
 -- $1 endpoint, $2 its auction, $3 event type, $4 id of the delivery, $5 now
 with event as (
     insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, data)

@@ -1,5 +1,5 @@
--- Ends deliveries that wait. One that is in flight may still succeed: so the worker, which alone knows
--- that, ends them. It reads these first.
+-- Marks deliveries for the worker to end. It alone knows which are in flight, and those may still
+-- succeed.
 -- $1 delivery ids
-update webhook_delivery.queue as waiting set due_at = '-infinity'
-where waiting.delivery_id = any ($1) and waiting.due_at > '-infinity'
+update webhook_delivery.queue as waiting set end_reason = 'cancelled', due_at = least(waiting.due_at, now())
+where waiting.delivery_id = any ($1) and waiting.end_reason is null

@@ -9,10 +9,9 @@ with gone as (
         and ($3 is null or position(substr(to_json($3)::text, 2, length(to_json($3)::text) - 2) in event.data::text) > 0)
     returning event.id
 ), ended as (
-    -- Nothing of it is to be sent: the worker ends what waits.
-    update webhook_delivery.queue as waiting set due_at = '-infinity'
+    update webhook_delivery.queue as waiting set end_reason = 'event_deleted', due_at = least(waiting.due_at, now())
     from gone
-    where waiting.event_id = gone.id and waiting.due_at > '-infinity'
+    where waiting.event_id = gone.id and waiting.end_reason is null
 ), cut as (
     update webhook_delivery.attempts as log set
         response_excerpt = null,

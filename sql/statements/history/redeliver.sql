@@ -19,21 +19,20 @@ with wanted as materialized (
     returning log.*, wanted.due_at, log.attempt - case when log.response_time_ms is null then 1 else 0 end as made
 ), logged as (
     insert into webhook_delivery.attempts_retried (
-        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status, response_status_code,
-        response_time_ms, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, created_at, lookup_ms, connect_ms,
+        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, is_last, status, response_status_code,
+        response_time_ms, error_kind, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, created_at, lookup_ms, connect_ms,
         tls_ms, first_byte_ms, address)
     select
-        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, 'retrying', response_status_code,
-        -- Why it was not the last, where it had succeeded.
-        response_time_ms, coalesce(error_message, 'sent again'), response_excerpt, is_test, attempted_at, due_at, created_at, lookup_ms, connect_ms,
+        delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, false, status, response_status_code,
+        response_time_ms, error_kind, error_message, response_excerpt, is_test, attempted_at, due_at, created_at, lookup_ms, connect_ms,
         tls_ms, first_byte_ms, address
     from ended
     where response_time_ms is not null
 )
 insert into webhook_delivery.queue_recent (
     due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, attempts, earlier_attempts, is_test,
-    response_status_code, response_time_ms, error_message, attempted_at)
+    response_status_code, response_time_ms, error_kind, error_message, attempted_at)
 select due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, made, made, is_test,
-    response_status_code, response_time_ms, error_message, attempted_at
+    response_status_code, response_time_ms, error_kind, error_message, attempted_at
 from ended
 returning delivery_id

@@ -1,4 +1,4 @@
-//! What the worker does beside sending and recording.
+//! Maintenance: the worker's tasks apart from sending and recording.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::delivery::task::in_transaction;
 use crate::postgres::settings;
 use crate::timestamp::Timestamp;
 
-/// How often partitions are made ahead, and the state of deleted endpoints is removed.
+/// How often partitions are created ahead, and the state of deleted endpoints is removed.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How soon to try again when a backup or a long transaction holds a lock.
@@ -22,7 +22,7 @@ impl Worker {
     pub(super) fn maintain(&mut self) {
         let duty = self.duty();
         if duty >= Duty::Fenced && Instant::now() >= self.next_maintenance && self.tasks.maintenance.may_run() {
-            self.make_partitions();
+            self.create_partitions();
         }
         if duty >= Duty::Fenced && Instant::now() >= self.next_recapture && self.tasks.recapture.may_run() {
             self.recapture();
@@ -61,36 +61,36 @@ impl Worker {
     }
 
     fn remember_slow(&mut self) {
-        let Some(Runtime { statements, pool, remembered_slow, .. }) = &mut self.runtime else { return };
+        let Some(Runtime { statements, pool, recorded_slow, .. }) = &mut self.runtime else { return };
         let slow = pool.slow_endpoints();
-        if Arc::ptr_eq(&slow, remembered_slow) {
+        if Arc::ptr_eq(&slow, recorded_slow) {
             return;
         }
-        let remembered = in_transaction(|| {
+        let recorded = in_transaction(|| {
             let _rights = lock_extension();
-            statements.remember_slow(slow.difference(remembered_slow), remembered_slow.difference(&slow))
+            statements.remember_slow(slow.difference(recorded_slow), recorded_slow.difference(&slow))
         });
-        if self.tasks.slow_endpoints.conclude(remembered).is_some() {
-            *remembered_slow = slow;
+        if self.tasks.slow_endpoints.conclude(recorded).is_some() {
+            *recorded_slow = slow;
         }
     }
 
     pub(super) fn record_endpoint_health(&mut self) {
         let Some(Runtime { statements, pool, .. }) = &self.runtime else { return };
-        let (notes, failed) = self.health.notes();
+        let (changes, failed) = self.health.changes();
         let policy = settings::disable_policy();
-        let noted = in_transaction(|| {
+        let recorded = in_transaction(|| {
             let _rights = lock_extension();
-            statements.record_endpoint_health(notes, failed, &policy)
+            statements.record_endpoint_health(changes, failed, &policy)
         });
-        if let Some(told) = self.tasks.health.conclude(noted) {
-            self.health.noted(&told);
-            let disabled = told.iter().filter(|told| told.is_disabled());
-            pool.give_back_waiting_of(disabled.map(|told| (told.auction_id, told.endpoint_id)));
+        if let Some(notices) = self.tasks.health.conclude(recorded) {
+            self.health.written(&notices);
+            let disabled = notices.iter().filter(|notice| notice.is_disabled());
+            pool.give_back_waiting_of(disabled.map(|notice| (notice.auction_id, notice.endpoint_id)));
         }
     }
 
-    fn make_partitions(&mut self) {
+    fn create_partitions(&mut self) {
         let Some(Runtime { statements, .. }) = &self.runtime else { return };
         let maintained = in_transaction(|| {
             let _rights = lock_extension();
@@ -98,12 +98,13 @@ impl Worker {
         });
         if let Some((made, failing)) = self.tasks.maintenance.conclude(maintained) {
             self.fetcher.retain(&failing);
-            self.health.remember(failing);
+            self.health.set_failing(failing);
             self.next_maintenance = Instant::now() + if made { MAINTENANCE_INTERVAL } else { MAINTENANCE_RETRY };
         }
     }
 
-    /// Starts the recapture of events that a lock has turned into dead letters, every now and then until the lock is released.
+    /// Starts the recapture of events that became dead letters because of a lock. Tries from time
+    /// to time until the lock is released.
     fn recapture(&mut self) {
         let Some(Runtime { statements, .. }) = &self.runtime else { return };
         self.next_recapture = Instant::now() + settings::poll_interval();

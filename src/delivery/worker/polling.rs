@@ -16,18 +16,18 @@ use crate::postgres::security_context::RoleGuard;
 use crate::postgres::{background_worker, settings};
 use crate::timestamp::Timestamp;
 
-/// A turn goes on fetching for this time while there is more to fetch: recording takes longer than the pool needs for what one read
-/// brings.
+/// A turn continues to fetch for this time while there is more to fetch: recording takes longer
+/// than the pool needs for the deliveries of one read.
 const MAX_FETCH_TIME: Duration = Duration::from_millis(2);
 
 /// How soon to try again while the extension is being dropped or altered.
 const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// What a fetch has left to do.
+/// Whether a fetch has left work, and its time.
 pub(super) struct Polled {
     /// More could be fetched at once.
     pub more: bool,
-    /// The time that it used as now.
+    /// The time that the fetch used as now.
     pub now: Timestamp,
 }
 
@@ -37,12 +37,13 @@ pub(super) enum PollResult {
     Polled(Polled),
     /// There is nothing to do for this time.
     Idle(Duration),
-    /// The database is to be dropped or copied, or is no longer one to work in.
+    /// The worker must leave: the database is about to be dropped or copied, or the settings no
+    /// longer name it.
     ShutDown,
 }
 
 impl Worker {
-    /// Finds out whether there is anything to do here, and fetches what is due.
+    /// Checks whether the worker has anything to do in this database, and fetches due deliveries.
     pub(super) fn poll(&mut self, now: Timestamp) -> SpiResult<PollResult> {
         if self.has_to_shut_down() {
             return Ok(PollResult::ShutDown);
@@ -62,7 +63,8 @@ impl Worker {
         self.fetch(now)
     }
 
-    /// Whether the database is to be dropped or copied, or is no longer one to work in. Checked now and then.
+    /// Whether the database is about to be dropped or copied, or the settings no longer name it.
+    /// Checked from time to time.
     fn has_to_shut_down(&mut self) -> bool {
         if Instant::now() < self.next_database_check {
             return false;
@@ -72,7 +74,8 @@ impl Worker {
             || !settings::databases().contains(&background_worker::database_name())
     }
 
-    /// Makes sure that there is a runtime for the extension that is there now. Returns how long to wait if there can be none.
+    /// Makes sure that there is a runtime for the present extension. Returns how long to wait if
+    /// there can be none.
     fn check_extension(&mut self) -> SpiResult<Option<Duration>> {
         let extension = match background_worker::extension() {
             background_worker::Extension::Absent => {
@@ -87,7 +90,8 @@ impl Worker {
             background_worker::Extension::Present(extension) => extension,
         };
         if self.runtime.as_ref().is_some_and(|runtime| runtime.extension != extension) {
-            // One transaction has dropped the extension and created it again, with other types and empty tables.
+            // One transaction has dropped the extension and created it again, with other types and
+            // empty tables.
             self.reset();
         }
         if self.runtime.is_none() {
@@ -101,7 +105,8 @@ impl Worker {
         Ok(None)
     }
 
-    /// Whether anything may be sent from here. If not, the pool gives back what waits.
+    /// Whether anything may be sent from this database. If not, the pool gives back the waiting
+    /// jobs.
     fn may_send(&mut self) -> SpiResult<bool> {
         let Some(Runtime { statements, pool, .. }) = &self.runtime else { return Ok(false) };
         self.fetcher.release(pool.given_back());
@@ -114,7 +119,8 @@ impl Worker {
         Ok(may_send)
     }
 
-    /// Reads again from the start, with endpoints as they are now: one may have been paused, disabled or limited.
+    /// Rereads from the start with the present endpoints: one may have been paused, disabled or
+    /// limited.
     fn rescan(&mut self) -> SpiResult<()> {
         let Some(Runtime { statements, pool, .. }) = &self.runtime else { return Ok(()) };
         self.fetcher.rewind_to_start();
@@ -158,10 +164,11 @@ impl Worker {
         }
     }
 
-    /// Prepares statements and threads. What an earlier worker has sent and not recorded is recorded before anything is read.
+    /// Prepares statements and threads. Attempts that an earlier worker has made and not recorded
+    /// are recorded before anything is read.
     fn start_runtime(&mut self, extension: pg_sys::Oid) -> SpiResult<Runtime> {
         let (runtime, unrecorded) = Runtime::start(extension)?;
-        self.health.remember(runtime.statements.failing_endpoints()?);
+        self.health.set_failing(runtime.statements.failing_endpoints()?);
         self.fetcher.mark_in_flight(&unrecorded);
         self.completer.add_attempts(unrecorded, &settings::retry_policy());
         Ok(runtime)

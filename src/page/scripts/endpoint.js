@@ -12,7 +12,7 @@ function Diagnosis({ endpoint }) {
     <${Loaded} of=${diagnosis} what="the diagnosis; the name is looked up, too">${(checks) => html`<ul class="checks">${checks.map((row) => html`
       <li class=${row.is_fine ? "fine" : "wrong"}>
         <span class="mark" aria-hidden="true">${row.is_fine ? "\u2713" : "!"}</span>
-        <div><strong>${row.check}</strong><span class="unseen">${row.is_fine ? "fine" : "wrong"}:</span> ${row.result}
+        <div><strong>${row.question}</strong><span class="unseen">${row.is_fine ? "fine" : "wrong"}:</span> ${row.result}
         ${row.what_to_do && html`<p class="what">${row.what_to_do}</p>`}</div>
       </li>`)}</ul>`}<//>
   </section>`;

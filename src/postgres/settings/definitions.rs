@@ -1,4 +1,5 @@
-//! The definitions of the settings: name, description, unit, default, bounds, and who may change each when.
+//! The definitions of the settings: name, description, unit, default, bounds, and who may change
+//! each setting and when.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt::Display;
@@ -28,26 +29,28 @@ pub static ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::ne
 pub static MAX_ENDPOINTS: GucSetting<i32> = GucSetting::<i32>::new(50);
 pub static TESTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(60);
 pub static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
-pub static RESENDS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+pub static REDELIVERIES_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 pub static BUSY_EVENTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
-pub static RESEND_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
+pub static REDELIVERIES_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
 pub static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
 pub static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 pub static DENIED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 pub static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
-/// Defines the settings. Called once, while the server loads the library, after those of other modules are defined.
+/// Defines the settings. Called once, while the server loads the library, after those of other
+/// modules are defined.
 pub fn define() {
     define_worker();
     define_capture();
     define_tenants();
     define_addresses();
-    // SAFETY: a NUL-terminated literal. From here on a misspelt webhook_delivery.* setting is an error, not a silent default.
+    // SAFETY: a NUL-terminated literal. From here on a misspelt webhook_delivery.* setting is an
+    // error, not silently ignored.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"webhook_delivery".as_ptr()) };
 }
 
-/// What the worker does, and how it sends.
+/// Settings of the worker: what it does, and how it sends.
 fn define_worker() {
     GucRegistry::define_string_guc(
         c"webhook_delivery.databases",
@@ -144,7 +147,7 @@ fn define_worker() {
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
-    // SAFETY: the check hook does not let a panic pass, it is guarded.
+    // SAFETY: the check hook is guarded, so no panic passes it.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"webhook_delivery.retry_schedule",
@@ -161,7 +164,7 @@ fn define_worker() {
     }
 }
 
-/// What is captured.
+/// Settings of capture.
 fn define_capture() {
     GucRegistry::define_bool_guc(
         c"webhook_delivery.capture",
@@ -191,7 +194,7 @@ fn define_capture() {
     );
 }
 
-/// What tenants may do.
+/// Settings for what tenants may do.
 fn define_tenants() {
     GucRegistry::define_string_guc(
         c"webhook_delivery.access_function",
@@ -226,7 +229,7 @@ fn define_tenants() {
         c"webhook_delivery.redeliveries_per_minute",
         c"Deliveries that the administrators of an auction may send again within a minute.",
         c"Operators are not bound by it.",
-        &RESENDS_PER_MINUTE,
+        &REDELIVERIES_PER_MINUTE,
         1,
         i32::MAX,
         GucContext::Suset,
@@ -236,7 +239,7 @@ fn define_tenants() {
         c"webhook_delivery.redeliveries_per_second",
         c"How many of the deliveries that are sent again come due each second, of one endpoint.",
         c"So that what happens meanwhile does not wait behind them. 0: all at once.",
-        &RESEND_PER_SECOND,
+        &REDELIVERIES_PER_SECOND,
         0,
         100_000,
         GucContext::Suset,
@@ -254,7 +257,7 @@ fn define_tenants() {
     );
 }
 
-/// Where requests may go.
+/// Settings for where requests may go.
 fn define_addresses() {
     GucRegistry::define_bool_guc(
         c"webhook_delivery.allow_http",
@@ -264,7 +267,7 @@ fn define_addresses() {
         GucContext::Sighup,
         GucFlags::default(),
     );
-    // SAFETY: the check hook does not let a panic pass, it is guarded.
+    // SAFETY: the check hook is guarded, so no panic passes it.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"webhook_delivery.allowed_ports",
@@ -304,7 +307,8 @@ fn define_addresses() {
     }
 }
 
-/// The check hook of a setting whose text has the form of a `T`; the reason why a text does not becomes the error's DETAIL.
+/// The check hook of a setting whose text must parse as a `T`; the reason why it does not becomes
+/// the error's DETAIL.
 ///
 /// # Safety
 /// Called by guc.c: `new_value` points to a NUL-terminated text.
@@ -318,7 +322,8 @@ pub unsafe extern "C-unwind" fn check<T: FromStr<Err: Display>>(
         let text = unsafe { CStr::from_ptr(*new_value) }.to_string_lossy();
         let Err(problem) = text.parse::<T>() else { return true };
         if let Ok(detail) = CString::new(problem.to_string()) {
-            // SAFETY: guc.c frees and reads this text itself, so it must be a palloc'd copy in the error context.
+            // SAFETY: guc.c frees and reads this text itself, so it must be a palloc'd copy in the
+            // error context.
             unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
         }
         false

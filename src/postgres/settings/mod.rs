@@ -14,14 +14,14 @@ pub use definitions::{check, define};
 
 use definitions::{
     ALLOW_HTTP, ALLOWED_NETWORKS, ALLOWED_PORTS, CA_FILE, CAPTURE, DATABASES, DENIED_NETWORKS, DISABLE_AFTER,
-    DISABLE_AFTER_FAILURES, MAX_PAYLOAD, ON_CAPTURE_ERROR, POLL_INTERVAL, POOL_SIZE, REQUEST_TIMEOUT,
-    RESEND_PER_SECOND, RESENDS_PER_MINUTE, RETENTION, RETRY_AFTER_LIMIT, RETRY_SCHEDULE, ROLE,
+    DISABLE_AFTER_FAILURES, MAX_PAYLOAD, ON_CAPTURE_ERROR, POLL_INTERVAL, POOL_SIZE, REDELIVERIES_PER_MINUTE,
+    REDELIVERIES_PER_SECOND, REQUEST_TIMEOUT, RETENTION, RETRY_AFTER_LIMIT, RETRY_SCHEDULE, ROLE,
 };
 
-/// What becomes of a transaction whose event cannot be built.
+/// What happens to a transaction whose event cannot be built.
 #[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq)]
 pub enum OnCaptureError {
-    /// It commits without the event; a WARNING and a row of `capture_errors` say so.
+    /// It commits without the event; a WARNING and a row of `capture_errors` report this.
     #[name = c"warn"]
     Warn,
     /// It fails.
@@ -33,7 +33,7 @@ pub fn text(setting: &GucSetting<Option<CString>>) -> String {
     setting.get().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The databases to work in, in the order given.
+/// The databases that get a worker, in the order of the setting.
 pub fn databases() -> Vec<String> {
     let list = text(&DATABASES);
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -47,7 +47,7 @@ pub fn request_timeout() -> Duration {
     Duration::from_millis(REQUEST_TIMEOUT.get().unsigned_abs().into())
 }
 
-/// When what failed is tried again; the check hook has seen every schedule that can be set.
+/// When a failed delivery is retried. The check hook has validated the schedule.
 pub fn retry_policy() -> RetryPolicy {
     RetryPolicy {
         schedule: text(&RETRY_SCHEDULE).parse().unwrap_or_default(),
@@ -55,7 +55,7 @@ pub fn retry_policy() -> RetryPolicy {
     }
 }
 
-/// When an endpoint that fails is disabled. 0 stands for never.
+/// When a failing endpoint is disabled. 0 stands for never.
 pub struct DisablePolicy {
     pub after_failures: i32,
     pub after: Duration,
@@ -70,27 +70,28 @@ pub fn poll_interval() -> Duration {
     Duration::from_millis(POLL_INTERVAL.get().unsigned_abs().into())
 }
 
-/// How long events are kept; `None` for ever.
+/// How long events are kept; `None` for no limit.
 pub fn retention() -> Option<Duration> {
     let seconds = RETENTION.get().unsigned_abs();
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-/// Deliveries of an auction that tenants send again within a minute at most.
+/// Maximum number of deliveries of an auction that tenants may redeliver within a minute.
 pub fn redeliveries_per_minute() -> i64 {
-    RESENDS_PER_MINUTE.get().into()
+    REDELIVERIES_PER_MINUTE.get().into()
 }
 
-/// Of one endpoint; 0 for all at once.
+/// Maximum number of redeliveries of one endpoint that become due within a second; 0 for all at
+/// once.
 pub fn redeliveries_per_second() -> i32 {
-    RESEND_PER_SECOND.get()
+    REDELIVERIES_PER_SECOND.get()
 }
 
 pub fn capture() -> bool {
     CAPTURE.get()
 }
 
-/// Bytes.
+/// In bytes.
 pub fn max_payload() -> i32 {
     MAX_PAYLOAD.get() * 1024
 }
@@ -99,12 +100,12 @@ pub fn on_capture_error() -> OnCaptureError {
     ON_CAPTURE_ERROR.get()
 }
 
-/// The role as which the worker acts.
+/// The role that the worker acts as.
 pub fn role() -> CString {
     ROLE.get().unwrap_or_default()
 }
 
-/// Where requests may go; the check hooks have seen every value that can be set.
+/// Where requests may go. The check hooks have validated the values.
 pub fn rules() -> Rules {
     Rules {
         allow_http: ALLOW_HTTP.get(),

@@ -54,8 +54,7 @@ fn per_s(stand: &Stand, dead: usize) -> f64 {
     let began = Instant::now();
     let living = (ENDPOINTS - dead) as u64 * EVENTS.unsigned_abs() as u64;
     wait_for("the last request", living, || stand.receiver.stats().distinct_ids);
-    let recorded =
-        "select count(*) from webhook_delivery.attempts where delivery_status = 'success' and auction_id = any ($1)";
+    let recorded = "select count(*) from webhook_delivery.attempts where status = 'success' and auction_id = any ($1)";
     wait_for("the last history row", living, || {
         let count: i64 = session.query_one(recorded, &[&auctions]).expect("the history is readable").get(0);
         count.unsigned_abs()

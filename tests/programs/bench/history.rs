@@ -89,11 +89,12 @@ fn log() -> String {
     format!(
         "select webhook_delivery.create_partition(parent, 'delivery_id', (now() at time zone 'UTC')::date - days)
          from generate_series(1, 30) as days, unnest('{{attempts_ended, attempts_retried}}'::name[]) as parent;
-         insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, delivery_status,
-             response_status_code, response_time_ms, error_message, attempted_at, created_at)
+         insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, is_last, status,
+             response_status_code, response_time_ms, error_kind, error_message, attempted_at, created_at)
          select (substr(webhook_delivery.uuid_v7_floor(queued_at)::text, 1, 24) || lpad(to_hex(n), 12, '0'))::uuid, 1,
              auction_id, endpoint_id, gen_random_uuid(), 'submission.created',
-             case when n % 400 = 0 then 'failed' else 'success' end, 200, 5,
+             true, (case when n % 400 = 0 then 'failed' else 'success' end)::webhook_delivery_status, 200, 5,
+             case when n % 400 = 0 then 'http_status'::webhook_error_kind end,
              case when n % 400 = 0 then 'status 500' end, queued_at, queued_at
          from (select n, {WHOSE}, date_trunc('milliseconds', now()) - ({DELIVERIES} - n) * interval '2.5 s' as queued_at
                from generate_series(1, {DELIVERIES}) as n) as queued"

@@ -67,7 +67,7 @@ pub fn of_the_good_endpoint(stand: &Stand) -> Latency {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     let delivered = "select count(*) from webhook_delivery.attempts
-                     where auction_id = $1 and delivery_id > $2 and delivery_status = 'success'";
+                     where auction_id = $1 and delivery_id > $2 and status = 'success'";
     wait_for("every delivery", EVENTS as u64, || {
         let count: i64 = session.query_one(delivered, &[&AUCTION, &began]).expect("the history is readable").get(0);
         count.unsigned_abs()

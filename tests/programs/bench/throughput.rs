@@ -34,7 +34,7 @@ pub fn measure(stand: &Stand) -> Run {
 pub fn deliver(stand: &Stand, events: usize) -> Run {
     stand.receiver.reset();
     stand.cluster.execute("checkpoint");
-    let recorded = "select count(*) from webhook_delivery.attempts where delivery_status = 'success'";
+    let recorded = "select count(*) from webhook_delivery.attempts where status = 'success'";
     let before: i64 = stand.cluster.query_one(recorded, &[]);
     let worker = stand.worker_pid();
     let mut session = stand.connect();

@@ -54,11 +54,11 @@ pub fn of_the_failing_endpoint(stage: &mut Stage, endpoint: &Endpoint) {
 /// What is not as it should be.
 fn diagnose(stage: &mut Stage, endpoint: &Endpoint) -> Table {
     let diagnosis = stage.run(&format!(
-        "select \"check\", result, what_to_do\nfrom diagnose_webhook('{}') where is_fine is not true;",
+        "select question, result, what_to_do\nfrom diagnose_webhook('{}') where is_fine is not true;",
         endpoint.id
     ));
     for row in 0..diagnosis.len() {
-        stage.screen.quote(&format!("{} {}", diagnosis.cell(row, "check"), diagnosis.cell(row, "result")));
+        stage.screen.quote(&format!("{} {}", diagnosis.cell(row, "question"), diagnosis.cell(row, "result")));
         stage.screen.quote(&format!("  → {}", diagnosis.cell(row, "what_to_do")));
     }
     if diagnosis.len() == 0 {
