@@ -8,19 +8,18 @@
 //! are passed over only once. Endpoints with strict order, a rate limit or an open circuit breaker
 //! are *throttled* between their deliveries (`throttle.rs`), and are read alone in the same way.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiResult;
 use uuid::Uuid;
 use webhook_sender::{Attempt, Backlog, Breaker, DeliveryKey, Job};
 
+use super::endpoint_states::{Backlogged, EndpointStates};
 use super::outcome::Outcome;
 use super::prefetch;
 use super::queue_row::{Action, Batch, Bounds, DueDelivery, MAX_BATCH_BYTES, Position};
 use super::statements::Statements;
-use super::throttle::Throttles;
 use crate::timestamp::Timestamp;
 
 /// Maximum number of rows of one read.
@@ -36,27 +35,14 @@ const REWIND_SHARE: u32 = 100;
 /// If the clock is set back by no more than this, the waits of endpoints only become longer.
 const SMALL_STEP: Duration = Duration::from_secs(1);
 
-/// A backlogged endpoint: where its next read begins.
-#[derive(Clone, Copy)]
-struct Backlogged {
-    auction_id: Uuid,
-    /// The last row that was taken.
-    position: Position,
-}
-
 pub struct Fetcher {
     /// Where the next read over all endpoints begins.
     position: Position,
-    backlogged: BTreeMap<Uuid, Backlogged>,
-    throttles: Throttles,
+    endpoints: EndpointStates,
     breaker: Breaker,
     /// Endpoints whose breaker has just opened, each with its auction: the pool gives back their
     /// waiting jobs.
     newly_opened: Vec<(Uuid, Uuid)>,
-    /// The backlogged endpoint that was read last: the next turn begins after it.
-    last_served: Uuid,
-    /// Endpoints that are disabled or paused: reads leave them out.
-    disabled: HashSet<Uuid>,
     /// Auctions whose deliveries are not fetched, because their finished attempts cannot be
     /// recorded.
     blocked_auctions: HashSet<Uuid>,
@@ -95,12 +81,9 @@ impl Fetcher {
     pub fn new() -> Self {
         Self {
             position: Position::START,
-            backlogged: BTreeMap::new(),
-            throttles: Throttles::default(),
+            endpoints: EndpointStates::default(),
             breaker: Breaker::default(),
             newly_opened: Vec::new(),
-            last_served: Uuid::nil(),
-            disabled: HashSet::new(),
             blocked_auctions: HashSet::new(),
             in_flight: HashSet::new(),
             batch: MAX_BATCH / 8,
@@ -112,22 +95,15 @@ impl Fetcher {
 
     /// Reads again from this time, because rows were queued before the current position.
     pub fn rewind_to(&mut self, due_at: Timestamp) {
-        self.rewind(Position::at(due_at));
+        let position = Position::at(due_at);
+        self.position = self.position.min(position);
+        self.endpoints.rewind(position);
     }
 
     /// Reads again from the start.
     pub fn rewind_to_start(&mut self) {
-        self.rewind(Position::START);
-        // An endpoint may have been enabled.
-        self.disabled.clear();
-    }
-
-    fn rewind(&mut self, position: Position) {
-        self.position = self.position.min(position);
-        for backlogged in self.backlogged.values_mut() {
-            backlogged.position = position.min(backlogged.position);
-        }
-        self.throttles.rewind_to(position);
+        self.position = Position::START;
+        self.endpoints.rewind_to_start();
     }
 
     /// Rewinds to the start from time to time. This finds rows that no commit has announced, such
@@ -152,7 +128,7 @@ impl Fetcher {
         self.in_flight.remove(&outcome.key.delivery_id);
         if let Some(next_attempt_at) = outcome.next_attempt_at {
             if outcome.keeps_position {
-                self.throttles.retried(&outcome.key.endpoint_id, &outcome.key.delivery_id, next_attempt_at);
+                self.endpoints.retried(&outcome.key.endpoint_id, &outcome.key.delivery_id, next_attempt_at);
             }
             // The time of the next attempt may have passed before it was recorded.
             self.rewind_to(next_attempt_at);
@@ -170,14 +146,12 @@ impl Fetcher {
             return;
         }
         let was_open = self.breaker.is_open(&endpoint_id);
-        if was_open && self.throttles.is_because_of_another(&endpoint_id, &delivery_id) {
+        if was_open && self.endpoints.waits_for_another(&endpoint_id, &delivery_id) {
             // The delivery was in flight when the breaker opened.
             return;
         }
         if let Some(pause) = self.breaker.failed(endpoint_id) {
-            let position = self.backlogged.remove(&endpoint_id).map_or(self.position, |backlogged| backlogged.position);
-            let until = Timestamp::now() + pause;
-            self.throttles.pause(outcome, position, until);
+            self.endpoints.pause(endpoint_id, auction_id, self.position, Timestamp::now() + pause);
             if !was_open {
                 self.newly_opened.push((auction_id, endpoint_id));
             }
@@ -200,20 +174,13 @@ impl Fetcher {
         for key in keys {
             self.in_flight.remove(&key.delivery_id);
             let position = Position::at(Timestamp::from_micros(key.due_at));
-            if !self.throttles.include(&key.endpoint_id, position) {
-                self.mark_backlogged(key.endpoint_id, key.auction_id, position);
-            }
+            self.endpoints.mark_backlogged(key.endpoint_id, key.auction_id, position);
         }
-    }
-
-    fn mark_backlogged(&mut self, endpoint_id: Uuid, auction_id: Uuid, position: Position) {
-        let backlogged = self.backlogged.entry(endpoint_id).or_insert(Backlogged { auction_id, position });
-        backlogged.position = backlogged.position.min(position);
     }
 
     /// When the next throttle ends.
     pub fn next_end_of_throttle(&self) -> Option<Timestamp> {
-        self.throttles.next_end(|delivery| self.in_flight.contains(delivery))
+        self.endpoints.next_end_of_throttle(|delivery| self.in_flight.contains(delivery))
     }
 
     /// Whether due rows may follow the current position.
@@ -231,12 +198,12 @@ impl Fetcher {
 
     /// Endpoints that wait because of their rate limit.
     pub fn rate_limited(&self) -> HashSet<Uuid> {
-        self.throttles.rate_limited().copied().collect()
+        self.endpoints.rate_limited().collect()
     }
 
     /// Changes an endpoint's rate limit: the time from one delivery to the next, zero for none.
     pub fn set_rate_limit(&mut self, endpoint_id: &Uuid, spacing: Duration) {
-        self.throttles.set_rate_limit(endpoint_id, spacing);
+        self.endpoints.set_rate_limit(endpoint_id, spacing);
     }
 
     /// Reads due deliveries, within the prefetch limits.
@@ -244,11 +211,7 @@ impl Fetcher {
         let began = Instant::now();
         self.follow_clock(reading.now);
         let mut found = Fetched { jobs: Vec::new(), ended: Vec::new(), ids: HashSet::new(), waiting, more: false };
-        for (endpoint_id, throttle) in
-            self.throttles.take_ended(reading.now, |delivery| self.in_flight.contains(delivery))
-        {
-            self.mark_backlogged(endpoint_id, throttle.auction_id, throttle.position);
-        }
+        self.endpoints.end_throttles(reading.now, |delivery| self.in_flight.contains(delivery));
         self.catch_up(reading, &mut found)?;
         self.read_on(reading, &mut found)?;
         self.time_reading += began.elapsed();
@@ -258,7 +221,7 @@ impl Fetcher {
     /// Removes times that were set before the clock was set back: they are too far ahead.
     fn follow_clock(&mut self, now: Timestamp) {
         if self.latest.since(now) > SMALL_STEP {
-            self.throttles.forget_times();
+            self.endpoints.forget_times();
             self.latest = now;
         }
         self.latest = self.latest.max(now);
@@ -279,9 +242,7 @@ impl Fetcher {
         if limit == 0 {
             return Ok(());
         }
-        let leave_out =
-            self.backlogged.keys().chain(&self.disabled).chain(self.throttles.endpoints()).copied().collect();
-        let batch = statements.read_due(self.position, *now, leave_out, None, limit, *bounds)?;
+        let batch = statements.read_due(self.position, *now, self.endpoints.endpoints(), None, limit, *bounds)?;
         let backlog = batch.endpoint_that_fills(MAX_BATCH);
         let Batch { rows, more } = batch;
         self.adapt_batch(&rows);
@@ -289,27 +250,22 @@ impl Fetcher {
             let before = self.position;
             self.position = row.position;
             if self.blocked_auctions.contains(&row.auction_id) {
-                self.mark_backlogged(row.endpoint_id, row.auction_id, before);
+                self.endpoints.mark_backlogged(row.endpoint_id, row.auction_id, before);
                 continue;
             }
-            let has_to_wait =
-                self.backlogged.contains_key(&row.endpoint_id) || self.throttles.contains(&row.endpoint_id);
-            if has_to_wait && !row.skips_throttle || self.is_known(&row, found) {
+            if self.endpoints.contains(&row.endpoint_id) && !row.skips_throttle || self.is_known(&row, found) {
                 continue;
             }
             if row.skips_throttle || prefetch::limit(&found.waiting, &row.auction_id, &row.endpoint_id) > 0 {
                 self.take(row, found, *now);
             } else {
-                self.backlogged.insert(row.endpoint_id, Backlogged { auction_id: row.auction_id, position: before });
+                self.endpoints.mark_backlogged(row.endpoint_id, row.auction_id, before);
             }
         }
-        if let Some((endpoint_id, auction_id)) = backlog
-            && !self.throttles.contains(&endpoint_id)
-            && !self.disabled.contains(&endpoint_id)
-        {
+        if let Some((endpoint_id, auction_id)) = backlog.filter(|(id, _)| !self.endpoints.contains(id)) {
             // Other endpoints need not wait until all of the backlog is read, no matter how fast it
             // is sent.
-            self.backlogged.entry(endpoint_id).or_insert(Backlogged { auction_id, position: self.position });
+            self.endpoints.mark_backlogged(endpoint_id, auction_id, self.position);
         }
         if !more {
             // All due rows are read, except those of endpoints that were left out.
@@ -326,50 +282,42 @@ impl Fetcher {
         FetchContext { statements, now, bounds }: &FetchContext<'_>,
         found: &mut Fetched,
     ) -> SpiResult<()> {
-        let after_the_last = (Excluded(self.last_served), Unbounded);
-        let in_turn = self.backlogged.range(after_the_last).chain(self.backlogged.range(..=self.last_served));
-        let ready: Vec<(Uuid, Backlogged)> = in_turn
-            .filter(|(_, backlogged)| !self.blocked_auctions.contains(&backlogged.auction_id))
-            .filter(|(endpoint_id, backlogged)| {
-                prefetch::wants_more(&found.waiting, &backlogged.auction_id, endpoint_id)
-            })
-            .map(|(endpoint_id, backlogged)| (*endpoint_id, *backlogged))
+        let ready: Vec<Backlogged> = self
+            .endpoints
+            .backlogged()
+            .filter(|backlogged| !self.blocked_auctions.contains(&backlogged.auction_id))
+            .filter(|backlogged| prefetch::wants_more(&found.waiting, &backlogged.auction_id, &backlogged.endpoint_id))
             .take(MAX_CATCH_UPS)
             .collect();
         found.more |= ready.len() == MAX_CATCH_UPS;
-        for (endpoint_id, Backlogged { auction_id, position }) in ready {
-            self.last_served = endpoint_id;
+        for Backlogged { endpoint_id, auction_id, position } in ready {
+            self.endpoints.serve(endpoint_id);
             let limit = self.batch.min(prefetch::limit(&found.waiting, &auction_id, &endpoint_id));
             if limit == 0 {
                 // Other endpoints of its auction have reached the limit in this turn.
                 continue;
             }
-            let Batch { rows, more } =
+            let Batch { rows, mut more } =
                 statements.read_due(position, *now, Vec::new(), Some(endpoint_id), limit, *bounds)?;
             self.adapt_batch(&rows);
-            if !more {
-                self.backlogged.remove(&endpoint_id);
-            }
-            let mut before = position;
             for row in rows {
-                if self.throttles.has_enough(&endpoint_id, *now) {
+                if self.endpoints.has_enough(&endpoint_id, *now) {
                     break;
                 }
                 if prefetch::limit(&found.waiting, &auction_id, &endpoint_id) == 0 {
                     // The endpoint's deliveries are large: the others follow when these are sent.
-                    self.backlogged.insert(endpoint_id, Backlogged { auction_id, position: before });
+                    more = true;
                     break;
                 }
-                before = row.position;
-                self.backlogged.entry(endpoint_id).and_modify(|backlogged| backlogged.position = before);
+                self.endpoints.advance(&endpoint_id, row.position);
                 if !self.is_known(&row, found) {
                     self.take(row, found, *now);
                 }
             }
-            if self.throttles.contains(&endpoint_id) {
-                self.backlogged.remove(&endpoint_id);
+            if !more {
+                self.endpoints.end_backlog(&endpoint_id);
             }
-            found.more |= self.backlogged.contains_key(&endpoint_id)
+            found.more |= self.endpoints.is_backlogged(&endpoint_id)
                 && prefetch::wants_more(&found.waiting, &auction_id, &endpoint_id);
         }
         Ok(())
@@ -390,17 +338,15 @@ impl Fetcher {
     fn take(&mut self, row: DueDelivery, found: &mut Fetched, now: Timestamp) {
         if let Action::Wait = row.action {
             // All rows of the endpoint wait until it is enabled.
-            self.backlogged.remove(&row.endpoint_id);
-            self.throttles.end(&row.endpoint_id);
-            self.disabled.insert(row.endpoint_id);
+            self.endpoints.disable(&row);
             return;
         }
         if !row.skips_throttle {
             if let Some(retry_at) = row.not_before.filter(|at| row.terms.ordered && *at > now) {
-                self.throttles.until_retry(&row, retry_at);
+                self.endpoints.wait_for_retry(&row, retry_at);
                 return;
             }
-            self.throttles.after(&row, self.breaker.is_open(&row.endpoint_id), now);
+            self.endpoints.sent(&row, self.breaker.is_open(&row.endpoint_id), now);
         }
         found.ids.insert(row.position.delivery_id);
         match row.action {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | the worker's loop from its start to its end | `worker.rs` |
 //! | which due deliveries are fetched now | `fetcher.rs` |
+//! | which endpoints wait: backlogged, throttled, disabled | `endpoint_states.rs` |
 //! | rate limits, strict order, open and half-open circuit breakers | `throttle.rs` |
 //! | how many deliveries may wait in memory, by tenant and endpoint | `prefetch.rs` |
 //! | a due row of the queue, its event and its endpoint | `queue_row.rs`, `target.rs` |
@@ -23,6 +24,7 @@
 
 mod completer;
 mod endpoint_health;
+mod endpoint_states;
 mod fetch_schedule;
 mod fetcher;
 mod idle;
