@@ -1,4 +1,4 @@
--- Endpoints that keep failing: they are disabled, and events say so.
+-- The health of endpoints: endpoints that keep failing are disabled, and operational events are sent.
 
 insert into public.webhook_event_types (event_type, description, schema, example, is_builtin)
 select event_type, description, webhook_delivery.schema_of(shape::json), example::json, true
@@ -43,11 +43,11 @@ create table webhook_delivery.endpoint_health (
     constraint failed_deliveries_is_not_negative check (failed_deliveries >= 0)
 );
 
-comment on table webhook_delivery.endpoint_health is 'Endpoints that have failed since they last succeeded. What was counted before an endpoint was last changed counts no more';
+comment on table webhook_delivery.endpoint_health is 'Endpoints that have failed since their last success. Failures before the endpoint was last changed do not count';
 comment on column webhook_delivery.endpoint_health.endpoint_id is 'The endpoint';
-comment on column webhook_delivery.endpoint_health.failing_since is 'When the first attempt failed after the last success';
-comment on column webhook_delivery.endpoint_health.failed_deliveries is 'Deliveries in a row that have used up all of their attempts';
-comment on column webhook_delivery.endpoint_health.is_notified is 'Whether webhook.endpoint_failing or endpoint_disabled was sent: then the next success is news';
+comment on column webhook_delivery.endpoint_health.failing_since is 'Time of the first failed attempt since the last success';
+comment on column webhook_delivery.endpoint_health.failed_deliveries is 'Number of deliveries in a row that have used up all of their attempts';
+comment on column webhook_delivery.endpoint_health.is_notified is 'Whether webhook.endpoint_failing or webhook.endpoint_disabled was sent, so that the next success sends webhook.endpoint_recovered';
 
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_health', '');
 
@@ -56,7 +56,7 @@ create function webhook_delivery.iso_time(moment timestamptz) returns text
     set search_path = pg_catalog, pg_temp
     as $$ select to_char(timezone('UTC', moment), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') $$;
 
-comment on function webhook_delivery.iso_time(timestamptz) is 'A time as bodies have it: ISO 8601 in UTC, with milliseconds';
+comment on function webhook_delivery.iso_time(timestamptz) is 'Returns a time in the form of the body: ISO 8601 in UTC, with milliseconds';
 
 create function webhook_delivery.emit_operational_event(event_type text, auction_id uuid, about uuid, data json) returns void
     language plpgsql volatile
@@ -73,7 +73,7 @@ begin
             and wanted.endpoint_id <> about
             and wanted.events && array[emit_operational_event.event_type, 'webhook.*']
     ), event as (
-        -- The endpoint is the row that it tells of: such events arrive in their order.
+        -- The endpoint is the event's row, so that its operational events arrive in order.
         insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, row_id, data)
         select event_id, emit_operational_event.auction_id, emit_operational_event.event_type, moment, about, emit_operational_event.data
         where exists (select from wanting)
@@ -84,14 +84,14 @@ begin
     if found then
         perform webhook_delivery.wake(moment);
     end if;
-    -- Every role that can connect can LISTEN: ids only.
+    -- Any role that can connect can LISTEN, so the payload has only ids.
     perform pg_notify('webhook_delivery', json_build_object('event', event_type, 'auction_id', auction_id, 'endpoint_id', about,
         'delivery_id', data -> 'delivery_id')::text);
 end
 $$;
 
 comment on function webhook_delivery.emit_operational_event(text, uuid, uuid, json) is
-    'Sends an operational event to the endpoints of the auction that name it, or webhook.*, in their events, but for the one that it is about; and a NOTIFY on the channel webhook_delivery';
+    'Sends an operational event to the endpoints of the auction whose events name it or webhook.*, except the endpoint that it is about, and a NOTIFY on the channel webhook_delivery';
 
 create function webhook_delivery.notify_failed_deliveries(
     delivery_ids uuid[], auction_ids uuid[], endpoint_ids uuid[], event_types text[], attempts smallint[],
@@ -111,14 +111,114 @@ create function webhook_delivery.notify_failed_deliveries(
     from unnest(delivery_ids, auction_ids, endpoint_ids, event_types, attempts, response_status_codes, error_messages, attempted_at)
         as failed (delivery_id, auction_id, endpoint_id, event_type, attempt, response_status_code, error_message, attempted_at)
     join public.webhook_endpoints as endpoint on endpoint.id = failed.endpoint_id and endpoint.auction_id = failed.auction_id
-    -- Nothing is told of what was told: two endpoints that hear of each other would never be quiet.
+    -- A failed operational event causes no other: two endpoints that receive each other's events
+    -- would never stop.
     where split_part(failed.event_type, '.', 1) <> 'webhook'
     $$;
 
 comment on function webhook_delivery.notify_failed_deliveries(uuid[], uuid[], uuid[], text[], smallint[], smallint[], text[], timestamptz[]) is
     'Sends webhook.delivery_failed for each of these deliveries: arrays of equal length. For the worker';
 
--- Only ENABLE ALWAYS triggers on the endpoints run: a role that can attach a trigger must not act as our owner.
+-- Steps of record_endpoint_health(), with its rights.
+create function webhook_delivery.record_recoveries(endpoint_ids uuid[])
+    returns table (endpoint_id uuid, auction_id uuid, event_type text, reason text)
+    language sql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+    with recovered as (
+        delete from webhook_delivery.endpoint_health as health
+        where health.endpoint_id = any (endpoint_ids)
+        returning health.endpoint_id, health.failing_since, health.is_notified
+    ), notified as (
+        select endpoint.id, endpoint.auction_id, webhook_delivery.emit_operational_event(
+            'webhook.endpoint_recovered', endpoint.auction_id, endpoint.id, json_build_object(
+                'endpoint_id', endpoint.id, 'failing_since', webhook_delivery.iso_time(recovered.failing_since)))
+        from recovered
+        join public.webhook_endpoints as endpoint on endpoint.id = recovered.endpoint_id
+        where recovered.is_notified
+    )
+    select notified.id, notified.auction_id, 'webhook.endpoint_recovered', null from notified
+    $$;
+
+comment on function webhook_delivery.record_recoveries(uuid[]) is
+    'Ends the failing of endpoints that have succeeded. Returns those of which webhook.endpoint_recovered was sent';
+
+create function webhook_delivery.forget_earlier_failures(endpoint_ids uuid[], failing_since timestamptz[]) returns void
+    language sql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+    delete from webhook_delivery.endpoint_health as health
+    where not exists (select from public.webhook_endpoints as endpoint where endpoint.id = health.endpoint_id);
+    update webhook_delivery.endpoint_health as health set failed_deliveries = 0, failing_since = given.failing_since
+    from unnest(endpoint_ids, forget_earlier_failures.failing_since) as given (endpoint_id, failing_since)
+    join public.webhook_endpoints as endpoint on endpoint.id = given.endpoint_id
+    where health.endpoint_id = given.endpoint_id and given.failing_since is not null and health.failing_since < endpoint.updated_at
+    $$;
+
+comment on function webhook_delivery.forget_earlier_failures(uuid[], timestamptz[]) is
+    'Deletes the health of deleted endpoints, and resets what was counted before an endpoint was last changed, such as by enabling it';
+
+create function webhook_delivery.count_failures(
+    endpoint_ids uuid[], failing_since timestamptz[], failed_deliveries integer[], gone boolean[], error_messages text[],
+    disable_after_failures integer, disable_after interval
+) returns table (
+    endpoint_id uuid, auction_id uuid, since timestamptz, deliveries integer, is_gone boolean, is_notified boolean,
+    error_message text, progress double precision)
+    language sql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+    with given as (
+        select failed.*, endpoint.auction_id
+        from unnest(endpoint_ids, count_failures.failing_since, failed_deliveries, gone, error_messages)
+            as failed (endpoint_id, failing_since, failed_deliveries, is_gone, error_message)
+        join public.webhook_endpoints as endpoint on endpoint.id = failed.endpoint_id
+        where endpoint.is_active and failed.failing_since >= endpoint.updated_at
+    ), counted as (
+        insert into webhook_delivery.endpoint_health as health (endpoint_id, failing_since, failed_deliveries)
+        select given.endpoint_id, given.failing_since, given.failed_deliveries from given
+        on conflict on constraint an_endpoint_fails_once do update set
+            failing_since = least(health.failing_since, excluded.failing_since),
+            failed_deliveries = health.failed_deliveries + excluded.failed_deliveries
+        returning health.*
+    )
+    select counted.endpoint_id, given.auction_id, counted.failing_since, counted.failed_deliveries, given.is_gone, counted.is_notified,
+        left(given.error_message, 500),
+        greatest(
+            coalesce(counted.failed_deliveries / nullif(disable_after_failures, 0)::double precision, 0),
+            coalesce(extract(epoch from clock_timestamp() - counted.failing_since) / nullif(extract(epoch from disable_after), 0), 0))
+    from counted
+    join given on given.endpoint_id = counted.endpoint_id
+    $$;
+
+comment on function webhook_delivery.count_failures(uuid[], timestamptz[], integer[], boolean[], text[], integer, interval) is
+    'Adds failures to the health of their endpoints. Returns each with its progress towards being disabled: 1 is the limit';
+
+create function webhook_delivery.disable_endpoint(endpoint_id uuid, auction_id uuid, reason text) returns boolean
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    -- Does not wait for a session that changes the endpoint: the next failure comes here again.
+    perform from public.webhook_endpoints as endpoint
+    where endpoint.id = disable_endpoint.endpoint_id and endpoint.is_active
+    for no key update skip locked;
+    if not found then
+        return false;
+    end if;
+    update public.webhook_endpoints as endpoint
+    set is_active = false, disabled_at = clock_timestamp(), disabled_reason = disable_endpoint.reason
+    where endpoint.id = disable_endpoint.endpoint_id;
+    perform webhook_delivery.emit_operational_event('webhook.endpoint_disabled', auction_id, endpoint_id, json_build_object(
+        'endpoint_id', endpoint_id, 'disabled_at', webhook_delivery.iso_time(clock_timestamp()), 'reason', reason));
+    return true;
+end
+$$;
+
+comment on function webhook_delivery.disable_endpoint(uuid, uuid, text) is
+    'Disables an endpoint and sends webhook.endpoint_disabled. Returns false if a session is changing the endpoint, or has disabled it';
+
+-- Only ENABLE ALWAYS triggers on the endpoints fire: a role that can attach a trigger must not act
+-- as the extension's owner.
 create function webhook_delivery.record_endpoint_health(
     endpoint_ids uuid[], succeeded boolean[], failing_since timestamptz[], failed_deliveries integer[], gone boolean[],
     error_messages text[], disable_after_failures integer, disable_after interval
@@ -130,97 +230,39 @@ create function webhook_delivery.record_endpoint_health(
 declare
     failing record;
 begin
+    return query select * from webhook_delivery.record_recoveries(array(
+        select given.id from unnest(endpoint_ids, succeeded) as given (id, has_succeeded) where given.has_succeeded));
+    perform webhook_delivery.forget_earlier_failures(endpoint_ids, failing_since);
     for failing in
-        with given as (
-            select noted.endpoint_id from unnest(endpoint_ids, succeeded) as noted (endpoint_id, succeeded) where noted.succeeded
-        ), well as (
-            delete from webhook_delivery.endpoint_health as health using given where health.endpoint_id = given.endpoint_id
-            returning health.endpoint_id, health.failing_since, health.is_notified
-        )
-        select well.*, endpoint.auction_id
-        from well
-        join public.webhook_endpoints as endpoint on endpoint.id = well.endpoint_id
-        where well.is_notified
+        select * from webhook_delivery.count_failures(
+            endpoint_ids, failing_since, failed_deliveries, gone, error_messages, disable_after_failures, disable_after) as counted
+        where counted.is_gone or counted.progress >= 1 or counted.progress >= 0.5 and not counted.is_notified
     loop
         endpoint_id := failing.endpoint_id;
         auction_id := failing.auction_id;
-        event_type := 'webhook.endpoint_recovered';
-        reason := null;
-        perform webhook_delivery.emit_operational_event(event_type, auction_id, endpoint_id, json_build_object(
-            'endpoint_id', endpoint_id, 'failing_since', webhook_delivery.iso_time(failing.failing_since)));
-        return next;
-    end loop;
-
-    -- Forgotten is what is gone, and what was counted before the endpoint was changed: by enabling it, for one.
-    delete from webhook_delivery.endpoint_health as health
-    where not exists (select from public.webhook_endpoints as endpoint where endpoint.id = health.endpoint_id);
-    update webhook_delivery.endpoint_health as health set failed_deliveries = 0, failing_since = noted.failing_since
-    from unnest(endpoint_ids, record_endpoint_health.failing_since) as noted (endpoint_id, failing_since)
-    join public.webhook_endpoints as endpoint on endpoint.id = noted.endpoint_id
-    where health.endpoint_id = noted.endpoint_id and noted.failing_since is not null and health.failing_since < endpoint.updated_at;
-
-    for failing in
-        with given as (
-            select noted.*, endpoint.auction_id
-            from unnest(endpoint_ids, record_endpoint_health.failing_since, record_endpoint_health.failed_deliveries, gone, error_messages)
-                as noted (endpoint_id, failing_since, failed_deliveries, is_gone, error_message)
-            join public.webhook_endpoints as endpoint on endpoint.id = noted.endpoint_id
-            where endpoint.is_active and noted.failing_since >= endpoint.updated_at
-        ), counted as (
-            insert into webhook_delivery.endpoint_health as health (endpoint_id, failing_since, failed_deliveries)
-            select given.endpoint_id, given.failing_since, given.failed_deliveries from given
-            on conflict on constraint an_endpoint_fails_once do update set
-                failing_since = least(health.failing_since, excluded.failing_since),
-                failed_deliveries = health.failed_deliveries + excluded.failed_deliveries
-            returning health.*
-        )
-        select counted.*, given.auction_id, given.is_gone, left(given.error_message, 500) as error_message, judged.part_of_the_way
-        from counted
-        join given on given.endpoint_id = counted.endpoint_id
-        cross join lateral (
-            -- How far it is on the way to being disabled, 1 being there.
-            select greatest(
-                coalesce(counted.failed_deliveries / nullif(disable_after_failures, 0)::double precision, 0),
-                coalesce(extract(epoch from clock_timestamp() - counted.failing_since)
-                    / nullif(extract(epoch from disable_after), 0), 0)) as part_of_the_way
-        ) as judged
-        where given.is_gone or judged.part_of_the_way >= 1 or judged.part_of_the_way >= 0.5 and not counted.is_notified
-    loop
-        endpoint_id := failing.endpoint_id;
-        auction_id := failing.auction_id;
-        if failing.is_gone or failing.part_of_the_way >= 1 then
+        if failing.is_gone or failing.progress >= 1 then
+            event_type := 'webhook.endpoint_disabled';
             reason := case
                 when failing.is_gone then 'the receiver has answered 410 Gone'
-                when failing.failed_deliveries >= nullif(disable_after_failures, 0) then
-                    format('%s deliveries in a row have used up all of their attempts; the last: %s',
-                        failing.failed_deliveries, failing.error_message)
+                when failing.deliveries >= nullif(disable_after_failures, 0) then
+                    format('%s deliveries in a row have used up all of their attempts; the last: %s', failing.deliveries, failing.error_message)
                 else
-                    format('nothing has succeeded since %s; the last: %s',
-                        webhook_delivery.iso_time(failing.failing_since), failing.error_message)
+                    format('nothing has succeeded since %s; the last: %s', webhook_delivery.iso_time(failing.since), failing.error_message)
             end;
-            -- A session that is changing the endpoint is not waited for: the next failure comes here again.
-            perform from public.webhook_endpoints as endpoint
-            where endpoint.id = record_endpoint_health.endpoint_id and endpoint.is_active
-            for no key update skip locked;
-            continue when not found;
-            update public.webhook_endpoints as endpoint
-            set is_active = false, disabled_at = clock_timestamp(), disabled_reason = record_endpoint_health.reason
-            where endpoint.id = record_endpoint_health.endpoint_id;
-            event_type := 'webhook.endpoint_disabled';
-            perform webhook_delivery.emit_operational_event(event_type, auction_id, endpoint_id, json_build_object(
-                'endpoint_id', endpoint_id, 'disabled_at', webhook_delivery.iso_time(clock_timestamp()), 'reason', reason));
+            continue when not webhook_delivery.disable_endpoint(endpoint_id, auction_id, reason);
         else
             event_type := 'webhook.endpoint_failing';
             reason := failing.error_message;
             perform webhook_delivery.emit_operational_event(event_type, auction_id, endpoint_id, json_build_object(
-                'endpoint_id', endpoint_id, 'failing_since', webhook_delivery.iso_time(failing.failing_since),
-                'failed_deliveries', failing.failed_deliveries, 'error_message', failing.error_message));
+                'endpoint_id', endpoint_id, 'failing_since', webhook_delivery.iso_time(failing.since),
+                'failed_deliveries', failing.deliveries, 'error_message', failing.error_message));
         end if;
-        update webhook_delivery.endpoint_health as health set is_notified = true where health.endpoint_id = record_endpoint_health.endpoint_id;
+        update webhook_delivery.endpoint_health as health set is_notified = true
+        where health.endpoint_id = record_endpoint_health.endpoint_id;
         return next;
     end loop;
 end
 $$;
 
 comment on function webhook_delivery.record_endpoint_health(uuid[], boolean[], timestamptz[], integer[], boolean[], text[], integer, interval) is
-    'Notes how endpoints do: whether they have succeeded, and since then since when attempts fail (null: none does), how many deliveries have used up theirs, whether one was answered with 410, and the last error: arrays of equal length. Disables those that have failed for too long, tells of it, and returns what was told. For the worker';
+    'Records the health of endpoints, in arrays of equal length: whether each has succeeded; since when attempts have failed after that, or null; how many deliveries have used up all attempts; whether a response was 410; the last error. Disables endpoints that have failed for too long. Returns the operational events that were sent. For the worker';
