@@ -78,7 +78,7 @@ fn refuse_to_load_late() {
         pgrx::function_name!(),
     )
     .set_hint(format!(
-        "Add the line shared_preload_libraries = 'webhook_delivery' to {config_file} (after a comma where the setting \
+        "Add the line shared_preload_libraries = 'webhook_delivery' to {config_file} (after a comma if the setting \
          already names libraries) and restart the server."
     ))
     .report(PgLogLevel::ERROR);
@@ -90,8 +90,12 @@ extension_sql_file!(
     name = "event_types",
     requires = [uuid_v7, uuid_v7_time, announce_change]
 );
-extension_sql_file!("../sql/install/endpoints.sql", name = "endpoints", requires = ["event_types"]);
-extension_sql_file!("../sql/install/endpoint_writes.sql", name = "endpoint_writes", requires = ["endpoints"]);
+extension_sql_file!("../sql/install/endpoints.sql", name = "endpoints", requires = ["event_types", new_endpoint_id]);
+extension_sql_file!(
+    "../sql/install/endpoint_writes.sql",
+    name = "endpoint_writes",
+    requires = ["endpoints", take_new_endpoint_id, closest_name]
+);
 extension_sql_file!("../sql/install/storage.sql", name = "storage", requires = ["endpoint_writes"]);
 extension_sql_file!("../sql/install/queue.sql", name = "queue", requires = ["storage", uuid_v7_time]);
 extension_sql_file!(

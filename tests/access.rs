@@ -392,5 +392,5 @@ fn endpoints_of_a_superuser_acting_as_a_tenant_are_validated(world: World) {
     scene.run(&lending);
     assert_eq!(scene.application.count("select public.lent()"), 0);
     let error = refusal(&mut scene.application.client, "select public.unchecked()", &[]);
-    assert_eq!(error.code().code(), "22023", "{error}");
+    assert_eq!(error.code().code(), "42501", "{error}");
 }

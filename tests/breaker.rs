@@ -6,13 +6,6 @@ use std::time::Duration;
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
 
-fn started(settings: &[(&str, &str)]) -> (Cluster, Client) {
-    let cluster = Cluster::start(settings);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
-
 fn attempts(client: &mut Client, endpoint: &Endpoint) -> i64 {
     let sql = "select count(*) from webhook_delivery_attempts where endpoint_id = $1";
     client.query_one(sql, &[&endpoint.id]).unwrap().get(0)
@@ -20,7 +13,7 @@ fn attempts(client: &mut Client, endpoint: &Endpoint) -> i64 {
 
 #[test]
 fn backlog_of_an_unreachable_endpoint_keeps_its_attempts() {
-    let (_cluster, mut client) = started(&[]);
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     let receiver = Receiver::start(|_| Reply::ok());
     let address = receiver.address();
     drop(receiver);
@@ -42,7 +35,7 @@ fn backlog_of_an_unreachable_endpoint_keeps_its_attempts() {
 
 #[test]
 fn unreachable_endpoints_delay_no_others_even_after_a_restart() {
-    let (cluster, mut client) = started(&[]);
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let receiver = Receiver::start(|_| Reply::ok());
     let good = Endpoint::create(&mut client, &receiver.url("/"));
     let dead: Vec<Endpoint> = (0..5).map(|_| Endpoint::create(&mut client, "http://127.0.0.1:1/")).collect();
@@ -64,7 +57,7 @@ fn unreachable_endpoints_delay_no_others_even_after_a_restart() {
 
 #[test]
 fn error_responses_do_not_open_the_breaker() {
-    let (_cluster, mut client) = started(&[("webhook_delivery.disable_after_failures", "0")]);
+    let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.disable_after_failures", "0")]);
     let receiver = Receiver::start(|_| Reply::status(500));
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 200);
@@ -73,7 +66,7 @@ fn error_responses_do_not_open_the_breaker() {
 
 #[test]
 fn ordered_endpoint_keeps_its_order_after_being_unreachable() {
-    let (_cluster, mut client) = started(&[(
+    let (_cluster, mut client) = Cluster::with_client(&[(
         "webhook_delivery.retry_schedule",
         "10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms,10ms",
     )]);

@@ -89,7 +89,7 @@ fn session_settings_do_not_change_the_bytes_of_events() {
             from public.problems as p where p.id = any (ids) $$;
          select webhook_delivery.set_payload_function('problem.status_changed', 'payload(uuid[], json[])')",
     );
-    listener.told();
+    listener.received();
     let expected = events_written_with(&mut listener, SESSIONS[0]);
     assert_eq!(expected.len(), 7, "{expected:#?}");
     for settings in &SESSIONS[1..] {
@@ -165,8 +165,8 @@ fn json_that_operators_reject_is_delivered_byte_for_byte() {
     listener.run(&format!("update auction_members set extra = '{UNREADABLE}'"));
     listener.run(&format!("update auction_members set role = 'owner' where user_id = '{}'", sample::SAM));
     listener.run(&format!("delete from auction_members where user_id = '{}'", sample::SAM));
-    let told: Vec<String> = listener.told().into_iter().map(|(event, _)| event).collect();
-    let events: BTreeSet<&str> = told.iter().map(String::as_str).collect();
+    let received: Vec<String> = listener.received().into_iter().map(|(event, _)| event).collect();
+    let events: BTreeSet<&str> = received.iter().map(String::as_str).collect();
     let expected = [
         "channel.archived",
         "channel.created",
@@ -196,7 +196,7 @@ fn json_that_operators_reject_is_recaptured() {
         "insert into notes values (1, '{0}', '1'); insert into problems (auction_id, issue_name, extra) values ('{0}', 'x', '{UNREADABLE}')",
         sample::RIVERSIDE
     ));
-    listener.told();
+    listener.received();
     listener.run("alter table webhook_delivery.events add constraint closed check (event_type not in ('note.changed', 'problem.status_changed')) not valid");
     listener.run(&format!("update notes set body = '{UNREADABLE}'"));
     listener.run("update problems set status = 'closed'");
@@ -236,7 +236,7 @@ fn out_of_line_value_outlives_its_table() {
          insert into messages (auction_id, channel_id, content) values ('{0}', '{channel}', repeat('before ', 3000))",
         sample::RIVERSIDE
     ));
-    listener.told();
+    listener.received();
     for gone in [
         "truncate documents",
         "alter table documents alter id type bigint",
@@ -262,7 +262,7 @@ fn out_of_line_value_outlives_its_table() {
     listener.run(
         "begin; update messages set content = 'after'; alter table messages alter message_type type varchar; commit",
     );
-    assert_eq!(listener.told().len(), 1);
+    assert_eq!(listener.received().len(), 1);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn damaged_out_of_line_value_fails_the_event_not_the_change() {
         "insert into documents (id, auction_id, body) values (1, '{}', repeat('long ', 2000)); checkpoint",
         sample::RIVERSIDE
     ));
-    listener.told();
+    listener.received();
     let path = "select pg_relation_filepath(reltoastrelid::regclass) from pg_class where oid = 'documents'::regclass";
     let path: String = listener.application.client.query_one(path, &[]).unwrap().get(0);
     let cluster = &listener.application.cluster;
@@ -327,7 +327,7 @@ fn excluded_column_that_cannot_be_converted_breaks_no_event() {
     listener.run(&format!("insert into sales values (1, '{}', 5, 'a')", sample::RIVERSIDE));
     listener.run("update sales set label = 'b'");
     listener.run("update sales set price = 6");
-    listener.assert_told(&[
+    listener.assert_received(&[
         ("sale.changed", json!({ "id": 1, "price": 5 })),
         ("sale.changed", json!({ "id": 1, "price": 6, "previous": { "price": 5 } })),
     ]);

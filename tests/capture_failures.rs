@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use postgres::NoTls;
 use uuid::Uuid;
-use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, Submission, refused, sample};
+use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, Submission, sample, server_error};
 
 /// An application with an endpoint for all of Riverside's events.
 fn riverside(settings: &[(&str, &str)]) -> (Application, Receiver, Endpoint) {
@@ -56,7 +56,7 @@ fn changes_of_a_role_without_privileges_are_captured() {
     let (mut application, receiver, _) = riverside(&[]);
     application.client.batch_execute(CLERK).unwrap();
     let mut clerk = application.cluster.connect_as("clerk", "postgres");
-    let error = refused(clerk.query("select from webhook_delivery.queue", &[]).unwrap_err());
+    let error = server_error(clerk.query("select from webhook_delivery.queue", &[]).unwrap_err());
     assert_eq!(error.code().code(), "42501", "{error}");
     let id = Submission::of_riverside().insert(&mut clerk);
     let data = receiver.wait_for(1, DEADLINE)[0].json()["data"].take();
@@ -253,7 +253,7 @@ fn mass_build_failures_lose_no_event_of_the_other_rows() {
 fn on_capture_error_set_to_error_aborts_the_transaction() {
     let (mut application, receiver, _) = riverside(&[("webhook_delivery.on_capture_error", "error")]);
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();
-    let error = refused(Submission::of_riverside().try_insert(&mut application.client).unwrap_err());
+    let error = server_error(Submission::of_riverside().try_insert(&mut application.client).unwrap_err());
     assert_eq!(error.code().code(), "42703", "{error}");
     assert_eq!(application.count("select count(*) from public.submissions"), 0);
     assert_eq!(capture_errors(&mut application).len(), 0);
@@ -270,11 +270,11 @@ fn error_at_commit_leaves_the_sessions_role_and_settings() {
     application.client.batch_execute("alter table public.users rename full_name to fullname").unwrap();
     let mut clerk = application.cluster.connect_as("clerk", "postgres");
     clerk.batch_execute("set search_path = public, pg_catalog").unwrap();
-    let error = refused(Submission::of_riverside().try_insert(&mut clerk).unwrap_err());
+    let error = server_error(Submission::of_riverside().try_insert(&mut clerk).unwrap_err());
     assert_eq!(error.code().code(), "42703", "{error}");
     let row = clerk.query_one("select current_user::text, current_setting('search_path')", &[]).unwrap();
     assert_eq!((row.get(0), row.get(1)), ("clerk", "public, pg_catalog"));
-    let error = refused(clerk.query("select from webhook_delivery.endpoint_secrets", &[]).unwrap_err());
+    let error = server_error(clerk.query("select from webhook_delivery.endpoint_secrets", &[]).unwrap_err());
     assert_eq!(error.code().code(), "42501", "{error}");
 }
 
@@ -288,7 +288,7 @@ fn user_cannot_turn_off_capture() {
         "webhook_delivery.access_function = 'now'",
         "session_replication_role = replica",
     ] {
-        let error = refused(clerk.batch_execute(&format!("set {setting}")).unwrap_err());
+        let error = server_error(clerk.batch_execute(&format!("set {setting}")).unwrap_err());
         assert_eq!(error.code().code(), "42501", "{setting}: {error}");
     }
     let id = Submission::of_riverside().insert(&mut clerk);

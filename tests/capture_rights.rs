@@ -2,7 +2,7 @@
 
 use postgres::Client;
 use uuid::Uuid;
-use webhook_harness::{Application, DEADLINE, Receiver, Reply, Submission, refused, sample};
+use webhook_harness::{Application, DEADLINE, Receiver, Reply, Submission, sample, server_error};
 
 /// Gives the application's tables to a role without other privileges. Its function `pwn` tries to
 /// gain every privilege.
@@ -257,6 +257,6 @@ fn error_in_application_code_is_recorded_with_its_context() {
         }
     }
     // The session has gained no privilege.
-    let error = refused(app.batch_execute("alter role app superuser").unwrap_err());
+    let error = server_error(app.batch_execute("alter role app superuser").unwrap_err());
     assert_eq!(error.code().code(), "42501");
 }

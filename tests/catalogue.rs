@@ -101,9 +101,9 @@ fn delivered_data_matches_the_schema_and_the_examples_fields() {
             .replace("@kim", &sample::KIM.to_string())
             .replace("@1", "11111111-1111-4111-8111-111111111111");
         listener.run(&sql);
-        // `told()` compares each event with its schema.
-        let told = listener.told();
-        let [(name, data)] = told.as_slice() else { panic!("{event}: {told:?}") };
+        // `received()` compares each event with its schema.
+        let received = listener.received();
+        let [(name, data)] = received.as_slice() else { panic!("{event}: {received:?}") };
         assert_eq!(name, event);
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(data), keys(&examples[*event]), "{event}");

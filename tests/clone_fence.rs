@@ -6,12 +6,8 @@ use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, StopMode, wait_until};
 
 /// Starts a server that also runs a worker in the database `copy` as soon as it exists.
-fn started() -> (Cluster, Client) {
-    let cluster = Cluster::start(&[("webhook_delivery.databases", "postgres, copy")]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
+/// A copy of the database has a worker as well.
+const WORKER_FOR_A_COPY: &[(&str, &str)] = &[("webhook_delivery.databases", "postgres, copy")];
 
 #[track_caller]
 fn wait_for_state(client: &mut Client, state: &str) {
@@ -47,7 +43,7 @@ fn assert_fenced_until_resumed(cluster: &Cluster, receiver: &Receiver, endpoint:
     let mut copy = cluster.connect_to("copy");
     wait_for_state(&mut copy, "fenced");
     assert_eq!((receiver.count(), queued(&mut copy)), (0, deliveries as i64));
-    let said = "WARNING:  webhook_delivery sends nothing from this database, because it is a copy of another one";
+    let said = "WARNING:  webhook_delivery does not send from this database because it is a copy of another one";
     wait_until("the log message", DEADLINE, || cluster.log().contains(said).then_some(()));
     let hint: String = copy.query_one("select hint from webhook_delivery.status", &[]).unwrap().get(0);
     assert!(hint.contains("webhook_delivery.resume()"), "{hint}");
@@ -61,7 +57,7 @@ fn assert_fenced_until_resumed(cluster: &Cluster, receiver: &Receiver, endpoint:
 #[test]
 fn parallel_restore_sends_nothing_until_it_is_resumed() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(WORKER_FOR_A_COPY);
     let endpoint = queue_while_paused(&mut client, &receiver, 50);
     let dump = cluster.socket_dir().join("dump");
     run(cluster.client_command("pg_dump").args(["--format=custom", "--file"]).arg(&dump));
@@ -75,7 +71,7 @@ fn parallel_restore_sends_nothing_until_it_is_resumed() {
 #[test]
 fn partly_restored_dump_sends_nothing_until_it_is_resumed() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(WORKER_FOR_A_COPY);
     let endpoint = queue_while_paused(&mut client, &receiver, 5);
     // pg_restore --jobs restores each table in its own transaction and in any order. Here the rows
     // of `homes`, which identify the original, are missing.
@@ -115,7 +111,7 @@ fn partly_restored_dump_sends_nothing_until_it_is_resumed() {
 fn restored_base_backup_sends_nothing_until_it_is_resumed() {
     for recovers_to_a_point_in_time in [false, true] {
         let receiver = Receiver::start(|_| Reply::ok());
-        let (cluster, mut client) = started();
+        let (cluster, mut client) = Cluster::with_client(WORKER_FOR_A_COPY);
         let endpoint = queue_while_paused(&mut client, &receiver, 20);
         // The fence of the copy does not depend on the pause of the original.
         let copy = cluster.base_backup(&[]);
@@ -159,7 +155,7 @@ fn restored_base_backup_sends_nothing_until_it_is_resumed() {
 #[test]
 fn fenced_or_paused_database_creates_its_partitions() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(WORKER_FOR_A_COPY);
     let endpoint = queue_while_paused(&mut client, &receiver, 3);
     let partitions = "select count(*) from pg_inherits
         where inhparent in ('webhook_delivery.events'::regclass, 'webhook_delivery.attempts_ended'::regclass, 'webhook_delivery.attempts_retried'::regclass)";
@@ -210,7 +206,7 @@ fn database_from_a_template_sends_nothing_until_resumed() {
 #[test]
 fn promoted_standby_is_not_fenced_and_sends() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (primary, mut client) = started();
+    let (primary, mut client) = Cluster::with_client(WORKER_FOR_A_COPY);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     let standby = primary.standby();
     drop(client);
@@ -229,7 +225,7 @@ fn promoted_standby_is_not_fenced_and_sends() {
 #[test]
 fn paused_database_records_and_queues_but_sends_nothing() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(300)));
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(WORKER_FOR_A_COPY);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     // More deliveries than the worker sends at once.
     endpoint.emit(&mut client, 100);
@@ -256,7 +252,7 @@ fn paused_database_records_and_queues_but_sends_nothing() {
 #[test]
 fn pause_and_resume_are_transactional_and_idempotent() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(WORKER_FOR_A_COPY);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     let mut other = cluster.connect();
     let mut pausing = other.transaction().unwrap();
@@ -279,7 +275,7 @@ fn pause_and_resume_are_transactional_and_idempotent() {
 
 #[test]
 fn status_reports_a_missing_endpoint_and_a_missing_worker() {
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(WORKER_FOR_A_COPY);
     let hint = "select hint from webhook_delivery.status";
     wait_until("a worker that waits for an endpoint", DEADLINE, || {
         (client.query_one(hint, &[]).unwrap().get::<_, String>(0) == "waiting for the first endpoint").then_some(())

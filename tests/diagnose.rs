@@ -7,12 +7,11 @@ use uuid::Uuid;
 use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Submission, refusal, sample, tenant, wait_until};
 
 /// An application and an administrator's session. Each delivery has one attempt.
-fn started(settings: &[(&str, &str)]) -> (Application, Client) {
+fn application_with(settings: &[(&str, &str)]) -> (Application, Client) {
     let usual = [("webhook_delivery.retry_schedule", "")];
     let settings: Vec<_> = usual.iter().chain(settings).copied().collect();
     let mut application = Application::start(&settings);
-    tenant::create_roles(&mut application.client);
-    let admin = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let admin = application.create_tenant(sample::DANA);
     (application, admin)
 }
 
@@ -57,7 +56,7 @@ fn assert_wrong(findings: &HashMap<String, Finding>, check: &str, result: &str, 
 #[test]
 fn healthy_endpoint_passes_every_check() {
     let receiver = Receiver::by_path();
-    let (mut application, mut admin) = started(&[]);
+    let (mut application, mut admin) = application_with(&[]);
     let url = format!("http://localhost:{}/", receiver.address().port());
     let endpoint = application.endpoint(sample::RIVERSIDE, &url, &["*"]);
     Submission::of_riverside().insert(&mut application.client);
@@ -78,7 +77,7 @@ fn healthy_endpoint_passes_every_check() {
 #[test]
 fn diagnosis_names_each_obstacle_and_its_remedy() {
     let receiver = Receiver::by_path();
-    let (mut application, mut admin) = started(&[]);
+    let (mut application, mut admin) = application_with(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["problem.*"]);
     let findings = diagnose(&mut admin, endpoint.id);
     assert_wrong(&findings, EVENTS, "Nothing was ever queued", "replay_webhooks()");
@@ -125,8 +124,10 @@ fn diagnosis_names_each_obstacle_and_its_remedy() {
 #[test]
 fn each_kind_of_failure_has_its_own_advice() {
     let receiver = Receiver::by_path();
-    let (mut application, mut admin) =
-        started(&[("webhook_delivery.request_timeout", "400ms"), ("webhook_delivery.disable_after_failures", "0")]);
+    let (mut application, mut admin) = application_with(&[
+        ("webhook_delivery.request_timeout", "400ms"),
+        ("webhook_delivery.disable_after_failures", "0"),
+    ]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
     let mut failed = 0;
     for (path, result, advice) in [
@@ -157,7 +158,7 @@ fn each_kind_of_failure_has_its_own_advice() {
 #[test]
 fn backlog_behind_a_failed_ordered_delivery_is_reported() {
     let receiver = Receiver::by_path();
-    let (mut application, mut admin) = started(&[("webhook_delivery.retry_schedule", "1h")]);
+    let (mut application, mut admin) = application_with(&[("webhook_delivery.retry_schedule", "1h")]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
     application
         .client
@@ -183,7 +184,7 @@ fn health(client: &mut Client, endpoint: &Endpoint, columns: &str) -> postgres::
 #[test]
 fn health_covers_the_last_24_hours_and_the_queue() {
     let receiver = Receiver::by_path();
-    let (mut application, mut admin) = started(&[]);
+    let (mut application, mut admin) = application_with(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/slow/50"), &["*"]);
     let columns = "success_rate_24h is null and failing_since is null and queued = 0 and next_attempt_at is null and consecutive_failures = 0";
     assert!(health(&mut admin, &endpoint, columns).get::<_, bool>(0));
@@ -221,7 +222,7 @@ fn health_covers_the_last_24_hours_and_the_queue() {
 #[test]
 fn tenant_cannot_see_or_diagnose_endpoints_of_others() {
     let receiver = Receiver::by_path();
-    let (mut application, mut admin) = started(&[]);
+    let (mut application, mut admin) = application_with(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/status/503"), &["*"]);
     endpoint.emit(&mut application.client, 2);
     endpoint.wait_for(&mut application.client, 2, "failed");
@@ -256,7 +257,7 @@ const BUILT: &str = "capture";
 #[test]
 fn custom_events_without_trigger_or_with_errors_are_named() {
     let receiver = Receiver::by_path();
-    let (mut application, mut admin) = started(&[]);
+    let (mut application, mut admin) = application_with(&[]);
     let client = &mut application.client;
     client
         .batch_execute(
@@ -317,7 +318,7 @@ fn custom_events_without_trigger_or_with_errors_are_named() {
 #[test]
 fn advice_to_update_names_the_endpoint() {
     let receiver = Receiver::by_path();
-    let (mut application, mut admin) = started(&[]);
+    let (mut application, mut admin) = application_with(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
     application
         .client

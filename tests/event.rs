@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use uuid::Uuid;
-use webhook_harness::{Application, DEADLINE, Receiver, Submission, refusal, sample, tenant, wait_until};
+use webhook_harness::{Application, DEADLINE, Receiver, Submission, refusal, sample, wait_until};
 
 const EVENT: &str = "select event_type, status::text, url, headers, body, verify, attempts from webhook_request($1)";
 
@@ -20,8 +20,7 @@ fn webhook_request_shows_the_exact_body_and_headers() {
     Submission::of_riverside().insert(&mut application.client);
     let id = endpoint.wait_for(&mut application.client, 1, "success")[0].id;
     let request = receiver.requests().pop().unwrap();
-    tenant::create_roles(&mut application.client);
-    let mut admin = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let mut admin = application.create_tenant(sample::DANA);
     for (session, is_operator) in [(&mut admin, false), (&mut application.client, true)] {
         let row = session.query_one(EVENT, &[&id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
         assert_eq!(row.get::<_, &str>("body"), request.text());
@@ -63,8 +62,7 @@ fn webhook_event_shows_what_remains_and_nothing_to_others() {
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
     endpoint.emit(&mut application.client, 1);
     let id = endpoint.wait_for(&mut application.client, 1, "success")[0].id;
-    tenant::create_roles(&mut application.client);
-    let mut other = tenant::session_of(&application.cluster, "tenant", sample::KIM);
+    let mut other = application.create_tenant(sample::KIM);
     assert_eq!(refusal(&mut other, EVENT, &[&id]).code().code(), "PT404");
     assert!(other.query("select webhook_delivery.request_of($1)", &[&id]).unwrap().is_empty());
     let shown = |client: &mut postgres::Client| {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use webhook_harness::{Application, Receiver, Reply, Submission, refusal, sample, tenant};
 
 /// Endpoints of Riverside and Hilltop. Their receiver returns the body of the request.
-fn started(retry_schedule: &str) -> (Application, Receiver, Client) {
+fn application_with_schedule(retry_schedule: &str) -> (Application, Receiver, Client) {
     let receiver = Receiver::start(|request| match request.path.as_str() {
         "/redirect" => Reply::redirect("https://example.com/?email=dana@example.com"),
         _ => Reply::status(422).body(request.body.clone()),
@@ -41,7 +41,7 @@ fn traces(application: &mut Application, text: &str) -> Vec<String> {
 
 #[test]
 fn expunge_deletes_data_and_answers_but_keeps_deliveries() {
-    let (mut application, _receiver, mut admin) = started("");
+    let (mut application, _receiver, mut admin) = application_with_schedule("");
     let submission = Submission::of_riverside().insert(&mut application.client);
     Submission::of_riverside().insert(&mut application.client);
     application.wait_for_deliveries(2, "failed");
@@ -59,7 +59,7 @@ fn expunge_deletes_data_and_answers_but_keeps_deliveries() {
 
 #[test]
 fn expunge_deletes_redirect_targets_and_finds_escaped_quotes() {
-    let (mut application, receiver, mut admin) = started("");
+    let (mut application, receiver, mut admin) = application_with_schedule("");
     application.client.execute("update webhook_endpoints set url = $1", &[&receiver.url("/redirect")]).unwrap();
     let emit = "select webhook_delivery.emit('submission.created', $1, json_build_object('name', 'Dana \"D\" Reyes'))";
     application.client.execute(emit, &[&sample::RIVERSIDE]).unwrap();
@@ -77,7 +77,7 @@ fn expunge_deletes_redirect_targets_and_finds_escaped_quotes() {
 
 #[test]
 fn queued_delivery_with_expunged_data_is_never_sent_again() {
-    let (mut application, receiver, mut admin) = started("1h");
+    let (mut application, receiver, mut admin) = application_with_schedule("1h");
     let submission = Submission::of_riverside().insert(&mut application.client);
     application.wait_for_deliveries(1, "retrying");
     assert_eq!(expunge(&mut admin, &format!("'{}', everything => true", sample::RIVERSIDE)), 1);
@@ -94,7 +94,7 @@ fn queued_delivery_with_expunged_data_is_never_sent_again() {
 
 #[test]
 fn tenant_can_expunge_only_own_data_with_an_explicit_scope() {
-    let (mut application, _receiver, mut admin) = started("");
+    let (mut application, _receiver, mut admin) = application_with_schedule("");
     Submission::of_hilltop().insert(&mut application.client);
     Submission::of_riverside().insert(&mut application.client);
     application.wait_for_deliveries(2, "failed");

@@ -7,13 +7,11 @@ use std::time::Duration;
 use webhook_harness::{AttemptRow, Cluster, Endpoint, Receiver, Reply};
 
 /// Starts a server with one attempt per delivery, so that each failure is final.
-fn started(request_timeout: &str) -> Cluster {
-    let cluster = Cluster::start(&[
+fn cluster_with_timeout(request_timeout: &str) -> Cluster {
+    Cluster::with_extension(&[
         ("webhook_delivery.retry_schedule", ""),
         ("webhook_delivery.request_timeout", request_timeout),
-    ]);
-    cluster.execute("create extension webhook_delivery");
-    cluster
+    ])
 }
 
 fn failure_of(cluster: &Cluster, url: &str) -> AttemptRow {
@@ -25,20 +23,20 @@ fn failure_of(cluster: &Cluster, url: &str) -> AttemptRow {
 
 fn failure_when(answer: impl Fn() -> Reply + Send + Sync + 'static) -> AttemptRow {
     let receiver = Receiver::start(move |_| answer());
-    failure_of(&started("10s"), &receiver.url("/"))
+    failure_of(&cluster_with_timeout("10s"), &receiver.url("/"))
 }
 
 #[test]
 fn closed_port_is_recorded_as_connection_refused() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let attempt = failure_of(&started("10s"), &format!("http://127.0.0.1:{port}/"));
+    let attempt = failure_of(&cluster_with_timeout("10s"), &format!("http://127.0.0.1:{port}/"));
     assert_eq!(attempt.error_message.unwrap(), "connection refused");
     assert_eq!((attempt.response_status_code, attempt.response_excerpt), (None, None));
 }
 
 #[test]
 fn unknown_host_name_is_recorded_as_unresolved() {
-    let attempt = failure_of(&started("30s"), "http://nowhere.invalid/hooks");
+    let attempt = failure_of(&cluster_with_timeout("30s"), "http://nowhere.invalid/hooks");
     assert_eq!(attempt.error_message.unwrap(), "could not resolve nowhere.invalid");
 }
 
@@ -53,7 +51,7 @@ fn status_other_than_2xx_is_recorded_with_an_excerpt() {
 #[test]
 fn every_2xx_is_a_success_and_keeps_no_response() {
     let receiver = Receiver::start(|request| Reply::status(request.path[1..].parse().unwrap()).body("thanks"));
-    let cluster = started("10s");
+    let cluster = cluster_with_timeout("10s");
     let mut client = cluster.connect();
     for status in [200, 201, 202, 204, 299] {
         let endpoint = Endpoint::create(&mut client, &receiver.url(&format!("/{status}")));
@@ -67,7 +65,7 @@ fn every_2xx_is_a_success_and_keeps_no_response() {
 #[test]
 fn receiver_that_never_answers_times_out() {
     let receiver = Receiver::start(|_| Reply::hang());
-    let attempt = failure_of(&started("300ms"), &receiver.url("/"));
+    let attempt = failure_of(&cluster_with_timeout("300ms"), &receiver.url("/"));
     assert_eq!(attempt.error_message.unwrap(), "timed out after 300 ms");
     assert!((300..600).contains(&attempt.response_time_ms), "{} ms", attempt.response_time_ms);
 }
@@ -75,7 +73,7 @@ fn receiver_that_never_answers_times_out() {
 #[test]
 fn timeout_of_a_whole_second_is_shown_in_seconds() {
     let receiver = Receiver::start(|_| Reply::hang());
-    let attempt = failure_of(&started("1000"), &receiver.url("/"));
+    let attempt = failure_of(&cluster_with_timeout("1000"), &receiver.url("/"));
     assert_eq!(attempt.error_message.unwrap(), "timed out after 1 s");
 }
 
@@ -83,7 +81,7 @@ fn timeout_of_a_whole_second_is_shown_in_seconds() {
 fn slowly_sent_response_head_does_not_extend_the_timeout() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let receiver = Receiver::start(move |_| Reply::raw_slowly(head, Duration::from_millis(50)));
-    let attempt = failure_of(&started("300ms"), &receiver.url("/"));
+    let attempt = failure_of(&cluster_with_timeout("300ms"), &receiver.url("/"));
     assert_eq!(attempt.error_message.unwrap(), "timed out after 300 ms");
     assert!((300..600).contains(&attempt.response_time_ms), "{} ms", attempt.response_time_ms);
 }
@@ -91,7 +89,7 @@ fn slowly_sent_response_head_does_not_extend_the_timeout() {
 #[test]
 fn slowly_sent_body_ends_at_the_timeout_and_status_counts() {
     let receiver = Receiver::start(|_| Reply::trickle(Duration::from_millis(20)));
-    let cluster = started("300ms");
+    let cluster = cluster_with_timeout("300ms");
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 1);
@@ -144,7 +142,7 @@ fn compressed_response_is_not_decompressed() {
 #[test]
 fn endless_responses_neither_block_nor_grow_the_worker() {
     let receiver = Receiver::start(|_| Reply::endless());
-    let cluster = started("20s");
+    let cluster = cluster_with_timeout("20s");
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 100);
@@ -170,7 +168,7 @@ fn peak_memory_kb(pid: i32) -> i64 {
 #[test]
 fn operator_sees_timing_and_address_of_each_attempt() {
     let receiver = Receiver::by_path();
-    let cluster = started("10s");
+    let cluster = cluster_with_timeout("10s");
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/slow/200"));
     for made in 1..=2 {

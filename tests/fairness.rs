@@ -8,12 +8,6 @@ use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, StopMode, wait_until};
 
-fn started() -> Cluster {
-    let cluster = Cluster::start(&[]);
-    cluster.execute("create extension webhook_delivery");
-    cluster
-}
-
 /// Inserts deliveries into the queue with one statement, because `emit()` for each of them would
 /// take longer than the test. They are due before everything that is emitted afterwards.
 fn queue_backlog(client: &mut Client, endpoint: &Endpoint, deliveries: i32) {
@@ -43,7 +37,7 @@ fn assert_prompt(client: &mut Client, endpoint: &Endpoint, receiver: &Receiver, 
 #[test]
 fn hanging_endpoint_does_not_delay_deliveries_to_another() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let hanging = Endpoint::create(&mut client, &hanging_receiver.url("/"));
     let good = Endpoint::create(&mut client, &receiver.url("/"));
@@ -62,7 +56,7 @@ fn hanging_endpoint_does_not_delay_deliveries_to_another() {
 #[test]
 fn ten_hanging_endpoints_with_interleaved_events_delay_no_other() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let url = hanging_receiver.url("/");
     let auctions: Vec<_> = (0..10).map(|_| Endpoint::create(&mut client, &url).auction_id).collect();
@@ -77,7 +71,7 @@ fn ten_hanging_endpoints_with_interleaved_events_delay_no_other() {
 #[test]
 fn endpoints_that_hang_one_after_another_delay_no_other() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let good = Endpoint::create(&mut client, &receiver.url("/"));
     for number in 0..10 {
@@ -95,7 +89,7 @@ fn endpoints_that_hang_one_after_another_delay_no_other() {
 #[test]
 fn backlogs_of_hanging_endpoints_leave_prefetch_for_others() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let good = Endpoint::create(&mut client, &receiver.url("/"));
     for number in 0..16 {
@@ -109,7 +103,7 @@ fn backlogs_of_hanging_endpoints_leave_prefetch_for_others() {
 #[test]
 fn large_events_of_a_hanging_endpoint_leave_memory_for_others() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let hanging = Endpoint::create(&mut client, &hanging_receiver.url("/"));
     let good = Endpoint::create(&mut client, &receiver.url("/"));
@@ -124,7 +118,7 @@ fn large_events_of_a_hanging_endpoint_leave_memory_for_others() {
 #[test]
 fn backlog_of_100_000_does_not_delay_a_single_delivery() {
     let (slow_receiver, receiver) = (Receiver::by_path(), Receiver::start(|_| Reply::ok()));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let busy = Endpoint::create(&mut client, &slow_receiver.url("/slow/250"));
     let good = Endpoint::create(&mut client, &receiver.url("/"));
@@ -139,7 +133,7 @@ fn backlog_of_100_000_does_not_delay_a_single_delivery() {
 #[test]
 fn backlog_of_a_disabled_endpoint_delays_no_other_and_is_kept() {
     let (waiting_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let disabled = Endpoint::create(&mut client, &waiting_receiver.url("/"));
     let good = Endpoint::create(&mut client, &receiver.url("/"));
@@ -172,7 +166,7 @@ fn hanging_endpoints(client: &mut Client, receiver: &Receiver, endpoints: usize,
 #[test]
 fn hanging_endpoints_of_one_auction_do_not_delay_another() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let good = Endpoint::create(&mut client, &receiver.url("/"));
     hanging_endpoints(&mut client, &hanging_receiver, 200, &[Uuid::new_v4()], 10);
@@ -184,9 +178,7 @@ fn hanging_endpoints_of_one_auction_do_not_delay_another() {
 #[test]
 fn endpoints_that_timed_out_once_delay_no_other_auction() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
-    let cluster = Cluster::start(&[("webhook_delivery.request_timeout", "400ms")]);
-    cluster.execute("create extension webhook_delivery");
-    let mut client = cluster.connect();
+    let (cluster, mut client) = Cluster::with_client(&[("webhook_delivery.request_timeout", "400ms")]);
     let good = Endpoint::create(&mut client, &receiver.url("/"));
     let auctions: Vec<Uuid> = std::iter::repeat_with(Uuid::new_v4).take(200).collect();
     hanging_endpoints(&mut client, &hanging_receiver, 200, &auctions, 50);
@@ -219,9 +211,7 @@ fn endpoint_that_recovers_is_served_while_others_hang() {
     let recovered = Arc::clone(&has_recovered);
     let receiver =
         Receiver::start(move |_| if recovered.load(Ordering::Relaxed) { Reply::ok() } else { Reply::hang() });
-    let cluster = Cluster::start(&[("webhook_delivery.request_timeout", "200ms")]);
-    cluster.execute("create extension webhook_delivery");
-    let mut client = cluster.connect();
+    let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.request_timeout", "200ms")]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 500);
     hanging_endpoints(&mut client, &hanging_receiver, 50, &[Uuid::new_v4()], 10);
@@ -239,7 +229,7 @@ fn endpoint_that_recovers_is_served_while_others_hang() {
 #[test]
 fn backlog_of_a_day_is_sent_in_turns_by_auction() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     // One endpoint has 20,000 deliveries, which are due first. Ten endpoints have 100 each, and two
@@ -280,7 +270,7 @@ fn backlog_of_a_day_is_sent_in_turns_by_auction() {
 #[test]
 fn endless_wakeups_do_not_delay_other_deliveries() {
     let (hanging_receiver, receiver) = (Receiver::start(|_| Reply::hang()), Receiver::start(|_| Reply::ok()));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let hanging = Endpoint::create(&mut client, &hanging_receiver.url("/"));
     let good = Endpoint::create(&mut client, &receiver.url("/"));

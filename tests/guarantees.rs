@@ -6,21 +6,15 @@ use std::time::Duration;
 use uuid::Uuid;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, ReceiverProgram, Reply, StopMode, wait_until};
 
-fn started(settings: &[(&str, &str)]) -> Cluster {
-    let cluster = Cluster::start(settings);
-    cluster.execute("create extension webhook_delivery");
-    cluster
-}
-
 /// After a kill only the requests that were in flight are repeated: one for each of the pool's 64
 /// threads. Successes are kept in the journal, a file that survives the kill.
-const UNDER_WAY_AT_MOST: u64 = 64;
+const MAX_IN_FLIGHT: u64 = 64;
 
 #[test]
 fn killed_workers_and_an_immediate_stop_lose_no_event() {
     const EVENTS: usize = 20_000;
     let receiver = ReceiverProgram::start();
-    let cluster = started(&[]);
+    let cluster = Cluster::with_extension(&[]);
     let mut clients: Vec<_> = (0..4).map(|_| cluster.connect()).collect();
     let endpoint = Endpoint::create(&mut clients[0], &receiver.url("/slow/2"));
     // Four concurrent transactions, so that the queue is long when the worker is killed.
@@ -67,14 +61,14 @@ fn killed_workers_and_an_immediate_stop_lose_no_event() {
     assert_eq!(events, EVENTS as i64);
 
     let duplicates = receiver.stats().duplicates;
-    println!("{EVENTS} events, 0 lost, {duplicates} duplicates; at most {} were in flight", 3 * UNDER_WAY_AT_MOST);
-    assert!(duplicates <= 3 * UNDER_WAY_AT_MOST, "{duplicates} duplicates");
+    println!("{EVENTS} events, 0 lost, {duplicates} duplicates; at most {} were in flight", 3 * MAX_IN_FLIGHT);
+    assert!(duplicates <= 3 * MAX_IN_FLIGHT, "{duplicates} duplicates");
 }
 
 #[test]
 fn unrecorded_successes_are_recorded_after_a_kill_not_resent() {
     let (receiver, last_receiver) = (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
-    let cluster = started(&[]);
+    let cluster = Cluster::with_extension(&[]);
     let (mut client, mut lock) = (cluster.connect(), cluster.connect());
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     // A worker without cached plans would wait for the lock and send nothing.
@@ -110,7 +104,7 @@ fn unrecorded_successes_are_recorded_after_a_kill_not_resent() {
 fn long_transaction_is_delivered_as_soon_as_it_commits() {
     let (late_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
     // Only the commit can wake the worker in time: it polls once a minute.
-    let cluster = started(&[("webhook_delivery.poll_interval", "60s")]);
+    let cluster = Cluster::with_extension(&[("webhook_delivery.poll_interval", "60s")]);
     let (mut slow, mut busy) = (cluster.connect(), cluster.connect());
     let late = Endpoint::create(&mut busy, &late_receiver.url("/"));
     let others = Endpoint::create(&mut busy, &receiver.url("/"));
@@ -132,7 +126,7 @@ fn long_transaction_is_delivered_as_soon_as_it_commits() {
 #[test]
 fn commit_prepared_of_another_session_delivers_the_events() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let cluster = started(&[("max_prepared_transactions", "2")]);
+    let cluster = Cluster::with_extension(&[("max_prepared_transactions", "2")]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     client.batch_execute("begin").unwrap();
@@ -148,7 +142,8 @@ fn commit_prepared_of_another_session_delivers_the_events() {
 fn commit_prepared_of_the_preparing_session_wakes_the_worker() {
     let receiver = Receiver::start(|_| Reply::ok());
     // Without a wakeup the worker polls only after more than `DEADLINE`.
-    let cluster = started(&[("max_prepared_transactions", "2"), ("webhook_delivery.poll_interval", "60s")]);
+    let cluster =
+        Cluster::with_extension(&[("max_prepared_transactions", "2"), ("webhook_delivery.poll_interval", "60s")]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 1);
@@ -164,7 +159,7 @@ fn commit_prepared_of_the_preparing_session_wakes_the_worker() {
 #[test]
 fn backend_killed_in_its_transaction_affects_no_others() {
     let (lost_receiver, receiver) = (Receiver::start(|_| Reply::ok()), Receiver::by_path());
-    let cluster = started(&[]);
+    let cluster = Cluster::with_extension(&[]);
     let (mut victim, mut client) = (cluster.connect(), cluster.connect());
     let unfinished = Endpoint::create(&mut client, &lost_receiver.url("/"));
     let committed = Endpoint::create(&mut client, &receiver.url("/slow/20"));
@@ -182,5 +177,5 @@ fn backend_killed_in_its_transaction_affects_no_others() {
     assert_eq!(lost_receiver.count(), 0, "what was never committed is never sent");
     assert!(unfinished.deliveries(&mut client).is_empty());
     let duplicates = receiver.count() as u64 - 1_000;
-    assert!(duplicates <= UNDER_WAY_AT_MOST, "{duplicates} duplicates");
+    assert!(duplicates <= MAX_IN_FLIGHT, "{duplicates} duplicates");
 }

@@ -1,22 +1,14 @@
 //! The address guard: a customer's URL reaches only the public internet.
 
-use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, wait_until};
-
-fn started(settings: &[(&str, &str)]) -> (Cluster, Client) {
-    let cluster = Cluster::start(settings);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
 
 const AS_INSTALLED: &[(&str, &str)] =
     &[("webhook_delivery.allowed_networks", ""), ("webhook_delivery.allowed_ports", "80, 443")];
 
 #[test]
 fn endpoint_in_a_private_network_is_refused() {
-    let (_cluster, mut client) = started(AS_INSTALLED);
+    let (_cluster, mut client) = Cluster::with_client(AS_INSTALLED);
     let insert = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{*}')";
     let auction = Uuid::new_v4();
     for host in
@@ -24,7 +16,8 @@ fn endpoint_in_a_private_network_is_refused() {
     {
         for scheme in ["http", "https"] {
             let error = refusal(&mut client, insert, &[&auction, &format!("{scheme}://{host}/")]);
-            assert_eq!((error.code().code(), error.message()), ("22023", "address not allowed"), "{host}");
+            assert_eq!(error.code().code(), "22023", "{host}");
+            assert!(error.message().contains(" address"), "{host}: {error}");
             assert!(error.hint().unwrap().contains("webhook_delivery.allowed_networks"));
         }
     }
@@ -33,13 +26,13 @@ fn endpoint_in_a_private_network_is_refused() {
     assert!(error.hint().unwrap().contains("80, 443") && error.hint().unwrap().contains("allowed_ports"));
     client.execute(insert, &[&auction, &"https://example.com/"]).unwrap();
     let error = refusal(&mut client, "update webhook_endpoints set url = 'https://192.168.1.1/'", &[]);
-    assert_eq!(error.message(), "address not allowed");
+    assert_eq!(error.message(), "192.168.1.1 is a private address");
 }
 
 #[test]
 fn endpoint_is_not_called_once_its_address_is_not_allowed() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "")]);
+    let (cluster, mut client) = Cluster::with_client(&[("webhook_delivery.retry_schedule", "")]);
     let by_address = Endpoint::create(&mut client, &receiver.url("/"));
     let port = receiver.url("").rsplit(':').next().unwrap().to_owned();
     // Only name resolution reveals the address of this one.
@@ -66,7 +59,7 @@ fn endpoint_is_not_called_once_its_address_is_not_allowed() {
 
 #[test]
 fn invalid_list_of_ports_or_networks_is_refused_with_detail() {
-    let (_cluster, mut client) = started(&[]);
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     for (setting, value, part) in [
         ("allowed_ports", "80, https", "\"https\""),
         ("allowed_ports", "", "\"\""),
@@ -80,7 +73,7 @@ fn invalid_list_of_ports_or_networks_is_refused_with_detail() {
 
 #[test]
 fn only_a_superuser_reads_the_allowed_networks() {
-    let (_cluster, mut client) = started(&[]);
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     client.batch_execute("create role tenant; set role tenant").unwrap();
     let error = refusal(&mut client, "show webhook_delivery.allowed_networks", &[]);
     assert_eq!(error.code().code(), "42501");
@@ -91,14 +84,14 @@ fn only_a_superuser_reads_the_allowed_networks() {
 #[test]
 fn endpoint_in_a_denied_network_is_neither_accepted_nor_called() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started(&[]);
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     cluster.set("webhook_delivery.denied_networks", "127.0.0.0/8, 203.0.113.0/24");
     let insert = "insert into webhook_endpoints (auction_id, url, events) values (gen_random_uuid(), $1, '{*}')";
     let url = receiver.url("/other");
     wait_until("the setting", DEADLINE, || client.execute(insert, &[&url]).err());
     let error = refusal(&mut client, insert, &[&url]);
-    assert_eq!((error.code().code(), error.message()), ("22023", "address not allowed"));
+    assert_eq!((error.code().code(), error.message()), ("22023", "127.0.0.1 is a loopback address"));
     assert!(error.hint().unwrap().contains("denied_networks"));
     endpoint.emit(&mut client, 1);
     wait_until("the refusal", DEADLINE, || endpoint.attempts(&mut client).pop());

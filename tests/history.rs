@@ -16,7 +16,7 @@ const QUIET: &str = "00000000-0000-4000-9000-000000000777";
 
 /// The rows of the log that a page of 50 may read, a twentieth: its own rows, the rows that it
 /// skips and a few of others between them.
-const AT_MOST: f64 = 2_000.0;
+const MAX_ROWS_READ: f64 = 2_000.0;
 
 /// Riverside's history among that of others, and the session of Riverside's admin.
 fn scene() -> (Application, Client) {
@@ -111,7 +111,7 @@ fn history_page_reads_few_more_rows_than_it_shows() {
         let query = page(&conditions, which);
         let (shown, read) = shown_and_read(&mut dana, &query);
         assert_eq!(shown, expected, "{conditions} {which}");
-        assert!(read <= AT_MOST, "{conditions} {which} reads {read} rows");
+        assert!(read <= MAX_ROWS_READ, "{conditions} {which} reads {read} rows");
     }
 }
 
@@ -127,7 +127,7 @@ fn embedded_deliveries_of_an_endpoint_are_read_by_index() {
             select * from public.webhook_deliveries(webhook_endpoints) order by created_at desc limit 10) as delivery on true";
     let (shown, read) = shown_and_read(&mut dana, query);
     assert_eq!(shown, 10);
-    assert!(read <= AT_MOST, "{read} rows are read");
+    assert!(read <= MAX_ROWS_READ, "{read} rows are read");
 }
 
 #[test]

@@ -94,15 +94,13 @@ fn sending_threads(pid: i32) -> usize {
 
 #[test]
 fn hostile_receivers_harm_neither_pool_memory_nor_others() {
-    let cluster = Cluster::start(&[
+    let (cluster, mut client) = Cluster::with_client(&[
         ("webhook_delivery.pool_size", &POOL_SIZE.to_string()),
         ("webhook_delivery.request_timeout", "300ms"),
         ("webhook_delivery.retry_schedule", ""),
         // The hostile endpoints stay enabled for the whole test.
         ("webhook_delivery.disable_after_failures", "0"),
     ]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
     let receiver = Receiver::start(|_| Reply::ok());
     let good = Endpoint::create(&mut client, &receiver.url("/"));
     let ca = PrivateCa::new();

@@ -23,7 +23,7 @@ fn list(client: &mut Client, query: &str) -> Vec<String> {
 
 #[test]
 fn create_extension_without_preload_names_the_missing_line() {
-    let cluster = Cluster::builder().without_extension().start();
+    let cluster = Cluster::builder().without_preload().start();
     let error = refusal(&mut cluster.connect(), CREATE, &[]);
     assert_eq!(error.code().code(), "55000");
     assert_eq!(error.message(), "webhook_delivery must be loaded when the server starts");

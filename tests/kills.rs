@@ -103,9 +103,10 @@ fn twenty_random_kills_lose_no_committed_event() {
     random.shuffle(&mut kills);
 
     let receiver = ReceiverProgram::start();
-    let cluster =
-        Cluster::start(&[("webhook_delivery.retry_schedule", "50ms, 50ms, 50ms, 50ms, 50ms, 50ms, 50ms, 50ms")]);
-    cluster.execute("create extension webhook_delivery");
+    let cluster = Cluster::with_extension(&[(
+        "webhook_delivery.retry_schedule",
+        "50ms, 50ms, 50ms, 50ms, 50ms, 50ms, 50ms, 50ms",
+    )]);
     let auction_id = Uuid::new_v4();
     for path in ENDPOINTS {
         let sql = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{*}')";

@@ -6,13 +6,6 @@ use std::time::Duration;
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, StopMode, wait_until};
 
-fn started() -> (Cluster, Client) {
-    let cluster = Cluster::start(&[]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
-
 /// A trigger function that always fails.
 const REFUSE: &str = "create function public.refuse() returns trigger language plpgsql as
     $$ begin raise 'not here' using hint = 'Go away.'; end $$;";
@@ -41,7 +34,7 @@ fn assert_other_endpoint_receives(client: &mut Client, receiver: &Receiver) {
 #[test]
 fn deliveries_continue_while_partitions_cannot_be_created() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(&[]);
     client
         .batch_execute(
             "create function public.refuse() returns event_trigger language plpgsql as
@@ -53,12 +46,12 @@ fn deliveries_continue_while_partitions_cannot_be_created() {
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 3);
     endpoint.wait_for(&mut client, 3, "success");
-    wait_for_status(&mut client, "failing", Some("making partitions fails: no tables today"));
+    wait_for_status(&mut client, "failing", Some("creating partitions fails: no tables today"));
     endpoint.emit(&mut client, 3);
     endpoint.wait_for(&mut client, 6, "success");
     assert_eq!((receiver.count(), cluster.worker_pid("postgres")), (6, Some(worker)));
     let log = cluster.log();
-    assert!(log.contains("WARNING:  webhook_delivery: making partitions fails: no tables today"), "{log}");
+    assert!(log.contains("WARNING:  webhook_delivery: creating partitions fails: no tables today"), "{log}");
     assert!(log.contains("HINT:  Ask tomorrow. It is tried again"), "{log}");
 
     client.batch_execute("drop event trigger refuse").unwrap();
@@ -71,7 +64,7 @@ fn deliveries_continue_while_partitions_cannot_be_created() {
 #[test]
 fn unrecordable_attempts_stop_sending_and_are_not_repeated() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 1);
     endpoint.wait_for(&mut client, 1, "success");
@@ -84,7 +77,7 @@ fn unrecordable_attempts_stop_sending_and_are_not_repeated() {
     wait_for_status(&mut client, "failing", Some("recording finished attempts fails: not here"));
     assert_eq!(receiver.count(), 2);
     endpoint.emit(&mut client, 5);
-    assert!(cluster.turns_within(2.0) < 20, "the worker waits before it retries");
+    assert!(cluster.worker_turns_within(2.0) < 20, "the worker waits before it retries");
     // Several retries of the record send no further request.
     wait_until("three failures to record", DEADLINE, || {
         (cluster.log().matches("recording finished attempts fails: not here").count() >= 3).then_some(())
@@ -99,7 +92,7 @@ fn unrecordable_attempts_stop_sending_and_are_not_repeated() {
 #[test]
 fn sent_attempts_are_recorded_while_the_queue_is_unreadable() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(400)));
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     let worker = cluster.wait_for_worker("postgres", None);
     endpoint.emit(&mut client, 3);
@@ -121,15 +114,13 @@ fn sent_attempts_are_recorded_while_the_queue_is_unreadable() {
 #[test]
 fn paused_worker_does_not_spin_when_deliveries_come_due() {
     let receiver = Receiver::start(|_| Reply::status(503));
-    let cluster = Cluster::start(&[("webhook_delivery.retry_schedule", "1s")]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
+    let (cluster, mut client) = Cluster::with_client(&[("webhook_delivery.retry_schedule", "1s")]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 1);
     endpoint.wait_for(&mut client, 1, "retrying");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     endpoint.emit(&mut client, 1);
-    assert!(cluster.turns_within(3.0) < 20);
+    assert!(cluster.worker_turns_within(3.0) < 20);
     assert_eq!(receiver.count(), 1);
 }
 
@@ -195,7 +186,7 @@ fn database_and_role_settings_do_not_affect_the_worker() {
 #[test]
 fn uncommitted_queue_update_delays_no_other_delivery() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 5);
     receiver.wait_for(5, DEADLINE);
@@ -216,7 +207,7 @@ fn uncommitted_queue_update_delays_no_other_delivery() {
 #[test]
 fn many_locked_queue_rows_delay_no_other_delivery() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     endpoint.emit(&mut client, 500);
@@ -235,7 +226,7 @@ fn many_locked_queue_rows_delay_no_other_delivery() {
 #[test]
 fn delivery_postponed_during_its_request_is_sent_again_later() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 1);
     receiver.wait_for(1, DEADLINE);
@@ -251,7 +242,7 @@ fn delivery_postponed_during_its_request_is_sent_again_later() {
 #[test]
 fn worker_waits_for_a_locked_queue_and_sends_nothing_twice() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_secs(1)));
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     let worker = cluster.wait_for_worker("postgres", None);
     for (round, mode) in [(1, "share"), (2, "access exclusive")] {
@@ -275,7 +266,7 @@ fn worker_waits_for_a_locked_queue_and_sends_nothing_twice() {
 #[test]
 fn pg_cancel_backend_ends_no_worker_and_sends_nothing_twice() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(5)));
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     let worker = cluster.wait_for_worker("postgres", None);
     endpoint.emit(&mut client, 2_000);
@@ -322,7 +313,7 @@ fn shutdown_during_partition_creation_records_sent_attempts() {
 /// A worker that cannot read does not know whether it is still paused.
 #[test]
 fn worker_that_cannot_read_reports_failing_not_paused() {
-    let (_cluster, mut client) = started();
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     Endpoint::create(&mut client, "https://example.com/");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     wait_for_status(&mut client, "paused", None);
@@ -341,10 +332,8 @@ fn hint_for_no_worker_names_the_cause() {
         (&[("max_worker_processes", "1"), ("max_logical_replication_workers", "0")], "max_worker_processes"),
         (&[("max_worker_processes", "0")], "max_worker_processes"),
     ] {
-        let cluster = Cluster::start(settings);
-        let mut client = cluster.connect();
-        client.batch_execute("create extension webhook_delivery").unwrap();
-        let hint = "select hint from webhook_delivery.status where state = 'no worker' and hint not like 'It is being started%'";
+        let (_cluster, mut client) = Cluster::with_client(settings);
+        let hint = "select hint from webhook_delivery.status where state = 'no worker' and hint not like 'The worker is being started%'";
         let row = wait_until("the hint", DEADLINE, || client.query_opt(hint, &[]).unwrap());
         assert!(row.get::<_, &str>(0).contains(named), "{settings:?}: {}", row.get::<_, &str>(0));
     }

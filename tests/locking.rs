@@ -6,12 +6,6 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, wait_until};
 
-fn started(settings: &[(&str, &str)]) -> Cluster {
-    let cluster = Cluster::start(settings);
-    cluster.execute("create extension webhook_delivery");
-    cluster
-}
-
 /// An event is emitted, committed, delivered and recorded within two seconds.
 #[track_caller]
 fn assert_delivery_takes_under_two_seconds(cluster: &Cluster) {
@@ -57,7 +51,7 @@ fn newest_partitions(client: &mut Client) -> Vec<String> {
 #[test]
 fn uncommitted_endpoint_deletion_delays_no_other_delivery() {
     let slow_receiver = Receiver::by_path();
-    let cluster = started(&[]);
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let deleted = Endpoint::create(&mut client, &slow_receiver.url("/slow/300"));
     deleted.emit(&mut client, 5);
@@ -75,7 +69,7 @@ fn uncommitted_endpoint_deletion_delays_no_other_delivery() {
 
 #[test]
 fn partition_creation_blocked_by_an_emit_delays_no_delivery() {
-    let cluster = started(&[]);
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, "http://127.0.0.1:9/");
     let worker = drop_newest_partitions(&cluster);
@@ -89,7 +83,7 @@ fn partition_creation_blocked_by_an_emit_delays_no_delivery() {
 
 #[test]
 fn partition_creation_blocked_by_a_backup_delays_no_delivery() {
-    let cluster = started(&[]);
+    let cluster = Cluster::with_extension(&[]);
     assert_delivery_takes_under_two_seconds(&cluster);
     let worker = drop_newest_partitions(&cluster);
     let mut backup = cluster.connect();
@@ -106,7 +100,7 @@ fn partition_creation_blocked_by_a_backup_delays_no_delivery() {
 #[test]
 fn worker_that_may_not_write_sends_nothing() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(500)));
-    let cluster = started(&[]);
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 3);

@@ -56,7 +56,7 @@ fn partitioned() -> Listener {
 
 /// Type of each received event, with one field of its data.
 fn received(listener: &mut Listener, field: &str) -> Vec<(String, Value)> {
-    listener.told().into_iter().map(|(event, mut data)| (event, data[field].take())).collect()
+    listener.received().into_iter().map(|(event, mut data)| (event, data[field].take())).collect()
 }
 
 fn events(expected: &[(&str, Value)]) -> Vec<(String, Value)> {
@@ -115,7 +115,7 @@ fn row_deleted_and_inserted_again_sends_created() {
         sample::RIVERSIDE
     );
     listener.run(&insert.replace("'closed'", "'open'"));
-    listener.told();
+    listener.received();
     // In one transaction, in one statement, and right after a move.
     listener.run(&format!("begin; delete from problems; {insert}; commit"));
     assert_eq!(received(&mut listener, "new_status"), events(&[("problem.created", json!("closed"))]));
@@ -159,7 +159,7 @@ fn moved_row_of_a_row_event_sends_one_update() {
     listener.run(ORDERS);
     listener.run(THREE);
     listener.run(&format!("{}; {}", place(1), place(2)));
-    listener.told();
+    listener.received();
     listener.run("update orders set state = 'paid'");
     let previous = json!({ "state": "placed" });
     let moved = |id: i64| {
@@ -169,13 +169,13 @@ fn moved_row_of_a_row_event_sends_one_update() {
         (event, data)
     };
     // Either row may arrive first.
-    let mut arrived = listener.told();
+    let mut arrived = listener.received();
     arrived.sort_by_key(|(_, data)| data["id"].as_i64());
     assert_eq!(format!("{arrived:?}"), format!("{:?}", events(&[moved(1), moved(2)])));
     listener.run("update orders set state = 'placed', price = 5 where id = 1");
-    listener.assert_told(&[updated(1, "placed", 5, json!({ "state": "paid", "price": 1 }))]);
+    listener.assert_received(&[updated(1, "placed", 5, json!({ "state": "paid", "price": 1 }))]);
     listener.run("delete from orders");
-    let kinds: Vec<String> = listener.told().into_iter().map(|(event, _)| event).collect();
+    let kinds: Vec<String> = listener.received().into_iter().map(|(event, _)| event).collect();
     assert_eq!(kinds, ["order.deleted", "order.deleted"]);
 }
 
@@ -185,9 +185,9 @@ fn single_trigger_for_all_changes_sends_a_move_once() {
     listener.run(ORDERS);
     listener.run("create trigger changed after insert or update or delete on orders for each row execute function webhook_delivery.row_event('order.changed', 'auction_id', 'auction_id')");
     listener.run(&place(1));
-    listener.told();
+    listener.received();
     listener.run("update orders set state = 'sent'");
-    let arrived = listener.told();
+    let arrived = listener.received();
     assert_eq!((arrived.len(), &arrived[0].1["previous"]), (1, &json!({ "state": "placed" })));
 }
 
@@ -205,7 +205,7 @@ fn update_triggers_apply_their_conditions_to_moves() {
          alter table orders disable trigger c; alter table orders_placed disable trigger c; alter table orders_paid disable trigger c",
     );
     listener.run(&format!("{}; {}", place(50), place(500)));
-    assert_eq!(listener.told(), []);
+    assert_eq!(listener.received(), []);
     let kinds = |listener: &mut Listener| -> Vec<(String, Value)> { received(listener, "id") };
     listener.run("update orders set state = 'paid'");
     assert_eq!(kinds(&mut listener), events(&[("order.expensive", json!(2))]));
@@ -273,7 +273,7 @@ const NESTED: &str = "
     create function swap_in_trigger() returns trigger language plpgsql as $$ begin perform public.swap(); return null; end $$;";
 
 fn kinds(listener: &mut Listener) -> Vec<String> {
-    listener.told().into_iter().map(|(event, _)| event).collect()
+    listener.received().into_iter().map(|(event, _)| event).collect()
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn rows_moved_meanwhile_in_another_table_disturb_no_move() {
     listener.run("drop trigger b_updated on orders; create trigger b_updated after update on orders for each row when (swap_and_agree())
         execute function webhook_delivery.row_event('order.updated', 'auction_id', 'auction_id')");
     listener.run(&place(7));
-    listener.told();
+    listener.received();
     for (round, state) in ["paid", "placed", "sent", "placed", "paid"].into_iter().enumerate() {
         // Between the triggers for the deleted row, and between those for the inserted one.
         match round {
@@ -304,7 +304,7 @@ fn rows_moved_meanwhile_in_another_table_disturb_no_move() {
             _ => {}
         }
         listener.run(&format!("update orders set state = '{state}'"));
-        let arrived = listener.told();
+        let arrived = listener.received();
         assert_eq!(arrived.len(), 1, "{state}: {arrived:?}");
         let (event, data) = &arrived[0];
         assert_eq!((event.as_str(), &data["state"], &data["price"]), ("order.updated", &json!(state), &json!(7)));
@@ -325,7 +325,7 @@ fn rows_moved_by_a_trigger_send_one_update_each() {
     );
     listener.run("alter table orders disable trigger bb_follow");
     listener.run(&format!("{}; {}; {}", place(1), place(2), place(3)));
-    listener.told();
+    listener.received();
     listener.run("alter table orders enable trigger bb_follow; update orders set state = 'paid' where id = 1");
     let mut arrived = received(&mut listener, "id");
     arrived.sort_by_key(|(_, id)| id.as_i64());
@@ -353,7 +353,7 @@ fn privilege_changes_during_a_move_do_not_disturb_it() {
              execute function webhook_delivery.row_event('order.priced', 'auction_id', 'auction_id')",
     );
     listener.run(&place(1));
-    listener.told();
+    listener.received();
     listener.run("update orders set state = 'paid'");
     let mut found = kinds(&mut listener);
     found.sort();
@@ -370,7 +370,7 @@ fn moved_row_that_never_arrives_sends_deleted() {
          create trigger refuse before insert on orders_paid for each row execute function refuse()",
     );
     listener.run(&format!("{}; {}", place(1), place(2)));
-    listener.told();
+    listener.received();
     listener.run("update orders set state = 'paid' where id = 1");
     assert_eq!(received(&mut listener, "id"), events(&[("order.deleted", json!(1))]));
     // A row that the same statement inserts is not mistaken for the moved row.
@@ -380,7 +380,7 @@ fn moved_row_that_never_arrives_sends_deleted() {
          insert into orders (auction_id, state, price) select '{}', 'new', 3 from counted",
         sample::RIVERSIDE
     ));
-    let mut arrived = listener.told();
+    let mut arrived = listener.received();
     arrived.sort_by(|one, other| one.0.cmp(&other.0));
     let arrived: Vec<_> =
         arrived.into_iter().map(|(event, data)| (event, data["id"].clone(), data["previous"].clone())).collect();
@@ -395,7 +395,7 @@ fn row_moved_and_then_deleted_sends_deleted_once() {
     listener.run(&format!(
         "insert into auction_members (auction_id, user_id, role) values ('{riverside}', '{sam}', 'member')"
     ));
-    listener.told();
+    listener.received();
     listener.run("begin; update auction_members set role = 'admin'; delete from auction_members; commit");
     assert_eq!(received(&mut listener, "role"), events(&[("member.removed", json!("member"))]));
 }

@@ -105,9 +105,7 @@ fn page_is_public_and_has_a_strict_content_security_policy() {
 
 #[test]
 fn page_embedders_and_api_urls_are_validated() {
-    let cluster = Cluster::start(&[]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     for wrong in [
         "admin.example.com",
         "https://admin.example.com/app",

@@ -4,12 +4,8 @@
 use postgres::Client;
 use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, sample, tenant, wait_until};
 
-fn started() -> (Cluster, Client) {
-    let cluster = Cluster::start(&[("webhook_delivery.retry_schedule", "1h")]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
+/// A failed delivery waits long enough to be parked.
+const RETRY_IN_AN_HOUR: &[(&str, &str)] = &[("webhook_delivery.retry_schedule", "1h")];
 
 fn parked(client: &mut Client) -> i64 {
     client.query_one("select count(*) from webhook_delivery.queue_parked", &[]).unwrap().get(0)
@@ -37,7 +33,7 @@ fn queue(client: &mut Client, endpoint: &Endpoint, count: i32, due: &str) {
 #[test]
 fn retrying_delivery_is_parked_and_sent_when_due() {
     let receiver = Receiver::by_path();
-    let (_cluster, mut client) = started();
+    let (_cluster, mut client) = Cluster::with_client(RETRY_IN_AN_HOUR);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/fail-then-ok/1"));
     endpoint.emit(&mut client, 1);
     endpoint.wait_for(&mut client, 1, "retrying");
@@ -55,7 +51,7 @@ fn retrying_delivery_is_parked_and_sent_when_due() {
 #[test]
 fn deliveries_of_a_disabled_endpoint_are_parked_until_enabled() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (_cluster, mut client) = started();
+    let (_cluster, mut client) = Cluster::with_client(RETRY_IN_AN_HOUR);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     client.batch_execute("update webhook_endpoints set is_active = false").unwrap();
     queue(&mut client, &endpoint, 500, "-2 minutes");
@@ -68,7 +64,7 @@ fn deliveries_of_a_disabled_endpoint_are_parked_until_enabled() {
 #[test]
 fn deliveries_are_parked_while_the_database_is_paused() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (_cluster, mut client) = started();
+    let (_cluster, mut client) = Cluster::with_client(RETRY_IN_AN_HOUR);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     queue(&mut client, &endpoint, 3, "-2 minutes");
@@ -82,7 +78,7 @@ fn deliveries_are_parked_while_the_database_is_paused() {
 
 #[test]
 fn locked_delivery_is_parked_later_and_delays_no_other() {
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(RETRY_IN_AN_HOUR);
     let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     queue(&mut client, &endpoint, 3, "-2 minutes");
@@ -160,7 +156,7 @@ fn statement_that_meets_parking_suspends_it_without_spinning() {
     assert_eq!(session.join().unwrap().unwrap(), 1);
 
     let before = parked(&mut application.client);
-    let turns = application.cluster.turns_within(2.0);
+    let turns = application.cluster.worker_turns_within(2.0);
     let after = parked(&mut application.client);
     assert!(after - before <= 200, "at most one step ends after the statement: {before}, {after}");
     assert!(turns < 20, "{turns}");
@@ -168,7 +164,7 @@ fn statement_that_meets_parking_suspends_it_without_spinning() {
 
 #[test]
 fn repeatable_read_cancel_of_a_parked_delivery_fails_with_40001() {
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(RETRY_IN_AN_HOUR);
     let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     queue(&mut client, &endpoint, 1, "50 s");
@@ -201,7 +197,7 @@ fn tenant_without_parked_deliveries_does_not_count_any() {
 
 #[test]
 fn copy_of_a_database_parks_nothing() {
-    let (cluster, mut client) = started();
+    let (cluster, mut client) = Cluster::with_client(RETRY_IN_AN_HOUR);
     let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
     client.batch_execute("update webhook_delivery.installations set system_identifier = 1").unwrap();
     queue(&mut client, &endpoint, 3, "-2 minutes");

@@ -5,13 +5,6 @@ use std::time::{Duration, SystemTime};
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, tenant, wait_until};
 
-fn started(settings: &[(&str, &str)]) -> (Cluster, Client) {
-    let cluster = Cluster::start(settings);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
-
 fn status<T: postgres::types::FromSqlOwned>(client: &mut Client, column: &str) -> T {
     client.query_one(&format!("select {column} from webhook_delivery.status"), &[]).unwrap().get(0)
 }
@@ -20,7 +13,7 @@ fn status<T: postgres::types::FromSqlOwned>(client: &mut Client, column: &str) -
 fn paused_endpoint_or_auction_receives_nothing_until_resumed() {
     for by in ["endpoint_id", "auction_id"] {
         let receiver = Receiver::by_path();
-        let (_cluster, mut client) = started(&[]);
+        let (_cluster, mut client) = Cluster::with_client(&[]);
         let paused = Endpoint::create(&mut client, &receiver.url("/paused"));
         let other = Endpoint::create(&mut client, &receiver.url("/other"));
         let id = if by == "endpoint_id" { paused.id } else { paused.auction_id };
@@ -55,7 +48,7 @@ fn pausing_or_disabling_an_endpoint_drops_its_prefetch() {
         "update webhook_endpoints set is_active = false",
     ] {
         let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(30)));
-        let (_cluster, mut client) = started(&[("webhook_delivery.pool_size", "4")]);
+        let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.pool_size", "4")]);
         let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
         endpoint.emit(&mut client, 200);
         receiver.wait_for(1, DEADLINE);
@@ -77,7 +70,7 @@ fn pausing_or_disabling_an_endpoint_drops_its_prefetch() {
 #[test]
 fn status_shows_the_reason_and_the_start_of_a_pause() {
     let receiver = Receiver::by_path();
-    let (_cluster, mut client) = started(&[]);
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     Endpoint::create(&mut client, &receiver.url("/"));
     wait_until("the worker", DEADLINE, || (status::<String>(&mut client, "state") == "sending").then_some(()));
     assert!(status::<bool>(&mut client, "since = worker_started_at and since > now() - interval '1 minute'"));
@@ -97,7 +90,7 @@ fn status_shows_the_reason_and_the_start_of_a_pause() {
 #[test]
 fn status_counts_deliveries_failures_and_due_deliveries() {
     let receiver = Receiver::by_path();
-    let (cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "1h")]);
+    let (cluster, mut client) = Cluster::with_client(&[("webhook_delivery.retry_schedule", "1h")]);
     let good = Endpoint::create(&mut client, &receiver.url("/"));
     let failing = Endpoint::create(&mut client, &receiver.url("/status/503"));
     let began = SystemTime::now();
@@ -112,7 +105,9 @@ fn status_counts_deliveries_failures_and_due_deliveries() {
     assert_eq!(status::<Option<SystemTime>>(&mut client, "oldest_due_at"), None);
     // Without a worker the due deliveries stay in the queue.
     cluster.set("webhook_delivery.databases", "");
-    wait_until("the worker to go", DEADLINE, || (status::<String>(&mut client, "state") == "no worker").then_some(()));
+    wait_until("the worker to exit", DEADLINE, || {
+        (status::<String>(&mut client, "state") == "no worker").then_some(())
+    });
     good.emit(&mut client, 2);
     assert_eq!((status::<i64>(&mut client, "queued"), status::<i64>(&mut client, "due")), (5, 2));
     assert!(status::<bool>(&mut client, "oldest_due_at between now() - interval '1 minute' and now()"));
@@ -120,7 +115,7 @@ fn status_counts_deliveries_failures_and_due_deliveries() {
 
 #[test]
 fn tenant_can_neither_pause_nor_resume() {
-    let (cluster, mut client) = started(&[]);
+    let (cluster, mut client) = Cluster::with_client(&[]);
     tenant::create_roles(&mut client);
     let mut session = tenant::session(&cluster, "tenant", "{}");
     for call in ["pause()", "resume()", "pause(endpoint_id => gen_random_uuid())"] {

@@ -6,13 +6,6 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal};
 
-fn started() -> (Cluster, Client) {
-    let cluster = Cluster::start(&[]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
-
 fn limited(client: &mut Client, url: &str, per_second: f32) -> Endpoint {
     let endpoint = Endpoint::create(client, url);
     let sql = "update webhook_endpoints set max_per_second = $1 where id = $2";
@@ -33,7 +26,7 @@ fn most_within(receiver: &Receiver, time: Duration) -> usize {
 fn rate_limit_holds_and_does_not_delay_other_endpoints() {
     let (receiver, slow, fast) =
         (Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()), Receiver::start(|_| Reply::ok()));
-    let (_cluster, mut client) = started();
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     let ten = limited(&mut client, &slow.url("/"), 10.0);
     let hundred = limited(&mut client, &fast.url("/"), 100.0);
     let good = Endpoint::create(&mut client, &receiver.url("/"));
@@ -55,7 +48,7 @@ fn rate_limit_holds_and_does_not_delay_other_endpoints() {
 #[test]
 fn events_committed_one_by_one_are_rate_limited() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (_cluster, mut client) = started();
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = limited(&mut client, &receiver.url("/"), 5.0);
     for _ in 0..8 {
         endpoint.emit(&mut client, 1);
@@ -67,7 +60,7 @@ fn events_committed_one_by_one_are_rate_limited() {
 #[test]
 fn endpoint_can_be_rate_limited_and_ordered() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (_cluster, mut client) = started();
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = limited(&mut client, &receiver.url("/"), 20.0);
     client.execute("update webhook_endpoints set ordered = true where id = $1", &[&endpoint.id]).unwrap();
     endpoint.emit(&mut client, 20);
@@ -79,7 +72,7 @@ fn endpoint_can_be_rate_limited_and_ordered() {
 
 #[test]
 fn invalid_rate_limit_is_refused() {
-    let (_cluster, mut client) = started();
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     Endpoint::create(&mut client, "https://example.com/");
     for number in ["0", "-1", "0.001", "10001", "'NaN'", "'infinity'"] {
         let error = refusal(&mut client, &format!("update webhook_endpoints set max_per_second = {number}"), &[]);
@@ -96,7 +89,7 @@ fn invalid_rate_limit_is_refused() {
 #[test]
 fn changed_limit_takes_effect_at_once() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (_cluster, mut client) = started();
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     for (limit, prompt) in [("null", true), ("1000", true), ("0.02", false)] {
         let endpoint = limited(&mut client, &receiver.url(&format!("/{limit}")), 0.01);
         endpoint.emit(&mut client, 3);

@@ -6,10 +6,8 @@ use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, wait_until};
 
 /// A paused server with an endpoint and partitions of 40 days ago. The worker maintains partitions
 /// after each reload.
-fn started(settings: &[(&str, &str)], receiver: &Receiver) -> (Cluster, Client, Endpoint) {
-    let cluster = Cluster::start(settings);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
+fn paused_cluster(settings: &[(&str, &str)], receiver: &Receiver) -> (Cluster, Client, Endpoint) {
+    let (cluster, mut client) = Cluster::with_client(settings);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     client.batch_execute("select webhook_delivery.pause()").unwrap();
     wait_until("the pause", DEADLINE, || {
@@ -57,7 +55,7 @@ fn wait_for_expiry(client: &mut Client) {
 #[test]
 fn rows_older_than_the_retention_are_dropped_and_others_stay() {
     let receiver = Receiver::by_path();
-    let (_cluster, mut client, endpoint) = started(&[], &receiver);
+    let (_cluster, mut client, endpoint) = paused_cluster(&[], &receiver);
     insert_events(&mut client, &endpoint, 40, 100, false);
     insert_events(&mut client, &endpoint, 0, 10, false);
     // Days without a partition.
@@ -77,7 +75,7 @@ fn rows_older_than_the_retention_are_dropped_and_others_stay() {
 #[test]
 fn waiting_deliveries_expire_when_their_events_are_dropped() {
     let receiver = Receiver::by_path();
-    let (_cluster, mut client, endpoint) = started(&[], &receiver);
+    let (_cluster, mut client, endpoint) = paused_cluster(&[], &receiver);
     let disabled = Endpoint::create(&mut client, &receiver.url("/"));
     client.execute("update webhook_endpoints set is_active = false where id = $1", &[&disabled.id]).unwrap();
     insert_events(&mut client, &endpoint, 40, 3, true);
@@ -96,7 +94,7 @@ fn waiting_deliveries_expire_when_their_events_are_dropped() {
 #[test]
 fn reader_of_an_old_partition_delays_only_its_removal() {
     let receiver = Receiver::by_path();
-    let (cluster, mut client, endpoint) = started(&[], &receiver);
+    let (cluster, mut client, endpoint) = paused_cluster(&[], &receiver);
     insert_events(&mut client, &endpoint, 40, 10, false);
     let mut other = cluster.connect();
     let mut reading = other.transaction().unwrap();
@@ -121,7 +119,7 @@ fn reader_of_an_old_partition_delays_only_its_removal() {
 #[test]
 fn zero_retention_drops_nothing_until_a_reload_shortens_it() {
     let receiver = Receiver::by_path();
-    let (cluster, mut client, endpoint) = started(&[("webhook_delivery.retention", "0")], &receiver);
+    let (cluster, mut client, endpoint) = paused_cluster(&[("webhook_delivery.retention", "0")], &receiver);
     insert_events(&mut client, &endpoint, 40, 10, false);
     client.batch_execute("select webhook_delivery.resume()").unwrap();
     for made in 11..=13 {
@@ -137,9 +135,8 @@ fn zero_retention_drops_nothing_until_a_reload_shortens_it() {
 
 #[test]
 fn year_of_retention_needs_fewer_than_36_partitions() {
-    let cluster = Cluster::start(&[("webhook_delivery.databases", ""), ("webhook_delivery.retention", "7d")]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
+    let (cluster, mut client) =
+        Cluster::with_client(&[("webhook_delivery.databases", ""), ("webhook_delivery.retention", "7d")]);
     let spans = |client: &mut Client, days_ahead: i32| -> Vec<f64> {
         client.execute("select webhook_delivery.create_partitions($1)", &[&days_ahead]).unwrap();
         let spans = "select extract(epoch from ends_at - begins_at)::float8 / 86400 from webhook_delivery.partitions('events') order by begins_at";
@@ -161,9 +158,7 @@ fn year_of_retention_needs_fewer_than_36_partitions() {
 
 #[test]
 fn create_partitions_moves_rows_out_of_the_default_partition() {
-    let cluster = Cluster::start(&[("webhook_delivery.databases", "")]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
+    let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.databases", "")]);
     client
         .batch_execute(
             "select webhook_delivery.create_partition('events', 'id', (now() at time zone 'UTC')::date - 4);
@@ -181,9 +176,7 @@ fn create_partitions_moves_rows_out_of_the_default_partition() {
 fn partitions_from_a_clock_ahead_leave_no_gap_before_them() {
     for (retention, days) in [("30d", 1), ("365d", 13)] {
         let settings = [("webhook_delivery.databases", ""), ("webhook_delivery.retention", retention)];
-        let cluster = Cluster::start(&settings);
-        let mut client = cluster.connect();
-        client.batch_execute("create extension webhook_delivery").unwrap();
+        let (_cluster, mut client) = Cluster::with_client(&settings);
         let create = format!(
             "select webhook_delivery.create_partition(parent, key, (now() at time zone 'UTC')::date + 40, {days})
              from (values ('events', 'id'), ('attempts_ended', 'delivery_id'), ('attempts_retried', 'delivery_id')) as known (parent, key);
@@ -202,7 +195,7 @@ fn partitions_from_a_clock_ahead_leave_no_gap_before_them() {
 #[test]
 fn dropping_a_partition_writes_little_wal_whatever_its_size() {
     let receiver = Receiver::by_path();
-    let (_cluster, mut client, endpoint) = started(&[], &receiver);
+    let (_cluster, mut client, endpoint) = paused_cluster(&[], &receiver);
     insert_events(&mut client, &endpoint, 40, 100_000, false);
     client.batch_execute("checkpoint").unwrap();
     let written = |client: &mut Client| -> i64 {
@@ -225,7 +218,7 @@ fn dropping_a_partition_writes_little_wal_whatever_its_size() {
 #[test]
 fn partition_just_created_by_another_session_is_no_error() {
     let receiver = Receiver::by_path();
-    let (cluster, mut client, _) = started(&[], &receiver);
+    let (cluster, mut client, _) = paused_cluster(&[], &receiver);
     let make = "select webhook_delivery.create_partition('events', 'id', (now() at time zone 'UTC')::date + 20)";
     let mut first = client.transaction().unwrap();
     assert!(first.query_one(make, &[]).unwrap().get::<_, bool>(0));

@@ -5,14 +5,8 @@ use std::time::{Duration, SystemTime};
 use postgres::Client;
 use webhook_harness::{AttemptRow, Cluster, DEADLINE, Delivery, Endpoint, Receiver, Reply, Request, wait_until};
 
-fn started(settings: &[(&str, &str)]) -> Cluster {
-    let cluster = Cluster::start(settings);
-    cluster.execute("create extension webhook_delivery");
-    cluster
-}
-
 fn with_schedule(schedule: &str) -> Cluster {
-    started(&[("webhook_delivery.retry_schedule", schedule)])
+    Cluster::with_extension(&[("webhook_delivery.retry_schedule", schedule)])
 }
 
 fn queued(client: &mut Client) -> i64 {
@@ -149,7 +143,7 @@ fn delivery_fails_after_its_last_attempt_and_stays_failed() {
 #[test]
 fn default_schedule_is_1_min_5_min_30_min_2_h_and_12_h() {
     let receiver = Receiver::by_path();
-    let cluster = started(&[]);
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/status/503"));
     endpoint.emit(&mut client, 1);
@@ -207,12 +201,12 @@ fn reloaded_schedule_applies_to_the_next_failure() {
 
 #[test]
 fn invalid_schedule_is_refused_by_alter_system() {
-    let cluster = started(&[]);
+    let cluster = Cluster::with_extension(&[]);
     let refused = cluster.connect().batch_execute("alter system set webhook_delivery.retry_schedule = '1m, soon'");
     let error = refused.unwrap_err();
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code().code(), "22023");
-    assert!(error.detail().unwrap().contains("\"soon\" is no waiting time"), "{error:?}");
+    assert!(error.detail().unwrap().contains("\"soon\" is not a waiting time"), "{error:?}");
 }
 
 #[test]
@@ -234,8 +228,10 @@ fn retry_due_before_it_is_recorded_does_not_wait_for_a_poll() {
     let receiver = Receiver::by_path();
     // The delays are shorter than the completer's batch time, so that the next attempt is due when
     // the previous one is recorded.
-    let cluster =
-        started(&[("webhook_delivery.retry_schedule", "1ms, 1ms, 1ms"), ("webhook_delivery.poll_interval", "60s")]);
+    let cluster = Cluster::with_extension(&[
+        ("webhook_delivery.retry_schedule", "1ms, 1ms, 1ms"),
+        ("webhook_delivery.poll_interval", "60s"),
+    ]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/fail-then-ok/3"));
     cluster.wait_for_worker("postgres", None);

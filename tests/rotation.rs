@@ -17,8 +17,7 @@ impl Scene {
         let receiver = Receiver::start(|_| Reply::ok());
         let mut application = Application::start(&[]);
         let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
-        tenant::create_roles(&mut application.client);
-        let admin = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+        let admin = application.create_tenant(sample::DANA);
         Scene { application, receiver, endpoint, admin }
     }
 

@@ -81,8 +81,10 @@ fn events_of_a_row_arrive_in_order_after_a_pause() {
     edit(&application, &messages);
     application.client.batch_execute("select webhook_delivery.resume()").unwrap();
     application.settle();
+    let contents = contents(&receiver);
+    assert_eq!(contents.len(), 2 * MESSAGES);
     let in_order: Vec<usize> = (0..=EDITS).collect();
-    for (place, contents) in contents(&receiver) {
+    for (place, contents) in contents {
         assert_eq!(contents, in_order, "{place:?}");
     }
 }

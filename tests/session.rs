@@ -60,7 +60,7 @@ fn cursor_left_open_by_a_view_is_closed_before_the_commit() {
         .unwrap();
     assert_undisturbed(&mut clerk, &notices);
     let mine: i32 = clerk.query_one("fetch mine", &[]).unwrap().get(0);
-    assert_eq!((mine, listener.told().len()), (1, 4));
+    assert_eq!((mine, listener.received().len()), (1, 4));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn cursor_left_open_is_closed_before_the_commit_of_a_procedure() {
     session.batch_execute(&format!("create procedure twice() language plpgsql as $$ {twice} $$")).unwrap();
     session.batch_execute("call twice()").unwrap();
     assert_undisturbed(&mut session, &notices);
-    assert_eq!(listener.told().len(), 6);
+    assert_eq!(listener.received().len(), 6);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn side_effects_of_a_view_do_not_reach_the_transaction() {
     assert_eq!(session.query_one("select count(*) from scratch", &[]).unwrap().get::<_, i64>(0), 0);
     assert_undisturbed(&mut session, &notices);
     let heard = postgres::fallible_iterator::FallibleIterator::count(session.notifications().iter()).unwrap();
-    assert_eq!((heard, listener.told().len()), (0, 3));
+    assert_eq!((heard, listener.received().len()), (0, 3));
 }
 
 /// Statements that a security-restricted operation forbids cost the event, not the transaction.
@@ -240,13 +240,13 @@ fn foreign_table_is_not_read_during_a_commit() {
         session.batch_execute("commit prepared 'p'").unwrap();
         let notices = notices.lock().unwrap();
         assert!(
-            notices.iter().all(|notice| notice.message().ends_with("foreign tables cannot be read during a commit")),
+            notices.iter().all(|notice| notice.message().ends_with("cannot read foreign tables during a commit")),
             "{notices:?}"
         );
     }
     let again = "select sum(webhook_delivery.recapture(id))::bigint from webhook_delivery.capture_errors";
     assert_eq!(listener.application.count(again), 7);
-    assert_eq!(listener.told().iter().filter(|(_, data)| data["submitted_by"] == "Dana Reyes").count(), 7 + 3);
+    assert_eq!(listener.received().iter().filter(|(_, data)| data["submitted_by"] == "Dana Reyes").count(), 7 + 3);
 }
 
 /// An application whose events fail with the given message.
@@ -322,7 +322,7 @@ fn session_settings_neither_end_it_nor_cost_an_event() {
     let (mut session, notices) = session_with_notices(&listener.application.cluster, "postgres");
     session.batch_execute(settings).unwrap();
     session.batch_execute(&insert()).unwrap();
-    assert_eq!((notices.lock().unwrap().len(), listener.told().len()), (0, 1));
+    assert_eq!((notices.lock().unwrap().len(), listener.received().len()), (0, 1));
     // An event that fails, and the warning about it, do not end the session with exit_on_error.
     listener.run(
         "create function fail(t text) returns text language plpgsql as $$ begin raise 'no'; end $$;
@@ -349,5 +349,5 @@ fn warning_of_application_code_costs_no_event() {
     let (mut session, notices) = session_with_notices(&listener.application.cluster, "postgres");
     session.batch_execute("set client_encoding = 'LATIN1'").unwrap();
     session.batch_execute(&insert()).unwrap();
-    assert_eq!((notices.lock().unwrap().len(), listener.told().len()), (0, 1));
+    assert_eq!((notices.lock().unwrap().len(), listener.received().len()), (0, 1));
 }

@@ -68,7 +68,7 @@ missing_packages() {
     [ -n "${CHROMIUM:-}" ] || has chromium || has google-chrome || echo chromium
     # Runs supabase-js in the tests, and drives the browser.
     has npm || printf '%s\n' nodejs npm
-    # Judges the signatures in the tests and the demo.
+    # Verifies the signatures in the tests and the demo.
     has python3 || echo python3
     # Brings the metrics' exporter, which the tests run.
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip

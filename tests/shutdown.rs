@@ -4,12 +4,6 @@ use std::time::{Duration, Instant};
 
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, StopMode, wait_until};
 
-fn started() -> Cluster {
-    let cluster = Cluster::start(&[]);
-    cluster.execute("create extension webhook_delivery");
-    cluster
-}
-
 fn terminate(cluster: &Cluster, backend_type: &str) -> i32 {
     let sql = "select pid, pg_terminate_backend(pid) from pg_stat_activity where backend_type = $1";
     cluster.query_one(sql, &[&backend_type])
@@ -23,7 +17,7 @@ fn launcher_pid(cluster: &Cluster) -> Option<i32> {
 #[test]
 fn terminated_worker_restarts_and_delivers_the_queue() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     cluster.wait_for_worker("postgres", None);
@@ -39,7 +33,7 @@ fn terminated_worker_restarts_and_delivers_the_queue() {
 #[test]
 fn terminated_worker_records_requests_that_end_in_time() {
     let receiver = Receiver::start(|_| Reply::ok().after(Duration::from_millis(400)));
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 20);
@@ -53,7 +47,7 @@ fn terminated_worker_records_requests_that_end_in_time() {
 #[test]
 fn terminated_launcher_restarts_and_restarts_workers() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let worker = cluster.wait_for_worker("postgres", None);
     let old = terminate(&cluster, "webhook_delivery launcher");
     wait_until("another launcher", DEADLINE, || launcher_pid(&cluster).filter(|pid| *pid != old));
@@ -69,7 +63,7 @@ fn terminated_launcher_restarts_and_restarts_workers() {
 #[test]
 fn fast_shutdown_takes_under_2_s_and_requests_are_repeated() {
     let receiver = Receiver::start(|_| Reply::hang());
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 50);
@@ -90,7 +84,7 @@ fn fast_shutdown_takes_under_2_s_and_requests_are_repeated() {
 
 #[test]
 fn idle_server_stops_within_a_second() {
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     cluster.wait_for_worker("postgres", None);
     let took = cluster.stop(StopMode::Fast);
     assert!(took < Duration::from_secs(1), "the shutdown took {took:?}");
@@ -99,7 +93,7 @@ fn idle_server_stops_within_a_second() {
 #[test]
 fn smart_shutdown_does_not_wait_for_the_worker() {
     let receiver = Receiver::start(|_| Reply::hang());
-    let cluster = started();
+    let cluster = Cluster::with_extension(&[]);
     let mut client = cluster.connect();
     Endpoint::create(&mut client, &receiver.url("/")).emit(&mut client, 10);
     receiver.wait_for(10, DEADLINE);
@@ -111,7 +105,7 @@ fn smart_shutdown_does_not_wait_for_the_worker() {
 #[test]
 fn standby_sends_nothing_until_promoted() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let primary = started();
+    let primary = Cluster::with_extension(&[]);
     let mut client = primary.connect();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     let standby = primary.standby();

@@ -70,7 +70,7 @@ fn reading_functions_and_views_work_on_a_standby() {
         (format!("select recover_webhooks('{id}', '-infinity', only_failed => false, dry_run => true)"), 1),
         (
             format!(
-                "select from diagnose_webhook('{id}') where \"check\" = 'Does the database send?' and is_fine and result like '%standby%'"
+                "select from diagnose_webhook('{id}') where code = 'sending' and is_fine and result like '%standby%'"
             ),
             1,
         ),

@@ -6,13 +6,6 @@ use std::time::Duration;
 use postgres::Client;
 use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, Request, StopMode, wait_until};
 
-fn started(settings: &[(&str, &str)]) -> (Cluster, Client) {
-    let cluster = Cluster::start(settings);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
-
 fn ordered(client: &mut Client, url: &str) -> Endpoint {
     let endpoint = Endpoint::create(client, url);
     client.execute("update webhook_endpoints set ordered = true where id = $1", &[&endpoint.id]).unwrap();
@@ -34,7 +27,7 @@ fn failure_stops_later_deliveries_until_it_succeeds() {
         let fails = number(request) == 3 && request.attempt <= 2;
         Reply::status(if fails { 500 } else { 200 }).after(Duration::from_millis(5))
     });
-    let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "300ms, 200ms")]);
+    let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.retry_schedule", "300ms, 200ms")]);
     let endpoint = ordered(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 20);
     let waiting = wait_until("the third delivery to fail", DEADLINE, || {
@@ -59,7 +52,7 @@ fn failure_stops_later_deliveries_until_it_succeeds() {
 #[test]
 fn delivery_that_ends_as_failed_releases_later_ones() {
     let receiver = Receiver::start(|request| Reply::status(if number(request) == 2 { 500 } else { 200 }));
-    let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "50ms")]);
+    let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.retry_schedule", "50ms")]);
     let endpoint = ordered(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 5);
     endpoint.wait_for(&mut client, 4, "success");
@@ -69,7 +62,7 @@ fn delivery_that_ends_as_failed_releases_later_ones() {
 #[test]
 fn deliveries_behind_a_failure_wait_across_a_restart() {
     let receiver = Receiver::by_path();
-    let (cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "1h")]);
+    let (cluster, mut client) = Cluster::with_client(&[("webhook_delivery.retry_schedule", "1h")]);
     let endpoint = ordered(&mut client, &receiver.url("/fail-then-ok/1"));
     endpoint.emit(&mut client, 3);
     endpoint.wait_for(&mut client, 1, "retrying");
@@ -94,7 +87,7 @@ fn deliveries_behind_a_failure_wait_across_a_restart() {
 #[test]
 fn killed_worker_repeats_no_delivery_after_its_successor() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let (cluster, mut client) = started(&[]);
+    let (cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = ordered(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 400);
     for kill in 1..=3 {
@@ -114,7 +107,7 @@ fn killed_worker_repeats_no_delivery_after_its_successor() {
 fn disabled_ordered_endpoint_continues_in_order_once_enabled() {
     let receiver =
         Receiver::start(|request| Reply::status(if number(request) == 2 && request.attempt == 1 { 410 } else { 200 }));
-    let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "10ms")]);
+    let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.retry_schedule", "10ms")]);
     let endpoint = ordered(&mut client, &receiver.url("/"));
     // The delay lets the endpoint be disabled before the next attempt.
     client
@@ -133,7 +126,7 @@ fn disabled_ordered_endpoint_continues_in_order_once_enabled() {
 #[test]
 fn tests_bypass_the_order_and_unordering_releases_all() {
     let receiver = Receiver::by_path();
-    let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "1h")]);
+    let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.retry_schedule", "1h")]);
     let endpoint = ordered(&mut client, &receiver.url("/fail-then-ok/1"));
     endpoint.emit(&mut client, 3);
     endpoint.wait_for(&mut client, 1, "retrying");

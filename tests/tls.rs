@@ -4,15 +4,13 @@ use webhook_harness::tls::{Certificate, PrivateCa};
 use webhook_harness::{AttemptRow, Cluster, DEADLINE, Endpoint, Receiver, Reply};
 
 /// A server with one attempt for each delivery, which trusts the given authority.
-fn started(ca: Option<&PrivateCa>) -> Cluster {
+fn cluster_trusting(ca: Option<&PrivateCa>) -> Cluster {
     let ca_file = ca.map_or(String::new(), |ca| ca.pem_path().display().to_string());
-    let cluster = Cluster::builder()
-        .set("webhook_delivery.retry_schedule", "")
-        .set("webhook_delivery.allow_http", "off")
-        .set("webhook_delivery.ca_file", &ca_file)
-        .start();
-    cluster.execute("create extension webhook_delivery");
-    cluster
+    Cluster::with_extension(&[
+        ("webhook_delivery.retry_schedule", ""),
+        ("webhook_delivery.allow_http", "off"),
+        ("webhook_delivery.ca_file", &ca_file),
+    ])
 }
 
 fn failure(cluster: &Cluster, certificate: &Certificate, host: &str) -> AttemptRow {
@@ -29,7 +27,7 @@ fn failure(cluster: &Cluster, certificate: &Certificate, host: &str) -> AttemptR
 fn certificate_of_the_authority_in_ca_file_is_accepted() {
     let ca = PrivateCa::new();
     let receiver = Receiver::start_tls(&ca.valid_for(&["localhost", "127.0.0.1"]), |_| Reply::ok());
-    let cluster = started(Some(&ca));
+    let cluster = cluster_trusting(Some(&ca));
     let mut client = cluster.connect();
     for url in [receiver.url("/"), receiver.url_for_host("localhost", "/")] {
         assert!(url.starts_with("https://"));
@@ -43,7 +41,7 @@ fn certificate_of_the_authority_in_ca_file_is_accepted() {
 #[test]
 fn private_authority_without_ca_file_is_not_trusted() {
     let ca = PrivateCa::new();
-    let attempt = failure(&started(None), &ca.valid_for(&["localhost"]), "localhost");
+    let attempt = failure(&cluster_trusting(None), &ca.valid_for(&["localhost"]), "localhost");
     assert_eq!(attempt.error_message.unwrap(), "TLS: certificate is not trusted (unknown issuer)");
     assert_eq!(attempt.response_status_code, None);
 }
@@ -51,7 +49,7 @@ fn private_authority_without_ca_file_is_not_trusted() {
 #[test]
 fn expired_and_wrong_host_certificates_have_different_errors() {
     let ca = PrivateCa::new();
-    let cluster = started(Some(&ca));
+    let cluster = cluster_trusting(Some(&ca));
     let expired = failure(&cluster, &ca.expired(&["localhost"]), "localhost");
     assert_eq!(expired.error_message.unwrap(), "TLS: certificate has expired");
     let other_host = failure(&cluster, &ca.valid_for(&["example.com"]), "localhost");
@@ -61,7 +59,7 @@ fn expired_and_wrong_host_certificates_have_different_errors() {
 #[test]
 fn port_without_tls_is_named_in_the_history() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let cluster = started(None);
+    let cluster = cluster_trusting(None);
     let mut client = cluster.connect();
     let https = receiver.url("/").replace("http://", "https://");
     let endpoint = Endpoint::create(&mut client, &https);
@@ -72,10 +70,9 @@ fn port_without_tls_is_named_in_the_history() {
 
 #[test]
 fn unreadable_ca_file_is_logged_with_a_hint() {
-    let cluster = Cluster::start(&[("webhook_delivery.ca_file", "/nowhere/ca.pem")]);
-    cluster.execute("create extension webhook_delivery");
+    let cluster = Cluster::with_extension(&[("webhook_delivery.ca_file", "/nowhere/ca.pem")]);
     let log = webhook_harness::wait_until("the hint in the log", DEADLINE, || {
         Some(cluster.log()).filter(|log| log.contains("HINT:  Check webhook_delivery.ca_file"))
     });
-    assert!(log.contains("webhook_delivery cannot start sending: could not read /nowhere/ca.pem"), "{log}");
+    assert!(log.contains("webhook_delivery could not start sending: could not read /nowhere/ca.pem"), "{log}");
 }

@@ -52,9 +52,7 @@ const TRAP: &str = "create table public.private ();
 #[test]
 fn worker_role_can_only_deliver() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let cluster = Cluster::start(&[]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     client.batch_execute(TRAP).unwrap();
     client.execute("insert into public.forbidden select unnest($1::text[])", &[&FORBIDDEN]).unwrap();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
@@ -71,9 +69,7 @@ fn worker_role_can_only_deliver() {
 #[test]
 fn missing_worker_role_stops_sending_with_a_reason() {
     let receiver = Receiver::start(|_| Reply::ok());
-    let cluster = Cluster::start(&[("webhook_delivery.role", "deliverer")]);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
+    let (cluster, mut client) = Cluster::with_client(&[("webhook_delivery.role", "deliverer")]);
     let role = "select rolsuper or rolcanlogin or rolcreaterole or rolcreatedb or rolreplication from pg_roles where rolname = 'deliverer'";
     assert!(!client.query_one(role, &[]).unwrap().get::<_, bool>(0));
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));

@@ -165,7 +165,7 @@ $$;
 
 comment on function webhook_delivery.refuse_to_truncate() is 'Trigger: raises 42501 if a role that is not an operator truncates the table, even if ALL was granted';
 
-create trigger webhook_event_types_before_truncate before truncate on public.webhook_event_types
+create trigger webhook_event_types_refuse_truncate before truncate on public.webhook_event_types
     for each statement execute function webhook_delivery.refuse_to_truncate();
-create trigger webhook_endpoints_before_truncate before truncate on public.webhook_endpoints
+create trigger webhook_endpoints_refuse_truncate before truncate on public.webhook_endpoints
     for each statement execute function webhook_delivery.refuse_to_truncate();

@@ -18,9 +18,9 @@ create type public.webhook_error_kind as enum (
 comment on type public.webhook_error_kind is
     'Why an attempt failed, or (from payload_too_large on) why a delivery ended without another attempt';
 
-create type public.webhook_queued_delivery as (delivery_id uuid, status public.webhook_delivery_status, follow text);
+create type public.webhook_queued_delivery as (delivery_id uuid, status public.webhook_delivery_status, follow text, note text);
 comment on type public.webhook_queued_delivery is
-    'A delivery that a call has queued: its id, its status, and the query that shows its outcome';
+    'A delivery that a call has queued: its id, its status, the query or REST path that shows its outcome, and why it waits, null if it does not';
 
 create type public.webhook_delivery_request as (
     event_type text, status public.webhook_delivery_status, url text, headers jsonb, body text, verify text, attempts json);

@@ -1,4 +1,5 @@
--- The clone fence: the installations in which these rows have lived, and whether anything may be sent from this one.
+-- The clone fence: the installations that have had the rows of this extension, and whether this one
+-- may send.
 
 create table webhook_delivery.installations (
     system_identifier bigint not null,
@@ -11,13 +12,14 @@ create table webhook_delivery.installations (
 );
 
 comment on table webhook_delivery.installations is
-    'The installations that have had the rows of this extension. A copy of the database, a restored dump or a restored backup of the server has the original''s row, so nothing is sent from it until webhook_delivery.resume()';
-comment on column webhook_delivery.installations.system_identifier is 'The server''s, as pg_control_system() gives it';
-comment on column webhook_delivery.installations.database_oid is 'The database''s, as pg_database has it';
-comment on column webhook_delivery.installations.since is 'When the first endpoint was created there, or resume() was called';
-comment on column webhook_delivery.installations.paused_at is 'When webhook_delivery.pause() was called; null while it sends';
-comment on column webhook_delivery.installations.pause_reason is 'The reason that was given';
-comment on column webhook_delivery.installations.restore_id is 'The last restore of the server''s files from a backup, as restore_id() gives it; empty where there was none';
+    'Installations that have had the rows of this extension. A copy of the database, a restored dump and a restored backup of the server have the row of the original, so they send nothing until webhook_delivery.resume() is called';
+comment on column webhook_delivery.installations.system_identifier is 'System identifier of the server, as in pg_control_system()';
+comment on column webhook_delivery.installations.database_oid is 'OID of the database, as in pg_database';
+comment on column webhook_delivery.installations.since is 'Time at which the first endpoint was created there, or resume() was called';
+comment on column webhook_delivery.installations.paused_at is 'Time at which webhook_delivery.pause() was called; null if sending is not paused';
+comment on column webhook_delivery.installations.pause_reason is 'Reason that was given to pause()';
+comment on column webhook_delivery.installations.restore_id is
+    'Identifier of the last restore of the server''s files from a backup, as restore_id() returns it; empty if there was none';
 
 create view webhook_delivery.send_state as
     select
@@ -29,7 +31,7 @@ create view webhook_delivery.send_state as
                 then 'fenced'
             when known.paused_at is not null then 'paused'
             when known.since is not null then 'sending'
-            -- Rows without an installation: a dump is just being restored, or was restored in part.
+            -- Rows without an installation: a dump is being restored, or was restored in part.
             when exists (select from webhook_delivery.endpoint_secrets) then 'fenced'
             else 'waiting'
         end as state,
@@ -39,13 +41,15 @@ create view webhook_delivery.send_state as
         as here (system_identifier, database_oid, restore_id)
     left join webhook_delivery.installations as known using (system_identifier, database_oid, restore_id);
 
-comment on view webhook_delivery.send_state is 'May anything be sent from here? One row; the worker asks before each reading';
+comment on view webhook_delivery.send_state is
+    'Whether this database may send. One row; the worker reads it in the snapshot of each read of the queue';
 comment on column webhook_delivery.send_state.state is
-    'sending; paused: by pause(); fenced: the rows come from another installation; waiting: no endpoint was created here yet';
-comment on column webhook_delivery.send_state.paused_at is 'When pause() was called';
-comment on column webhook_delivery.send_state.pause_reason is 'Why';
+    'State: sending; paused: by pause(); fenced: the rows come from another installation; waiting: no endpoint has been created here yet';
+comment on column webhook_delivery.send_state.paused_at is 'Time at which pause() was called';
+comment on column webhook_delivery.send_state.pause_reason is 'Reason that was given to pause()';
 
--- In PL/pgSQL, like what else is called for every endpoint that is created: a function in SQL would be planned each time.
+-- In PL/pgSQL, like the other functions that are called for every endpoint created: a function in
+-- SQL would be planned at each call.
 create function webhook_delivery.claim_installation() returns void
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
@@ -60,6 +64,6 @@ end
 $$;
 
 comment on function webhook_delivery.claim_installation() is
-    'Makes this database the installation that sends, if there is none yet. Called when an endpoint is created, never while a dump is restored';
+    'Makes this database the installation that sends, if there is none yet. Called when an endpoint is created, but never while a dump is restored';
 
 select pg_catalog.pg_extension_config_dump('webhook_delivery.installations', '');

@@ -65,10 +65,10 @@ create table webhook_delivery.payload_functions (
     constraint an_event_has_one_payload_function primary key (event_type)
 );
 
-create trigger payload_functions_are_remembered after insert or update or delete or truncate on webhook_delivery.payload_functions
+create trigger payload_functions_announce_changes after insert or update or delete or truncate on webhook_delivery.payload_functions
     for each statement execute function webhook_delivery.announce_change();
 -- The trigger also fires when a subscriber of logical replication or a restore writes.
-alter table webhook_delivery.payload_functions enable always trigger payload_functions_are_remembered;
+alter table webhook_delivery.payload_functions enable always trigger payload_functions_announce_changes;
 
 comment on table webhook_delivery.payload_functions is
     'Functions of the application that return the data of an event in place of the built-in payload query; see set_payload_function()';

@@ -73,8 +73,17 @@ comment on column public.webhook_endpoint_health.consecutive_failures is 'Delive
 comment on column public.webhook_endpoint_health.queued is 'Deliveries that wait for an attempt';
 comment on column public.webhook_endpoint_health.next_attempt_at is 'When the next of them is due';
 
-create trigger webhook_endpoint_health_is_read_only instead of insert or update or delete on public.webhook_endpoint_health
-    for each row execute function webhook_delivery.refuse_to_change_history();
+create function public.webhook_endpoint_health(endpoint public.webhook_endpoints) returns setof public.webhook_endpoint_health
+    language sql stable rows 1
+    as $$ select * from public.webhook_endpoint_health as health where health.endpoint_id operator(pg_catalog.=) endpoint.id $$;
+
+comment on function public.webhook_endpoint_health(public.webhook_endpoints) is 'Returns the health of an endpoint, for embedding by PostgREST';
+
+create function public.webhook_endpoints(health public.webhook_endpoint_health) returns setof public.webhook_endpoints
+    language sql stable rows 1
+    as $$ select * from public.webhook_endpoints as endpoint where endpoint.id operator(pg_catalog.=) health.endpoint_id $$;
+
+comment on function public.webhook_endpoints(public.webhook_endpoint_health) is 'Returns the endpoint of a row of webhook_endpoint_health, for embedding by PostgREST';
 
 create function webhook_delivery.diagnose_failure(kind public.webhook_error_kind, response_status_code integer) returns text
     language sql immutable

@@ -8,6 +8,27 @@ create function webhook_delivery.secret_hint(secret text) returns text
 
 comment on function webhook_delivery.secret_hint(text) is 'Returns the part of a secret that may be shown: its last four characters';
 
+create function webhook_delivery.refuse_unknown_event_types(unknown text[]) returns void
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    known constant text[] := array(select catalogue.event_type from public.webhook_event_types as catalogue order by 1);
+    meant constant text := webhook_delivery.closest_name(left(unknown[1], 100), known);
+begin
+    -- The message names at most 10 entries of at most 100 characters: its size does not depend on
+    -- what was written.
+    raise exception using
+        errcode = 'invalid_parameter_value',
+        message = format('unknown event type: %s',
+            (select string_agg(coalesce(left(given, 100), 'NULL'), ', ') from unnest(unknown[:10]) as given)),
+        hint = coalesce(format('Did you mean %s? ', meant), '') || format('Event types: %s.', array_to_string(known, ', '));
+end
+$$;
+
+comment on function webhook_delivery.refuse_unknown_event_types(text[]) is
+    'Raises 22023 for event types that are not in the catalogue, with the name that was probably meant';
+
 create function webhook_delivery.check_endpoint_events(events text[]) returns void
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
@@ -17,15 +38,13 @@ declare
 begin
     -- Checked before the comparison with the catalogue, which would take seconds for a million
     -- entries.
-    if cardinality(events) > 100 or array_ndims(events) > 1 then
+    if cardinality(events) not between 1 and 100 or array_ndims(events) > 1 then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = format('invalid list of event types: %s entries in %s dimensions', cardinality(events), array_ndims(events)),
-            hint = 'Give a list of at most 100 names, or a family such as submission.*, or *.';
+            message = format('events must have 1 to 100 entries in one dimension, not %s', cardinality(events)),
+            hint = 'Give names such as submission.created, families such as submission.*, or * for all.';
     end if;
-    -- The message names at most 10 entries of at most 100 characters: its size does not depend on
-    -- what was written.
-    select (array_agg(coalesce(left(wanted, 100), 'NULL')))[:10] into unknown
+    select array_agg(wanted) into unknown
     from unnest(events) as wanted
     where wanted is null
        or (wanted <> '*'
@@ -34,17 +53,13 @@ begin
                where known.event_type = wanted
                   or split_part(known.event_type, '.', 1) || '.*' = wanted));
     if unknown is not null then
-        raise exception using
-            errcode = 'invalid_parameter_value',
-            message = format('unknown event type: %s', array_to_string(unknown, ', ')),
-            hint = format('Use exact names, a family such as submission.*, or *. Known event types: %s.',
-                (select string_agg(event_type, ', ' order by event_type) from public.webhook_event_types));
+        perform webhook_delivery.refuse_unknown_event_types(unknown);
     end if;
 end
 $$;
 
 comment on function webhook_delivery.check_endpoint_events(text[]) is
-    'Raises 22023 if an event type is not in the catalogue, with a HINT that lists the catalogue, or if there are more than 100';
+    'Raises 22023 if an event type is not in the catalogue, or if there are none or more than 100';
 
 create function webhook_delivery.check_number_of_endpoints(of_auction uuid) returns void
     language plpgsql volatile
@@ -70,17 +85,19 @@ $$;
 comment on function webhook_delivery.check_number_of_endpoints(uuid) is
     'Raises 23514 if the auction has more than webhook_delivery.max_endpoints endpoints, including the one that was just inserted';
 
--- Runs with the caller's rights, and before the other triggers because of its trigger's name. A
--- caller who could choose an id would learn from the error that an endpoint of another auction has
--- it.
-create function webhook_delivery.endpoint_before_naming() returns trigger
+-- Runs as the caller. A caller who could choose an id would learn from the error that another
+-- auction has an endpoint with it.
+create function webhook_delivery.assign_endpoint_id() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    if new.id = '00000000-0000-0000-0000-000000000000' then
+    if new.id is null then
+        -- A REST call that inserts several rows gives null for a column that one of them omits.
         new.id := webhook_delivery.uuid_v7();
-    elsif webhook_delivery.visible_auction(new.id) is null and not webhook_delivery.is_operator() then
+    elsif not webhook_delivery.take_new_endpoint_id(new.id) and webhook_delivery.visible_auction(new.id) is null
+        and not webhook_delivery.is_operator()
+    then
         raise exception using
             errcode = 'invalid_parameter_value',
             message = 'the id of a new webhook endpoint is assigned by the database',
@@ -90,11 +107,44 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoint_before_naming() is
-    'Trigger: assigns the id of a new endpoint, and raises 22023 if a caller who is not an operator gives an id of no endpoint that it sees';
+comment on function webhook_delivery.assign_endpoint_id() is
+    'Raises 22023 if a caller who does not see every auction has chosen the id of a new endpoint';
+
+-- Runs as the caller. Row-level security decides; this gives the reason.
+create function webhook_delivery.assign_endpoint_auction() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    administered uuid[];
+begin
+    if webhook_delivery.is_operator() then
+        return new;
+    end if;
+    administered := array(select auction_id from webhook_delivery.administered_auctions() as mine (auction_id) limit 2);
+    if new.auction_id is null and cardinality(administered) = 1 then
+        new.auction_id := administered[1];
+    elsif new.auction_id is null then
+        raise exception using
+            errcode = 'not_null_violation',
+            message = 'auction_id of the webhook endpoint is missing',
+            hint = 'Give the auction whose events the endpoint receives.';
+    elsif new.auction_id not in (select mine.auction_id from webhook_delivery.administered_auctions() as mine (auction_id)) then
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = format('permission denied for auction %s', new.auction_id),
+            detail = case when cardinality(administered) = 0 then 'You administer no auction.' else 'You do not administer this auction.' end,
+            hint = 'webhook_auctions() returns the auctions that you administer.';
+    end if;
+    return new;
+end
+$$;
+
+comment on function webhook_delivery.assign_endpoint_auction() is
+    'Gives an endpoint without auction_id the only auction that the caller administers. Raises 23502 if there are several, and 42501 for an auction that the caller does not administer';
 
 -- Runs with the caller's rights.
-create function webhook_delivery.endpoint_before_disabling() returns trigger
+create function webhook_delivery.check_endpoint_disabling() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
     as $$
@@ -117,7 +167,7 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoint_before_disabling() is
+comment on function webhook_delivery.check_endpoint_disabling() is
     'Trigger: clears disabled_at and disabled_reason of an active endpoint, and raises 22023 if a caller who is not an operator sets them';
 
 create function webhook_delivery.is_secret_hint(secret text) returns boolean
@@ -127,40 +177,109 @@ create function webhook_delivery.is_secret_hint(secret text) returns boolean
 
 comment on function webhook_delivery.is_secret_hint(text) is 'Whether a text has the form of what secret_hint() returns, which is too short to be a secret';
 
-create function webhook_delivery.check_retry_schedule(waits interval[]) returns void
+create function webhook_delivery.check_endpoint(endpoint public.webhook_endpoints) returns void
     language plpgsql immutable
     set search_path = pg_catalog, pg_temp
     as $$
+declare
+    problem record;
+    waits constant interval[] := endpoint.retry_schedule;
 begin
-    -- Months compare as 30 days and can last longer. With units of different signs a wait could
-    -- have any length.
-    if cardinality(waits) <= 100 and exists (
-        select from unnest(waits) as given (wait)
-        where extract(year from given.wait) <> 0 or extract(month from given.wait) <> 0)
-    then
+    -- What the table's constraints of the same names check, with a HINT. The first that does not
+    -- hold is reported.
+    select checked.* into problem
+    from (values
+        (1, 'description_is_at_most_1000_characters', length(endpoint.description) <= 1000,
+            'description must have at most 1000 characters', 'Shorten it.'),
+        (2, 'max_per_second_is_between_a_hundredth_and_10000', endpoint.max_per_second between 0.01::real and 10000,
+            'max_per_second must be between 0.01 and 10000', 'Use null for no limit.'),
+        (3, 'headers_is_an_object', jsonb_typeof(endpoint.headers) = 'object',
+            'headers must be an object of texts', 'Use {"Authorization": "Bearer ..."}, or {} for none.'),
+        (4, 'retry_schedule_has_at_most_100_waits_of_1_second_to_30_days',
+            cardinality(waits) <= 100 and coalesce(array_ndims(waits), 1) = 1 and array_position(waits, null) is null,
+            'retry_schedule must have at most 100 waits', 'Use {1 minute, 1 hour, 1 day}, {} for a single attempt, or null for the server''s schedule.'),
+        -- Months compare as 30 days but last longer: with units of different signs, a wait could
+        -- have any length.
+        (5, null, cardinality(waits) > 100 or not exists (select from unnest(waits) as given (wait)
+                where extract(year from given.wait) <> 0 or extract(month from given.wait) <> 0),
+            'waits of retry_schedule must not have months', 'Use days, hours, minutes and seconds: {1 minute, 1 hour, 30 days}.'),
+        (6, 'retry_schedule_has_at_most_100_waits_of_1_second_to_30_days',
+            interval '1 second' <= all (waits) and interval '30 days' >= all (waits),
+            'waits of retry_schedule must be from 1 second to 30 days', 'Use {1 minute, 1 hour, 1 day}.')
+    ) as checked (place, name, holds, message, hint)
+    where not checked.holds
+    order by checked.place limit 1;
+    if found then
         raise exception using
-            errcode = 'invalid_parameter_value',
-            message = 'waits of retry_schedule must not have months',
-            hint = 'Use days, hours, minutes and seconds: {1 minute, 1 hour, 30 days}.';
+            errcode = case when problem.name is null then 'invalid_parameter_value' else 'check_violation' end,
+            message = problem.message,
+            hint = problem.hint,
+            constraint = coalesce(problem.name, '');
     end if;
 end
 $$;
 
-comment on function webhook_delivery.check_retry_schedule(interval[]) is 'Raises 22023 if a wait has months. A constraint of the table limits the number of waits and their length';
+comment on function webhook_delivery.check_endpoint(public.webhook_endpoints) is
+    'Raises 23514 with a HINT if a constraint of the table does not hold, and 22023 for a wait in months';
 
-create function webhook_delivery.endpoint_before_write() returns trigger
-    language plpgsql security definer
+create function webhook_delivery.accept_secret(is_new boolean, endpoint_id uuid, given text, present text) returns text
+    language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    stored text;
+    stored constant text := (
+        select webhook_delivery.secret_hint(known.secret) from webhook_delivery.endpoint_secrets as known
+        where known.endpoint_id = accept_secret.endpoint_id);
+begin
+    if webhook_delivery.rotation(endpoint_id) is not null then
+        given := null;
+    elsif is_new then
+        if given = stored then
+            -- An upsert of a row as it was read.
+            given := null;
+        end if;
+    elsif given = webhook_delivery.secret_hint(webhook_delivery.stashed_secret(endpoint_id))
+        and not webhook_delivery.stashed_is_unknown(endpoint_id)
+    then
+        -- An upsert was here first as INSERT, with a secret that was given: it is meant.
+        return given;
+    else
+        -- A secret that INSERT has generated is not meant: none was given.
+        if given = webhook_delivery.secret_hint(webhook_delivery.take_stashed_secret(endpoint_id)) then
+            given := null;
+        end if;
+        if given is null or given in (present, stored) then
+            return coalesce(stored, present);
+        end if;
+    end if;
+    if webhook_delivery.is_secret_hint(given) then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('%s is the hint of another secret', given),
+            hint = 'Omit secret: a new endpoint gets a generated secret, and an existing one keeps its own.';
+    end if;
+    if given is not null then
+        perform webhook_delivery.check_secret(given);
+    end if;
+    perform webhook_delivery.stash_secret(endpoint_id, coalesce(given, webhook_delivery.generate_secret()), given is null);
+    return webhook_delivery.secret_hint(webhook_delivery.stashed_secret(endpoint_id));
+end
+$$;
+
+comment on function webhook_delivery.accept_secret(boolean, uuid, text, text) is
+    'Stashes the secret that was given for an endpoint, or a generated one, for store_endpoint_secret(). Returns the hint for the row, which logical decoding and other triggers read';
+
+create function webhook_delivery.prepare_endpoint() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
 begin
     if tg_op = 'INSERT' then
         new.created_at := now();
         begin
             new.created_by := nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub';
         exception when invalid_text_representation then
-            -- An application may set claims that are not JSON.
+            -- An application may use claims of another form.
             new.created_by := null;
         end;
         perform webhook_delivery.claim_installation();
@@ -168,7 +287,7 @@ begin
         if new.id is distinct from old.id or new.auction_id is distinct from old.auction_id then
             raise exception using
                 errcode = 'invalid_parameter_value',
-                message = 'id and auction_id of a webhook endpoint cannot be changed',
+                message = 'id and auction_id of a webhook endpoint must not be changed',
                 hint = 'Create a new endpoint instead.';
         end if;
         new.created_at := old.created_at;
@@ -184,55 +303,16 @@ begin
     if tg_op = 'INSERT' or new.headers is distinct from old.headers then
         perform webhook_delivery.check_endpoint_headers(new.headers::text);
     end if;
-    if tg_op = 'INSERT' or new.retry_schedule is distinct from old.retry_schedule then
-        perform webhook_delivery.check_retry_schedule(new.retry_schedule);
-    end if;
-
-    select known.secret into stored from webhook_delivery.endpoint_secrets as known where known.endpoint_id = new.id;
-    if webhook_delivery.rotation(new.id) is not null then
-        new.secret := null;
-    elsif tg_op = 'INSERT' then
-        if new.secret = webhook_delivery.secret_hint(stored) then
-            -- An upsert has written the row as it was read, with the hint as its secret.
-            new.secret := null;
-        end if;
-    elsif new.secret = webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id))
-        and not webhook_delivery.stashed_is_unknown(new.id)
-    then
-        -- An upsert fires this trigger first as INSERT, which has stashed the secret that the
-        -- statement gave. That secret is stored.
-        return new;
-    else
-        -- A secret that INSERT has generated is discarded, because the statement gave none.
-        if new.secret = webhook_delivery.secret_hint(webhook_delivery.take_stashed_secret(new.id)) then
-            new.secret := null;
-        end if;
-        if new.secret is null or new.secret in (old.secret, webhook_delivery.secret_hint(stored)) then
-            new.secret := coalesce(webhook_delivery.secret_hint(stored), old.secret);
-            return new;
-        end if;
-    end if;
-
-    if webhook_delivery.is_secret_hint(new.secret) then
-        raise exception using
-            errcode = 'invalid_parameter_value',
-            message = format('%s is the hint of another secret', new.secret),
-            hint = 'Omit secret: a new endpoint gets a generated secret, and an existing endpoint keeps its own.';
-    end if;
-    if new.secret is not null then
-        perform webhook_delivery.check_secret(new.secret);
-    end if;
-    perform webhook_delivery.stash_secret(new.id, coalesce(new.secret, webhook_delivery.generate_secret()), new.secret is null);
-    -- Logical decoding and other triggers read the row as it is here, whatever is done to it later.
-    new.secret := webhook_delivery.secret_hint(webhook_delivery.stashed_secret(new.id));
+    perform webhook_delivery.check_endpoint(new);
+    new.secret := webhook_delivery.accept_secret(tg_op = 'INSERT', new.id, new.secret, case when tg_op = 'UPDATE' then old.secret end);
     return new;
 end
 $$;
 
-comment on function webhook_delivery.endpoint_before_write() is
-    'Trigger: checks the endpoint, sets the columns that the server maintains (created_at, created_by, updated_at), and replaces the secret in the row by its hint';
+comment on function webhook_delivery.prepare_endpoint() is
+    'Checks the row, sets the columns that the server maintains (created_at, created_by, updated_at), and takes the secret out of the row';
 
-create function webhook_delivery.endpoint_after_write() returns trigger
+create function webhook_delivery.store_endpoint_secret() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     as $$
@@ -266,12 +346,12 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoint_after_write() is
+comment on function webhook_delivery.store_endpoint_secret() is
     'Trigger: stores the secret in the private schema, and wakes the worker if the endpoint is enabled, disabled or limited';
 
 -- An AFTER trigger, because row-level security has been checked before it fires: a tenant must not
 -- learn how many endpoints another auction has.
-create function webhook_delivery.endpoint_after_insert() returns trigger
+create function webhook_delivery.check_new_endpoint() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     as $$
@@ -287,9 +367,9 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoint_after_insert() is 'Trigger: raises 55000 if the endpoint has no secret, and 23514 if the auction has too many endpoints';
+comment on function webhook_delivery.check_new_endpoint() is 'Trigger: raises 55000 if the endpoint has no secret, and 23514 if the auction has too many endpoints';
 
-create function webhook_delivery.endpoints_around_statement() returns trigger
+create function webhook_delivery.forget_unwritten_secrets() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     as $$
@@ -305,9 +385,9 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoints_around_statement() is 'Trigger: discards the secrets that a statement has stashed and not written';
+comment on function webhook_delivery.forget_unwritten_secrets() is 'Trigger: discards the secrets that a statement has stashed and not written';
 
-create function webhook_delivery.endpoints_after_delete() returns trigger
+create function webhook_delivery.delete_endpoint_data() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     as $$
@@ -327,42 +407,45 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.endpoints_after_delete() is 'Trigger: deletes the secrets and pauses of deleted endpoints';
+comment on function webhook_delivery.delete_endpoint_data() is 'Trigger: deletes the secrets and pauses of deleted endpoints';
 
 -- Rows of a dump are not checked: they were checked when they were first written, and their secrets
 -- follow in a table of their own. Every dump begins with check_function_bodies = off, which nothing
 -- else sets, and only a role with the rights of the extension's owner restores one. A row that is
 -- copied in any other way, for example by "duplicate" in a table editor, is checked like a new one.
-create trigger webhook_endpoint_a_naming before insert on public.webhook_endpoints
-    for each row execute function webhook_delivery.endpoint_before_naming();
-create trigger webhook_endpoint_a_disabling before insert or update on public.webhook_endpoints
-    for each row execute function webhook_delivery.endpoint_before_disabling();
-create trigger webhook_endpoint_before_insert before insert on public.webhook_endpoints
+--
+-- Triggers for the same event fire in the order of their names, hence the numbers.
+create trigger webhook_endpoints_1_assign_id before insert on public.webhook_endpoints
+    for each row execute function webhook_delivery.assign_endpoint_id();
+create trigger webhook_endpoints_2_assign_auction before insert on public.webhook_endpoints
+    for each row execute function webhook_delivery.assign_endpoint_auction();
+create trigger webhook_endpoints_3_check_disabling before insert or update on public.webhook_endpoints
+    for each row execute function webhook_delivery.check_endpoint_disabling();
+create trigger webhook_endpoints_4_prepare_insert before insert on public.webhook_endpoints
     for each row
     when (not coalesce(new.secret like '...____' and not pg_catalog.current_setting('check_function_bodies')::boolean
         and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
-    execute function webhook_delivery.endpoint_before_write();
-create trigger webhook_endpoint_before_update before update on public.webhook_endpoints
-    for each row execute function webhook_delivery.endpoint_before_write();
-create trigger webhook_endpoint_after_write after insert or update on public.webhook_endpoints
-    for each row execute function webhook_delivery.endpoint_after_write();
-create trigger webhook_endpoints_after_delete after delete on public.webhook_endpoints
-    referencing old table as gone
-    for each statement execute function webhook_delivery.endpoints_after_delete();
-create trigger webhook_endpoints_after_truncate after truncate on public.webhook_endpoints
-    for each statement execute function webhook_delivery.endpoints_after_delete();
--- Because of its name this trigger fires after the one that stores the secret.
-create trigger webhook_endpoint_inserted after insert on public.webhook_endpoints
+    execute function webhook_delivery.prepare_endpoint();
+create trigger webhook_endpoints_4_prepare_update before update on public.webhook_endpoints
+    for each row execute function webhook_delivery.prepare_endpoint();
+create trigger webhook_endpoints_5_store_secret after insert or update on public.webhook_endpoints
+    for each row execute function webhook_delivery.store_endpoint_secret();
+create trigger webhook_endpoints_6_check_new after insert on public.webhook_endpoints
     for each row
     when (not coalesce(not pg_catalog.current_setting('check_function_bodies')::boolean
         and pg_catalog.has_schema_privilege('webhook_delivery', 'create'), false))
-    execute function webhook_delivery.endpoint_after_insert();
-create trigger webhook_endpoints_before_statement before insert or update on public.webhook_endpoints
-    for each statement execute function webhook_delivery.endpoints_around_statement();
-create trigger webhook_endpoints_after_statement after insert or update on public.webhook_endpoints
-    for each statement execute function webhook_delivery.endpoints_around_statement();
+    execute function webhook_delivery.check_new_endpoint();
+create trigger webhook_endpoints_delete_data after delete on public.webhook_endpoints
+    referencing old table as gone
+    for each statement execute function webhook_delivery.delete_endpoint_data();
+create trigger webhook_endpoints_delete_all_data after truncate on public.webhook_endpoints
+    for each statement execute function webhook_delivery.delete_endpoint_data();
+create trigger webhook_endpoints_begin_statement before insert or update on public.webhook_endpoints
+    for each statement execute function webhook_delivery.forget_unwritten_secrets();
+create trigger webhook_endpoints_end_statement after insert or update on public.webhook_endpoints
+    for each statement execute function webhook_delivery.forget_unwritten_secrets();
 
-create trigger webhook_endpoints_are_remembered after insert or update or delete or truncate on public.webhook_endpoints
+create trigger webhook_endpoints_announce_changes after insert or update or delete or truncate on public.webhook_endpoints
     for each statement execute function webhook_delivery.announce_change();
 -- The trigger also fires when a subscriber of logical replication or a restore writes.
-alter table public.webhook_endpoints enable always trigger webhook_endpoints_are_remembered;
+alter table public.webhook_endpoints enable always trigger webhook_endpoints_announce_changes;

@@ -1,8 +1,7 @@
 -- Endpoints, their secrets and pauses, and the usage of limits per minute.
 
 create table public.webhook_endpoints (
-    -- Placeholder for the id that endpoint_before_naming() assigns.
-    id uuid not null default '00000000-0000-0000-0000-000000000000',
+    id uuid not null default webhook_delivery.new_endpoint_id(),
     auction_id uuid not null,
     url text not null,
     events text[] not null,

@@ -24,10 +24,10 @@ create table public.webhook_event_types (
     constraint schema_is_an_object_or_a_boolean check (json_typeof(schema) in ('object', 'boolean'))
 );
 
-create trigger webhook_event_types_are_remembered after insert or update or delete or truncate on public.webhook_event_types
+create trigger webhook_event_types_announce_changes after insert or update or delete or truncate on public.webhook_event_types
     for each statement execute function webhook_delivery.announce_change();
 -- The trigger also fires when a subscriber of logical replication or a restore writes.
-alter table public.webhook_event_types enable always trigger webhook_event_types_are_remembered;
+alter table public.webhook_event_types enable always trigger webhook_event_types_announce_changes;
 
 comment on table public.webhook_event_types is
     'Event types that an endpoint can subscribe to. webhook_delivery.register_event_type() adds one of the application''s own';

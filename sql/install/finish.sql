@@ -76,6 +76,9 @@ comment on schema webhook_delivery is 'Private schema of webhook_delivery: event
 comment on function webhook_delivery.uuid_v7() is 'Returns a new time-ordered uuid (version 7, RFC 9562)';
 comment on function webhook_delivery.uuid_v7_time(uuid) is 'Returns the time at which a version 7 uuid was generated, in milliseconds';
 comment on function webhook_delivery.uuid_v7_floor(timestamptz) is 'Returns the lowest version 7 uuid of a moment: the bound of a partition that begins there';
+comment on function webhook_delivery.new_endpoint_id() is 'Returns a new id, which the session remembers until an endpoint has it';
+comment on function webhook_delivery.take_new_endpoint_id(uuid) is 'Whether new_endpoint_id() made this id in this session, for the first endpoint that has it';
+comment on function webhook_delivery.closest_name(text, text[]) is 'Returns the known name that is most like an unknown one; null if none is alike';
 comment on function webhook_delivery.wake(timestamptz) is 'Wakes the worker when this transaction commits; due_at is the time at which the earliest delivery that it queued is due';
 comment on function webhook_delivery.wake_to_rescan() is 'Makes the worker read all due deliveries again when this transaction commits, because the transaction has changed what may be sent';
 comment on function webhook_delivery.system_identifier() is 'Returns the identifier of this server''s data, which every copy of its files shares and no other server has';

@@ -1,4 +1,4 @@
--- The operator's calls: status, pause, resume.
+-- Functions and views for the operator: pause, resume, status.
 
 create function webhook_delivery.pause(reason text default null, endpoint_id uuid default null, auction_id uuid default null)
     returns void
@@ -30,7 +30,7 @@ end
 $$;
 
 comment on function webhook_delivery.pause(text, uuid, uuid) is
-    'Stops sending, when the transaction commits, until resume(): to an endpoint, to an auction, or without either from this database. Events are captured and queued as before; requests in flight end and are recorded. Tests wait as well. Unknown endpoint: PT404';
+    'Stops sending, when the transaction commits, until resume() is called: to an endpoint, to an auction, or, without either, from this database. Events are still captured and queued; requests in flight end and are recorded. Tests wait as well. Raises PT404 for an unknown endpoint';
 
 create function webhook_delivery.resume(endpoint_id uuid default null, auction_id uuid default null) returns void
     language plpgsql volatile
@@ -54,12 +54,13 @@ end
 $$;
 
 comment on function webhook_delivery.resume(uuid, uuid) is
-    'Sends again, when the transaction commits, to an endpoint or an auction that pause() has stopped; without either from this database: after pause(), or because a copy takes the place of its original. What is queued goes out at once: the copy sends again what the original has sent since';
+    'Sends again, when the transaction commits, to an endpoint or an auction that pause() has stopped, or, without either, from this database: after pause(), or if a copy takes the place of its original. Queued deliveries are sent at once: a copy sends again those that the original has sent since';
 
 create function webhook_delivery.queue_depth(out deliveries bigint, out due bigint, out oldest_due_at timestamptz)
     language plpgsql stable security definer
     set search_path = pg_catalog, pg_temp
-    -- The view is for finding out who has locked the queue.
+    -- The status view, which calls this, must still answer while another session locks the queue:
+    -- it shows which one.
     set lock_timeout = '100ms'
     as $$
 begin
@@ -77,7 +78,7 @@ end
 $$;
 
 comment on function webhook_delivery.queue_depth() is
-    'How many deliveries are still to be made, how many of them are due and could be sent, and when the oldest of these was due. Nulls while the queue is locked';
+    'Returns the number of deliveries that have not ended, the number of those that are due and could be sent, and the time at which the oldest of these became due. Nulls while the queue is locked';
 
 create function webhook_delivery.endpoint_backlog() returns table (endpoint_id uuid, deliveries bigint)
     language plpgsql stable security definer
@@ -93,7 +94,7 @@ end
 $$;
 
 comment on function webhook_delivery.endpoint_backlog() is
-    'How many deliveries to each endpoint are still to be made: no row for one that has none, and none at all while the queue is locked';
+    'Returns the number of deliveries to each endpoint that have not ended: no row for an endpoint without any, and no rows while the queue is locked';
 
 create function webhook_delivery.busy_auctions() returns table (auction_id uuid, events bigint)
     language plpgsql stable security definer
@@ -115,7 +116,7 @@ end
 $$;
 
 comment on function webhook_delivery.busy_auctions() is
-    'The ten auctions with most events in the last minute, of those with webhook_delivery.busy_events_per_minute and more: a receiver that causes the next event with what it does makes a loop. Only events that some endpoint wants are counted';
+    'Returns the ten auctions with the most events in the last minute, of those with at least webhook_delivery.busy_events_per_minute: a receiver that causes another event for each event that it receives makes a loop. Only events that some endpoint subscribes to are counted';
 
 create function webhook_delivery.worker_state(send_state text, worker_pid integer, problem text, idle_reason text) returns text
     language sql stable
@@ -152,14 +153,14 @@ create view webhook_delivery.status as
                     then format('Add %s to webhook_delivery.databases and reload the configuration.', pg_catalog.current_database())
                 when webhook_delivery.launcher_state() <> 'running'
                     then 'No background worker slot is free. Raise max_worker_processes and restart the server.'
-                else 'It is being started. If it does not start within a minute, see the server''s log.'
+                else 'The worker is being started. If it does not start within a minute, see the server log.'
             end
             when 'fenced' then
-                'These rows lived in another database, which may send them too. If this one takes its place: select webhook_delivery.resume().'
+                'The rows come from another database, which may send them too. If this database takes its place: select webhook_delivery.resume().'
             when 'paused' then 'To send again: select webhook_delivery.resume().'
             when 'waiting' then worker.idle_reason
             when 'failing' then
-                'It is tried again within a minute, and the rest of the work goes on. The server''s log has the details.'
+                'The worker retries within a minute, and goes on with the rest of its work. The server log has the details.'
         end as hint,
         here.paused_at,
         here.pause_reason,
@@ -180,7 +181,7 @@ create view webhook_delivery.status as
         worker.problem,
         worker.problem_since,
         case when worker.locked_attempts > 0 then
-            format('%s attempts, most of them of auction %s, wait for %s, which has locked their rows of the queue.',
+            format('%s attempts, most of them of auction %s, wait for %s, which has locked their queue rows.',
                 worker.locked_attempts, worker.locked_auction_id,
                 coalesce(
                     (select format('the transaction of process %s', holder.pid) from pg_catalog.pg_locks as holder
@@ -195,29 +196,32 @@ create view webhook_delivery.status as
     cross join webhook_delivery.worker_state(here.state, worker.pid, worker.problem, worker.idle_reason) as now (state)
     cross join webhook_delivery.queue_depth() as queued;
 
-comment on view webhook_delivery.status is 'Does this database send, and if not, why? One row, for the operator';
+comment on view webhook_delivery.status is 'Whether this database sends, and if not, why. One row, for the operator';
 comment on column webhook_delivery.status.state is
-    'sending; waiting: see hint; failing: see problem; paused: by pause(); fenced: the rows come from another installation; no worker; standby';
-comment on column webhook_delivery.status.since is 'Since when the state is that, or the worker is there';
-comment on column webhook_delivery.status.hint is 'What to do, null where nothing is to be done';
-comment on column webhook_delivery.status.paused_at is 'When pause() was called';
-comment on column webhook_delivery.status.pause_reason is 'The reason that was given';
-comment on column webhook_delivery.status.endpoints_paused is 'Endpoints that pause() has stopped by themselves; webhook_delivery.pauses says which and why';
-comment on column webhook_delivery.status.auctions_paused is 'Auctions that pause() has stopped';
-comment on column webhook_delivery.status.worker_pid is 'The worker''s process, as in pg_stat_activity';
-comment on column webhook_delivery.status.worker_started_at is 'Since when there is this worker';
-comment on column webhook_delivery.status.requests_in_flight is 'Requests in flight';
-comment on column webhook_delivery.status.deliveries_in_memory is 'Deliveries taken from the queue that wait for a thread';
-comment on column webhook_delivery.status.attempts_to_record is 'Attempts that have ended and are not in the history yet. Many of them: see blocked, or recording fails';
-comment on column webhook_delivery.status.queued is 'Deliveries still to be made, those that wait for another attempt and those for a disabled or paused endpoint included; null while the queue is locked';
-comment on column webhook_delivery.status.due is 'Of these, those whose time has come and whose endpoint receives';
-comment on column webhook_delivery.status.oldest_due_at is 'When the oldest of those was due: how far behind the worker is';
-comment on column webhook_delivery.status.delivered_per_minute is 'Deliveries that have ended well in the last minute';
-comment on column webhook_delivery.status.failed_attempts_per_minute is 'Requests that have failed in the last minute';
-comment on column webhook_delivery.status.last_failure is 'What the last request that failed has failed with, since this worker began';
-comment on column webhook_delivery.status.last_failure_at is 'When it was made';
-comment on column webhook_delivery.status.problem is 'What of the worker''s work fails, and with which error';
-comment on column webhook_delivery.status.problem_since is 'Since when';
-comment on column webhook_delivery.status.blocked is 'Which finished attempts cannot be recorded, and whose transaction they wait for. Of an auction with many of them nothing more is sent until it ends; others are not affected';
-comment on column webhook_delivery.status.busy is 'Auctions with webhook_delivery.busy_events_per_minute events and more in the last minute, the ten busiest: a receiver that causes the next event makes a loop';
-comment on column webhook_delivery.status.access_problem is 'Why only operators see endpoints, or which role sees too many; null where nothing is known to be wrong';
+    'State of the worker: sending; waiting: see hint; failing: see problem; paused: by pause(); fenced: the rows come from another installation; no worker; standby';
+comment on column webhook_delivery.status.since is 'Time at which the state or, if that is sending, waiting or fenced, the worker began; null without a worker and on a standby';
+comment on column webhook_delivery.status.hint is 'Action to take; null if none is needed';
+comment on column webhook_delivery.status.paused_at is 'Time at which pause() was called';
+comment on column webhook_delivery.status.pause_reason is 'Reason that was given to pause()';
+comment on column webhook_delivery.status.endpoints_paused is
+    'Number of endpoints that are paused themselves; webhook_delivery.pauses has them, with the reasons';
+comment on column webhook_delivery.status.auctions_paused is 'Number of auctions that are paused';
+comment on column webhook_delivery.status.worker_pid is 'Process ID of the worker, as in pg_stat_activity';
+comment on column webhook_delivery.status.worker_started_at is 'Time at which the worker started';
+comment on column webhook_delivery.status.requests_in_flight is 'Number of requests in flight';
+comment on column webhook_delivery.status.deliveries_in_memory is 'Number of deliveries read from the queue that wait for a thread';
+comment on column webhook_delivery.status.attempts_to_record is
+    'Number of attempts that have ended and are not in the history yet. If there are many, see blocked, or recording fails';
+comment on column webhook_delivery.status.queued is 'Number of deliveries that have not ended, including those that wait for another attempt and those for a disabled or paused endpoint; null while the queue is locked';
+comment on column webhook_delivery.status.due is 'Number of these deliveries that are due and whose endpoint receives';
+comment on column webhook_delivery.status.oldest_due_at is 'Time at which the oldest of those became due: shows the delay of the worker';
+comment on column webhook_delivery.status.delivered_per_minute is 'Number of deliveries that have succeeded in the last minute';
+comment on column webhook_delivery.status.failed_attempts_per_minute is 'Number of requests that have failed in the last minute';
+comment on column webhook_delivery.status.last_failure is 'Error of the last request that has failed since this worker started';
+comment on column webhook_delivery.status.last_failure_at is 'Time at which that request was made';
+comment on column webhook_delivery.status.problem is 'Part of the worker''s work that fails, and the error';
+comment on column webhook_delivery.status.problem_since is 'Time since which it fails';
+comment on column webhook_delivery.status.blocked is 'Finished attempts that cannot be recorded, and the transaction for which they wait. Nothing more is sent of an auction with many of them until that transaction ends; other auctions are not affected';
+comment on column webhook_delivery.status.busy is 'Auctions with at least webhook_delivery.busy_events_per_minute events in the last minute, at most ten: a receiver that causes another event for each event that it receives makes a loop';
+comment on column webhook_delivery.status.access_problem is
+    'Reason why only operators see endpoints, or role that sees too many; null if no problem is known';

@@ -1,4 +1,4 @@
--- Redeliver, recover, replay, cancel.
+-- Functions that redeliver, recover, replay and cancel deliveries.
 
 create function webhook_delivery.refuse_unknown_delivery(delivery_id uuid) returns void
     language plpgsql stable
@@ -7,13 +7,12 @@ create function webhook_delivery.refuse_unknown_delivery(delivery_id uuid) retur
 begin
     raise exception using
         errcode = 'PT404',
-        message = format('there is no webhook delivery %s', delivery_id),
+        message = format('webhook delivery %s does not exist', delivery_id),
         hint = 'select id, status from public.webhook_deliveries shows the deliveries that you see.';
 end
 $$;
 
-comment on function webhook_delivery.refuse_unknown_delivery(uuid) is
-    'Says (PT404) that the caller sees no such delivery';
+comment on function webhook_delivery.refuse_unknown_delivery(uuid) is 'Raises PT404: the caller sees no such delivery';
 
 create function webhook_delivery.redeliver(delivery_ids uuid[]) returns bigint
     language plpgsql volatile strict
@@ -31,9 +30,9 @@ end
 $$;
 
 comment on function webhook_delivery.redeliver(uuid[]) is
-    'Sends those of these deliveries again that the caller sees and whose endpoint and event are still there, each with a whole schedule of attempts: select webhook_delivery.redeliver(array_agg(id)) from webhook_deliveries where ... Returns how many. Of each endpoint webhook_delivery.redeliveries_per_second come due each second, oldest first. More than webhook_delivery.redeliveries_per_minute of an auction within a minute: PT429. Operators have no limit';
+    'Redelivers those of these deliveries that the caller sees and whose endpoint and event still exist, each with the whole retry schedule: select webhook_delivery.redeliver(array_agg(id)) from webhook_deliveries where ... Returns the number of deliveries that are sent again. For each endpoint, webhook_delivery.redeliveries_per_second become due each second, oldest first. Raises PT429 for more than webhook_delivery.redeliveries_per_minute of an auction within a minute; operators have no limit';
 
--- These run with the caller's rights, which decide what the caller sees.
+-- The public functions run with the caller's rights, which decide which deliveries the caller sees.
 create function public.redeliver_webhook(delivery_id uuid) returns public.webhook_queued_delivery
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
@@ -49,25 +48,25 @@ begin
     elsif delivery.is_test then
         raise exception using
             errcode = 'PT409',
-            message = format('webhook delivery %s is a test', delivery_id),
+            message = format('cannot redeliver webhook delivery %s because it is a test', delivery_id),
             hint = 'Call test_webhook() again.';
     elsif delivery.completed_at is not null then
         raise exception using
             errcode = 'PT410',
-            message = format('webhook delivery %s cannot be sent again: its event or its endpoint is gone', delivery_id),
-            hint = 'Events are kept for webhook_delivery.retention. An endpoint of another id gets them with replay_webhooks().';
+            message = format('cannot redeliver webhook delivery %s because its event or endpoint does not exist', delivery_id),
+            hint = 'Events are kept for webhook_delivery.retention. To send them to an endpoint with another id, call replay_webhooks().';
     elsif delivery.next_attempt_at is null then
         raise exception using
             errcode = 'PT409',
-            message = format('webhook delivery %s was cancelled just now', delivery_id),
-            hint = 'Try again when it has ended.';
+            message = format('cannot redeliver webhook delivery %s because it is about to end', delivery_id),
+            hint = 'Try again when the delivery has ended.';
     end if;
-    return row(delivery_id, delivery.status, webhook_delivery.follow_delivery(delivery_id));
+    return webhook_delivery.queued_delivery(delivery_id, delivery.status);
 end
 $$;
 
 comment on function public.redeliver_webhook(uuid) is
-    'Sends a delivery again, also one that succeeded: the same webhook_id, the same bytes, a whole schedule of attempts. One that waits for another attempt has it now. Unknown delivery: PT404; its event or endpoint is gone: PT410; a test: PT409';
+    'Redelivers a delivery, even one that succeeded: the same webhook_id, the same bytes, the whole retry schedule. A delivery that waits for another attempt has it now. Raises PT404 for an unknown delivery, PT410 if its event or endpoint was deleted, PT409 for a test and for a delivery that is about to end';
 
 create function public.recover_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), only_failed boolean default true,
@@ -79,16 +78,17 @@ create function public.recover_webhooks(
 declare
     wanted_status constant public.webhook_delivery_status[] := case when only_failed then '{failed}' else '{failed, success}' end;
     number bigint;
-    -- One more than a tenant may, so that it is told: of millions not all are gathered.
+    -- One more than the limit of a tenant, so that redeliver() raises an error without an array of
+    -- millions of deliveries.
     at_most constant bigint := case when not webhook_delivery.is_operator() then
         current_setting('webhook_delivery.redeliveries_per_minute')::bigint + 1 end;
 begin
-    -- A dry run that is null would be none.
+    -- A null dry_run would count as false.
     if num_nulls(since, until, only_failed, dry_run) > 0 then
         raise exception using
             errcode = 'null_value_not_allowed',
             message = 'since, until, only_failed and dry_run cannot be null',
-            hint = 'Leave an argument out to have its default.';
+            hint = 'Omit an argument to use its default.';
     end if;
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
@@ -112,7 +112,7 @@ end
 $$;
 
 comment on function public.recover_webhooks(uuid, timestamptz, timestamptz, boolean, boolean) is
-    'Sends again what an endpoint was to receive from since until before until, by created_at: what failed, or with only_failed => false everything that has ended. Oldest first, webhook_delivery.redeliveries_per_second of it each second, so that new events do not wait behind it. Returns how many deliveries these are; with dry_run => true nothing more. Unknown endpoint: PT404; more than webhook_delivery.redeliveries_per_minute: PT429; a null: 22004';
+    'Redelivers the deliveries of an endpoint whose created_at is from since until before until: those that failed, or, with only_failed => false, all that have ended. Oldest first, webhook_delivery.redeliveries_per_second each second, so that new events do not wait behind them. Returns the number of deliveries; with dry_run => true only counts them. Raises PT404 for an unknown endpoint, PT429 for more than webhook_delivery.redeliveries_per_minute, 22004 for a null';
 
 create function public.replay_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), events text[] default null
@@ -128,7 +128,7 @@ begin
         raise exception using
             errcode = 'null_value_not_allowed',
             message = 'since and until cannot be null',
-            hint = 'Leave an argument out to have its default.';
+            hint = 'Omit an argument to use its default.';
     end if;
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
@@ -146,7 +146,7 @@ end
 $$;
 
 comment on function public.replay_webhooks(uuid, timestamptz, timestamptz, text[]) is
-    'Sends an endpoint what has happened from since until before until and it has not had, as new deliveries: events of these types, or of those that it subscribes to. There are the events that some endpoint wanted then, for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Returns how many. Unknown endpoint: PT404; unknown type, or more than webhook_delivery.redeliveries_per_minute: PT429; a null time: 22004';
+    'Sends the events from since until before until that an endpoint has not received, as new deliveries: events of these types, or of those that it subscribes to. Only events that some endpoint subscribed to at the time exist, and only for webhook_delivery.retention. Oldest first and at the pace of recover_webhooks(). Returns the number of deliveries. Raises PT404 for an unknown endpoint, 22023 for an unknown event type, PT429 for more than webhook_delivery.redeliveries_per_minute, 22004 for a null time';
 
 create function public.cancel_webhook(delivery_id uuid) returns void
     language plpgsql volatile
@@ -171,4 +171,4 @@ end
 $$;
 
 comment on function public.cancel_webhook(uuid) is
-    'No further attempt of a delivery that waits: it ends as failed, with the error "cancelled". A request that is in flight is let end, and may still succeed. Unknown delivery: PT404; one that has ended: PT409';
+    'Cancels a delivery that waits: it has no further attempt, and ends as failed with the error "cancelled". A request in flight is not stopped, and may still succeed. Raises PT404 for an unknown delivery, PT409 for one that has ended';

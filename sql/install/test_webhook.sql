@@ -17,18 +17,46 @@ begin
     raise exception using
         errcode = 'PT404',
         message = format('webhook endpoint %s does not exist', endpoint_id),
-        hint = 'select id, url from public.webhook_endpoints shows the endpoints that you see.';
+        hint = case when webhook_delivery.is_rest_call() then 'GET /webhook_endpoints?select=id,url'
+            else 'select id, url from public.webhook_endpoints' end || ' shows the endpoints that you see.';
 end
 $$;
 
 comment on function webhook_delivery.refuse_unknown_endpoint(uuid) is 'Raises PT404: the caller sees no such endpoint';
 
-create function webhook_delivery.follow_delivery(delivery_id uuid) returns text
-    language sql immutable
+create function webhook_delivery.is_rest_call() returns boolean
+    language sql stable
     set search_path = pg_catalog, pg_temp
-    as $$ select format('select * from public.webhook_deliveries where id = %L', delivery_id) $$;
+    as $$ select coalesce(current_setting('request.method', true), '') <> '' $$;
 
-comment on function webhook_delivery.follow_delivery(uuid) is 'Returns the query that shows the outcome of a delivery';
+comment on function webhook_delivery.is_rest_call() is
+    'Whether PostgREST has begun the transaction: then hints name REST paths instead of statements';
+
+create function webhook_delivery.follow_delivery(delivery_id uuid) returns text
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select format(case when webhook_delivery.is_rest_call() then '/webhook_deliveries?id=eq.%s'
+        else 'select * from public.webhook_deliveries where id = %L' end, delivery_id)
+    $$;
+
+comment on function webhook_delivery.follow_delivery(uuid) is 'Returns the query, or the REST path, that shows the outcome of a delivery';
+
+create function webhook_delivery.queued_delivery(delivery_id uuid, status public.webhook_delivery_status)
+    returns public.webhook_queued_delivery
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+    select delivery_id, status, webhook_delivery.follow_delivery(delivery_id), case when exists (
+            select from public.webhook_deliveries as delivery
+            join webhook_delivery.pauses as pause
+                on pause.endpoint_id = delivery.endpoint_id or pause.auction_id = delivery.auction_id
+            where delivery.id = queued_delivery.delivery_id)
+        then 'The operator has paused deliveries to this endpoint: it is sent when they are resumed.' end
+    $$;
+
+comment on function webhook_delivery.queued_delivery(uuid, public.webhook_delivery_status) is
+    'Returns the answer of the calls that queue a delivery';
 
 -- Runs with the caller's rights, which decide whether the caller sees the endpoint; only
 -- queue_test() runs with the rights of the extension's owner.
@@ -43,20 +71,21 @@ begin
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
     delivery_id := webhook_delivery.queue_test(endpoint_id, event_type);
-    if delivery_id is null and exists (select from public.webhook_event_types as known where known.event_type = test_webhook.event_type) then
+    if delivery_id is not null then
+        return webhook_delivery.queued_delivery(delivery_id, 'pending');
+    elsif exists (select from public.webhook_event_types as known where known.event_type = test_webhook.event_type) then
         raise exception using
             errcode = 'PT429',
-            message = format('an auction can send at most %s tests within a minute',
-                current_setting('webhook_delivery.tests_per_minute')),
-            hint = 'Wait a minute, or have an administrator raise webhook_delivery.tests_per_minute.';
-    elsif delivery_id is null then
+            message = format('an auction can send at most %s tests within a minute', current_setting('webhook_delivery.tests_per_minute')),
+            hint = 'Wait a minute, or have the operator raise webhook_delivery.tests_per_minute.';
+    elsif event_type = '*' or event_type like '%.*' then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = format('unknown event type: %s', left(test_webhook.event_type, 100)),
-            hint = format('Known event types: %s.',
-                (select string_agg(known.event_type, ', ' order by known.event_type) from public.webhook_event_types as known));
+            message = format('%s is not a single event type', left(event_type, 100)),
+            hint = 'Give one event type, not a family: a test sends one event.';
+    else
+        perform webhook_delivery.refuse_unknown_event_types(array[event_type]);
     end if;
-    return row(delivery_id, 'pending'::public.webhook_delivery_status, webhook_delivery.follow_delivery(delivery_id));
 end
 $$;
 

@@ -18,7 +18,7 @@ use crate::timestamp::Timestamp;
 fn backfill_rows(event_type: &str, row_ids: Vec<Option<pgrx::Uuid>>, schema: &str) -> i64 {
     check_writable();
     if let Err(problem) = check_type(event_type) {
-        pgrx::error!("the catalogue of events cannot be read: {problem}");
+        pgrx::error!("could not read the catalogue of events: {problem}");
     }
     let event = Event { event_type: event_type.to_owned(), schema: schema_of(schema), row_table: None };
     // A failure ends this statement, because its caller can react to the error.

@@ -30,7 +30,7 @@ pub fn capture_row_change(firing: &Firing) {
     let given = firing.arguments.len();
     if !(2..=7).contains(&given) {
         return wrongly_attached(
-            "capture_row_change() takes an event type, a key column and up to five more arguments",
+            "capture_row_change() requires an event type and a key column, and accepts up to five more arguments",
         );
     }
     let argument = |place| firing.arguments.get(place).copied().unwrap_or_default();

@@ -194,10 +194,10 @@ impl CaptureErrors {
             }
             Some(problem) => {
                 let problem = bounded(problem);
-                let message = format!("webhook_delivery.capture_errors could not be written: {}", problem.message);
+                let message = format!("could not write webhook_delivery.capture_errors: {}", problem.message);
                 Warning { code: problem.known_code(), message, detail: None, hint: None }.send();
-                "Your change is saved. Of an event that is not in webhook_delivery.capture_errors there is no other trace than \
-                 this warning: send it again with webhook_delivery.emit() once the cause is gone."
+                "Your change is saved. Only this warning reports an event that is not in webhook_delivery.capture_errors: \
+                 send it with webhook_delivery.emit() once the cause is gone."
             }
         };
         Warning { code, message, detail, hint: Some(hint.to_owned()) }.send();

@@ -44,7 +44,7 @@ fn emit(
     let Some(((event_type, auction_id), data)) = event.zip(auction_id).zip(data) else {
         refuse(
             PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-            "emit() needs event, auction_id and data",
+            "event, auction_id and data cannot be null",
             "Use '{}' for an event without data.",
         );
     };
@@ -87,7 +87,7 @@ fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Uuid> {
     let _lock_wait = LockWait::bounded();
     let _rights = RoleGuard::of_extension_owner();
     Spi::connect_mut(|client| subscriptions::wanting(client, event_type, std::iter::once(auction_id)))
-        .unwrap_or_else(|problem| pgrx::error!("webhook endpoints could not be read: {problem}"))
+        .unwrap_or_else(|problem| pgrx::error!("could not read webhook endpoints: {problem}"))
         .remove(&auction_id)
         .unwrap_or_default()
 }
@@ -104,7 +104,7 @@ pub fn write_at_commit(emitted: Vec<Emitted>, builder: &mut EventBuilder) {
     // From here on a failure ends the transaction, so the wait for locks is not bounded.
     let _lock_wait = LockWait::unbounded();
     if let Err(problem) = write(emitted) {
-        pgrx::error!("events could not be written: {problem}");
+        pgrx::error!("could not write webhook events: {problem}");
     }
 }
 
@@ -181,7 +181,7 @@ pub fn check_type(event_type: &str) -> SpiResult<()> {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 format!("unknown event type: {event_type}"),
                 format!(
-                    "Make it known with webhook_delivery.register_event_type() first. Known event types: {}.",
+                    "Register it with webhook_delivery.register_event_type() first. Known event types: {}.",
                     known.unwrap_or_default()
                 ),
             );

@@ -148,13 +148,13 @@ impl EventBuilder {
                 event.event_type
             )
         } else {
-            "select * from webhook_delivery.install_triggers() says what the application's tables lack; a trigger of your own is attached \
-             again with the present name of the column."
+            "select * from webhook_delivery.install_triggers() shows the columns that the application's tables lack. Attach a trigger of \
+             your own again with the present name of the column."
                 .to_owned()
         };
         let failure = SqlError {
             code: "42804".to_owned(),
-            message: format!("the trigger does not find a column of the changed row: {problem}"),
+            message: format!("trigger cannot read the changed row: {problem}"),
             detail: None,
             hint: Some(hint),
             context: None,
@@ -205,13 +205,13 @@ impl EventBuilder {
         let occurred_at = self.occurred_at;
         let portion = in_rolled_back_subtransaction(|| {
             Spi::connect(|client| read_portion(client, event, occurred_at, rows))
-                .unwrap_or_else(|problem| pgrx::error!("the data of webhook events could not be read: {problem}"))
+                .unwrap_or_else(|problem| pgrx::error!("could not read the data of webhook events: {problem}"))
         })?;
         let bytes = portion.bytes();
         if portion.wanted.iter().any(Option::is_some) {
             let write = || {
                 Spi::connect_mut(|client| write_portion(client, event, occurred_at, portion))
-                    .unwrap_or_else(|problem| pgrx::error!("webhook events could not be written: {problem}"))
+                    .unwrap_or_else(|problem| pgrx::error!("could not write webhook events: {problem}"))
             };
             self.written += match self.on_error {
                 OnCaptureError::Warn => in_subtransaction(write)?,
@@ -345,8 +345,8 @@ fn data_of_payload(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp
     let Some(payload) = payload else {
         refuse(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            format!("how the data of {} is read is not known", event.event_type),
-            "Give it a function with webhook_delivery.set_payload_function(), or attach webhook_delivery.row_event() instead.",
+            format!("event type {} has no payload function", event.event_type),
+            "Set one with webhook_delivery.set_payload_function(), or attach webhook_delivery.row_event() instead.",
         );
     };
     let _rights = payload.rights();

@@ -30,7 +30,7 @@ pub struct Firing<'a> {
 pub fn fire(trigger: &PgTrigger, handle: fn(&Firing)) {
     let data = trigger.trigger_data();
     if data.tg_event & pg_sys::TRIGGER_EVENT_ROW == 0 {
-        return wrongly_attached("triggers of webhook_delivery are FOR EACH ROW");
+        return wrongly_attached("triggers of webhook_delivery must be FOR EACH ROW");
     }
     let (old, new) = match data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
         pg_sys::TRIGGER_EVENT_INSERT => (std::ptr::null_mut(), data.tg_trigtuple),
@@ -110,11 +110,11 @@ impl Row {
         unsafe {
             let number = pg_sys::SPI_fnumber(self.columns, column.as_ptr());
             if number <= 0 {
-                return Err(format!("there is no column {}", column.to_string_lossy()));
+                return Err(format!("column {} does not exist", column.to_string_lossy()));
             }
             let declared = pg_sys::SPI_gettypeid(self.columns, number);
             if declared != pg_sys::UUIDOID && pg_sys::getBaseType(declared) != pg_sys::UUIDOID {
-                return Err(format!("column {} is no uuid", column.to_string_lossy()));
+                return Err(format!("column {} is not of type uuid", column.to_string_lossy()));
             }
             Ok(self.uuid_at(number))
         }

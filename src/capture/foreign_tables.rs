@@ -78,8 +78,8 @@ unsafe extern "C-unwind" fn check_query(query: *mut pg_sys::QueryDesc) {
     if reads_foreign_table {
         refuse(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "foreign tables cannot be read during a commit",
-            "webhook_delivery.recapture() can read them. Let the events be built from local tables, or from a materialized view.",
+            "cannot read foreign tables during a commit",
+            "webhook_delivery.recapture() can read them. Build the events from local tables, or from a materialized view.",
         );
     }
 }

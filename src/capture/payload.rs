@@ -79,16 +79,16 @@ fn check_function(function: pg_sys::Oid, table: pg_sys::Oid) {
     let Some(owner) = owner_of_function(function) else {
         refuse(
             PgSqlErrorCode::ERRCODE_UNDEFINED_FUNCTION,
-            "the payload function does not exist any more",
-            "Set another with webhook_delivery.set_payload_function(), or none.",
+            "payload function does not exist",
+            "Set another function, or none, with webhook_delivery.set_payload_function().",
         );
     };
     // SAFETY: a look-up in the catalogue, inside a transaction.
     if !owner_of_relation(table).is_some_and(|table_owner| unsafe { pg_sys::has_privs_of_role(owner, table_owner) }) {
         refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            "the owner of the payload function has not the rights of the table's owner, with which it runs",
-            "Have the table's owner set its own function with webhook_delivery.set_payload_function().",
+            "owner of the payload function must have the rights of the table's owner",
+            "The function runs with the rights of the table's owner, who can set another with webhook_delivery.set_payload_function().",
         );
     }
 }
@@ -169,7 +169,7 @@ fn no_table(name: String) -> ! {
     refuse(
         PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
         format!("relation {name} does not exist"),
-        "Its rows are what the event is about.",
+        "The event is about rows of this relation.",
     )
 }
 

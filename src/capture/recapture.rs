@@ -40,16 +40,16 @@ const ABSENT: Unusable = Unusable {
 };
 
 const WITHOUT_ROWS: Unusable = Unusable {
-    problem: "does not say which rows its events are about",
+    problem: "does not identify the rows of its events",
     hint: "Send the events with webhook_delivery.emit(), and delete the row from webhook_delivery.capture_errors.",
 };
 
-const WITHOUT_DATA: Unusable = Unusable { problem: "has not kept the data of its events", ..WITHOUT_ROWS };
+const WITHOUT_DATA: Unusable = Unusable { problem: "does not have the data of its events", ..WITHOUT_ROWS };
 
 const WITHOUT_AUCTION: Unusable = Unusable {
-    problem: "does not say whose its events are",
-    hint: "Attach webhook_delivery.row_event() with the present name of the column that has the auction. Where it has none any more, \
-           send the events with webhook_delivery.emit().",
+    problem: "does not identify the auction of its events",
+    hint: "Attach webhook_delivery.row_event() with the present name of the column that has the auction. If the table no longer has \
+           one, send the events with webhook_delivery.emit().",
 };
 
 /// Sends the events of a row of `capture_errors`, with the data that their rows have now, and
@@ -67,7 +67,7 @@ fn recapture(error_id: i64) -> Option<i64> {
             Warning { code, message, detail: None, hint: Some(hint.to_owned()) }.send();
             return None;
         }
-        Err(problem) => pgrx::error!("webhook_delivery.capture_errors cannot be read: {problem}"),
+        Err(problem) => pgrx::error!("could not read webhook_delivery.capture_errors: {problem}"),
     };
     let mut builder = EventBuilder::of_dead_letter(letter.occurred_at, error_id);
     let rows = letter.rows.iter().map(|row| Row {

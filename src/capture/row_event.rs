@@ -14,7 +14,7 @@ use super::row_snapshot::{RowSnapshot, SavedRow, SnapshotOptions, numbers_of};
 
 pub fn row_event(firing: &Firing) {
     let [event_type, auction_column, excluded_columns @ ..] = firing.arguments.as_slice() else {
-        return wrongly_attached("row_event() takes an event type and the column of the auction");
+        return wrongly_attached("row_event() requires an event type and the column of the auction");
     };
     let row = firing.latest();
     let before = (!firing.old.is_null() && !firing.new.is_null()).then_some(firing.old);

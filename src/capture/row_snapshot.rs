@@ -337,7 +337,7 @@ pub unsafe fn numbers_of(columns: pg_sys::TupleDesc, names: &[&CStr]) -> Result<
     let number = |name: &&CStr| {
         // SAFETY: as the caller promises; no column has a number that is not positive.
         let number = unsafe { pg_sys::SPI_fnumber(columns, name.as_ptr()) };
-        if number > 0 { Ok(number) } else { Err(format!("there is no column {}", name.to_string_lossy())) }
+        if number > 0 { Ok(number) } else { Err(format!("column {} does not exist", name.to_string_lossy())) }
     };
     names.iter().map(number).collect()
 }

@@ -24,7 +24,7 @@ pub fn is_switched_off(relation: &pg_sys::RelationData) -> bool {
             code: PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             message: "webhook_delivery.capture = off has no effect".to_owned(),
             detail: None,
-            hint: Some("Only the owner of the changed table may switch the capture of its changes off.".to_owned()),
+            hint: Some("Only the owner of the changed table may switch off the capture of its changes.".to_owned()),
         }
         .send();
     }

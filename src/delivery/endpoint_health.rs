@@ -177,7 +177,7 @@ fn log_failed(failed: &[FailedDelivery], unreported: usize) {
     }
     if unreported > 0 {
         pgrx::warning!(
-            "webhook_delivery: {unreported} more deliveries have failed, of which no webhook.delivery_failed was sent"
+            "webhook_delivery: {unreported} more deliveries have failed, for which no webhook.delivery_failed was sent"
         );
     }
 }

@@ -46,7 +46,7 @@ impl OutcomeType {
         unsafe {
             let descriptor = pg_sys::lookup_rowtype_tupdesc(self.row, -1);
             if (*descriptor).natts as usize != COLUMNS {
-                error!("webhook_delivery.outcome has {} columns, and not {COLUMNS}", (*descriptor).natts);
+                error!("webhook_delivery.outcome has {} columns instead of {COLUMNS}", (*descriptor).natts);
             }
             let mut addresses = Addresses::default();
             let mut rows: Vec<pg_sys::Datum> = outcomes

@@ -50,10 +50,10 @@ fn open_journal() -> Option<(Arc<Journal>, Vec<Success>)> {
         let path = path.display();
         pg_sys::panic::ErrorReport::new(
             PgSqlErrorCode::ERRCODE_IO_ERROR,
-            format!("webhook_delivery cannot keep its journal {path}.*: {problem}"),
+            format!("webhook_delivery could not open its journal {path}.*: {problem}"),
             pgrx::function_name!(),
         )
-        .set_hint("All is delivered, but after a crash more requests are made twice than need be.")
+        .set_hint("Deliveries are not affected, but after a crash more requests than necessary are made twice.")
         .report(PgLogLevel::WARNING);
     }
     journal.ok().map(|(journal, successes)| (Arc::new(journal), successes))
@@ -73,11 +73,11 @@ fn start_pool(slow_endpoints: HashSet<Uuid>, journal: Option<Arc<Journal>>) -> P
         Err(problem) => {
             pg_sys::panic::ErrorReport::new(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
-                format!("webhook_delivery cannot start sending: {problem}"),
+                format!("webhook_delivery could not start sending: {problem}"),
                 pgrx::function_name!(),
             )
             .set_hint(
-                "Check webhook_delivery.ca_file and webhook_delivery.pool_size; the worker tries again, at first after a second.",
+                "Check webhook_delivery.ca_file and webhook_delivery.pool_size. The worker tries again, at first after a second.",
             )
             .report(PgLogLevel::ERROR);
             unreachable!("an ERROR does not return")

@@ -57,8 +57,8 @@ fn log(idle: Option<Idle>) {
     let (level, message, hint) = match idle {
         Some(Idle::Fenced) => (
             PgLogLevel::WARNING,
-            "webhook_delivery sends nothing from this database, because it is a copy of another one",
-            "If it takes the other one's place: select webhook_delivery.resume().",
+            "webhook_delivery does not send from this database because it is a copy of another one",
+            "If this database takes the place of the other: select webhook_delivery.resume().",
         ),
         Some(Idle::Paused) => (
             PgLogLevel::LOG,
@@ -67,7 +67,7 @@ fn log(idle: Option<Idle>) {
         ),
         Some(Idle::ReadOnly) => (
             PgLogLevel::WARNING,
-            "webhook_delivery sends nothing from this database, because default_transaction_read_only is on",
+            "webhook_delivery does not send from this database because default_transaction_read_only is on",
             "",
         ),
         None => (PgLogLevel::LOG, "webhook_delivery sends from this database", ""),

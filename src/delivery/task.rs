@@ -44,10 +44,10 @@ impl Tasks {
             recording: Task::new("recording finished attempts"),
             slow_endpoints: Task::new("recording slow endpoints"),
             health: Task::new("recording the health of endpoints"),
-            maintenance: Task::new("making partitions"),
-            expiry: Task::new("dropping what is older than the retention"),
+            maintenance: Task::new("creating partitions"),
+            expiry: Task::new("dropping events older than the retention"),
             recapture: Task::new("recapturing dead letters"),
-            parking: Task::new("parking deliveries that wait"),
+            parking: Task::new("parking deliveries"),
         }
     }
 
@@ -166,7 +166,7 @@ fn warn(name: &str, failure: &SqlError) {
         report = report.set_detail(detail);
     }
     let again =
-        "It is tried again within a minute, and the rest of the work goes on. webhook_delivery.status shows it.";
+        "The worker tries again within a minute, and goes on with the rest of its work. See webhook_delivery.status.";
     report = report.set_hint(match &failure.hint {
         Some(hint) => format!("{hint} {again}"),
         None => again.to_owned(),

@@ -315,7 +315,11 @@ fn oldest_event() -> Uuid {
 /// for us.
 pub fn lock_extension() -> RoleGuard {
     if !matches!(background_worker::extension(), background_worker::Extension::Present(_)) {
-        ereport!(ERROR, PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "the extension is being dropped or altered");
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            "extension webhook_delivery is being dropped or altered"
+        );
     }
     RoleGuard::of_worker()
 }

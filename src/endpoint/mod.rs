@@ -6,12 +6,14 @@ use crate::postgres::errors;
 
 mod diagnosis;
 mod header;
+mod new_id;
 pub mod secret;
+mod suggestion;
 mod test_delivery;
 mod url;
 
 pub use header::headers_in;
 
-fn refuse(message: String, hint: impl Into<String>) {
-    errors::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
+fn refuse(message: String, hint: impl Into<String>) -> ! {
+    errors::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
 }

@@ -107,13 +107,13 @@ fn of_stashed<T>(endpoint_id: pgrx::Uuid, look: impl FnOnce(&mut StashedSecret) 
 /// begins with `whsec_` and does not continue with base64.
 #[pg_extern(immutable, strict, schema = "webhook_delivery")]
 fn check_secret(secret: &str) {
-    const HINT: &str = "Use a long random text, or leave the secret out and one is generated.";
+    const HINT: &str = "Use a long random text, or omit the secret to have one generated.";
     let length = secret.chars().count();
     if !(16..=256).contains(&length) {
-        refuse(format!("the secret has {length} characters; it must have 16 to 256"), HINT);
+        refuse(format!("secret must have 16 to 256 characters, not {length}"), HINT);
     }
     if secret.strip_prefix("whsec_").is_some_and(|encoded| STANDARD.decode(encoded).is_err()) {
-        refuse("a secret that begins with whsec_ must go on in base64".into(), HINT);
+        refuse("secret that begins with whsec_ must continue in base64".into(), HINT);
     }
 }
 
@@ -122,7 +122,11 @@ fn check_secret(secret: &str) {
 fn generate_secret() -> String {
     let mut bytes = [0_u8; 32];
     if let Err(problem) = getrandom::fill(&mut bytes) {
-        ereport!(ERROR, PgSqlErrorCode::ERRCODE_SYSTEM_ERROR, format!("no randomness for a secret: {problem}"));
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
+            format!("could not generate random bytes for a secret: {problem}")
+        );
     }
     format!("whsec_{}", STANDARD.encode(bytes))
 }
@@ -197,8 +201,8 @@ fn begin_rotation(endpoint_id: pgrx::Uuid, keep_old_for: f64) {
     check_writable();
     if !(0.0..=MAX_KEEP_OLD_SECONDS).contains(&keep_old_for) {
         refuse(
-            "an old secret is kept for 30 days at most".into(),
-            "Give an interval from 0 to 30 days: keep_old_for => '24 hours'.",
+            "keep_old_for must be between 0 and 30 days".into(),
+            "Specify an interval from 0 to 30 days: keep_old_for => '24 hours'.",
         );
     }
     let endpoint_id = *endpoint_id.as_bytes();

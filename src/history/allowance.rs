@@ -49,11 +49,8 @@ impl Allowance {
                 // does not define.
                 refuse(
                     PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-                    format!(
-                        "at most {limit} deliveries of an auction are sent again within a minute, and with these it would be \
-                         {reached}"
-                    ),
-                    "Wait a minute and ask for fewer, by a shorter time; or have an operator send them, or raise \
+                    format!("an auction can redeliver at most {limit} deliveries within a minute, not {reached}"),
+                    "Wait a minute and redeliver fewer, of a shorter period; or have an operator redeliver them, or raise \
                      webhook_delivery.redeliveries_per_minute.",
                 );
             }

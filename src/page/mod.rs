@@ -28,8 +28,8 @@ pub fn define_setting() {
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"webhook_delivery.page_origins",
-            c"Web sites that may show the administrator's page in a frame, and hand it a token.",
-            c"A list of origins such as 'https://admin.example.com'. Empty: only pages of the site that serves it.",
+            c"Sets the web sites that may show the administrator's page in a frame and pass it a token.",
+            c"A list of origins such as 'https://admin.example.com'. If empty, only pages of the site that serves it may.",
             &EMBEDDERS,
             GucContext::Suset,
             GucFlags::default(),
@@ -85,7 +85,7 @@ const VERIFIERS: [(&str, &str); 3] = [
 // The return type tells PostgREST that this is HTML. It is a domain, which pgrx does not support.
 #[pg_extern(sql = "
     create function public.webhook_admin(apikey text default null) returns webhook_delivery.\"text/html\"
-        language c volatile as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+        language c stable as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 ")]
 fn webhook_admin(_apikey: Option<&str>) -> String {
     let page = Page { api: None, origins: origins() };
@@ -99,8 +99,8 @@ fn admin_page(api_url: &str) -> String {
     let api = Origin::and_path(api_url).unwrap_or_else(|problem| {
         crate::postgres::errors::refuse(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("this is not the URL of a REST server: {problem}"),
-            "Give the address that PostgREST is called at, such as https://HOST/rest/v1.",
+            format!("invalid URL of a REST server: {problem}"),
+            "Use the address of PostgREST, such as https://HOST/rest/v1.",
         )
     });
     Page { api: Some(api), origins: origins() }.html()

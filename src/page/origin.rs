@@ -18,14 +18,14 @@ impl Origin {
     pub fn and_path(url: &str) -> Result<(Origin, String), String> {
         let url = Url::parse(url).map_err(|problem| problem.to_string())?;
         if !["https", "http"].contains(&url.scheme()) {
-            return Err("it begins with neither https:// nor http://".to_owned());
+            return Err("it must begin with https:// or http://".to_owned());
         }
         // Such a name would have another meaning in a policy.
         if url.host_str().is_some_and(|host| host.contains(['*', ';', ',', '\'', '"'])) {
-            return Err("its host is not a name".to_owned());
+            return Err("its host contains invalid characters".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return Err("it has a user name, a query or a fragment".to_owned());
+            return Err("it must not have a user name, password, query or fragment".to_owned());
         }
         Ok((Origin(url.origin().ascii_serialization()), url.as_str().trim_end_matches('/').to_owned()))
     }
@@ -35,9 +35,9 @@ impl FromStr for Origin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (origin, url) = Origin::and_path(text).map_err(|problem| format!("{text:?}: {problem}"))?;
+        let (origin, url) = Origin::and_path(text).map_err(|problem| format!("Invalid origin {text:?}: {problem}."))?;
         if url != origin.0 {
-            return Err(format!("{text:?} is more than scheme, host and port: {origin}"));
+            return Err(format!("Invalid origin {text:?}: it must be only scheme, host and port, such as {origin}."));
         }
         Ok(origin)
     }

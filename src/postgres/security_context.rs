@@ -68,7 +68,7 @@ impl RoleGuard {
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 format!("role {name} does not exist"),
                 format!(
-                    "webhook_delivery.role names it. Create it (nologin bypassrls) and select webhook_delivery.grant_worker('{name}')."
+                    "It is the value of webhook_delivery.role. Create it with nologin bypassrls, and then: select webhook_delivery.grant_worker('{name}')."
                 ),
             );
         }

@@ -120,7 +120,7 @@ pub struct InvalidNetworks(String);
 
 impl fmt::Display for InvalidNetworks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" is no network. Write addresses and networks such as \"10.1.0.0/16, ::1\".", self.0)
+        write!(f, "\"{}\" is not a network. Write addresses and networks such as \"10.1.0.0/16, ::1\".", self.0)
     }
 }
 

@@ -68,7 +68,7 @@ impl Failure {
     /// The failure for an endpoint's invalid URL.
     pub(crate) fn of_url(problem: InvalidUrl) -> Self {
         match problem {
-            InvalidUrl::Address => Self::AddressNotAllowed,
+            InvalidUrl::Address(_) => Self::AddressNotAllowed,
             other => Self::InvalidUrl(other),
         }
     }

@@ -47,9 +47,9 @@ pub enum InvalidHeader {
 impl fmt::Display for InvalidHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Name => "a header's name has 1 to 100 letters, digits or any of !#$%&'*+-.^_`|~",
-            Self::Value => "a header's value has at most 1,000 characters, of visible ASCII and spaces",
-            Self::Ours => "this header is not yours to set",
+            Self::Name => "its name must be 1 to 100 letters, digits or any of !#$%&'*+-.^_`|~",
+            Self::Value => "its value must be at most 1,000 characters of visible ASCII and spaces",
+            Self::Ours => "the sender sets it",
         })
     }
 }

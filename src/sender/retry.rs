@@ -98,7 +98,10 @@ impl FromStr for RetrySchedule {
         }
         let delays: Vec<Duration> = text.split(',').map(parse_delay).collect::<Result<_, _>>()?;
         if delays.len() > MAX_ENTRIES {
-            return Err(InvalidSchedule(format!("{} waiting times are more than {MAX_ENTRIES}", delays.len())));
+            return Err(InvalidSchedule(format!(
+                "There must be at most {MAX_ENTRIES} waiting times, not {}",
+                delays.len()
+            )));
         }
         Ok(Self(delays))
     }
@@ -107,7 +110,7 @@ impl FromStr for RetrySchedule {
 fn parse_delay(text: &str) -> Result<Duration, InvalidSchedule> {
     let text = text.trim();
     let delay = humantime::parse_duration(text)
-        .map_err(|problem| InvalidSchedule(format!("\"{text}\" is no waiting time: {problem}")))?;
+        .map_err(|problem| InvalidSchedule(format!("\"{text}\" is not a waiting time: {problem}")))?;
     if delay > MAX_DELAY {
         return Err(InvalidSchedule(format!("\"{text}\" is longer than 30 days")));
     }

@@ -36,9 +36,9 @@ impl fmt::Display for StartError {
         match self {
             Self::UnreadableCaFile { path, problem } => write!(f, "could not read {}: {problem}", path.display()),
             Self::NoCertificateIn { path } => {
-                write!(f, "{} contains no PEM certificate, or a broken one", path.display())
+                write!(f, "{} contains no PEM certificate, or an invalid one", path.display())
             }
-            Self::Resources(problem) => write!(f, "no thread or socket: {problem}"),
+            Self::Resources(problem) => write!(f, "could not create a thread or socket: {problem}"),
         }
     }
 }
@@ -144,7 +144,7 @@ mod tests {
     fn ca_file_without_certificates_is_rejected_and_named() {
         assert!(matches!(trusted(Some(Path::new("/nowhere"))), Err(StartError::UnreadableCaFile { .. })));
         let problem = trusted(Some(Path::new("/dev/null"))).unwrap_err();
-        assert_eq!(problem.to_string(), "/dev/null contains no PEM certificate, or a broken one");
+        assert_eq!(problem.to_string(), "/dev/null contains no PEM certificate, or an invalid one");
     }
 
     /// The result of a request to `localhost` with this certificate; `trusting` its authority or

@@ -35,6 +35,8 @@ pub enum InvalidUrl {
     WhiteSpace,
     /// It cannot be parsed, for this reason.
     NotAUrl(String),
+    /// It begins with a host instead of a scheme. The URL as it was written.
+    NoScheme(String),
     /// Its scheme is http, which is not allowed.
     Http,
     /// It has another scheme.
@@ -50,8 +52,8 @@ pub enum InvalidUrl {
         /// The allowed ports.
         allowed: Ports,
     },
-    /// Its host is an address that is not allowed, or a name that stands for one.
-    Address,
+    /// Its host is this address, which is not allowed, or a name that stands for it.
+    Address(IpAddr),
     /// It contains something that no request can contain.
     Uncallable,
 }
@@ -72,11 +74,16 @@ impl Rules {
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(InvalidUrl::WhiteSpace);
         }
-        let url = Url::parse(text).map_err(|problem| InvalidUrl::NotAUrl(problem.to_string()))?;
+        let url = Url::parse(text).map_err(|problem| match problem {
+            url::ParseError::RelativeUrlWithoutBase if text.contains('.') => InvalidUrl::NoScheme(text.to_owned()),
+            other => InvalidUrl::NotAUrl(other.to_string()),
+        })?;
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http => {}
             "http" => return Err(InvalidUrl::Http),
+            // As in example.com:8443/hook.
+            host if host.contains('.') => return Err(InvalidUrl::NoScheme(text.to_owned())),
             other => return Err(InvalidUrl::Scheme(other.to_owned())),
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -93,8 +100,8 @@ impl Rules {
             // RFC 6761: these names always mean the machine itself.
             Some(Host::Domain(name)) => is_localhost(name).then_some(IpAddr::from([127, 0, 0, 1])),
         };
-        if stands_for.is_some_and(|address| !self.allow(address)) {
-            return Err(InvalidUrl::Address);
+        if let Some(address) = stands_for.filter(|address| !self.allow(*address)) {
+            return Err(InvalidUrl::Address(address));
         }
         // Percent encoding makes the URL longer.
         if url.as_str().len() > MAX_CHARACTERS {
@@ -124,9 +131,27 @@ impl fmt::Display for InvalidUrl {
             Self::NoHost => write!(f, "the URL names no host"),
             Self::Credentials => write!(f, "the URL contains a user name or password"),
             Self::Port { port, .. } => write!(f, "port {port} is not allowed"),
-            Self::Address => write!(f, "address not allowed"),
+            Self::NoScheme(_) => write!(f, "the URL has no scheme"),
+            Self::Address(address) => write!(f, "{address} is {}", sort(*address)),
             Self::Uncallable => write!(f, "the URL contains characters that no request can carry"),
         }
+    }
+}
+
+/// What the author of a URL with an address that is not allowed reads of it.
+fn sort(address: IpAddr) -> &'static str {
+    let v4 = match address {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(v6) => v6.to_ipv4_mapped(),
+    };
+    if address.is_loopback() || v4.is_some_and(|v4| v4.is_loopback()) {
+        "a loopback address"
+    } else if v4.is_some_and(|v4| v4.is_private()) {
+        "a private address"
+    } else if v4.is_some_and(|v4| v4.is_link_local()) {
+        "a link-local address"
+    } else {
+        "not an allowed address"
     }
 }
 
@@ -137,18 +162,19 @@ impl InvalidUrl {
     pub fn hint(&self) -> String {
         match self {
             Self::Http => {
-                "Anyone on the way could read events sent over http. For development, webhook_delivery.allow_http = on accepts it."
+                "Events sent over http can be read on the way. For development, set webhook_delivery.allow_http = on."
                     .into()
             }
-            Self::Credentials => "Everyone who sees the endpoint would see it. Verify the signature instead.".into(),
+            Self::Credentials => "All who see the endpoint would see them. Verify the signature instead.".into(),
             Self::Port { allowed, .. } => {
-                format!("Use one of {allowed}, or have the operator add it to webhook_delivery.allowed_ports.")
+                format!("Use one of {allowed}, or have the operator add the port to webhook_delivery.allowed_ports.")
             }
-            Self::Address => {
-                "Use an address of the public internet. The operator opens others with webhook_delivery.allowed_networks, and closes some with webhook_delivery.denied_networks."
+            Self::NoScheme(text) => format!("Add https:// in front: https://{text:.100}"),
+            Self::Address(_) => {
+                "Use an address of the public internet. The operator can allow others with webhook_delivery.allowed_networks, and deny some with webhook_delivery.denied_networks."
                     .into()
             }
-            Self::Uncallable => "Write them in percent encoding.".into(),
+            Self::Uncallable => "Percent-encode these characters.".into(),
             Self::TooLong | Self::WhiteSpace | Self::NotAUrl(_) | Self::Scheme(_) | Self::NoHost => {
                 "Use an address such as https://example.com/webhooks.".into()
             }
@@ -189,7 +215,11 @@ pub struct InvalidPorts(String);
 
 impl fmt::Display for InvalidPorts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" is no port from 1 to 65535. Write ports and ranges such as \"80, 443, 8000-8999\".", self.0)
+        write!(
+            f,
+            "\"{}\" is not a port from 1 to 65535. Write ports and ranges such as \"80, 443, 8000-8999\".",
+            self.0
+        )
     }
 }
 
@@ -252,7 +282,7 @@ mod tests {
             "LOCALHOST.",
             "a.localhost",
         ] {
-            assert_eq!(normal(&format!("https://{host}/")), Err(InvalidUrl::Address), "{host}");
+            assert!(matches!(normal(&format!("https://{host}/")), Err(InvalidUrl::Address(_))), "{host}");
         }
         let rules = Rules { networks: "127.0.0.0/8".parse().unwrap(), ..Rules::default() };
         assert!(rules.normal_url("https://localhost/").is_ok() && rules.normal_url("https://127.1/").is_ok());
@@ -287,7 +317,10 @@ mod tests {
     fn invalid_ports_error_names_the_wrong_part() {
         for text in ["80, http", "0", "65536", "9-8", ""] {
             let problem = text.parse::<Ports>().unwrap_err().to_string();
-            assert!(problem.starts_with(&format!("\"{}\" is no port", text.rsplit(", ").next().unwrap())), "{problem}");
+            assert!(
+                problem.starts_with(&format!("\"{}\" is not a port", text.rsplit(", ").next().unwrap())),
+                "{problem}"
+            );
         }
         assert_eq!("1-65535,  443".parse::<Ports>().unwrap().to_string(), "1-65535, 443");
     }
@@ -303,6 +336,18 @@ mod tests {
             ("https://:secret@example.com/", Credentials),
         ] {
             assert_eq!(normal(url), Err(expected), "{url}");
+        }
+        for (url, message, hint) in [
+            ("example.com/hook", "the URL has no scheme", "Add https:// in front: https://example.com/hook"),
+            ("example.com:8443/hook", "the URL has no scheme", "Add https:// in front: https://example.com:8443/hook"),
+            ("https://10.0.0.1/", "10.0.0.1 is a private address", "Use an address of the public internet."),
+            ("https://[::ffff:127.0.0.1]/", "::ffff:127.0.0.1 is a loopback address", "Use an address"),
+            ("https://169.254.169.254/", "169.254.169.254 is a link-local address", "Use an address"),
+            ("https://192.0.2.1/", "192.0.2.1 is not an allowed address", "Use an address"),
+        ] {
+            let problem = normal(url).unwrap_err();
+            assert_eq!(problem.to_string(), message, "{url}");
+            assert!(problem.hint().starts_with(hint), "{}", problem.hint());
         }
         for url in ["nothing", "https://", "https://[::1", "https://a:99999/", ""] {
             assert!(matches!(normal(url), Err(NotAUrl(_))), "{url}");

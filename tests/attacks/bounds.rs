@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use postgres::types::ToSql;
 use uuid::Uuid;
-use webhook_harness::{Application, Receiver, Reply, refusal, sample, tenant};
+use webhook_harness::{Application, Receiver, Reply, refusal, sample};
 
 /// The maximum size of an error message with its DETAIL and HINT.
 const MESSAGE_BYTES: usize = 4_000;
@@ -18,8 +18,7 @@ fn everything_that_a_tenant_writes_is_bounded() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
-    tenant::create_roles(&mut application.client);
-    let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let mut dana = application.create_tenant(sample::DANA);
     dana.batch_execute("set statement_timeout = '60s'").unwrap();
 
     let million = "array_fill('*'::text, array[1000000])";

@@ -35,8 +35,8 @@ fn function_behind_a_view_that_a_superuser_reads_gains_nothing() {
     listener.run("reset role");
     listener.run(&format!("insert into problems (auction_id, issue_name) values ('{}', 'x')", sample::RIVERSIDE));
     listener.run("update problems set status = 'closed'");
-    let told: Vec<String> = listener.told().into_iter().map(|(event, _)| event).collect();
-    assert_eq!(told, ["problem.created", "problem.status_changed"]);
+    let received: Vec<String> = listener.received().into_iter().map(|(event, _)| event).collect();
+    assert_eq!(received, ["problem.created", "problem.status_changed"]);
 }
 
 #[test]

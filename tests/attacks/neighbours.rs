@@ -17,8 +17,7 @@ fn idle_transaction_of_a_tenant_blocks_only_its_own_auction() {
     let mut application = Application::start(&[]);
     let mine = application.endpoint(sample::RIVERSIDE, &receiver.url("/mine"), &["*"]);
     let neighbour = application.endpoint(sample::HILLTOP, &receiver.url("/neighbour"), &["*"]);
-    tenant::create_roles(&mut application.client);
-    let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let mut dana = application.create_tenant(sample::DANA);
     dana.batch_execute("update webhook_endpoints set is_active = false").unwrap();
     // Events are still queued for an endpoint that the server disabled.
     application
@@ -100,8 +99,7 @@ fn locked_endpoints_table_delays_a_commit_and_loses_no_event() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut application = Application::start(&[]);
     application.endpoint(sample::HILLTOP, &receiver.url("/neighbour"), &["*"]);
-    tenant::create_roles(&mut application.client);
-    let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let mut dana = application.create_tenant(sample::DANA);
     let mut locking = dana.transaction().unwrap();
     // From PostgreSQL 16 on only the owner may take the strongest lock. Its effect is the same.
     let mut owner = application.cluster.connect();

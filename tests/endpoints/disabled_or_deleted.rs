@@ -154,7 +154,7 @@ fn delivery_without_its_event_is_visible_and_ends_as_failed() {
 
 #[test]
 fn secret_is_deleted_with_its_endpoint_unless_recreated() {
-    let (_cluster, mut client) = cluster_with(&[]);
+    let (_cluster, mut client) = Cluster::with_client(&[]);
     let endpoint = Endpoint::create(&mut client, "https://example.com");
     let secrets = "select count(*) from webhook_delivery.endpoint_secrets";
     let again = "with gone as (delete from webhook_endpoints where id = $1 returning auction_id)

@@ -8,14 +8,8 @@ use webhook_harness::verify::assert_signed;
 use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, sample, tenant};
 
 mod disabled_or_deleted;
+mod mistakes;
 mod written;
-
-fn cluster_with(settings: &[(&str, &str)]) -> (Cluster, Client) {
-    let cluster = Cluster::start(settings);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
 
 const INSERT: &str = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, $3) returning id";
 

@@ -32,11 +32,11 @@ fn create(listener: &mut Listener) {
 fn creating_and_archiving_a_channel_sends_two_events() {
     let mut listener = Listener::start(&[]);
     create(&mut listener);
-    listener.assert_told(&[("channel.created", created("lot-runners"))]);
+    listener.assert_received(&[("channel.created", created("lot-runners"))]);
     listener.run("update channels set name = 'runners', description = null");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run("update channels set archived_at = '2026-03-31 18:00:00.5Z'");
-    listener.assert_told(&[("channel.archived", archived("runners", "2026-03-31T18:00:00.500Z"))]);
+    listener.assert_received(&[("channel.archived", archived("runners", "2026-03-31T18:00:00.500Z"))]);
 }
 
 #[test]
@@ -44,16 +44,16 @@ fn channel_is_archived_once_until_it_is_unarchived() {
     let mut listener = Listener::start(&[]);
     create(&mut listener);
     listener.run("update channels set archived_at = '2026-03-31Z'");
-    listener.told();
+    listener.received();
     listener.run("update channels set archived_at = '2026-04-01Z'; update channels set archived_at = archived_at");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     // Unarchiving sends no event. Archiving the channel again sends another one.
     listener.run("update channels set archived_at = null");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run("update channels set archived_at = '2026-05-01Z'; update channels set archived_at = null");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run("update channels set archived_at = '2026-05-01Z'; update channels set archived_at = '2026-05-02Z'");
-    listener.assert_told(&[("channel.archived", archived("lot-runners", "2026-05-02T00:00:00.000Z"))]);
+    listener.assert_received(&[("channel.archived", archived("lot-runners", "2026-05-02T00:00:00.000Z"))]);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn channel_inserted_archived_or_deleted_again_sends_nothing() {
          insert into channels (auction_id, name) values ('{0}', 'mistaken'); delete from channels where name = 'mistaken'",
         sample::RIVERSIDE
     ));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn creator_of_a_channel_may_be_null_or_without_a_name() {
         sample::RIVERSIDE,
         sample::NAMELESS
     ));
-    for (_, data) in listener.told() {
+    for (_, data) in listener.received() {
         let expected = match data["name"].as_str() {
             Some("of nobody") => Value::Null,
             _ => json!({ "id": sample::NAMELESS, "name": null }),

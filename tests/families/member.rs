@@ -45,7 +45,7 @@ fn role_changed(before: &str, role: &str) -> (&'static str, Value) {
 /// Events and data. Checks `removed_at`, the time of the event, and takes it out.
 fn removals(listener: &mut Listener) -> Vec<(String, Value)> {
     listener
-        .told()
+        .received()
         .into_iter()
         .map(|(event, mut data)| {
             if event == "member.removed" {
@@ -86,11 +86,11 @@ fn member_is_invited_joins_changes_role_and_is_removed() {
         "user_id": null, "email": "kim@example.com", "full_name": null, "role": "member", "invited_by": dana(),
         "joined_at": null, "invited_at": "2026-01-14T09:00:00.000Z"
     });
-    listener.assert_told(&[("member.invited", invited)]);
+    listener.assert_received(&[("member.invited", invited)]);
     listener.run(&format!("{} delete from auction_invitations", join("member")));
-    listener.assert_told(&[("member.joined", kim("member"))]);
+    listener.assert_received(&[("member.joined", kim("member"))]);
     listener.run(&set_role("admin"));
-    listener.assert_told(&[role_changed("member", "admin")]);
+    listener.assert_received(&[role_changed("member", "admin")]);
     listener.run(&remove(sample::KIM));
     assert_eq!(removals(&mut listener), [removed(kim("admin"))]);
 }
@@ -114,56 +114,56 @@ fn invitation_names_a_known_user_and_can_be_repeated() {
         })
     };
     listener.run(&invite("2026-01-14 09:00Z"));
-    listener.assert_told(&[("member.invited", invited("2026-01-14T09:00:00.000Z"))]);
+    listener.assert_received(&[("member.invited", invited("2026-01-14T09:00:00.000Z"))]);
     listener.run(&invite("2026-01-15 09:00Z"));
-    listener.assert_told(&[("member.invited", invited("2026-01-15T09:00:00.000Z"))]);
+    listener.assert_received(&[("member.invited", invited("2026-01-15T09:00:00.000Z"))]);
     listener.run(&invite("2026-01-15 09:00Z"));
     listener.run("update auction_invitations set role = 'member'; delete from auction_invitations");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }
 
 #[test]
 fn role_change_compares_start_and_end_of_the_transaction() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("member"));
-    listener.told();
+    listener.received();
     listener.run(&format!("{}{}", set_role("admin"), set_role("owner")));
-    listener.assert_told(&[role_changed("member", "owner")]);
+    listener.assert_received(&[role_changed("member", "owner")]);
     listener.run(&format!("{}{}", set_role("member"), set_role("owner")));
     listener.run(&set_role("owner"));
     listener.run("update auction_members set invited_by = null");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     let upsert = join("admin").replace(';', " on conflict (auction_id, user_id) do update set role = excluded.role");
     listener.run(&upsert);
     let mut expected = role_changed("owner", "admin");
     expected.1["invited_by"] = Value::Null;
-    listener.assert_told(&[expected]);
+    listener.assert_received(&[expected]);
 }
 
 #[test]
 fn joining_member_sends_only_the_final_state() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!("{}{}", join("member"), set_role("admin")));
-    listener.assert_told(&[("member.joined", kim("admin"))]);
+    listener.assert_received(&[("member.joined", kim("admin"))]);
     listener.run(&remove(sample::KIM));
-    listener.told();
+    listener.received();
     listener.run(&format!("{}{}", join("member"), remove(sample::KIM)));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }
 
 #[test]
 fn removed_member_sends_one_event_with_the_last_role() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("member"));
-    listener.told();
+    listener.received();
     // A removed member sends no `member.role_changed`.
     listener.run(&format!("{}{}", set_role("admin"), remove(sample::KIM)));
     assert_eq!(removals(&mut listener), [removed(kim("admin"))]);
     // A member who is inserted again before the commit sends `member.joined`, not `member.removed`.
     listener.run(&join("member"));
-    listener.told();
+    listener.received();
     listener.run(&format!("{}{}", remove(sample::KIM), join("member")));
-    listener.assert_told(&[("member.joined", kim("member"))]);
+    listener.assert_received(&[("member.joined", kim("member"))]);
 }
 
 #[test]
@@ -185,16 +185,16 @@ fn members_removed_together_send_one_event_each() {
         member(sample::NAMELESS, "new.colleague@example.com", None),
     ];
     // The order of the events of two rows does not matter.
-    let mut told = removals(&mut listener);
-    told.sort_by_key(|(_, data)| data["user_id"].to_string());
-    assert_eq!(told, expected);
+    let mut received = removals(&mut listener);
+    received.sort_by_key(|(_, data)| data["user_id"].to_string());
+    assert_eq!(received, expected);
 }
 
 #[test]
 fn deleted_account_sends_the_members_removal_with_its_id() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("admin"));
-    listener.told();
+    listener.received();
     listener.run(&format!("delete from users where id = '{}'", sample::KIM));
     let mut expected = kim("admin");
     (expected["email"], expected["full_name"]) = (Value::Null, Value::Null);
@@ -205,7 +205,7 @@ fn deleted_account_sends_the_members_removal_with_its_id() {
 fn recaptured_removal_keeps_its_original_time() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("admin"));
-    listener.told();
+    listener.received();
     listener.run("alter table users rename full_name to name");
     listener.run(&remove(sample::KIM));
     listener.run("alter table users rename name to full_name");
@@ -221,15 +221,15 @@ fn recaptured_removal_keeps_its_original_time() {
     listener.application.client.execute("select webhook_delivery.recapture($1)", &[&id]).unwrap();
     let mut expected = kim("admin");
     expected["removed_at"] = occurred_at.into();
-    listener.assert_told(&[("member.removed", expected)]);
+    listener.assert_received(&[("member.removed", expected)]);
 }
 
 #[test]
 fn deleting_an_auction_sends_nothing() {
     let mut listener = Listener::start(&[]);
     listener.run(&join("member"));
-    listener.told();
+    listener.received();
     listener.run(&format!("delete from auctions where id = '{}'", sample::RIVERSIDE));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     assert_eq!(listener.application.count("select count(*) from auction_members"), 1);
 }

@@ -47,7 +47,7 @@ fn with_channel() -> Listener {
         "insert into channels (id, auction_id, name) values ('{CHANNEL}', '{}', 'lot-runners')",
         sample::RIVERSIDE
     ));
-    listener.told();
+    listener.received();
     listener
 }
 
@@ -55,51 +55,51 @@ fn with_channel() -> Listener {
 fn message_is_created_edited_and_deleted() {
     let mut listener = with_channel();
     listener.run(&insert("the blue truck"));
-    listener.assert_told(&[("message.created", message("the blue truck".into()))]);
+    listener.assert_received(&[("message.created", message("the blue truck".into()))]);
     listener.run("update messages set content = 'the red truck', edited_at = '2026-01-15 14:31Z'");
-    listener.assert_told(&[edited("the red truck", Some("2026-01-15T14:31:00.000Z"))]);
+    listener.assert_received(&[edited("the red truck", Some("2026-01-15T14:31:00.000Z"))]);
     listener.run("update messages set deleted_at = '2026-01-15 14:32Z'");
-    listener.assert_told(&[deleted("2026-01-15T14:32:00.000Z")]);
+    listener.assert_received(&[deleted("2026-01-15T14:32:00.000Z")]);
 }
 
 #[test]
 fn content_of_a_deleted_message_is_never_sent() {
     let mut listener = with_channel();
     listener.run(&insert("secret"));
-    listener.told();
+    listener.received();
     // A message edited and deleted in one transaction sends only `message.deleted`.
     listener.run("update messages set content = 'more secret'; update messages set deleted_at = '2026-01-15 14:32Z'");
-    listener.assert_told(&[deleted("2026-01-15T14:32:00.000Z")]);
+    listener.assert_received(&[deleted("2026-01-15T14:32:00.000Z")]);
     listener.run("update messages set content = '(deleted)'");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run(&format!("update messages set deleted_at = null; {}", insert("x").replace(MESSAGE, REPLY)));
-    let told = listener.told();
-    assert_eq!(told.len(), 1, "a restored message is not sent again: {told:?}");
+    let received = listener.received();
+    assert_eq!(received.len(), 1, "a restored message is not sent again: {received:?}");
     // A message created and deleted in one transaction sends nothing.
     listener.run(&format!("delete from messages; {} update messages set deleted_at = now()", insert("mistake")));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }
 
 #[test]
 fn content_change_sends_one_edit_per_transaction() {
     let mut listener = with_channel();
     listener.run(&insert("one"));
-    listener.told();
+    listener.received();
     listener.run("update messages set content = 'two'; update messages set content = 'three'");
-    listener.assert_told(&[edited("three", None)]);
+    listener.assert_received(&[edited("three", None)]);
     listener.run("update messages set content = 'four'; update messages set content = 'three'");
     listener.run("update messages set content = content, edited_at = now(), message_type = 'text'");
     listener.run("update messages set mentions = '{}'");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run("delete from messages");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }
 
 #[test]
 fn reply_names_its_parent_and_a_sender_may_be_unknown() {
     let mut listener = with_channel();
     listener.run(&insert("question"));
-    listener.told();
+    listener.received();
     listener.run(&format!(
         "insert into messages (id, auction_id, channel_id, user_id, content, message_type, parent_message_id, created_at) values
              ('{REPLY}', '{0}', '{CHANNEL}', '{1}', 'answer', 'image', '{MESSAGE}', '2026-01-15 14:31Z')",
@@ -111,13 +111,13 @@ fn reply_names_its_parent_and_a_sender_may_be_unknown() {
         "content": "answer", "message_type": "image", "is_thread_reply": true, "parent_message_id": MESSAGE,
         "mentions": [], "created_at": "2026-01-15T14:31:00.000Z"
     });
-    listener.assert_told(&[("message.created", reply)]);
+    listener.assert_received(&[("message.created", reply)]);
     listener.run(&format!(
         "insert into messages (auction_id, channel_id, content) values ('{}', '{CHANNEL}', 'from the system')",
         sample::RIVERSIDE
     ));
-    let told = listener.told();
-    assert_eq!((&told[0].1["user_id"], &told[0].1["sender_name"]), (&Value::Null, &Value::Null));
+    let received = listener.received();
+    assert_eq!((&received[0].1["user_id"], &received[0].1["sender_name"]), (&Value::Null, &Value::Null));
 }
 
 #[test]
@@ -127,13 +127,13 @@ fn any_text_arrives_unchanged_and_is_compared_completely() {
     assert!(long.len() > 100_000);
     let insert = insert("x").replace("'x'", "$1");
     listener.application.client.execute(insert.trim_end_matches(';'), &[&long]).unwrap();
-    listener.assert_told(&[("message.created", message(long.as_str().into()))]);
+    listener.assert_received(&[("message.created", message(long.as_str().into()))]);
     // The content is stored out of line before and after the edit.
     let longer = format!("{long}!");
     listener.application.client.execute("update messages set content = $1", &[&longer]).unwrap();
-    listener.assert_told(&[edited(&longer, None)]);
+    listener.assert_received(&[edited(&longer, None)]);
     listener.application.client.execute("update messages set content = $1", &[&longer]).unwrap();
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }
 
 #[test]
@@ -147,10 +147,10 @@ fn bulk_insert_and_bulk_edit_send_one_event_per_message() {
     rows.finish().unwrap();
     let contents = |listener: &mut Listener, event: &str| {
         let mut contents: Vec<String> = listener
-            .told()
+            .received()
             .into_iter()
-            .map(|(told, data)| {
-                assert_eq!(told, event);
+            .map(|(received, data)| {
+                assert_eq!(received, event);
                 data["content"].as_str().unwrap().to_owned()
             })
             .collect();
@@ -171,18 +171,18 @@ fn upsert_sends_a_created_or_an_edited_event() {
             .replace(';', " on conflict (id) do update set content = excluded.content, edited_at = '2026-01-15 15:00Z'")
     };
     listener.run(&upsert("one"));
-    listener.assert_told(&[("message.created", message("one".into()))]);
+    listener.assert_received(&[("message.created", message("one".into()))]);
     listener.run(&upsert("two"));
-    listener.assert_told(&[edited("two", Some("2026-01-15T15:00:00.000Z"))]);
+    listener.assert_received(&[edited("two", Some("2026-01-15T15:00:00.000Z"))]);
 }
 
 #[test]
 fn deleting_a_channel_or_an_auction_sends_nothing() {
     let mut listener = with_channel();
     listener.run(&insert("one"));
-    listener.told();
+    listener.received();
     listener.run(&format!("{} delete from channels", insert("two").replace(MESSAGE, REPLY)));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run(&format!("delete from auctions where id = '{}'", sample::RIVERSIDE));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }

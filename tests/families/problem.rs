@@ -83,7 +83,7 @@ fn set_status(status: &str) -> String {
 fn with_problem() -> Listener {
     let mut listener = Listener::start(&[]);
     listener.run(&insert());
-    listener.assert_told(&[("problem.created", Problem::now("open", Value::Null).data())]);
+    listener.assert_received(&[("problem.created", Problem::now("open", Value::Null).data())]);
     listener
 }
 
@@ -91,22 +91,22 @@ fn with_problem() -> Listener {
 fn each_status_change_sends_the_old_and_the_new_status() {
     let mut listener = with_problem();
     listener.run(&set_status("in_progress"));
-    listener.assert_told(&[Problem::from("open", "in_progress", Value::Null).status_changed()]);
+    listener.assert_received(&[Problem::from("open", "in_progress", Value::Null).status_changed()]);
     listener.run(&set_status("closed"));
-    listener.assert_told(&[Problem::from("in_progress", "closed", Value::Null).status_changed()]);
+    listener.assert_received(&[Problem::from("in_progress", "closed", Value::Null).status_changed()]);
 }
 
 #[test]
 fn status_change_compares_start_and_end_of_the_transaction() {
     let mut listener = with_problem();
     listener.run(&format!("{}{}", set_status("in_progress"), set_status("closed")));
-    listener.assert_told(&[Problem::from("open", "closed", Value::Null).status_changed()]);
+    listener.assert_received(&[Problem::from("open", "closed", Value::Null).status_changed()]);
     // A status that returns to its first value, an update without a change, and a change of another
     // column send nothing.
     listener.run(&format!("{}{}", set_status("open"), set_status("closed")));
     listener.run("update problems set status = status, issue_name = issue_name");
     listener.run("update problems set area = area || ''");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     // Neither does a change that a savepoint rolls back. The next change starts from the status
     // before the savepoint.
     listener.run(&format!(
@@ -114,43 +114,43 @@ fn status_change_compares_start_and_end_of_the_transaction() {
         set_status("open"),
         set_status("in_progress")
     ));
-    listener.assert_told(&[Problem::from("closed", "in_progress", Value::Null).status_changed()]);
+    listener.assert_received(&[Problem::from("closed", "in_progress", Value::Null).status_changed()]);
 }
 
 #[test]
 fn assignment_sends_the_previous_assignee() {
     let mut listener = with_problem();
     listener.run(&assign(sample::DANA));
-    listener.assert_told(&[Problem::now("open", dana()).assigned(Value::Null)]);
+    listener.assert_received(&[Problem::now("open", dana()).assigned(Value::Null)]);
     listener.run(&format!("{}{}", assign(sample::NAMELESS), assign(sample::SAM)));
-    listener.assert_told(&[Problem::now("open", sam()).assigned(dana())]);
+    listener.assert_received(&[Problem::now("open", sam()).assigned(dana())]);
     // Assigning the same user again and removing the assignee send nothing.
     listener.run(&assign(sample::SAM));
     listener.run("update problems set assigned_to = null");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run(&assign(sample::NAMELESS));
     let nameless = json!({ "id": sample::NAMELESS, "name": null });
-    listener.assert_told(&[Problem::now("open", nameless).assigned(Value::Null)]);
+    listener.assert_received(&[Problem::now("open", nameless).assigned(Value::Null)]);
 }
 
 #[test]
 fn status_change_and_assignment_are_sent_in_their_order() {
     let mut listener = with_problem();
     listener.run(&format!("{}{}", set_status("in_progress"), assign(sample::SAM)));
-    listener.assert_told(&[
+    listener.assert_received(&[
         Problem::from("open", "in_progress", sam()).status_changed(),
         Problem::now("in_progress", sam()).assigned(Value::Null),
     ]);
     listener.run(&format!("{}{}", assign(sample::DANA), set_status("closed")));
-    listener.assert_told(&[
+    listener.assert_received(&[
         Problem::now("closed", dana()).assigned(sam()),
         Problem::from("in_progress", "closed", dana()).status_changed(),
     ]);
     // Two changes of one statement have no order.
     listener.run(&format!("update problems set status = 'open', assigned_to = '{}'", sample::SAM));
-    let mut told: Vec<_> = listener.told().into_iter().map(|(event, _)| event).collect();
-    told.sort();
-    assert_eq!(told, ["problem.assigned", "problem.status_changed"]);
+    let mut received: Vec<_> = listener.received().into_iter().map(|(event, _)| event).collect();
+    received.sort();
+    assert_eq!(received, ["problem.assigned", "problem.status_changed"]);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn problem_changed_in_its_first_transaction_is_only_created() {
     );
     listener.run(&format!("{}{}{}{actions}", insert(), set_status("in_progress"), assign(sample::SAM)));
     let problem = Problem { actions: [2, 1], ..Problem::now("in_progress", sam()) };
-    listener.assert_told(&[("problem.created", problem.data())]);
+    listener.assert_received(&[("problem.created", problem.data())]);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn action_is_completed_once_until_it_is_reopened() {
         "insert into problem_actions (id, problem_id, description) values ('{ACTION}', '{PROBLEM}', 'Order a new hinge'),
              (gen_random_uuid(), '{PROBLEM}', 'Mount it')"
     ));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     let complete = |at: &str| {
         format!(
             "update problem_actions set completed_at = '{at}', completed_by = '{}' where id = '{ACTION}';",
@@ -182,27 +182,27 @@ fn action_is_completed_once_until_it_is_reopened() {
         )
     };
     listener.run(&complete("2026-01-16 08:00Z"));
-    listener.assert_told(&[problem.completed(2, 1, action("2026-01-16T08:00:00.000Z"))]);
+    listener.assert_received(&[problem.completed(2, 1, action("2026-01-16T08:00:00.000Z"))]);
     // A new time of a completed action sends nothing, nor does reopening and completing it in one
     // transaction.
     listener.run(&complete("2026-01-16 09:00Z"));
     listener.run(&format!("update problem_actions set completed_at = null; {}", complete("2026-01-16 10:00Z")));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run("update problem_actions set completed_at = null");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run(&format!("{}{}", complete("2026-01-17 08:00Z"), complete("2026-01-17 09:00Z")));
-    listener.assert_told(&[problem.completed(2, 1, action("2026-01-17T09:00:00.000Z"))]);
+    listener.assert_received(&[problem.completed(2, 1, action("2026-01-17T09:00:00.000Z"))]);
     // An action that is inserted as completed also sends the event.
     listener.run(&format!(
         "insert into problem_actions (problem_id, description, completed_at) values ('{PROBLEM}', 'Oil it', '2026-01-18 08:00Z')"
     ));
-    let told = listener.told();
-    assert_eq!(told.len(), 1, "{told:?}");
+    let received = listener.received();
+    assert_eq!(received.len(), 1, "{received:?}");
     assert_eq!(
-        (&told[0].1["action"]["description"], &told[0].1["action"]["completed_by"]),
+        (&received[0].1["action"]["description"], &received[0].1["action"]["completed_by"]),
         (&"Oil it".into(), &Value::Null)
     );
-    assert_eq!((&told[0].1["action_count"], &told[0].1["completed_action_count"]), (&3.into(), &2.into()));
+    assert_eq!((&received[0].1["action_count"], &received[0].1["completed_action_count"]), (&3.into(), &2.into()));
 }
 
 #[test]
@@ -213,15 +213,15 @@ fn bulk_change_sends_each_row_with_its_own_old_status() {
          from generate_series(1, 300) as n",
         sample::RIVERSIDE
     ));
-    assert_eq!(listener.told().len(), 300);
+    assert_eq!(listener.received().len(), 300);
     listener.run(&format!(
         "{} insert into problems (auction_id, issue_name) values ('{}', 'of another auction')",
         set_status("closed"),
         sample::HILLTOP
     ));
-    let told = listener.told();
-    assert_eq!(told.len(), 200, "problems that were already closed send nothing");
-    for (event, data) in told {
+    let received = listener.received();
+    assert_eq!(received.len(), 200, "problems that were already closed send nothing");
+    for (event, data) in received {
         let number: i32 = data["issue_name"].as_str().unwrap()["number ".len()..].parse().unwrap();
         let before = ["open", "in_progress", "closed"][number as usize % 3];
         assert_eq!((event.as_str(), &data["previous_status"]), ("problem.status_changed", &before.into()), "{data}");
@@ -232,12 +232,12 @@ fn bulk_change_sends_each_row_with_its_own_old_status() {
 fn deleted_user_is_sent_as_previous_assignee_without_a_name() {
     let mut listener = with_problem();
     listener.run(&assign(sample::SAM));
-    listener.told();
+    listener.received();
     // One transaction deletes Sam and reassigns Sam's problems.
     listener.run(&format!("{} delete from users where id = '{}'", assign(sample::DANA), sample::SAM));
-    let told: Vec<_> = listener.told().into_iter().filter(|(event, _)| event == "problem.assigned").collect();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!(told[0].1["previous_assigned_to"], json!({ "id": sample::SAM, "name": null }));
+    let received: Vec<_> = listener.received().into_iter().filter(|(event, _)| event == "problem.assigned").collect();
+    assert_eq!(received.len(), 1, "{received:?}");
+    assert_eq!(received[0].1["previous_assigned_to"], json!({ "id": sample::SAM, "name": null }));
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn recaptured_status_change_keeps_the_previous_status() {
     let again = "select webhook_delivery.recapture(id) from webhook_delivery.capture_errors";
     let written: i64 = listener.application.client.query_one(again, &[]).unwrap().get(0);
     assert_eq!(written, 1);
-    listener.assert_told(&[Problem::from("open", "in_progress", Value::Null).status_changed()]);
+    listener.assert_received(&[Problem::from("open", "in_progress", Value::Null).status_changed()]);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn old_value_of_an_added_column_is_its_default() {
         "alter table problems drop column status; alter table problems add column status text not null default 'open'",
     );
     listener.run(&set_status("closed"));
-    listener.assert_told(&[Problem::from("open", "closed", Value::Null).status_changed()]);
+    listener.assert_received(&[Problem::from("open", "closed", Value::Null).status_changed()]);
 }
 
 #[test]
@@ -286,5 +286,5 @@ fn deleting_an_auction_sends_nothing() {
         assign(sample::SAM),
         sample::RIVERSIDE
     ));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }

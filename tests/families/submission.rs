@@ -50,52 +50,52 @@ fn enter(kind: uuid::Uuid, cars: i32, position: i32) -> String {
 fn each_transaction_sends_one_event_of_a_submission() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!("{}{}{}", insert(), enter(sample::TRUCK, 17, 2), enter(sample::SEDAN, 42, 1)));
-    listener.assert_told(&[("submission.created", count(&[(sedan(), 42), (truck(), 17)], None))]);
+    listener.assert_received(&[("submission.created", count(&[(sedan(), 42), (truck(), 17)], None))]);
     listener.run(&format!("update submission_entries set car_count = car_count + 1; delete from submission_entries where car_count = 18; {}", enter(sample::TRUCK, 1, 3)));
-    listener.assert_told(&[("submission.updated", count(&[(sedan(), 43), (truck(), 1)], None))]);
+    listener.assert_received(&[("submission.updated", count(&[(sedan(), 43), (truck(), 1)], None))]);
     listener.run("update submissions set image_url = 'https://img.example.com/lot.jpg'");
     let image = Some("https://img.example.com/lot.jpg");
-    listener.assert_told(&[("submission.updated", count(&[(sedan(), 43), (truck(), 1)], image))]);
+    listener.assert_received(&[("submission.updated", count(&[(sedan(), 43), (truck(), 1)], image))]);
     listener.run("update submissions set image_url = image_url; update submission_entries set car_count = car_count");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     listener.run("delete from submissions");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }
 
 #[test]
 fn copied_entries_and_upserts_send_submission_updated() {
     let mut listener = Listener::start(&[]);
     listener.run(&insert());
-    listener.assert_told(&[("submission.created", count(&[], None))]);
+    listener.assert_received(&[("submission.created", count(&[], None))]);
     let copy = "copy submission_entries (submission_id, type_id, car_count, position) from stdin";
     let mut rows = listener.application.client.copy_in(copy).unwrap();
     writeln!(rows, "{SUBMISSION}\t{}\t42\t1\n{SUBMISSION}\t\\N\t3\t2", sample::SEDAN).unwrap();
     rows.finish().unwrap();
     let unknown = json!({ "id": null, "name": null });
-    listener.assert_told(&[("submission.updated", count(&[(sedan(), 42), (unknown.clone(), 3)], None))]);
+    listener.assert_received(&[("submission.updated", count(&[(sedan(), 42), (unknown.clone(), 3)], None))]);
     let upsert = insert().replace(';', " on conflict (id) do update set image_url = 'x'");
     listener.run(&upsert);
-    listener.assert_told(&[("submission.updated", count(&[(sedan(), 42), (unknown, 3)], Some("x")))]);
+    listener.assert_received(&[("submission.updated", count(&[(sedan(), 42), (unknown, 3)], Some("x")))]);
     listener.run(&upsert);
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }
 
 #[test]
 fn any_text_arrives_unchanged() {
     let mut listener = Listener::start(&[]);
     listener.run(&insert());
-    listener.told();
+    listener.received();
     let text = "https://img.example.com/„ö“\\\"'\r\n😀?";
     let long = text.repeat(100_000 / text.len() + 1);
     listener.application.client.execute("update submissions set image_url = $1", &[&long]).unwrap();
-    listener.assert_told(&[("submission.updated", count(&[], Some(&long)))]);
+    listener.assert_received(&[("submission.updated", count(&[], Some(&long)))]);
 }
 
 #[test]
 fn deleting_an_auction_sends_nothing() {
     let mut listener = Listener::start(&[]);
     listener.run(&format!("{}{}", insert(), enter(sample::SEDAN, 1, 1)));
-    listener.told();
+    listener.received();
     listener.run(&format!("{} delete from auctions where id = '{}'", enter(sample::TRUCK, 1, 2), sample::RIVERSIDE));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }

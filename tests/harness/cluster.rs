@@ -1,44 +1,66 @@
-//! A PostgreSQL server of a test's own, and its removal.
+//! A PostgreSQL server for one test, and its removal.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use postgres::Client;
 
 use crate::guard::Guard;
 use crate::installation::installation;
 use crate::settings;
 use crate::template::{copy_template_to, new_cluster_dir};
 
-/// A running server with a data directory of its own under `target/clusters/`, reached through a socket only it has.
+/// A running server with a data directory of its own under `target/clusters/`. It listens only on
+/// a socket of its own.
 ///
-/// Dropping it ends the server and removes its files. When the test panics the files stay, and the end of the log is printed.
+/// Dropping it stops the server and removes its files. When the test panics the files stay, and
+/// the end of the log is printed.
 pub struct Cluster {
     /// Holds `data/` and `server.log`.
     pub(crate) dir: PathBuf,
     pub(crate) socket_dir: PathBuf,
-    /// Variables that the server is started with.
+    /// Environment variables that the server is started with.
     pub(crate) environment: Vec<(String, String)>,
-    /// Taken at the end. It also ends the server when this process is killed.
+    /// Stops the server when the cluster is dropped, and also when this process is killed.
+    /// `None` once `drop` has taken it.
     guard: Option<Guard>,
 }
 
-/// What a cluster should be like before it starts.
+/// The configuration of a cluster that is not started yet.
 pub struct ClusterBuilder {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
-    with_extension: bool,
+    preloads_extension: bool,
 }
 
 impl Cluster {
-    /// A server that preloads the extension, with these settings besides the usual ones.
+    /// Starts a server that preloads the extension, with these settings in addition to the
+    /// harness's.
     pub fn start(settings: &[(&str, &str)]) -> Cluster {
         let with_settings = |builder: ClusterBuilder, (name, value): &(&str, &str)| builder.set(name, value);
         settings.iter().fold(Cluster::builder(), with_settings).start()
     }
 
-    /// For what [`Cluster::start`] does not say.
+    /// The same, with the extension created in the database `postgres`.
+    #[track_caller]
+    pub fn with_extension(settings: &[(&str, &str)]) -> Cluster {
+        let cluster = Cluster::start(settings);
+        cluster.execute("create extension webhook_delivery");
+        cluster
+    }
+
+    /// The same, and a superuser's session in that database.
+    #[track_caller]
+    pub fn with_client(settings: &[(&str, &str)]) -> (Cluster, Client) {
+        let cluster = Cluster::with_extension(settings);
+        let client = cluster.connect();
+        (cluster, client)
+    }
+
+    /// For a server that needs more than settings.
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { settings: Vec::new(), environment: Vec::new(), with_extension: true }
+        ClusterBuilder { settings: Vec::new(), environment: Vec::new(), preloads_extension: true }
     }
 
     /// Everything that the server has logged.
@@ -53,19 +75,20 @@ impl Cluster {
         self.dir.join("data")
     }
 
-    /// What `psql --host` and libpq's `PGHOST` take.
+    /// The value for `psql --host` and libpq's `PGHOST`.
     pub fn socket_dir(&self) -> &Path {
         &self.socket_dir
     }
 
-    /// A client program of the server (`psql`, `pg_dump`, `pg_restore`, …), told where this cluster is.
+    /// A client program of the server (`psql`, `pg_dump`, `pg_restore`, …) that connects to this
+    /// cluster.
     pub fn client_command(&self, program: &str) -> Command {
         let mut command = installation().command(program);
         command.env("PGHOST", &self.socket_dir).env("PGUSER", "postgres").env("PGDATABASE", "postgres");
         command
     }
 
-    /// The folders and the guard, before there is a server in them.
+    /// Creates the folders and the guard, without a server.
     pub(crate) fn reserve() -> Cluster {
         let dir = new_cluster_dir();
         let socket_dir = socket_dir_for(&dir);
@@ -82,37 +105,37 @@ impl Cluster {
 }
 
 impl ClusterBuilder {
-    /// One more setting; the last one of a name wins, also over the harness's own.
+    /// Adds a setting. The last one of a name wins, also over the harness's own.
     pub fn set(mut self, name: &str, value: &str) -> ClusterBuilder {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// One more variable of the server's environment.
+    /// Adds a variable to the server's environment.
     pub fn env(mut self, name: &str, value: &str) -> ClusterBuilder {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// A server that does not preload the library.
-    pub fn without_extension(mut self) -> ClusterBuilder {
-        self.with_extension = false;
+    /// The server does not preload the library, and has none of its settings.
+    pub fn without_preload(mut self) -> ClusterBuilder {
+        self.preloads_extension = false;
         self
     }
 
-    /// Starts it.
+    /// Starts the server.
     pub fn start(self) -> Cluster {
         let mut cluster = Cluster::reserve();
         cluster.environment = self.environment;
         let data_dir = cluster.data_dir();
         copy_template_to(&data_dir);
-        let text = settings::render(&cluster.socket_dir, self.with_extension, &self.settings);
+        let text = settings::render(&cluster.socket_dir, self.preloads_extension, &self.settings);
         let include = format!("include '{}'\n", settings::FILE);
         fs::write(data_dir.join(settings::FILE), text).expect("the settings can be written");
         installation().give_to_server_user(&data_dir.join(settings::FILE));
         let conf = data_dir.join("postgresql.conf");
-        let usual = fs::read_to_string(&conf).expect("initdb wrote postgresql.conf");
-        fs::write(&conf, usual + &include).expect("the settings can be written");
+        let from_initdb = fs::read_to_string(&conf).expect("initdb wrote postgresql.conf");
+        fs::write(&conf, from_initdb + &include).expect("the settings can be written");
         cluster.start_again();
         cluster
     }
@@ -125,16 +148,16 @@ impl Drop for Cluster {
         };
         if std::thread::panicking() {
             eprintln!("{}", self.log_tail());
-            guard.end_but_keep_files();
+            guard.stop_server_and_keep_files();
         }
     }
 }
 
-/// The longest path that a socket's address can hold, less the name that PostgreSQL gives the socket in it.
-const LONGEST_SOCKET_DIR: usize = 107 - "/.s.PGSQL.5432".len();
+/// A socket's address holds 107 bytes, and PostgreSQL's file name for the socket is part of them.
+const MAX_SOCKET_DIR_LENGTH: usize = 107 - "/.s.PGSQL.5432".len();
 
 fn socket_dir_for(cluster_dir: &Path) -> PathBuf {
-    if cluster_dir.as_os_str().len() <= LONGEST_SOCKET_DIR {
+    if cluster_dir.as_os_str().len() <= MAX_SOCKET_DIR_LENGTH {
         return cluster_dir.to_owned();
     }
     let short = tempfile::Builder::new().prefix("webhook-").tempdir().expect("a temporary folder").keep();

@@ -1,16 +1,16 @@
-//! A test's server behaves as the tests rely on. None of these needs the extension.
+//! A cluster behaves as the tests require. None of these tests needs the extension.
 
 use super::*;
 use crate::life_cycle::StopMode;
 use crate::wait::{DEADLINE, wait_until};
 
-fn bare() -> Cluster {
-    Cluster::builder().without_extension().start()
+fn without_extension() -> Cluster {
+    Cluster::builder().without_preload().start()
 }
 
 #[test]
-fn a_server_starts_answers_and_leaves_nothing_behind() {
-    let cluster = bare();
+fn dropped_cluster_leaves_no_files() {
+    let cluster = without_extension();
     assert_eq!(cluster.query_one::<i32>("select 40 + 2", &[]), 42);
     assert_eq!(cluster.worker_pid("postgres"), None);
     let (dir, socket_dir) = (cluster.dir.clone(), cluster.socket_dir.clone());
@@ -19,8 +19,8 @@ fn a_server_starts_answers_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_was_committed_survives_an_immediate_stop() {
-    let cluster = bare();
+fn committed_rows_survive_an_immediate_stop() {
+    let cluster = without_extension();
     cluster.execute("create table kept as select 1 as n");
     cluster.restart(StopMode::Immediate);
     assert_eq!(cluster.query_one::<i64>("select count(*) from kept", &[]), 1);
@@ -28,8 +28,8 @@ fn what_was_committed_survives_an_immediate_stop() {
 }
 
 #[test]
-fn a_setting_given_at_the_start_holds_and_once_changed_every_session_knows_it() {
-    let cluster = Cluster::builder().without_extension().set("work_mem", "5MB").start();
+fn changed_setting_takes_effect_in_every_session() {
+    let cluster = Cluster::builder().without_preload().set("work_mem", "5MB").start();
     let shown = |client: &mut postgres::Client| -> String { client.query_one("show work_mem", &[]).unwrap().get(0) };
     let mut open = cluster.connect();
     assert_eq!(shown(&mut open), "5MB");
@@ -41,8 +41,8 @@ fn a_setting_given_at_the_start_holds_and_once_changed_every_session_knows_it() 
 }
 
 #[test]
-fn a_standby_follows_its_primary_and_takes_over() {
-    let primary = bare();
+fn standby_follows_its_primary_and_is_promoted() {
+    let primary = without_extension();
     let standby = primary.standby();
     primary.execute("create table followed as select 7 as n");
     wait_until("the table on the standby", DEADLINE, || {
@@ -55,8 +55,8 @@ fn a_standby_follows_its_primary_and_takes_over() {
 }
 
 #[test]
-fn a_client_program_reaches_the_cluster() {
-    let cluster = bare();
+fn client_program_connects_to_the_cluster() {
+    let cluster = without_extension();
     let output = cluster.client_command("psql").args(["-XAtc", "select 'here'"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "here\n");
 }

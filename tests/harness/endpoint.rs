@@ -1,4 +1,4 @@
-//! An endpoint of a test: creates it, queues events for it, reads what became of them.
+//! An endpoint of a test: creating it, queueing events for it, reading its deliveries.
 //!
 //! For tests that need no tables of an application: events come from `webhook_delivery.emit()`.
 
@@ -9,35 +9,35 @@ use uuid::Uuid;
 
 use crate::wait::{DEADLINE, wait_until};
 
-/// An endpoint in an auction of its own that wants every event.
+/// An endpoint in an auction of its own that subscribes to every event.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// Its id.
+    /// Id of the endpoint.
     pub id: Uuid,
-    /// Nobody else's auction: events emitted here go to this endpoint alone.
+    /// No other endpoint belongs to this auction, so its events go only to this one.
     pub auction_id: Uuid,
-    /// What its requests are signed with.
+    /// The secret that signs its requests.
     pub secret: String,
 }
 
-/// A row of `webhook_deliveries`, the columns that tests look at.
+/// A row of `webhook_deliveries`, with the columns that tests read.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The `webhook_id`.
     pub id: Uuid,
     /// `pending`, `retrying`, `success` or `failed`.
     pub status: String,
-    /// Made so far.
+    /// Number of attempts so far.
     pub attempts: i32,
-    /// Of the last attempt.
+    /// HTTP status of the last attempt.
     pub response_status_code: Option<i16>,
-    /// Of the last attempt.
+    /// Error of the last attempt.
     pub error_message: Option<String>,
     /// When the last attempt started.
     pub last_attempt_at: Option<SystemTime>,
-    /// When the next is due.
+    /// When the next attempt is due.
     pub next_attempt_at: Option<SystemTime>,
-    /// When it ended.
+    /// When the delivery ended.
     pub completed_at: Option<SystemTime>,
 }
 
@@ -46,32 +46,32 @@ pub struct Delivery {
 pub struct AttemptRow {
     /// The `webhook_id`.
     pub delivery_id: Uuid,
-    /// From 1.
+    /// Counted from 1.
     pub attempt: i32,
     /// `success` or `failed`.
     pub status: String,
-    /// The response's, if one came.
+    /// HTTP status of the response, if there was one.
     pub response_status_code: Option<i16>,
-    /// From the start of the request to its end.
+    /// Time from the start of the request to its end.
     pub response_time_ms: i32,
-    /// What the customer reads.
+    /// The error as the customer reads it.
     pub error_message: Option<String>,
-    /// What the receiver wrote.
+    /// The beginning of the response's body.
     pub response_excerpt: Option<String>,
     /// When the request started.
     pub attempted_at: SystemTime,
-    /// When the one after it was due.
+    /// When the following attempt was due.
     pub next_attempt_at: Option<SystemTime>,
 }
 
 impl Endpoint {
-    /// One whose secret the database generates.
+    /// Creates an endpoint with a generated secret.
     #[track_caller]
     pub fn create(client: &mut Client, url: &str) -> Endpoint {
         Endpoint::insert(client, url, None)
     }
 
-    /// One with a secret of the customer's own.
+    /// Creates an endpoint with the customer's own secret.
     #[track_caller]
     pub fn create_with_secret(client: &mut Client, url: &str, secret: &str) -> Endpoint {
         let endpoint = Endpoint::insert(client, url, Some(secret));
@@ -84,11 +84,11 @@ impl Endpoint {
         let auction_id = Uuid::new_v4();
         let row = client
             .query_one(sql, &[&auction_id, &url, &secret])
-            .unwrap_or_else(|e| panic!("no endpoint for {url}: {:?}", e.as_db_error()));
+            .unwrap_or_else(|e| panic!("an endpoint for {url} could not be created: {:?}", e.as_db_error()));
         Endpoint { id: row.get(0), auction_id, secret: row.get(1) }
     }
 
-    /// Queues so many events, in the transaction that is open, or in one of its own.
+    /// Emits `count` events with one statement, in the open transaction or in one of its own.
     #[track_caller]
     pub fn emit(&self, client: &mut impl GenericClient, count: i32) {
         let sql = "select webhook_delivery.emit('submission.created', $1, json_build_object('n', n))
@@ -98,7 +98,7 @@ impl Endpoint {
         });
     }
 
-    /// Its deliveries, oldest first.
+    /// Returns its deliveries, oldest first.
     #[track_caller]
     pub fn deliveries(&self, client: &mut Client) -> Vec<Delivery> {
         let sql = "select id, status::text, attempts, response_status_code, error_message, last_attempt_at, next_attempt_at, completed_at
@@ -117,7 +117,7 @@ impl Endpoint {
         rows.iter().map(delivery).collect()
     }
 
-    /// Every request made to it, those of a delivery in their order.
+    /// Returns all its attempts, ordered by delivery and number.
     #[track_caller]
     pub fn attempts(&self, client: &mut Client) -> Vec<AttemptRow> {
         let sql = "select delivery_id, attempt, status::text, response_status_code, response_time_ms, error_message, response_excerpt,
@@ -138,19 +138,19 @@ impl Endpoint {
         rows.iter().map(attempt).collect()
     }
 
-    /// Waits until so many of its deliveries have this status, and gives those.
+    /// Waits until `count` of its deliveries have this status, and returns all that do.
     #[track_caller]
     pub fn wait_for(&self, client: &mut Client, count: usize, status: &str) -> Vec<Delivery> {
-        let mut seen = Vec::new();
+        let mut found = Vec::new();
         wait_until(&format!("{count} deliveries with status {status}"), DEADLINE, || {
-            seen = self.deliveries(client);
-            seen.retain(|delivery| delivery.status == status);
-            (seen.len() >= count).then_some(())
+            found = self.deliveries(client);
+            found.retain(|delivery| delivery.status == status);
+            (found.len() >= count).then_some(())
         });
-        seen
+        found
     }
 
-    /// The only attempt made of its only delivery, once that has failed for good.
+    /// Waits until its only delivery has failed, and returns the delivery's only attempt.
     #[track_caller]
     pub fn only_failure(&self, client: &mut Client) -> AttemptRow {
         self.wait_for(client, 1, "failed");

@@ -1,51 +1,51 @@
-//! Where a request ends, and how a response begins.
+//! HTTP/1.1 messages: parsing requests and writing the heads of responses.
 
 use std::io::Write;
 use std::time::SystemTime;
 
+use crate::http_server::Handler;
 use crate::reply::Reply;
-use crate::serve::Handler;
 
-/// More than any sender of webhooks sends; another request is answered with 400.
-const MOST_HEADERS: usize = 64;
+/// More headers than the sender sends. A request with more is answered with 400.
+const MAX_HEADERS: usize = 64;
 
-/// A request in a connection's buffer.
-pub struct Incoming<'a> {
+/// A complete request in a connection's buffer.
+pub struct IncomingRequest<'a> {
     /// `POST`.
     pub method: &'a str,
     /// Path and query.
     pub path: &'a str,
-    /// In their order and with their case.
+    /// Headers in the order and case in which they were sent.
     pub headers: &'a [httparse::Header<'a>],
-    /// The bytes that the signature is over.
+    /// The body, whose bytes are signed.
     pub body: &'a [u8],
-    /// When the last byte was here.
+    /// When the last byte arrived.
     pub arrived_at: SystemTime,
-    /// Counts the receiver's connections from 1.
+    /// Number of the connection, counted from 1 for each receiver.
     pub connection: u64,
 }
 
-impl Incoming<'_> {
-    /// A header's bytes; the name's case does not matter.
+impl IncomingRequest<'_> {
+    /// Returns a header's value. The case of the name does not matter.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let wanted = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case(name);
         self.headers.iter().find(wanted).map(|header| header.value)
     }
 }
 
-/// What a buffer holds.
+/// Content of a connection's buffer.
 pub enum Parsed {
-    /// A request of so many bytes, and the handler's answer to it.
+    /// The handler's reply to a request, and the length of the request in bytes.
     Handled(Reply, usize),
     /// The beginning of a request.
     Incomplete,
-    /// Something that is not a request, or one without a length.
+    /// Bytes that are not a request, or a request whose length is unknown.
     NotHttp,
 }
 
-/// Hands the buffer's first request to the handler, when it is complete.
+/// Passes the first request in the buffer to the handler if it is complete.
 pub fn parse(buffer: &[u8], connection: u64, handler: &impl Handler) -> Parsed {
-    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     let head_length = match head.parse(buffer) {
         Ok(httparse::Status::Complete(length)) => length,
@@ -55,9 +55,15 @@ pub fn parse(buffer: &[u8], connection: u64, handler: &impl Handler) -> Parsed {
     let (Some(method), Some(path)) = (head.method, head.path) else {
         return Parsed::NotHttp;
     };
-    let mut request =
-        Incoming { method, path, headers: head.headers, body: b"", arrived_at: SystemTime::UNIX_EPOCH, connection };
-    // A body in chunks would have to be put together; no sender here sends one.
+    let mut request = IncomingRequest {
+        method,
+        path,
+        headers: head.headers,
+        body: b"",
+        arrived_at: SystemTime::UNIX_EPOCH,
+        connection,
+    };
+    // Chunked bodies are not supported, because the sender sends none.
     let Some(body_length) = body_length(&request) else {
         return Parsed::NotHttp;
     };
@@ -70,7 +76,7 @@ pub fn parse(buffer: &[u8], connection: u64, handler: &impl Handler) -> Parsed {
     Parsed::Handled(handler.handle(&request), end)
 }
 
-fn body_length(request: &Incoming<'_>) -> Option<usize> {
+fn body_length(request: &IncomingRequest<'_>) -> Option<usize> {
     if request.header("Transfer-Encoding").is_some() {
         return None;
     }
@@ -80,7 +86,7 @@ fn body_length(request: &Incoming<'_>) -> Option<usize> {
     }
 }
 
-/// Writes a response's head. Without a length the body ends with the connection.
+/// Writes the head of a response. Without a length the body ends with the connection.
 pub fn write_head(output: &mut Vec<u8>, status: u16, headers: &[(String, String)], length: Option<usize>, close: bool) {
     let mut line = |arguments: std::fmt::Arguments<'_>| {
         output.write_fmt(arguments).expect("a Vec takes every byte");
@@ -89,7 +95,7 @@ pub fn write_head(output: &mut Vec<u8>, status: u16, headers: &[(String, String)
     for (name, value) in headers {
         line(format_args!("{name}: {value}\r\n"));
     }
-    // 204 and 304 have no body, and a length with them confuses clients.
+    // 204 and 304 have no body, and a length confuses some clients.
     if let Some(length) = length.filter(|_| !matches!(status, 204 | 304)) {
         line(format_args!("Content-Length: {length}\r\n"));
     }

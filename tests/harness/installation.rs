@@ -1,5 +1,6 @@
-//! The PostgreSQL installation that the tests run, and the user that runs it.
+//! The PostgreSQL installation that the tests use, and the user that runs its servers.
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,12 +8,13 @@ use std::sync::OnceLock;
 
 use nix::unistd::{User, geteuid};
 
-/// Names another server than the one that `make setup` prepared: the path of its `pg_config`.
+/// Environment variable with the path of the `pg_config` of another server than the one that
+/// `make setup` prepared.
 const OVERRIDE: &str = "WEBHOOK_DELIVERY_PG_CONFIG";
 
-/// The copy of a PostgreSQL installation under `target/`, with the extension installed in it.
+/// A copy of a PostgreSQL installation under `target/`, with the extension installed.
 pub struct Installation {
-    /// The checkout's `target/`, where everything that tests write goes.
+    /// The checkout's `target/`. Tests write only there.
     target_dir: PathBuf,
     pg_config: PathBuf,
     bin_dir: PathBuf,
@@ -20,21 +22,24 @@ pub struct Installation {
     run_as: RunAs,
 }
 
-/// PostgreSQL refuses to run as root, so root's tests hand it to someone else.
+/// The user that runs the servers. PostgreSQL refuses to run as root, so tests that root runs use
+/// another user.
 enum RunAs {
-    /// Whoever runs the tests.
-    Me,
+    /// The user that runs the tests.
+    CurrentUser,
     /// A user without privileges who can reach `target/`.
-    Other(User),
-    /// The same where a folder above `target/` is closed to others (`/root` is 0700): the server gets the one
-    /// capability to pass through it. Without this a checkout in root's home could not run its own tests.
-    OtherPassingThrough(User),
+    OtherUser(User),
+    /// The same where a folder above `target/` is closed to others (`/root` is 0700): the server
+    /// gets the capability DAC_OVERRIDE to pass through it. Without it the tests could not run in
+    /// a checkout in root's home.
+    OtherUserWithDacOverride(User),
 }
 
-/// The checkout that the working directory lies in. A program that was copied works in the copy, not where it was compiled.
+/// The checkout that contains the working directory. In a copied checkout this is the copy, not
+/// the folder in which the program was compiled.
 ///
 /// # Panics
-/// Outside a checkout.
+/// If the working directory is not in a checkout.
 pub fn checkout() -> PathBuf {
     let here = std::env::current_dir().expect("the working directory exists");
     let is_checkout = |folder: &&Path| folder.join("webhook_delivery.control").exists();
@@ -44,10 +49,10 @@ pub fn checkout() -> PathBuf {
         .to_owned()
 }
 
-/// The installation, looked up once per process.
+/// The installation. It is looked up once per process.
 ///
 /// # Panics
-/// When there is none yet: `make build` makes it.
+/// If there is no installation yet. `make build` creates one.
 pub fn installation() -> &'static Installation {
     static FOUND: OnceLock<Installation> = OnceLock::new();
     FOUND.get_or_init(Installation::find)
@@ -58,12 +63,12 @@ impl Installation {
         let target_dir = checkout().join("target");
         let pg_config =
             std::env::var_os(OVERRIDE).map_or_else(|| target_dir.join("server/bin/pg_config"), PathBuf::from);
-        let bin_dir = PathBuf::from(pg_config_answer(&pg_config, "--bindir"));
-        let version = pg_config_answer(&pg_config, "--version");
+        let bin_dir = PathBuf::from(pg_config_value(&pg_config, "--bindir"));
+        let version = pg_config_value(&pg_config, "--version");
         let major = version
             .split(|c: char| !c.is_ascii_digit())
             .find_map(|number| number.parse().ok())
-            .unwrap_or_else(|| panic!("no version number in {version:?}"));
+            .unwrap_or_else(|| panic!("{version:?} contains no version number"));
         let run_as = RunAs::find(&bin_dir.join("pg_config"));
         Installation { target_dir, pg_config, bin_dir, major, run_as }
     }
@@ -78,24 +83,27 @@ impl Installation {
         &self.pg_config
     }
 
-    /// Where the server looks for the scripts of extensions, in `extension/`.
+    /// The folder whose subfolder `extension/` holds the scripts of extensions.
     pub fn share_dir(&self) -> PathBuf {
         let output = Command::new(&self.pg_config).arg("--sharedir").output().expect("pg_config runs");
         PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
     }
 
-    /// Whether the server has this module of PostgreSQL's contrib. Says so where it has not: such a server can be tested, but for what takes
-    /// the module.
+    /// Whether the server has this module of PostgreSQL's contrib. If not, the test that needs it
+    /// is skipped, and this function reports that.
     pub fn has_module(&self, name: &str) -> bool {
-        let libraries = PathBuf::from(pg_config_answer(&self.pg_config, "--pkglibdir"));
-        let is_there = libraries.join(name).with_extension("so").exists();
-        if !is_there {
-            eprintln!("not shown on this server: it has no {name}");
+        let libraries = PathBuf::from(pg_config_value(&self.pg_config, "--pkglibdir"));
+        let exists = libraries.join(name).with_extension("so").exists();
+        if !exists {
+            // libtest hides what a passing test prints with `eprintln!`, but not what it writes
+            // to the standard error itself.
+            let test = std::thread::current().name().unwrap_or("a test").to_owned();
+            let _ = writeln!(std::io::stderr(), "skipped: {test}, because this server has no module {name}");
         }
-        is_there
+        exists
     }
 
-    /// 15 to 18.
+    /// Major version of the server, 15 to 18.
     pub fn major(&self) -> u16 {
         self.major
     }
@@ -105,21 +113,22 @@ impl Installation {
         self.bin_dir.join(name)
     }
 
-    /// A command that runs one of the server's programs as the user who may run a server.
+    /// A command that runs one of the server's programs as the user that runs the servers.
     pub fn command(&self, name: &str) -> Command {
         self.as_server_user(&self.program(name))
     }
 
-    /// A command that runs `program` as that user, without the environment that would change what a server does.
+    /// A command that runs `program` as that user, without environment variables that change the
+    /// behaviour of a server.
     pub fn as_server_user(&self, program: &Path) -> Command {
         let mut command = match &self.run_as {
-            RunAs::Me => Command::new(program),
-            RunAs::Other(user) => as_other(user, program),
-            RunAs::OtherPassingThrough(user) => passing_through(user, program),
+            RunAs::CurrentUser => Command::new(program),
+            RunAs::OtherUser(user) => as_user(user, program),
+            RunAs::OtherUserWithDacOverride(user) => as_user_with_dac_override(user, program),
         };
-        // The folder that the tests run in may be closed to that user.
+        // That user may have no access to the working directory of the tests.
         command.current_dir("/").stdin(Stdio::null());
-        // With this one set, pgrx puts a Rust backtrace into the DETAIL of every SQL error.
+        // If this is set, pgrx adds a Rust backtrace to the DETAIL of every SQL error.
         command.env_remove("RUST_BACKTRACE");
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("PG") {
@@ -129,11 +138,11 @@ impl Installation {
         command
     }
 
-    /// Gives a file or folder to the user who runs the server.
+    /// Makes the user that runs the servers the owner of a file or folder.
     pub fn give_to_server_user(&self, path: &Path) {
-        if let RunAs::Other(user) | RunAs::OtherPassingThrough(user) = &self.run_as {
+        if let RunAs::OtherUser(user) | RunAs::OtherUserWithDacOverride(user) = &self.run_as {
             nix::unistd::chown(path, Some(user.uid), Some(user.gid))
-                .unwrap_or_else(|e| panic!("could not give {} to {}: {e}", path.display(), user.name));
+                .unwrap_or_else(|e| panic!("could not change the owner of {} to {}: {e}", path.display(), user.name));
         }
     }
 }
@@ -141,19 +150,19 @@ impl Installation {
 impl RunAs {
     fn find(pg_config: &Path) -> RunAs {
         if !geteuid().is_root() {
-            return RunAs::Me;
+            return RunAs::CurrentUser;
         }
         let user = ["postgres", "nobody"]
             .into_iter()
             .find_map(|name| User::from_name(name).ok().flatten())
-            .expect("root cannot run a PostgreSQL server, and there is no user postgres or nobody to run it");
-        if answers(as_other(&user, pg_config)) {
-            RunAs::Other(user)
-        } else if answers(passing_through(&user, pg_config)) {
-            RunAs::OtherPassingThrough(user)
+            .expect("root cannot run a PostgreSQL server, and neither user postgres nor user nobody exists");
+        if can_run(as_user(&user, pg_config)) {
+            RunAs::OtherUser(user)
+        } else if can_run(as_user_with_dac_override(&user, pg_config)) {
+            RunAs::OtherUserWithDacOverride(user)
         } else {
             panic!(
-                "user {} cannot run {}: make the folders above it passable (chmod o+x), or move the checkout to where they are",
+                "user {} cannot run {}: allow access to the folders above it (chmod o+x), or move the checkout to another folder",
                 user.name,
                 pg_config.display()
             )
@@ -161,31 +170,32 @@ impl RunAs {
     }
 }
 
-fn as_other(user: &User, program: &Path) -> Command {
+fn as_user(user: &User, program: &Path) -> Command {
     let mut command = Command::new(program);
     command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     command
 }
 
-fn passing_through(user: &User, program: &Path) -> Command {
+fn as_user_with_dac_override(user: &User, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command
         .args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)])
         .args(["--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"])
-        // PostgreSQL looks for its programs with access(2), which ignores the capability without this.
+        // PostgreSQL finds its programs with access(2), which ignores the capability without this.
         .args(["--securebits=+no_setuid_fixup", "--"])
         .arg(program);
     command
 }
 
-/// Whether the program finds itself and its folders, which is what a server does first.
-fn answers(mut pg_config: Command) -> bool {
+/// Whether this `pg_config` finds itself and its folders, which is the first thing that a server
+/// does.
+fn can_run(mut pg_config: Command) -> bool {
     let output = pg_config.arg("--bindir").current_dir("/").stdin(Stdio::null()).output();
     output.is_ok_and(|output| output.status.success())
 }
 
-fn pg_config_answer(pg_config: &Path, question: &str) -> String {
-    let output = Command::new(pg_config).arg(question).output().unwrap_or_else(|e| {
+fn pg_config_value(pg_config: &Path, option: &str) -> String {
+    let output = Command::new(pg_config).arg(option).output().unwrap_or_else(|e| {
         panic!(
             "could not run {}: {e}. `make build` prepares a server for the tests, or set {OVERRIDE}",
             pg_config.display()

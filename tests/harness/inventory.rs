@@ -1,10 +1,11 @@
-//! What an installation consists of, so that two of them can be compared: a fresh one, a restored dump, an updated one.
+//! An inventory of an installed extension, to compare installations: a new one, a restored dump, an
+//! updated one.
 
 use std::collections::BTreeSet;
 
 use postgres::Client;
 
-/// The members of the extension: one line for each property of each object.
+/// Returns one line for each property of each member of the extension.
 pub fn inventory(client: &mut Client) -> BTreeSet<String> {
     let members = "create temporary view member as
         select classid, objid, known.type, known.identity
@@ -14,7 +15,7 @@ pub fn inventory(client: &mut Client) -> BTreeSet<String> {
     client.batch_execute(members).unwrap();
     let queries = [
         "select concat_ws(' ', type, identity) from member",
-        // Functions with all that they are, without where a C function's file is.
+        // Complete definitions of the functions, without the library's path in C functions.
         "select concat_ws(' ', identity, replace(pg_get_functiondef(objid), chr(10), ' '), proowner::regrole)
             from member join pg_proc on pg_proc.oid = objid where classid = 'pg_proc'::regclass",
         "select concat_ws(' ', identity, pg_get_viewdef(objid), reloptions, relrowsecurity)

@@ -1,8 +1,9 @@
-//! The harness: what every test of this extension stands on.
+//! The harness that all tests of this extension use.
 //!
-//! A private PostgreSQL cluster ([`Cluster`]), real HTTP receivers ([`Receiver`] in this process, [`ReceiverProgram`] in one of its own),
-//! waiting that names what it waits for ([`wait_until`]), and judges of signatures that are not our own code ([`verify`]).
-//! Nothing here is a stand-in: rows are written over the protocol, requests arrive over TCP.
+//! It has private PostgreSQL clusters ([`Cluster`]), HTTP receivers ([`Receiver`] in this process,
+//! [`ReceiverProgram`] in a process of its own), waiting for a named condition ([`wait_until`]),
+//! and verifiers of signatures that are not our own code ([`verify`]). There are no mocks: rows are
+//! written over the PostgreSQL protocol, and requests arrive over TCP.
 
 pub mod application;
 mod cluster;
@@ -10,6 +11,7 @@ mod copy;
 mod endpoint;
 mod guard;
 mod http;
+pub mod http_server;
 mod installation;
 mod inventory;
 mod life_cycle;
@@ -20,7 +22,6 @@ mod refusal;
 mod reply;
 mod request;
 pub mod rest;
-pub mod serve;
 mod session;
 mod settings;
 mod supabase;
@@ -39,7 +40,7 @@ pub use life_cycle::StopMode;
 pub use listener::Listener;
 pub use receiver::Receiver;
 pub use receiver_program::{ReceiverProgram, ReceiverStats};
-pub use refusal::{refusal, refused};
+pub use refusal::{refusal, server_error};
 pub use reply::{Reply, by_path};
 pub use request::Request;
 pub use rest::Rest;

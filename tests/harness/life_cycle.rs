@@ -1,4 +1,4 @@
-//! The life of servers: stops, crashes, a standby that takes over, a killed process.
+//! The life cycle of servers: stop, start, crash, promotion of a standby, killed processes.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,32 +14,35 @@ use crate::settings;
 use crate::template::run;
 use crate::wait::{DEADLINE, wait_until};
 
-/// What `pg_ctl stop --mode` takes.
+/// The modes of `pg_ctl stop`.
 #[derive(Clone, Copy, Debug)]
 pub enum StopMode {
-    /// Waits for the clients to leave.
+    /// Waits until all clients have disconnected.
     Smart,
-    /// Ends the sessions, then writes everything down.
+    /// Ends the sessions and writes a checkpoint.
     Fast,
-    /// As if the machine had lost power.
+    /// Stops like a machine that loses power.
     Immediate,
 }
 
 impl Cluster {
-    /// Has the server read its configuration again, and waits until what every session does next goes by it.
+    /// Reloads the server's configuration, and waits until the next statement of every session uses
+    /// it.
     ///
-    /// A process of the extension that is at work just then may go by the old one until it looks up.
+    /// A process of the extension that is working at this moment may use the old configuration
+    /// until it has finished.
     #[track_caller]
     pub fn reload(&self) {
-        let told: SystemTime = self.query_one("select clock_timestamp()", &[]);
+        let requested_at: SystemTime = self.query_one("select clock_timestamp()", &[]);
         self.pg_ctl("reload", &[]);
-        // Whoever is served from now on is so by a postmaster that has read it and has sent word to all that were there.
+        // A new session belongs to a postmaster that has read the configuration and has signalled
+        // all sessions that existed.
         wait_until("the server to read its configuration", DEADLINE, || {
-            (self.query_one::<SystemTime>("select pg_conf_load_time()", &[]) > told).then_some(())
+            (self.query_one::<SystemTime>("select pg_conf_load_time()", &[]) > requested_at).then_some(())
         });
     }
 
-    /// Stops the server and gives the time that it took.
+    /// Stops the server and returns the time that this took.
     #[track_caller]
     pub fn stop(&self, mode: StopMode) -> Duration {
         let started = Instant::now();
@@ -62,37 +65,40 @@ impl Cluster {
         }
     }
 
-    /// Stops the server and starts it.
+    /// Stops the server and starts it again.
     pub fn restart(&self, mode: StopMode) {
         self.stop(mode);
         self.start_again();
     }
 
-    /// Kills the postmaster as the kernel would when memory runs out, and waits until its other processes have noticed and
-    /// ended. Start it again with [`Cluster::start_again`].
+    /// Kills the postmaster as the kernel does when memory runs out, and waits until its other
+    /// processes have noticed and exited. [`Cluster::start_again`] starts the server again.
     #[track_caller]
     pub fn kill9_postmaster(&self) {
         let pid_file = self.data_dir().join("postmaster.pid");
         let lines = fs::read_to_string(&pid_file).expect("a running server has a postmaster.pid");
         let postmaster: i32 = lines.lines().next().and_then(|line| line.parse().ok()).expect("its first line is a pid");
         let data_dir = self.data_dir().canonicalize().expect("a running server has a data directory");
-        assert!(is_used(&data_dir), "the server's processes cannot be seen");
-        kill_now(postmaster);
-        wait_until("the processes of the killed postmaster to end", DEADLINE, || (!is_used(&data_dir)).then_some(()));
-        // Where nobody reaps it the killed process still has its number, and the next server would take it for alive.
-        for left_behind in [pid_file, self.socket_dir.join(".s.PGSQL.5432.lock")] {
-            fs::remove_file(&left_behind).unwrap_or_else(|e| panic!("{} is not removed: {e}", left_behind.display()));
+        assert!(has_process_in(&data_dir), "the server's processes cannot be seen");
+        send_sigkill(postmaster);
+        wait_until("the processes of the killed postmaster to end", DEADLINE, || {
+            (!has_process_in(&data_dir)).then_some(())
+        });
+        // A killed process that no parent reaps keeps its process id, and the next server would
+        // believe that it is alive.
+        for stale_file in [pid_file, self.socket_dir.join(".s.PGSQL.5432.lock")] {
+            fs::remove_file(&stale_file).unwrap_or_else(|e| panic!("could not remove {}: {e}", stale_file.display()));
         }
     }
 
-    /// A standby of this server, streaming from it.
+    /// Starts a standby of this server with streaming replication.
     pub fn standby(&self) -> Cluster {
         let standby = self.base_backup(&["--write-recovery-conf"]);
         standby.start_again();
         standby
     }
 
-    /// A copy of this server's files, as `pg_basebackup` makes one. It is not started.
+    /// Copies this server's files with `pg_basebackup`. The copy is not started.
     pub fn base_backup(&self, arguments: &[&str]) -> Cluster {
         let copy = Cluster::reserve();
         run(installation()
@@ -103,23 +109,25 @@ impl Cluster {
             .arg("--pgdata")
             .arg(copy.data_dir()));
         let conf = copy.data_dir().join(settings::FILE);
-        let of_primary = fs::read_to_string(&conf).expect("the copy of the primary's settings");
-        let own_socket = format!("{of_primary}unix_socket_directories = '{}'\n", copy.socket_dir.display());
+        let primary_settings = fs::read_to_string(&conf).expect("the copy of the primary's settings");
+        let own_socket = format!("{primary_settings}unix_socket_directories = '{}'\n", copy.socket_dir.display());
         fs::write(&conf, own_socket).expect("the settings can be written");
         copy
     }
 
-    /// Makes a standby a server that can be written to.
+    /// Promotes a standby, so that it accepts writes.
     pub fn promote(&self) {
         self.pg_ctl("promote", &[]);
     }
 
-    /// The process id of the extension's worker in a database, when there is one and the server can be asked.
+    /// The process id of the extension's worker in a database. `None` if there is no worker or the
+    /// server accepts no connection.
     pub fn worker_pid(&self, database: &str) -> Option<i32> {
         self.worker_pids(database).first().copied()
     }
 
-    /// Waits for a worker and gives its process id. `except` is one that was ended and may still be listed.
+    /// Waits for a worker and returns its process id. `except` is the process id of a terminated
+    /// worker that may still be listed.
     #[track_caller]
     pub fn wait_for_worker(&self, database: &str, except: Option<i32>) -> i32 {
         wait_until(&format!("a worker in database {database}"), DEADLINE, || {
@@ -127,7 +135,7 @@ impl Cluster {
         })
     }
 
-    /// Ends the worker of the database `postgres`, and waits for the next one.
+    /// Terminates the worker of the database `postgres`, and waits for the next one.
     #[track_caller]
     pub fn restart_worker(&self) -> i32 {
         let old = self.wait_for_worker("postgres", None);
@@ -135,13 +143,14 @@ impl Cluster {
         self.wait_for_worker("postgres", Some(old))
     }
 
-    /// The turns that the worker takes while the server's clock goes on by this number of seconds, as far as they are seen.
+    /// Counts the turns of the worker within this number of seconds of the server's clock, as far
+    /// as pg_stat_activity shows them.
     #[track_caller]
-    pub fn turns_within(&self, seconds: f64) -> usize {
+    pub fn worker_turns_within(&self, seconds: f64) -> usize {
         let sql = "select state_change, extract(epoch from clock_timestamp())::float8
                    from pg_stat_activity where backend_type = 'webhook_delivery worker'";
         let (mut client, mut turns, mut began) = (self.connect(), HashSet::new(), None);
-        wait_until("the clock to go on", DEADLINE, || {
+        wait_until("the server's clock to advance", DEADLINE, || {
             let row = client.query_one(sql, &[]).unwrap();
             turns.insert(row.get::<_, SystemTime>(0));
             let now: f64 = row.get(1);
@@ -153,18 +162,20 @@ impl Cluster {
     fn worker_pids(&self, database: &str) -> Vec<i32> {
         let sql = "select pid from pg_stat_activity
                    where datname = $1 and backend_type like 'webhook_delivery%' order by backend_start desc";
-        // After a process was killed the server ends the others and refuses everybody while it recovers.
+        // After a process was killed the server terminates the others, and refuses connections
+        // during recovery.
         let rows = self.try_connect_as("postgres", "postgres").and_then(|mut client| client.query(sql, &[&database]));
         rows.unwrap_or_default().iter().map(|row| row.get(0)).collect()
     }
 
-    /// Kills a process of the server as the kernel would when memory runs out. PostgreSQL then ends all sessions and recovers, as after a
-    /// crash. Whoever connects after this is served by what comes then.
+    /// Kills a process of the server as the kernel does when memory runs out. PostgreSQL then ends
+    /// all sessions and recovers, as after a crash. Sessions that are opened after this call belong
+    /// to the recovered server.
     #[track_caller]
     pub fn kill9(&self, pid: i32) {
         let crashes = || self.log().matches("all server processes terminated; reinitializing").count();
         let before = crashes();
-        kill_now(pid);
+        send_sigkill(pid);
         wait_until("the server to end its sessions", DEADLINE, || (crashes() > before).then_some(()));
     }
 
@@ -185,14 +196,16 @@ impl Cluster {
 }
 
 #[track_caller]
-fn kill_now(pid: i32) {
+fn send_sigkill(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_else(|e| panic!("could not kill process {pid}: {e}"));
 }
 
-/// Whether anybody works in this folder, as every process of a server does in its data directory.
+/// Whether a process has this working directory. All processes of a server work in its data
+/// directory.
 ///
-/// A process whose first thread has ended looks dead, and holds the shared memory until the last has: so each thread is looked at.
-fn is_used(folder: &Path) -> bool {
+/// A process whose first thread has ended looks dead, but keeps its shared memory until the last
+/// thread has ended, so this checks all threads.
+fn has_process_in(folder: &Path) -> bool {
     let entries = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten();
     let mut threads = entries("/proc".into()).flat_map(|process| entries(process.path().join("task")));
     threads.any(|thread| fs::read_link(thread.path().join("cwd")).is_ok_and(|used| used == folder))

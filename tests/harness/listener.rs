@@ -1,4 +1,4 @@
-//! Sees every event of an application's transactions.
+//! A listener that receives every event of an application's transactions, and checks it.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,16 @@ use crate::receiver::Receiver;
 use crate::reply::Reply;
 use crate::request::Request;
 
-/// An application with an endpoint for all of Riverside's events.
+/// An application with an endpoint for all events of Riverside.
 pub struct Listener {
     /// The application.
     pub application: Application,
-    /// What the endpoint leads to.
+    /// The endpoint's receiver.
     pub receiver: Receiver,
 }
 
 impl Listener {
-    /// On a server with these settings besides the harness's usual ones.
+    /// Starts a server with these settings in addition to the harness's.
     #[track_caller]
     pub fn start(settings: &[(&str, &str)]) -> Listener {
         let receiver = Receiver::start(|_| Reply::ok());
@@ -28,34 +28,36 @@ impl Listener {
         Listener { application, receiver }
     }
 
-    /// Runs statements; without a `begin` among them as one transaction.
+    /// Executes statements. Without a `begin` among them they are one transaction.
     #[track_caller]
     pub fn run(&mut self, sql: &str) {
         self.application.client.batch_execute(sql).unwrap_or_else(|e| panic!("{sql}\nfailed: {:?}", e.as_db_error()));
     }
 
-    /// Event and data of everything that was sent since the last call, in the order of arrival, once nothing is left to send.
-    /// The rest of each body, and that it is what the catalogue's schema promises, is checked here.
+    /// Waits until nothing is left to send, and returns the type and data of each event received
+    /// since the last call, in the order of arrival. Checks the other fields of each body, and the
+    /// data against the catalogue's schema.
     #[track_caller]
-    pub fn told(&mut self) -> Vec<(String, Value)> {
+    pub fn received(&mut self) -> Vec<(String, Value)> {
         self.application.settle();
         let errors = "select count(*) from webhook_delivery.capture_errors";
-        assert_eq!(self.application.count(errors), 0, "something could not be captured");
+        assert_eq!(self.application.count(errors), 0, "events that could not be captured");
         let schemas = self.schemas();
         let requests = self.receiver.requests();
         self.receiver.clear();
         requests.iter().map(|request| self.check(request, &schemas)).collect()
     }
 
-    /// The same, compared with what is expected, in the order of arrival, fields in their order.
+    /// Asserts that exactly these events were received since the last call, in this order and with
+    /// their fields in this order.
     #[track_caller]
-    pub fn assert_told(&mut self, expected: &[(&str, Value)]) {
-        let told: Vec<Value> =
-            self.told().into_iter().map(|(event, data)| json!({ "event": event, "data": data })).collect();
+    pub fn assert_received(&mut self, expected: &[(&str, Value)]) {
+        let received: Vec<Value> =
+            self.received().into_iter().map(|(event, data)| json!({ "event": event, "data": data })).collect();
         let expected: Vec<Value> =
             expected.iter().map(|(event, data)| json!({ "event": event, "data": data })).collect();
-        let (told, expected) = (format!("{:#}", json!(told)), format!("{:#}", json!(expected)));
-        assert!(told == expected, "told:\n{told}\nexpected:\n{expected}");
+        let (received, expected) = (format!("{:#}", json!(received)), format!("{:#}", json!(expected)));
+        assert!(received == expected, "received:\n{received}\nexpected:\n{expected}");
     }
 
     #[track_caller]
@@ -76,7 +78,7 @@ impl Listener {
         (event, body["data"].clone())
     }
 
-    /// The catalogue's.
+    /// The JSON schemas of the catalogue by event type.
     #[track_caller]
     pub fn schemas(&mut self) -> HashMap<String, Value> {
         let rows = self.application.client.query("select event_type, schema from webhook_event_types", &[]);
@@ -84,27 +86,28 @@ impl Listener {
     }
 }
 
-/// Panics unless the data is as the schema has it, with no field beside those that it names.
+/// Asserts that the data conforms to the schema and has only the fields that the schema names.
 #[track_caller]
 pub fn assert_valid(event: &str, schema: &Value, data: &Value) {
     let mut strict = schema.clone();
-    close(&mut strict);
+    forbid_other_properties(&mut strict);
     let validator = jsonschema::options().should_validate_formats(true).build(&strict).expect("a JSON Schema");
-    let faults: Vec<String> =
-        validator.iter_errors(data).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
-    assert!(faults.is_empty(), "{event}: {faults:#?}\n{data:#}");
+    let errors: Vec<String> =
+        validator.iter_errors(data).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{event}: {errors:#?}\n{data:#}");
 }
 
-/// Readers of a schema should expect more fields one day; these tests do not.
-fn close(schema: &mut Value) {
+/// Forbids fields that the schema does not name. Customers must accept new fields; these tests must
+/// not.
+fn forbid_other_properties(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             if fields.contains_key("properties") {
                 fields.insert("additionalProperties".to_owned(), Value::Bool(false));
             }
-            fields.values_mut().for_each(close);
+            fields.values_mut().for_each(forbid_other_properties);
         }
-        Value::Array(items) => items.iter_mut().for_each(close),
+        Value::Array(items) => items.iter_mut().for_each(forbid_other_properties),
         _ => {}
     }
 }

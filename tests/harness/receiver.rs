@@ -7,24 +7,25 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::http::Incoming;
+use crate::http::IncomingRequest;
+use crate::http_server::{Handler, HttpServer};
 use crate::reply::{Reply, by_path};
 use crate::request::Request;
-use crate::serve::{Handler, Serving};
 use crate::tls::Certificate;
 
-/// An HTTP/1.1 server in this process that remembers every request. Dropping it closes its address and its connections.
+/// An HTTP/1.1 server in this process that records every request. Dropping it closes its address
+/// and its connections.
 pub struct Receiver {
-    serving: Serving,
+    server: HttpServer,
     log: Arc<Log>,
     scheme: &'static str,
 }
 
-/// The requests so far, shared with the event loop.
+/// The requests received so far, shared with the event loop.
 #[derive(Default)]
 struct Log {
     requests: Mutex<Vec<Request>>,
-    /// Told at each request.
+    /// Notified at each request.
     arrived: Condvar,
 }
 
@@ -35,22 +36,23 @@ struct Recorder<F> {
 }
 
 impl Receiver {
-    /// Receives on a free port of 127.0.0.1 and answers as the closure says. The closure must not block: see [`Reply::after`].
+    /// Receives on a free port of 127.0.0.1. The closure returns the reply to each request; it must
+    /// not block (see [`Reply::after`]).
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Receiver {
         Receiver::start_at((Ipv4Addr::LOCALHOST, 0).into(), answer)
     }
 
-    /// Answers as the request's path says: see [`by_path`].
+    /// Replies as the path of the request says (see [`by_path`]).
     pub fn by_path() -> Receiver {
         Receiver::start(|request| by_path(&request.path, request.attempt))
     }
 
-    /// Receives at a given address, for one that was down and comes back.
+    /// Receives at a given address, for a receiver that was down and returns.
     pub fn start_at(address: SocketAddr, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Receiver {
         Receiver::serve(address, None, answer)
     }
 
-    /// Receives with TLS, showing this certificate.
+    /// Receives with TLS and this certificate.
     pub fn start_tls(
         certificate: &Certificate,
         answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
@@ -65,10 +67,10 @@ impl Receiver {
     ) -> Receiver {
         let log = Arc::new(Log::default());
         let recorder = Recorder { log: Arc::clone(&log), attempts: Mutex::default(), answer };
-        let serving = Serving::start(address, 1, certificate.map(Certificate::acceptor), Arc::new(recorder))
+        let server = HttpServer::start(address, 1, certificate.map(Certificate::acceptor), Arc::new(recorder))
             .unwrap_or_else(|e| panic!("could not listen on {address}: {e}"));
         let scheme = if certificate.is_some() { "https" } else { "http" };
-        Receiver { serving, log, scheme }
+        Receiver { server, log, scheme }
     }
 
     /// `http://127.0.0.1:port` with this path.
@@ -76,14 +78,15 @@ impl Receiver {
         self.url_for_host(&self.address().ip().to_string(), path)
     }
 
-    /// The same under another name, which must resolve to 127.0.0.1: `localhost` for a certificate with that name.
+    /// The same with another host, which must resolve to 127.0.0.1, such as `localhost` for a
+    /// certificate with that name.
     pub fn url_for_host(&self, host: &str, path: &str) -> String {
         format!("{}://{host}:{}{path}", self.scheme, self.address().port())
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
-        self.serving.address()
+        self.server.address()
     }
 
     /// Every request so far, in the order of arrival.
@@ -91,34 +94,34 @@ impl Receiver {
         self.log.lock().clone()
     }
 
-    /// Requests so far whose path is this one.
+    /// The requests so far with this path.
     pub fn requests_to(&self, path: &str) -> Vec<Request> {
         self.log.lock().iter().filter(|request| request.path == path).cloned().collect()
     }
 
-    /// How many requests there were.
+    /// The number of requests so far.
     pub fn count(&self) -> usize {
         self.log.lock().len()
     }
 
-    /// The deliveries that reached it.
+    /// The ids of the deliveries that were received.
     pub fn distinct_ids(&self) -> HashSet<Uuid> {
         distinct_ids(&self.log.lock())
     }
 
-    /// Waits until there were at least so many requests, and gives them all.
+    /// Waits until at least `count` requests were received, and returns all requests.
     ///
     /// # Panics
-    /// When the deadline passes first.
+    /// If the deadline passes first.
     #[track_caller]
     pub fn wait_for(&self, count: usize, deadline: Duration) -> Vec<Request> {
         self.wait(&format!("{count} requests"), deadline, |requests| requests.len() >= count)
     }
 
-    /// Waits until so many different deliveries were seen, and gives all requests.
+    /// Waits until `count` different deliveries were received, and returns all requests.
     ///
     /// # Panics
-    /// When the deadline passes first.
+    /// If the deadline passes first.
     #[track_caller]
     pub fn wait_for_distinct(&self, count: usize, deadline: Duration) -> Vec<Request> {
         let enough = |requests: &[Request]| requests.len() >= count && distinct_ids(requests).len() >= count;
@@ -130,16 +133,16 @@ impl Receiver {
         let end = Instant::now() + deadline;
         let mut requests = self.log.lock();
         while !enough(&requests) {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let remaining = end.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
                 panic!("waited {deadline:?} for {what}, and there were {}", summary(&requests));
             }
-            requests = self.log.arrived.wait_timeout(requests, left).expect("the log's lock").0;
+            requests = self.log.arrived.wait_timeout(requests, remaining).expect("the log's lock").0;
         }
         requests.clone()
     }
 
-    /// Forgets the requests so far. The attempts' count goes on.
+    /// Deletes the recorded requests. The count of attempts continues.
     pub fn clear(&self) {
         self.log.lock().clear();
     }
@@ -147,12 +150,12 @@ impl Receiver {
 
 impl Log {
     fn lock(&self) -> MutexGuard<'_, Vec<Request>> {
-        self.requests.lock().expect("nobody panics while holding the log")
+        self.requests.lock().expect("no thread panics while it holds the log")
     }
 }
 
 impl<F: Fn(&Request) -> Reply + Send + Sync + 'static> Handler for Recorder<F> {
-    fn handle(&self, incoming: &Incoming<'_>) -> Reply {
+    fn handle(&self, incoming: &IncomingRequest<'_>) -> Reply {
         let as_text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut request = Request {
             method: incoming.method.to_owned(),
@@ -164,12 +167,13 @@ impl<F: Fn(&Request) -> Reply + Send + Sync + 'static> Handler for Recorder<F> {
             attempt: 0,
         };
         request.attempt = {
-            let mut attempts = self.attempts.lock().expect("nobody panics while counting");
+            let mut attempts = self.attempts.lock().expect("no thread panics while it counts");
             let seen = attempts.entry(request.webhook_id()).or_insert(0);
             *seen += 1;
             *seen
         };
-        // Recorded before it is answered: once the sender has its answer, the test finds the request.
+        // Recorded before the reply, so that a test finds the request once the sender has the
+        // reply.
         self.log.lock().push(request.clone());
         self.log.arrived.notify_all();
         (self.answer)(&request)

@@ -1,4 +1,4 @@
-//! The receiver as a program of its own, so that it shares nothing with what is measured.
+//! The receiver as a process of its own, so that it shares nothing with the measured process.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,34 +9,34 @@ use std::process::{Child, Command, Stdio};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The program `webhook-receiver`, running. Dropping it ends it.
+/// A running program `webhook-receiver`. Dropping it ends the program.
 pub struct ReceiverProgram {
     child: Child,
     address: SocketAddr,
 }
 
-/// What the program counts.
+/// The counts of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiverStats {
-    /// Webhooks received, repeated ones too.
+    /// Number of webhooks received, including repeated ones.
     pub requests: u64,
-    /// Different `webhook-id`s.
+    /// Number of different `webhook-id`s.
     pub distinct_ids: u64,
-    /// Webhooks beyond the first of their id.
+    /// Number of webhooks whose id was received before.
     pub duplicates: u64,
-    /// Unix time of the first webhook, microseconds.
+    /// Unix time of the first webhook in microseconds.
     pub first_arrival_micros: Option<i64>,
-    /// Unix time of the last webhook, microseconds.
+    /// Unix time of the last webhook in microseconds.
     pub last_arrival_micros: Option<i64>,
 }
 
 impl ReceiverProgram {
-    /// Starts it on a free port of 127.0.0.1.
+    /// Starts the program on a free port of 127.0.0.1.
     pub fn start() -> ReceiverProgram {
         ReceiverProgram::start_with(&[])
     }
 
-    /// Starts it with more arguments: see `webhook-receiver --help`.
+    /// Starts the program with more arguments (see `webhook-receiver --help`).
     pub fn start_with(arguments: &[&str]) -> ReceiverProgram {
         let program = program_path();
         let mut child = Command::new(&program)
@@ -55,32 +55,32 @@ impl ReceiverProgram {
         ReceiverProgram { child, address }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A URL of it; the path says how it answers, see [`crate::by_path`].
+    /// A URL of the program. The path selects the reply (see [`crate::by_path`]).
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// For `/proc`.
+    /// Process id of the program.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has counted since it started or was reset.
+    /// The counts since its start or the last reset.
     pub fn stats(&self) -> ReceiverStats {
         serde_json::from_slice(&self.get("/stats")).expect("statistics in JSON")
     }
 
-    /// When each delivery first arrived: Unix time in microseconds.
+    /// When each delivery first arrived, as Unix time in microseconds.
     pub fn arrivals(&self) -> HashMap<Uuid, i64> {
         serde_json::from_slice(&self.get("/arrivals")).expect("arrivals in JSON")
     }
 
-    /// Forgets everything.
+    /// Deletes all counts and arrivals.
     pub fn reset(&self) {
         self.get("/reset");
     }
@@ -103,12 +103,16 @@ impl Drop for ReceiverProgram {
     }
 }
 
-/// Beside the running program, or beside the folder of a running test: where cargo puts them.
+/// Cargo builds the program in the folder of the running program, or in the folder above that of
+/// the running test.
 fn program_path() -> PathBuf {
     let this = std::env::current_exe().expect("a running program has a path");
     let found = this.ancestors().skip(1).take(2).map(|dir| dir.join("webhook-receiver")).find(|path| path.exists());
     found.unwrap_or_else(|| {
         let folder = this.parent().unwrap_or(Path::new("."));
-        panic!("there is no webhook-receiver near {}: `cargo build -p webhook_delivery_tests --bins`", folder.display())
+        panic!(
+            "there is no webhook-receiver in or above {}: run `cargo build -p webhook_delivery_tests --bins`",
+            folder.display()
+        )
     })
 }

@@ -1,4 +1,4 @@
-//! A receiver records and answers as the tests rely on.
+//! A receiver records requests and replies as the tests require.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,7 +21,7 @@ fn read_status(stream: &mut TcpStream) -> String {
 }
 
 #[test]
-fn a_request_is_recorded_as_it_came_and_the_connection_is_kept() {
+fn receiver_records_requests_and_keeps_the_connection() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut stream = TcpStream::connect(receiver.address()).unwrap();
     for body in ["first", "second"] {
@@ -38,7 +38,7 @@ fn a_request_is_recorded_as_it_came_and_the_connection_is_kept() {
 }
 
 #[test]
-fn the_path_says_how_often_a_delivery_fails() {
+fn path_sets_how_often_a_delivery_fails() {
     let receiver = Receiver::by_path();
     let mut stream = TcpStream::connect(receiver.address()).unwrap();
     let mut answers = Vec::new();
@@ -52,7 +52,7 @@ fn the_path_says_how_often_a_delivery_fails() {
 }
 
 #[test]
-fn a_body_that_comes_in_pieces_is_put_together() {
+fn body_sent_in_pieces_is_assembled() {
     let receiver = Receiver::start(|_| Reply::ok());
     let mut stream = TcpStream::connect(receiver.address()).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -63,7 +63,7 @@ fn a_body_that_comes_in_pieces_is_put_together() {
 }
 
 #[test]
-fn a_receiver_that_comes_back_has_the_same_address() {
+fn restarted_receiver_has_the_same_address() {
     let receiver = Receiver::start(|_| Reply::ok());
     let address = receiver.address();
     drop(receiver);
@@ -76,6 +76,6 @@ fn a_receiver_that_comes_back_has_the_same_address() {
 
 #[test]
 #[should_panic(expected = "waited 10ms for 1 requests, and there were 0")]
-fn a_request_that_does_not_come_is_reported_with_what_came() {
+fn missing_request_is_reported_with_those_received() {
     Receiver::start(|_| Reply::ok()).wait_for(1, Duration::from_millis(10));
 }

@@ -1,48 +1,48 @@
-//! What a receiver can answer, politely or not.
+//! Replies of a receiver, correct and incorrect ones.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// One answer.
+/// One reply to a request.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// Waited before the first byte is sent.
+    /// Time before the first byte is sent.
     pub(crate) delay: Duration,
-    pub(crate) what: What,
+    pub(crate) kind: ReplyKind,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum What {
+pub(crate) enum ReplyKind {
     Response {
         status: u16,
         headers: Vec<(String, String)>,
         body: Cow<'static, [u8]>,
         close: bool,
     },
-    /// Bytes that need not be HTTP, at once or one per interval; then the connection is closed.
+    /// Bytes that need not be HTTP, all at once or one per interval. Then the connection is closed.
     Raw {
         bytes: Vec<u8>,
-        every: Option<Duration>,
+        interval: Option<Duration>,
     },
-    /// Nothing, for ever.
+    /// No reply at all; the connection stays open.
     Hang,
-    /// The connection is closed without a word.
+    /// The connection is closed without a reply.
     Drop,
-    /// A response whose body never ends: as fast as it is read, or a byte per interval.
+    /// A response whose body never ends, as fast as it is read or one byte per interval.
     Endless {
-        every: Option<Duration>,
+        interval: Option<Duration>,
     },
 }
 
 impl Reply {
-    /// 200 with an empty body.
+    /// Status 200 with an empty body.
     pub fn ok() -> Reply {
         Reply::status(200)
     }
 
     /// This status with an empty body.
     pub fn status(status: u16) -> Reply {
-        Reply::new(What::Response { status, headers: Vec::new(), body: Cow::Borrowed(b""), close: false })
+        Reply::new(ReplyKind::Response { status, headers: Vec::new(), body: Cow::Borrowed(b""), close: false })
     }
 
     /// A redirect with status 302.
@@ -50,74 +50,75 @@ impl Reply {
         Reply::status(302).header("Location", location)
     }
 
-    /// Never answers; the connection stays open.
+    /// Never replies. The connection stays open.
     pub fn hang() -> Reply {
-        Reply::new(What::Hang)
+        Reply::new(ReplyKind::Hang)
     }
 
-    /// Closes the connection without an answer.
+    /// Closes the connection without a reply.
     pub fn drop_connection() -> Reply {
-        Reply::new(What::Drop)
+        Reply::new(ReplyKind::Drop)
     }
 
     /// Sends these bytes, whatever they are, and closes the connection.
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Reply {
-        Reply::new(What::Raw { bytes: bytes.into(), every: None })
+        Reply::new(ReplyKind::Raw { bytes: bytes.into(), interval: None })
     }
 
     /// The same, one byte per interval.
-    pub fn raw_slowly(bytes: impl Into<Vec<u8>>, every: Duration) -> Reply {
-        Reply::new(What::Raw { bytes: bytes.into(), every: Some(every) })
+    pub fn raw_slowly(bytes: impl Into<Vec<u8>>, interval: Duration) -> Reply {
+        Reply::new(ReplyKind::Raw { bytes: bytes.into(), interval: Some(interval) })
     }
 
-    /// 200 and a body without end, as fast as it is read.
+    /// Status 200 and an endless body, as fast as it is read.
     pub fn endless() -> Reply {
-        Reply::new(What::Endless { every: None })
+        Reply::new(ReplyKind::Endless { interval: None })
     }
 
-    /// 200 and a body without end, one byte per interval.
-    pub fn trickle(every: Duration) -> Reply {
-        Reply::new(What::Endless { every: Some(every) })
+    /// Status 200 and an endless body, one byte per interval.
+    pub fn trickle(interval: Duration) -> Reply {
+        Reply::new(ReplyKind::Endless { interval: Some(interval) })
     }
 
-    /// With one more header. It only means something for a reply that is a response.
+    /// Adds a header. Has no effect on a reply that is not an HTTP response.
     pub fn header(mut self, name: &str, value: &str) -> Reply {
-        if let What::Response { headers, .. } = &mut self.what {
+        if let ReplyKind::Response { headers, .. } = &mut self.kind {
             headers.push((name.to_owned(), value.to_owned()));
         }
         self
     }
 
-    /// With a body.
+    /// Sets the body. Has no effect on a reply that is not an HTTP response.
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Reply {
-        if let What::Response { body, .. } = &mut self.what {
+        if let ReplyKind::Response { body, .. } = &mut self.kind {
             *body = Cow::Owned(bytes.into());
         }
         self
     }
 
-    /// Closes the connection after the response, and says so in a header.
+    /// Closes the connection after the response, with the header `Connection: close`.
     pub fn close(mut self) -> Reply {
-        if let What::Response { close, .. } = &mut self.what {
+        if let ReplyKind::Response { close, .. } = &mut self.kind {
             *close = true;
         }
         self
     }
 
-    /// Waits before answering. A closure must not sleep: it would hold up all of the receiver's connections.
+    /// Delays the reply. A receiver's closure must not sleep instead, because that would delay all
+    /// of its connections.
     pub fn after(mut self, delay: Duration) -> Reply {
         self.delay = delay;
         self
     }
 
-    fn new(what: What) -> Reply {
-        Reply { delay: Duration::ZERO, what }
+    fn new(kind: ReplyKind) -> Reply {
+        Reply { delay: Duration::ZERO, kind }
     }
 }
 
-/// The behaviour that a path asks for, the same in this process and in the receiver program:
-/// `/status/503`, `/fail-then-ok/2` (each delivery fails twice), `/slow/250` (milliseconds), `/hang`, `/drop`, `/redirect`, `/endless`, `/trickle`;
-/// 200 for every other path.
+/// The reply that a path selects, the same in this process and in the receiver program:
+/// `/status/503`, `/fail-then-ok/2` (each delivery fails twice), `/slow/250` (milliseconds),
+/// `/hang`, `/drop`, `/redirect`, `/endless`, `/trickle`. Every other path selects status 200.
 pub fn by_path(path: &str, attempt: usize) -> Reply {
     let mut parts = path.trim_start_matches('/').split(['/', '?']);
     let name = parts.next().unwrap_or_default();

@@ -1,31 +1,33 @@
-//! A request that a receiver got.
+//! A request that a receiver received.
 
 use std::time::SystemTime;
 
 use serde_json::Value;
 use uuid::Uuid;
 
-/// One request as it came over the wire.
+/// One request as it was sent.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// `POST`.
     pub method: String,
     /// Path and query, as sent.
     pub path: String,
-    /// In their order and with their case, so that a test can see both.
+    /// Headers in the order and case in which they were sent.
     pub headers: Vec<(String, String)>,
-    /// The bytes that the signature is over.
+    /// The body, whose bytes are signed.
     pub body: Vec<u8>,
-    /// When the last byte of the request was here.
+    /// When the last byte of the request arrived.
     pub arrived_at: SystemTime,
-    /// Counts the receiver's connections from 1: equal numbers mean that a connection was used again.
+    /// Number of the connection, counted from 1 for each receiver. Equal numbers mean that a
+    /// connection was reused.
     pub connection: u64,
-    /// How often this receiver has now seen this `webhook-id`, counted from 1. Requests without one count as one id.
+    /// How many requests with this `webhook-id` the receiver has received, including this one.
+    /// Requests without an id count as one id.
     pub attempt: usize,
 }
 
 impl Request {
-    /// A header's value; the name's case does not matter.
+    /// Returns a header's value. The case of the name does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         let wanted = |(header, _): &&(String, String)| header.eq_ignore_ascii_case(name);
         self.headers.iter().find(wanted).map(|(_, value)| value.as_str())
@@ -36,7 +38,7 @@ impl Request {
         self.header("webhook-id")?.parse().ok()
     }
 
-    /// The event type, as the header has it.
+    /// The event type from the header `X-Webhook-Event`.
     pub fn event(&self) -> Option<&str> {
         self.header("X-Webhook-Event")
     }
@@ -44,15 +46,15 @@ impl Request {
     /// The body as text.
     ///
     /// # Panics
-    /// When it is not UTF-8.
+    /// If the body is not UTF-8.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a body in UTF-8")
     }
 
-    /// The body parsed.
+    /// The parsed body.
     ///
     /// # Panics
-    /// When it is not JSON.
+    /// If the body is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|e| panic!("the body is not JSON ({e}): {}", String::from_utf8_lossy(&self.body)))

@@ -1,4 +1,4 @@
-//! The calls of the documentation, over HTTP and with a token.
+//! A REST server as in the documentation's examples: calls over HTTP with a token.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -13,43 +13,44 @@ use uuid::Uuid;
 use crate::cluster::Cluster;
 use crate::wait::{DEADLINE, wait_until};
 
-/// At least 32 characters, as PostgREST wants it.
+/// PostgREST requires at least 32 characters.
 const JWT_SECRET: &str = "a secret of the tests with more than 32 characters";
 
-/// A REST server before the database of a cluster: the program that `POSTGREST` names, or else our own, which speaks its protocol. Dropping
-/// it ends it.
+/// A REST server for the database of a cluster: the program that the environment variable
+/// `POSTGREST` names, or our own (`tests/rest`), which has the same protocol. Dropping it ends the
+/// program.
 pub struct Rest {
     child: Child,
     address: SocketAddr,
     agent: ureq::Agent,
 }
 
-/// What a call is answered with.
+/// The answer to a call.
 #[derive(Debug)]
 pub struct Answer {
-    /// Of HTTP.
+    /// HTTP status.
     pub status: u16,
-    /// `null` where there is none.
+    /// The body as JSON, `null` if it is empty.
     pub body: Value,
-    /// `Content-Range`, where a page of rows was asked for.
+    /// The header `Content-Range`, if the call requested a page of rows.
     pub content_range: Option<String>,
 }
 
 impl Rest {
-    /// Whether there is such a program.
-    pub fn is_there() -> bool {
+    /// Whether one of the two programs is installed.
+    pub fn is_installed() -> bool {
         program_path().is_some()
     }
 
-    /// Serves the schema `public` of the database `postgres`.
+    /// Starts a server for the schema `public` of the database `postgres`.
     #[track_caller]
     pub fn start(cluster: &Cluster) -> Rest {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE));
         let (child, address) = launch(cluster);
         let mut rest = Rest { child, address, agent: config.build().into() };
         wait_until("the REST server", DEADLINE, || {
-            if rest.child.try_wait().expect("a child can be asked for its end").is_some() {
-                // Somebody has taken the port meanwhile.
+            if rest.child.try_wait().expect("the state of a child process").is_some() {
+                // Another process has taken the port in the meantime.
                 (rest.child, rest.address) = launch(cluster);
             }
             TcpStream::connect(rest.address).ok()?;
@@ -58,18 +59,19 @@ impl Rest {
         rest
     }
 
-    /// Where it listens.
+    /// The base URL of the server.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A call with a token, or as `anon` without one. `Prefer: return=representation`, so that what was written is answered.
+    /// Makes a call with a token, or as `anon` without one. `Prefer: return=representation` makes
+    /// the answer contain the written rows.
     #[track_caller]
     pub fn call(&self, method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
         self.call_with(method, path, token, body, "return=representation")
     }
 
-    /// The same with another `Prefer`.
+    /// The same with another header `Prefer`.
     #[track_caller]
     pub fn call_with(
         &self,
@@ -103,7 +105,7 @@ impl Rest {
 }
 
 impl Answer {
-    /// Fails unless this is the status.
+    /// Asserts the status and returns the body.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
@@ -118,12 +120,12 @@ impl Drop for Rest {
     }
 }
 
-/// The token of a user, as Supabase's GoTrue makes it.
+/// A token of a user, like those of Supabase's GoTrue.
 pub fn token_of(user: Uuid) -> String {
     token("authenticated", Some(user))
 }
 
-/// One that has ended an hour ago: further back than a server takes for a clock that goes wrong.
+/// A token that expired an hour ago, which is more than the clock difference that servers tolerate.
 pub fn expired_token_of(user: Uuid) -> String {
     token_until(SystemTime::now() - Duration::from_secs(3600), "authenticated", Some(user))
 }
@@ -140,9 +142,9 @@ fn token_until(expires: SystemTime, role: &str, user: Option<Uuid>) -> String {
         .expect("a token")
 }
 
-/// On a port that was free a moment ago.
+/// Starts the program on a port that was free a moment ago.
 fn launch(cluster: &Cluster) -> (Child, SocketAddr) {
-    let program = program_path().expect("no webhook-rest under target/: tests/rest/setup.sh builds it");
+    let program = program_path().expect("there is no webhook-rest under target/: tests/rest/setup.sh builds it");
     let (address, socket) = (free_address(), cluster.socket_dir().display());
     let child = Command::new(&program)
         .env("PGRST_DB_URI", format!("postgres:///postgres?host={socket}&user=authenticator"))
@@ -153,7 +155,7 @@ fn launch(cluster: &Cluster) -> (Child, SocketAddr) {
         .env("PGRST_SERVER_HOST", address.ip().to_string())
         .env("PGRST_SERVER_PORT", address.port().to_string())
         .env("PGRST_LOG_LEVEL", "error")
-        // What ours does as PostgREST does only when told.
+        // Our own program behaves like PostgREST in this respect only with this variable.
         .env("PGRST_COMPAT_MODE", "true")
         .env("PGRST_DB_CHANNEL_ENABLED", "true")
         .stdin(Stdio::null())
@@ -168,7 +170,8 @@ fn free_address() -> SocketAddr {
     listener.local_addr().expect("it listens")
 }
 
-/// What `POSTGREST` names, or our own, where cargo puts it for the tests.
+/// The program that `POSTGREST` names, or our own in the folder where cargo builds it for the
+/// tests.
 fn program_path() -> Option<PathBuf> {
     if let Some(given) = std::env::var_os("POSTGREST").filter(|path| !path.is_empty()) {
         return Some(given.into());

@@ -19,30 +19,31 @@ impl Cluster {
         self.connect_as("postgres", database)
     }
 
-    /// A session as another role. A server that is just starting, or recovering from a killed process, is waited for.
+    /// A session as another role. Waits for a server that is starting, or recovering after a
+    /// process was killed.
     #[track_caller]
     pub fn connect_as(&self, role: &str, database: &str) -> Client {
         wait_until("the server to accept connections", DEADLINE, || match self.try_connect_as(role, database) {
             Ok(client) => Some(client),
-            Err(error) if will_pass(&error) => None,
+            Err(error) if is_transient(&error) => None,
             Err(error) => panic!("could not connect to {database} as {role}: {}", describe(&error)),
         })
     }
 
-    /// One try, where the server may refuse.
+    /// Tries once to connect, and returns the error if the server refuses the connection.
     pub fn try_connect_as(&self, role: &str, database: &str) -> Result<Client, postgres::Error> {
         let mut config = self.config();
         config.user(role).dbname(database).connect(NoTls)
     }
 
-    /// How to reach the server, for whoever connects in another way.
+    /// The connection parameters, for other ways to connect.
     pub fn config(&self) -> postgres::Config {
         let mut config = postgres::Config::new();
         config.host_path(&self.socket_dir).user("postgres").dbname("postgres").connect_timeout(DEADLINE);
         config
     }
 
-    /// Runs one or several statements in a session of their own.
+    /// Executes statements in a new session.
     #[track_caller]
     pub fn execute(&self, sql: &str) {
         if let Err(error) = self.connect().batch_execute(sql) {
@@ -50,7 +51,7 @@ impl Cluster {
         }
     }
 
-    /// The single value that a query gives, from a session of its own.
+    /// Executes a query in a new session and returns its only value.
     #[track_caller]
     pub fn query_one<T: FromSqlOwned>(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> T {
         match self.connect().query_one(sql, parameters) {
@@ -59,7 +60,7 @@ impl Cluster {
         }
     }
 
-    /// Changes a setting as an administrator does: `ALTER SYSTEM`, then a reload.
+    /// Changes a setting as an administrator does, with `ALTER SYSTEM` and a reload.
     #[track_caller]
     pub fn set(&self, name: &str, value: &str) {
         let mut client = self.connect();
@@ -69,12 +70,12 @@ impl Cluster {
     }
 }
 
-/// Whether the server said that it is starting up, recovering or going down, or is just not there.
-fn will_pass(error: &postgres::Error) -> bool {
+/// Whether the server is starting, recovering or shutting down, or is not running at the moment.
+fn is_transient(error: &postgres::Error) -> bool {
     error.code().is_none_or(|state| state.code().starts_with("57P"))
 }
 
-/// The server's words rather than the driver's, which are only "db error".
+/// The server's error message. The driver's own message is only "db error".
 fn describe(error: &postgres::Error) -> String {
     match error.as_db_error() {
         Some(server) => format!(

@@ -1,31 +1,33 @@
-//! The settings of a test's server.
+//! The settings of a cluster.
 
 use std::fmt::Write;
 use std::path::Path;
 
-/// The name of the file with these settings, included at the end of `postgresql.conf`. What `ALTER SYSTEM` writes comes after it and wins.
+/// Name of the file with these settings, which is included at the end of `postgresql.conf`.
+/// Settings of `ALTER SYSTEM` are read after it and win.
 pub const FILE: &str = "harness.conf";
 
-/// Where the worker works and may send to; written only when the library is preloaded.
+/// The worker's database, and the addresses to which it may send. Written only if the library is
+/// preloaded.
 const EXTENSION: &[(&str, &str)] = &[
     ("shared_preload_libraries", "webhook_delivery"),
     ("webhook_delivery.databases", "postgres"),
-    // Most receivers of the tests speak plain HTTP, on ports of this machine that are just free.
+    // Most receivers of the tests use HTTP without TLS, on any free port of this machine.
     ("webhook_delivery.allow_http", "on"),
     ("webhook_delivery.allowed_ports", "1-65535"),
     ("webhook_delivery.allowed_networks", "127.0.0.0/8, ::1"),
 ];
 
-/// What every server of the tests has.
+/// Settings of every cluster.
 const COMMON: &[(&str, &str)] = &[
-    // Only the socket: nobody else's port can be in the way.
+    // Only a socket, so that no other process can occupy the port.
     ("listen_addresses", ""),
-    // The tests kill processes, not the machine. A benchmark sets it on.
+    // The tests kill processes but never the machine. The benchmark sets it to on.
     ("fsync", "off"),
     ("log_line_prefix", "%m [%p] %b "),
 ];
 
-/// The text of the settings file: ours, then the test's own, which win.
+/// The content of the settings file: the harness's settings, then those of the test, which win.
 pub fn render(socket_dir: &Path, with_extension: bool, own: &[(String, String)]) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -51,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tests_own_setting_comes_last_and_is_quoted() {
+    fn setting_of_the_test_comes_last_and_is_quoted() {
         let own = [("cluster_name".to_owned(), "it's mine".to_owned())];
         let text = render(Path::new("/tmp/s"), true, &own);
         assert!(text.ends_with("cluster_name = 'it''s mine'\n"), "{text}");
@@ -59,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_the_extension_has_none_of_its_settings() {
+    fn server_without_the_extension_has_none_of_its_settings() {
         assert!(!render(Path::new("/tmp/s"), false, &[]).contains("webhook_delivery"));
     }
 }

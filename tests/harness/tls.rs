@@ -1,4 +1,4 @@
-//! Certificates that are right, expired, for another name, or signed by an unknown authority.
+//! TLS certificates: valid, expired, for another name, or of an unknown authority.
 
 use std::fs;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::installation::installation;
 
-/// A certificate authority that only this test knows.
+/// A certificate authority that only this test trusts.
 pub struct PrivateCa {
     issuer: CertifiedIssuer<'static, KeyPair>,
     pem_path: PathBuf,
@@ -28,11 +28,12 @@ pub struct Certificate {
 }
 
 impl PrivateCa {
-    /// A new one, its own certificate written to a file.
+    /// Creates an authority and writes its own certificate to a file.
     pub fn new() -> PrivateCa {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Two authorities of one name would be told apart by a bad signature; in the world their names differ.
+        // With the same name for two authorities a client would report a bad signature instead of
+        // an unknown issuer. Real authorities have different names.
         let name = format!("webhook_delivery tests {}", OffsetDateTime::now_utc());
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = OffsetDateTime::now_utc() - Duration::days(2);
@@ -41,17 +42,17 @@ impl PrivateCa {
         PrivateCa { issuer, pem_path }
     }
 
-    /// The file for `webhook_delivery.ca_file`; the server may read it.
+    /// The file for `webhook_delivery.ca_file`, which the server can read.
     pub fn pem_path(&self) -> &Path {
         &self.pem_path
     }
 
-    /// A valid certificate for these names and addresses.
+    /// Issues a valid certificate for these names and addresses.
     pub fn valid_for(&self, hosts: &[&str]) -> Certificate {
         self.issue(hosts, OffsetDateTime::now_utc() + Duration::days(1))
     }
 
-    /// One that ran out yesterday.
+    /// Issues a certificate that expired yesterday.
     pub fn expired(&self, hosts: &[&str]) -> Certificate {
         self.issue(hosts, OffsetDateTime::now_utc() - Duration::days(1))
     }

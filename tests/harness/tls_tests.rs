@@ -1,4 +1,4 @@
-//! A client that trusts the private authority accepts and refuses the certificates that it should.
+//! A client that trusts the private authority accepts valid certificates and refuses all others.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,8 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use super::*;
 use crate::{Receiver, Reply};
 
-/// The status that a client gets who trusts `ca` and asks for `host`, or why it does not trust the receiver.
+/// The status line that a client receives that trusts `ca` and connects to `host`, or the TLS
+/// error.
 fn ask(receiver: &Receiver, ca: &PrivateCa, host: &'static str) -> Result<String, String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca.pem_path()).unwrap()).unwrap();
@@ -29,7 +30,7 @@ fn ask(receiver: &Receiver, ca: &PrivateCa, host: &'static str) -> Result<String
 }
 
 #[test]
-fn a_certificate_counts_for_its_hosts_while_it_is_valid() {
+fn certificate_is_accepted_for_its_hosts_until_it_expires() {
     let ca = PrivateCa::new();
     let valid = Receiver::start_tls(&ca.valid_for(&["localhost", "127.0.0.1"]), |_| Reply::ok());
     assert!(valid.url("/").starts_with("https://127.0.0.1:"));

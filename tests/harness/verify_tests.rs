@@ -32,7 +32,7 @@ fn signed(body: &str) -> Request {
 const HEX: &str = "80ec8a89ce3cd22133a1066caecb4d04fea7467657c8514d717ec42c38a5c94c";
 
 #[test]
-fn every_judge_accepts_a_right_signature() {
+fn every_verifier_accepts_a_right_signature() {
     let mut request = signed(r#"{"test": 2432232314}"#);
     request.headers[3].1 = format!("sha256={HEX}");
     assert_signed(SECRET, std::slice::from_ref(&request));
@@ -40,7 +40,7 @@ fn every_judge_accepts_a_right_signature() {
 }
 
 #[test]
-fn every_judge_refuses_a_changed_body() {
+fn every_verifier_refuses_a_changed_body() {
     let mut request = signed(r#"{"test": 2432232314}"#);
     request.headers[3].1 = format!("sha256={HEX}");
     request.body[2] = b'T';

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn ten_failed_deliveries_in_a_row_disable_the_endpoint() {
     let (receiver, answer) = changeable(503);
-    let (cluster, mut client) = started(&[ONCE]);
+    let (cluster, mut client) = Cluster::with_client(&[ONCE]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     fail(&mut client, &endpoint, 9);
     wait_until_counted(&mut client, &endpoint, Some(9));
@@ -32,7 +32,7 @@ fn ten_failed_deliveries_in_a_row_disable_the_endpoint() {
 #[test]
 fn success_or_change_of_the_endpoint_resets_the_count() {
     let (receiver, answer) = changeable(500);
-    let (_cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "3")]);
+    let (_cluster, mut client) = Cluster::with_client(&[ONCE, ("webhook_delivery.disable_after_failures", "3")]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     fail(&mut client, &endpoint, 2);
     wait_until_counted(&mut client, &endpoint, Some(2));
@@ -53,7 +53,7 @@ fn success_or_change_of_the_endpoint_resets_the_count() {
 
 #[test]
 fn count_of_failures_survives_a_restart() {
-    let (cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "4")]);
+    let (cluster, mut client) = Cluster::with_client(&[ONCE, ("webhook_delivery.disable_after_failures", "4")]);
     let receiver = Receiver::start(|_| Reply::status(500));
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     fail(&mut client, &endpoint, 3);
@@ -72,8 +72,10 @@ fn count_of_failures_survives_a_restart() {
 fn endpoint_without_success_for_disable_after_is_disabled() {
     let receiver = Receiver::start(|_| Reply::status(500));
     let schedule = vec!["100ms"; 100].join(",");
-    let (_cluster, mut client) =
-        started(&[("webhook_delivery.retry_schedule", &schedule), ("webhook_delivery.disable_after", "1s")]);
+    let (_cluster, mut client) = Cluster::with_client(&[
+        ("webhook_delivery.retry_schedule", &schedule),
+        ("webhook_delivery.disable_after", "1s"),
+    ]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 1);
     let reason = wait_until_disabled(&mut client, &endpoint);
@@ -88,8 +90,11 @@ fn endpoint_without_success_for_disable_after_is_disabled() {
 #[test]
 fn endpoint_stays_enabled_if_both_rules_are_off() {
     let receiver = Receiver::start(|_| Reply::status(500));
-    let (_cluster, mut client) =
-        started(&[ONCE, ("webhook_delivery.disable_after", "0"), ("webhook_delivery.disable_after_failures", "0")]);
+    let (_cluster, mut client) = Cluster::with_client(&[
+        ONCE,
+        ("webhook_delivery.disable_after", "0"),
+        ("webhook_delivery.disable_after_failures", "0"),
+    ]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 50);
     endpoint.wait_for(&mut client, 50, "failed");
@@ -100,7 +105,7 @@ fn endpoint_stays_enabled_if_both_rules_are_off() {
 #[test]
 fn status_410_disables_the_endpoint_and_keeps_the_delivery() {
     let (receiver, answer) = changeable(410);
-    let (_cluster, mut client) = started(&[("webhook_delivery.retry_schedule", "10ms, 10ms")]);
+    let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.retry_schedule", "10ms, 10ms")]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     client
         .execute("update webhook_endpoints set retry_schedule = '{1 second, 1 second}' where id = $1", &[&endpoint.id])
@@ -120,7 +125,7 @@ fn prefetched_deliveries_of_a_disabled_endpoint_wait() {
     let receiver = Receiver::start(|request| {
         Reply::status(if request.attempt > 0 { 410 } else { 200 }).after(Duration::from_millis(20))
     });
-    let (_cluster, mut client) = started(&[("webhook_delivery.pool_size", "4")]);
+    let (_cluster, mut client) = Cluster::with_client(&[("webhook_delivery.pool_size", "4")]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     endpoint.emit(&mut client, 500);
     wait_until_disabled(&mut client, &endpoint);
@@ -134,7 +139,7 @@ fn prefetched_deliveries_of_a_disabled_endpoint_wait() {
 #[test]
 fn only_the_server_sets_why_an_endpoint_is_disabled() {
     let receiver = Receiver::start(|_| Reply::status(410));
-    let (cluster, mut client) = started(&[ONCE]);
+    let (cluster, mut client) = Cluster::with_client(&[ONCE]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     webhook_harness::tenant::create_roles(&mut client);
     client
@@ -179,7 +184,7 @@ fn only_the_server_sets_why_an_endpoint_is_disabled() {
 #[test]
 fn locked_endpoint_row_delays_disabling_but_no_delivery() {
     let receiver = Receiver::by_path();
-    let (cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "1")]);
+    let (cluster, mut client) = Cluster::with_client(&[ONCE, ("webhook_delivery.disable_after_failures", "1")]);
     let failing = Endpoint::create(&mut client, &receiver.url("/status/500"));
     let good = Endpoint::create(&mut client, &receiver.url("/ok"));
     let mut changing = cluster.connect();
@@ -195,12 +200,15 @@ fn locked_endpoint_row_delays_disabling_but_no_delivery() {
     transaction.commit().unwrap();
     fail(&mut client, &failing, 1);
     wait_until_disabled(&mut client, &failing);
+    let sql = "select description from webhook_endpoints where id = $1";
+    let description: Option<String> = client.query_one(sql, &[&failing.id]).unwrap().get(0);
+    assert_eq!(description.as_deref(), Some("being changed"));
 }
 
 #[test]
 fn trigger_of_another_role_gains_no_rights_from_the_worker() {
     let receiver = Receiver::start(|_| Reply::status(410));
-    let (_cluster, mut client) = started(&[ONCE]);
+    let (_cluster, mut client) = Cluster::with_client(&[ONCE]);
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
     client
         .batch_execute(

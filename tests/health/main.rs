@@ -18,13 +18,6 @@ mod notices;
 /// One attempt for each delivery.
 const ONCE: (&str, &str) = ("webhook_delivery.retry_schedule", "");
 
-fn started(settings: &[(&str, &str)]) -> (Cluster, Client) {
-    let cluster = Cluster::start(settings);
-    let mut client = cluster.connect();
-    client.batch_execute("create extension webhook_delivery").unwrap();
-    (cluster, client)
-}
-
 /// A receiver whose status the test can change.
 fn changeable(status: u16) -> (Receiver, Arc<AtomicU16>) {
     let answer = Arc::new(AtomicU16::new(status));

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn subscribers_in_the_auction_receive_notices_about_others() {
     let (receiver, answer) = changeable(500);
-    let (_cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "4")]);
+    let (_cluster, mut client) = Cluster::with_client(&[ONCE, ("webhook_delivery.disable_after_failures", "4")]);
     let failing = Endpoint::create(&mut client, &receiver.url("/"));
     client
         .execute("update webhook_endpoints set events = '{submission.*,webhook.*}' where id = $1", &[&failing.id])
@@ -67,7 +67,7 @@ fn subscribers_in_the_auction_receive_notices_about_others() {
 #[test]
 fn each_of_many_failed_deliveries_sends_a_notice() {
     let receiver = Receiver::start(|_| Reply::status(500));
-    let (_cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "0")]);
+    let (_cluster, mut client) = Cluster::with_client(&[ONCE, ("webhook_delivery.disable_after_failures", "0")]);
     let failing = Endpoint::create(&mut client, &receiver.url("/"));
     let watcher = Watcher::in_auction_of(&mut client, &failing, &["webhook.delivery_failed"]);
     failing.emit(&mut client, 300);
@@ -79,7 +79,7 @@ fn each_of_many_failed_deliveries_sends_a_notice() {
 #[test]
 fn failed_notices_cause_no_further_notices() {
     let receiver = Receiver::start(|_| Reply::status(500));
-    let (_cluster, mut client) = started(&[ONCE, ("webhook_delivery.disable_after_failures", "0")]);
+    let (_cluster, mut client) = Cluster::with_client(&[ONCE, ("webhook_delivery.disable_after_failures", "0")]);
     let one = Endpoint::create(&mut client, &receiver.url("/one"));
     let other = Watcher::in_auction_of(&mut client, &one, &["*", "webhook.*"]).endpoint;
     let urls = "update webhook_endpoints set url = $1, events = '{*,webhook.*}'";
@@ -104,7 +104,7 @@ fn failed_notices_cause_no_further_notices() {
 #[test]
 fn deliveries_of_a_deleted_endpoint_send_no_notice() {
     let receiver = Receiver::start(|_| Reply::status(500));
-    let (cluster, mut client) = started(&[ONCE]);
+    let (cluster, mut client) = Cluster::with_client(&[ONCE]);
     let deleted = Endpoint::create(&mut client, "https://example.com/");
     client.execute("update webhook_endpoints set is_active = false, disabled_at = now(), disabled_reason = 'it fails' where id = $1", &[&deleted.id]).unwrap();
     deleted.emit(&mut client, 20);
@@ -121,7 +121,7 @@ fn deliveries_of_a_deleted_endpoint_send_no_notice() {
 #[test]
 fn notifications_contain_only_ids() {
     let receiver = Receiver::start(|_| Reply::status(410));
-    let (cluster, mut client) = started(&[ONCE]);
+    let (cluster, mut client) = Cluster::with_client(&[ONCE]);
     let mut listening = cluster.connect();
     listening.batch_execute("listen webhook_delivery").unwrap();
     let endpoint = Endpoint::create(&mut client, &receiver.url("/"));

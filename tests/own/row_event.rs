@@ -44,22 +44,22 @@ fn updated(id: i64, lot: &str, price: Value, previous: Value) -> (&'static str, 
 fn data_is_the_row_and_an_update_has_previous_values() {
     let mut listener = with_orders();
     listener.run(&place("A1", "99.50"));
-    listener.assert_told(&[("order.created", order(1, "A1", json!(99.5)))]);
+    listener.assert_received(&[("order.created", order(1, "A1", json!(99.5)))]);
     listener.run("update orders set price = 120, lot = 'A2'");
-    listener.assert_told(&[updated(1, "A2", json!(120), json!({ "lot": "A1", "price": 99.5 }))]);
+    listener.assert_received(&[updated(1, "A2", json!(120), json!({ "lot": "A1", "price": 99.5 }))]);
     listener.run("update orders set price = null");
-    listener.assert_told(&[updated(1, "A2", Value::Null, json!({ "price": 120 }))]);
+    listener.assert_received(&[updated(1, "A2", Value::Null, json!({ "price": 120 }))]);
     listener.run("delete from orders");
     let mut gone = order(1, "A2", Value::Null);
     gone["internal"] = "x".into();
-    listener.assert_told(&[("order.deleted", gone)]);
+    listener.assert_received(&[("order.deleted", gone)]);
 }
 
 #[test]
 fn unchanged_row_and_change_of_an_excluded_column_send_nothing() {
     let mut listener = with_orders();
     listener.run(&place("A1", "1"));
-    listener.told();
+    listener.received();
     listener.run("update orders set price = price, lot = lot");
     listener.run("update orders set internal = 'y'");
     listener.run(&format!(
@@ -67,7 +67,7 @@ fn unchanged_row_and_change_of_an_excluded_column_send_nothing() {
         place("A2", "2")
     ));
     listener.run("insert into orders (lot) values ('of no auction')");
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn when_clause_filters_and_events_of_a_row_keep_their_order() {
     ));
     let mut gone = order(1, "A1", json!(101));
     gone["internal"] = "x".into();
-    listener.assert_told(&[
+    listener.assert_received(&[
         ("order.created", order(1, "A1", json!(10))),
         updated(1, "A1", json!(101), json!({ "price": 50 })),
         ("order.deleted", gone),
@@ -109,7 +109,7 @@ fn when_clause_filters_and_events_of_a_row_keep_their_order() {
     let events = |arrived: &[(String, Value)], id: i64| -> Vec<String> {
         arrived.iter().filter(|(_, data)| data["id"] == id).map(|(event, _)| event.clone()).collect()
     };
-    let arrived = listener.told();
+    let arrived = listener.received();
     assert_eq!(events(&arrived, 2), ["order.created", "order.updated", "order.updated", "order.deleted"]);
     assert_eq!(events(&arrived, 3), ["order.created", "order.deleted"]);
 }
@@ -132,7 +132,7 @@ fn ten_thousand_rows_of_a_table_without_a_key_are_sent() {
     assert_eq!(values, (1..=10_000).collect::<Vec<_>>());
     listener.receiver.clear();
     listener.run("update readings set value = -value where value = 7");
-    listener.assert_told(&[("reading.taken", json!({ "value": -7, "previous": { "value": 7 } }))]);
+    listener.assert_received(&[("reading.taken", json!({ "value": -7, "previous": { "value": 7 } }))]);
 }
 
 #[test]
@@ -169,14 +169,14 @@ fn columns_may_have_any_name() {
              execute function webhook_delivery.row_event('odd.made', 'auction id', 'größe ''\\,', 'auction id')",
     );
     listener.run(&format!("insert into odd values ('x', '{}', 'y')", sample::RIVERSIDE));
-    listener.assert_told(&[("odd.made", json!({ "der Schlüssel": "x" }))]);
+    listener.assert_received(&[("odd.made", json!({ "der Schlüssel": "x" }))]);
 }
 
 #[test]
 fn recaptured_row_event_has_the_data_of_its_time() {
     let mut listener = with_orders();
     listener.run(&place("A1", "1"));
-    listener.told();
+    listener.received();
     listener.run(
         "alter table webhook_delivery.events add constraint closed check (event_type not like 'order.%') not valid",
     );
@@ -189,14 +189,14 @@ fn recaptured_row_event_has_the_data_of_its_time() {
     let again = "select sum(webhook_delivery.recapture(id))::bigint from webhook_delivery.capture_errors";
     let written: i64 = listener.application.client.query_one(again, &[]).unwrap().get(0);
     assert_eq!(written, 1);
-    listener.assert_told(&[updated(1, "A1", json!(2), json!({ "price": 1 }))]);
+    listener.assert_received(&[updated(1, "A1", json!(2), json!({ "price": 1 }))]);
 }
 
 #[test]
 fn row_event_that_cannot_be_recaptured_keeps_its_dead_letter() {
     let mut listener = with_orders();
     listener.run(&place("A1", "1"));
-    listener.told();
+    listener.received();
     listener.run(
         "create type label as enum ('a');
          create function label_to_json(label) returns json language plpgsql as $$ begin raise 'no'; end $$;
@@ -255,7 +255,7 @@ fn rows_of_a_mismatched_trigger_are_kept_and_recaptured() {
         assert_eq!(captured(client), Some(1));
         let column = if old == "auction_id" { new } else { "auction_id" };
         let data = json!({ "id": 1, column: sample::RIVERSIDE, "price": 2, "previous": { "price": 1 } });
-        listener.assert_told(&[("sale.changed", data)]);
+        listener.assert_received(&[("sale.changed", data)]);
         assert_eq!(listener.application.count("select count(*) from webhook_delivery.capture_errors"), 0);
     }
 }
@@ -274,7 +274,7 @@ fn emit_for_hints_at_the_statement_that_emits_row_events() {
         client.query_one("select webhook_delivery.emit_statement('order.created')", &[]).unwrap().get(0);
     assert_eq!(hint.strip_prefix("Emit the events with: "), Some(statement.as_str()));
     client.batch_execute(&statement.replace("where ...;", "where source.id = 2")).unwrap();
-    listener.assert_told(&[("order.created", order(2, "A2", json!(2)))]);
+    listener.assert_received(&[("order.created", order(2, "A2", json!(2)))]);
     let others = "select count(webhook_delivery.emit_statement(event_type)) from webhook_event_types where is_builtin";
     assert_eq!(listener.application.count(others), 0);
 }
@@ -354,7 +354,7 @@ fn only_the_owner_of_a_table_may_attach_row_event() {
     assert_eq!(refusal(&mut tenant, "select attach()", &[]).code().code(), "42501");
     app.batch_execute(ATTACH).unwrap();
     tenant.execute("insert into sales (auction_id, price) values ($1, 5)", &[&sample::RIVERSIDE]).unwrap();
-    listener.assert_told(&[("sale.closed", json!({ "price": 5 }))]);
+    listener.assert_received(&[("sale.closed", json!({ "price": 5 }))]);
 }
 
 #[test]
@@ -380,10 +380,10 @@ fn row_event_runs_with_the_table_owners_rights() {
         .client
         .execute("insert into sales (auction_id, price, label) values ($1, 5, 'a')", &[&sample::RIVERSIDE])
         .unwrap();
-    listener.assert_told(&[("sale.closed", json!({ "price": 5, "label": "app" }))]);
+    listener.assert_received(&[("sale.closed", json!({ "price": 5, "label": "app" }))]);
     listener.run("update sales set label = 'b'");
     // The cast gives the same JSON for both labels, so that nothing has changed.
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     let superusers = "select count(*) from pg_roles where rolname = 'app' and rolsuper";
     assert_eq!(listener.application.count(superusers), 0);
     assert_eq!(listener.application.count("select count(*) from sales"), 1);

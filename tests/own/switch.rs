@@ -28,9 +28,9 @@ fn owner_switches_capture_off_for_a_transaction() {
     app.batch_execute(&format!("begin; set local webhook_delivery.capture = off; {}; commit", insert())).unwrap();
     app.batch_execute("select load()").unwrap();
     listener.run(&format!("begin; set local webhook_delivery.capture = off; {}; commit", insert()));
-    listener.assert_told(&[]);
+    listener.assert_received(&[]);
     app.batch_execute(&insert()).unwrap();
-    assert_eq!(listener.told().len(), 1);
+    assert_eq!(listener.received().len(), 1);
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn tenant_cannot_switch_capture_off() {
     tenant.batch_execute(&insert()).unwrap();
     tenant.batch_execute("select submit()").unwrap();
     tenant.batch_execute("select load()").unwrap();
-    assert_eq!(listener.told().len(), 3);
+    assert_eq!(listener.received().len(), 3);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn owner_of_one_table_switches_off_only_its_capture() {
         sample::RIVERSIDE
     ))
     .unwrap();
-    let received: Vec<_> = listener.told().into_iter().map(|(event, _)| event).collect();
+    let received: Vec<_> = listener.received().into_iter().map(|(event, _)| event).collect();
     assert_eq!(received, ["channel.created"]);
 }
 
@@ -72,6 +72,6 @@ fn owner_switches_row_events_off() {
     );
     let order = |id: i32| format!("insert into orders values ({id}, '{}')", sample::RIVERSIDE);
     listener.run(&format!("begin; set local webhook_delivery.capture = off; {}; commit; {}", order(1), order(2)));
-    let received: Vec<_> = listener.told().into_iter().map(|(_, data)| data["id"].clone()).collect();
+    let received: Vec<_> = listener.received().into_iter().map(|(_, data)| data["id"].clone()).collect();
     assert_eq!(received, [2]);
 }

@@ -1,6 +1,8 @@
-//! A receiver as a program of its own, for the benchmark and for measuring by hand: how fast, how often and in what order webhooks arrive.
+//! A receiver as a program of its own, for the benchmark and for manual measurements: how fast, how
+//! often and in what order webhooks arrive.
 //!
-//! It takes its options from the command line, prints its address as its first line and runs until its standard input ends or it is killed.
+//! It reads its options from the command line, prints its address as the first line, and runs until
+//! its standard input ends or it is killed.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use uuid::Uuid;
-use webhook_harness::serve::{Handler, Incoming, Serving};
+use webhook_harness::http_server::{Handler, HttpServer, IncomingRequest};
 use webhook_harness::{ReceiverStats, Reply, by_path};
 
 const HELP: &str = "webhook-receiver: receives webhooks and counts them
@@ -21,12 +23,12 @@ const HELP: &str = "webhook-receiver: receives webhooks and counts them
   --loops N          event loops, one thread each (1)
   --record FILE      writes a line `webhook-id unix-microseconds` for each webhook
 
-The path of a webhook says how it is answered: /status/503, /fail-then-ok/2, /slow/250, /hang, /drop, /redirect, /endless, /trickle;
-200 for every other path.
+The path of a webhook selects the reply: /status/503, /fail-then-ok/2, /slow/250, /hang, /drop, /redirect, /endless,
+/trickle. Every other path selects status 200.
 GET /stats     counts as JSON
 GET /arrivals  first arrival of each id in Unix microseconds, as JSON
-GET /reset     forgets everything
-It ends when its standard input does.";
+GET /reset     deletes all counts and arrivals
+The program ends when its standard input ends.";
 
 struct Options {
     listen: SocketAddr,
@@ -34,7 +36,7 @@ struct Options {
     record: Option<String>,
 }
 
-/// What has arrived.
+/// Counts of the webhooks that have arrived.
 #[derive(Default)]
 struct Tally {
     requests: u64,
@@ -67,13 +69,13 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         if name == "--help" {
             return Err(HELP.to_owned());
         }
-        let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n\n{HELP}"))?;
+        let value = arguments.next().ok_or_else(|| format!("option {name} requires a value\n\n{HELP}"))?;
         let wrong = |e: &dyn std::fmt::Display| format!("{name} {value}: {e}");
         match name.as_str() {
             "--listen" => options.listen = value.parse().map_err(|e| wrong(&e))?,
             "--loops" => options.loops = value.parse().map_err(|e| wrong(&e))?,
             "--record" => options.record = Some(value),
-            _ => return Err(format!("there is no option {name}\n\n{HELP}")),
+            _ => return Err(format!("unknown option {name}\n\n{HELP}")),
         }
     }
     Ok(options)
@@ -83,19 +85,20 @@ fn run(options: &Options) -> Result<(), String> {
     let create = |path: &String| File::create(path).map_err(|e| format!("could not create {path}: {e}"));
     let record = options.record.as_ref().map(create).transpose()?.map(BufWriter::new);
     let counter = Arc::new(Counter(Mutex::new(Tally { record, ..Tally::default() })));
-    let serving = Serving::start(options.listen, options.loops, None, Arc::clone(&counter))
+    let server = HttpServer::start(options.listen, options.loops, None, Arc::clone(&counter))
         .map_err(|e| format!("could not listen on {}: {e}", options.listen))?;
-    println!("{}", serving.address());
+    println!("{}", server.address());
 
-    // Its starter holds the other end of the input: killed, it leaves no receiver behind.
+    // The process that started the receiver holds the other end of the input. If that process is
+    // killed, the input ends and so does the receiver.
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-    drop(serving);
+    drop(server);
     counter.lock().flush();
     Ok(())
 }
 
 impl Handler for Counter {
-    fn handle(&self, request: &Incoming<'_>) -> Reply {
+    fn handle(&self, request: &IncomingRequest<'_>) -> Reply {
         if request.method != "GET" {
             let attempt = self.lock().count(request);
             return by_path(request.path, attempt);
@@ -115,13 +118,13 @@ impl Handler for Counter {
 
 impl Counter {
     fn lock(&self) -> MutexGuard<'_, Tally> {
-        self.0.lock().expect("nobody panics while counting")
+        self.0.lock().expect("no thread panics while it counts")
     }
 }
 
 impl Tally {
-    /// Counts a webhook and says how often its id has now been here.
-    fn count(&mut self, request: &Incoming<'_>) -> usize {
+    /// Counts a webhook and returns how many webhooks with its id have arrived, including this one.
+    fn count(&mut self, request: &IncomingRequest<'_>) -> usize {
         let micros = unix_micros(request.arrived_at);
         self.requests += 1;
         self.first_micros.get_or_insert(micros);

@@ -34,8 +34,7 @@ impl Scene {
         let settings: Vec<_> = usual.iter().chain(settings).copied().collect();
         let mut application = Application::start(&settings);
         let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
-        tenant::create_roles(&mut application.client);
-        let admin = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+        let admin = application.create_tenant(sample::DANA);
         Scene { application, receiver, status, endpoint, admin }
     }
 

@@ -77,7 +77,7 @@ fn unknown_and_foreign_ids_are_refused_in_the_same_words() {
         for (session, id) in [(&mut scene.admin, Uuid::new_v4()), (&mut other, id)] {
             let error = refusal(session, &sql, &[&id]);
             assert_eq!(error.code().code(), "PT404", "{call}");
-            assert_eq!(error.message(), format!("there is no webhook delivery {id}"));
+            assert_eq!(error.message(), format!("webhook delivery {id} does not exist"));
         }
     }
     for call in ["recover_webhooks($1, '-infinity')", "replay_webhooks($1, '-infinity')"] {

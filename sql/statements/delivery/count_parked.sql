@@ -1,5 +1,5 @@
--- Counts the parked deliveries in some blocks of the table.
--- $1 the first block and $2 the one after the last
+-- Counts the parked deliveries in some blocks of the table, by endpoint, auction and is_test.
+-- $1 first block, $2 block after the last one
 select
     endpoint_id,
     auction_id,

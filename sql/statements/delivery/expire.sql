@@ -1,4 +1,4 @@
--- Marks deliveries whose event is older than the retention, for the worker to end.
+-- Marks deliveries whose event is older than the retention; the worker then ends them.
 -- $1 lowest id that an event within the retention can have
 update webhook_delivery.queue as waiting set end_reason = 'expired', due_at = least(waiting.due_at, now())
 where (waiting.due_at, waiting.delivery_id) in (

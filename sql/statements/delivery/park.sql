@@ -1,6 +1,8 @@
--- Parks deliveries: those that have been due for a while and were not made, and those that will not be due for a while. While there are
--- counts of the parked deliveries, these are added. Returns the due time of the last one of each kind, or null if there are no more of it.
--- $1 due from this moment until before $2, or from $3 on; $4 maximum number of each
+-- Parks deliveries: those that have been due for some time and have not been sent, and those that
+-- become due only after some time. If parked_counts has rows, adds the parked deliveries to them.
+-- Returns the due time of the last delivery of each kind, or null if no more of that kind are left.
+-- $1 and $2: parks deliveries due from $1 until before $2; $3: and those due from $3 on.
+-- $4 maximum number of each kind
 with overdue as materialized (
     select due_at, delivery_id from webhook_delivery.queue
     where not is_parked and due_at >= $1 and due_at < $2 and end_reason is null

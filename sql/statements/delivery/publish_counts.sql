@@ -1,5 +1,6 @@
--- Replaces the counts of the parked deliveries by these.
--- $1 endpoint_id, $2 auction_id, $3 is_test, $4 deliveries, $5 due, $6 oldest_due_at, $7 next_attempt_at: arrays of equal length
+-- Replaces the counts of the parked deliveries.
+-- Arrays of equal length, one element per row: $1 endpoint_id, $2 auction_id, $3 is_test,
+-- $4 deliveries, $5 due, $6 oldest_due_at, $7 next_attempt_at
 with counted as materialized (
     select *
     from unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::timestamptz[])

@@ -1,5 +1,7 @@
--- The events of deliveries that are due. Not joined with these: for each read the server would open every partition that there is.
--- $1 ids, $2 the lowest and $3 the highest of them, which keep other partitions out, $4 bytes of data beyond which it is left in the table
+-- Reads the events of due deliveries. It does not join them with the queue, because the server
+-- would then open every partition at each read.
+-- $1 ids; $2 lowest and $3 highest of them, which exclude other partitions; $4 maximum bytes of
+-- data: larger data is not read
 select id, occurred_at, row_id, octet_length(data::text), case when octet_length(data::text) <= $4 then data::text end
 from webhook_delivery.events
 where id = any ($1) and id between $2 and $3

@@ -1,6 +1,7 @@
--- Many finished attempts at once: a delivery that ended leaves the queue, one to be tried again gets its time, and each
--- attempt enters the log. Fails where one of them is in the log already, or another transaction has locked the row of one in the queue:
--- record_carefully.sql takes the same argument, and to find that out more time.
+-- Records a batch of finished attempts: a delivery that has ended leaves the queue, a delivery that
+-- will be retried gets its next attempt time, and each attempt enters the log.
+-- Fails if an attempt is in the log already, or if another transaction has locked the queue row of
+-- one. record_carefully.sql takes the same argument and handles both, but takes more time.
 -- $1 the attempts
 with outcome as materialized (
     select * from unnest($1::webhook_delivery.outcome[])

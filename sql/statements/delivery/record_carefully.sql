@@ -1,6 +1,8 @@
--- What record.sql does, past what is in its way: an attempt that is in the log already, because it was made twice, before and
--- after a crash, is not logged again; and where another transaction has locked a row of the queue nothing of it is recorded, because to
--- wait for that transaction would stop all others. Returns the deliveries of these, and the transaction that has locked each.
+-- Records finished attempts like record.sql, but does not fail on single ones. An attempt that is
+-- in the log already, because it was made both before and after a crash, is not logged again. If
+-- another transaction has locked the queue row of an attempt, nothing of that attempt is recorded,
+-- because waiting for that transaction would delay all others. Returns the deliveries of these
+-- attempts, each with the transaction that has locked its row.
 -- $1 the attempts
 with outcome as materialized (
     select given.*, waiting.partition, waiting.place,

@@ -1,5 +1,6 @@
--- Which endpoints are slow, for the next worker: those that have become so, and not any more those that answer or are gone.
--- $1 endpoints that have become slow, $2 endpoints that are no longer
+-- Records for the next worker which endpoints are slow: adds those that have become slow, and
+-- removes those that are slow no longer or were deleted.
+-- $1 endpoints that have become slow, $2 endpoints that are slow no longer
 with forgotten as (
     delete from webhook_delivery.slow_endpoints as slow
     where slow.endpoint_id = any ($2)

@@ -1,2 +1,3 @@
--- Whether anything may be sent from here. The answer holds for the snapshot in which the queue is then read.
+-- Returns whether this database may send. The answer holds for the snapshot in which the queue is
+-- then read.
 select state from webhook_delivery.send_state

@@ -1,2 +1,2 @@
--- The endpoints that were slow when that was last recorded.
+-- Returns the endpoints that were last recorded as slow.
 select endpoint_id from webhook_delivery.slow_endpoints

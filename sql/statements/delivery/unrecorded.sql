@@ -1,5 +1,6 @@
--- Which of these attempts are not recorded.
--- $1 due_at, $2 delivery_id, $3 attempt: arrays of equal length. Returns the index in them with the row of the queue.
+-- Returns those of the given attempts that are not recorded, each as its index in the arrays and
+-- columns of its queue row.
+-- Arrays of equal length, one element per attempt: $1 due_at, $2 delivery_id, $3 attempt
 select given.place, queue.auction_id, queue.endpoint_id, queue.event_id, queue.event_type, queue.is_test
 from unnest($1::timestamptz[], $2::uuid[], $3::smallint[]) with ordinality as given (due_at, delivery_id, attempt, place)
 join webhook_delivery.queue

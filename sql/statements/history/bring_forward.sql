@@ -1,5 +1,5 @@
--- Deliveries that wait for another attempt have it now, and a whole schedule after it. Those that are due are in flight, or have
--- their turn soon; of those no more is asked.
+-- Makes deliveries that wait for another attempt due now, and restarts their retry schedule. Skips
+-- deliveries that are due: these are in flight or will be sent soon.
 -- $1 delivery ids
 update webhook_delivery.queue as waiting set due_at = least(waiting.due_at, now()), not_before = null, earlier_attempts = waiting.attempts
 where waiting.delivery_id = any ($1) and waiting.end_reason is null and greatest(waiting.due_at, waiting.not_before) > now()

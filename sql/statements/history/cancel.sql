@@ -1,5 +1,5 @@
--- Marks deliveries for the worker to end. It alone knows which are in flight, and those may still
--- succeed.
+-- Marks deliveries as cancelled; the worker then ends them. Only the worker knows which are in
+-- flight, and those may still succeed.
 -- $1 delivery ids
 update webhook_delivery.queue as waiting set end_reason = 'cancelled', due_at = least(waiting.due_at, now())
 where waiting.delivery_id = any ($1) and waiting.end_reason is null

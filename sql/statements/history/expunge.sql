@@ -1,11 +1,13 @@
--- Deletes the data of events: it leaves the events and what receivers have answered; that there were deliveries stays.
--- $1 auction; $2 only of events about this row, or null; $3 only of events with this text in their data, or null. Returns how many
--- events these were.
+-- Deletes events with their data, ends the deliveries that wait for them, and removes excerpts of
+-- responses and addresses of redirects from the history. The attempts stay. Returns the number of
+-- events deleted.
+-- $1 auction; $2 row that the events must be about, or null; $3 text that their data must contain,
+-- or null
 with gone as (
     delete from webhook_delivery.events as event
     where event.auction_id = $1
         and ($2 is null or event.row_id = $2)
-        -- As JSON has it, without the quotes around it.
+        -- The text as JSON writes it, without the quotes around it.
         and ($3 is null or position(substr(to_json($3)::text, 2, length(to_json($3)::text) - 2) in event.data::text) > 0)
     returning event.id
 ), ended as (
@@ -15,7 +17,7 @@ with gone as (
 ), cut as (
     update webhook_delivery.attempts as log set
         response_excerpt = null,
-        -- The address of a redirect.
+        -- Removes the address of a redirect.
         error_message = regexp_replace(log.error_message, ' [(]to .*', '')
     from gone
     where log.auction_id = $1 and log.event_id = gone.id and log.error_message is not null

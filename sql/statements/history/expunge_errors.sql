@@ -1,4 +1,5 @@
--- What could not be captured keeps rows as they were: those about this row, or with this text in them, are deleted.
+-- Deletes dead letters, which hold rows as they were before a change: those about this row, and
+-- those that contain this text.
 -- $1 row or null, $2 text or null
 delete from webhook_delivery.capture_errors as owed
 where $1 = any (owed.row_ids)

@@ -1,7 +1,8 @@
--- Queues deliveries that have ended again, for a whole schedule of attempts; what was logged as their end was one more attempt.
--- Passes over those whose endpoint or event is gone, and tests, which have a limit of their own.
--- $1 delivery ids, $2 when each is due: arrays of equal length; $3 the lowest and $4 the highest of the ids, which keep other
--- partitions out
+-- Queues ended deliveries again, with the whole retry schedule. The log entry that was the end of a
+-- delivery becomes an attempt that was retried. Skips deliveries whose endpoint or event was
+-- deleted, and tests, which have a limit of their own.
+-- $1 delivery ids and $2 the time at which each is due, arrays of equal length; $3 lowest and $4
+-- highest id, which exclude other partitions
 with wanted as materialized (
     select given.* from unnest($1::uuid[], $2::timestamptz[]) as given (delivery_id, due_at)
 ), ended as (
@@ -9,13 +10,13 @@ with wanted as materialized (
     using wanted
     where log.delivery_id = wanted.delivery_id and log.delivery_id between $3 and $4
         and not log.is_test
-        -- Attempts are counted in a small number.
+        -- attempt is a smallint.
         and log.attempt < 32000
         and exists (select from webhook_delivery.events as event where event.id = log.event_id)
         and exists (
             select from public.webhook_endpoints as endpoint
             where endpoint.id = log.endpoint_id and endpoint.auction_id = log.auction_id)
-    -- The end of what could not be sent was no attempt.
+    -- The end of a delivery that could not be sent was not an attempt.
     returning log.*, wanted.due_at, log.attempt - case when log.response_time_ms is null then 1 else 0 end as made
 ), logged as (
     insert into webhook_delivery.attempts_retried (

@@ -1,12 +1,13 @@
--- Queues events of the past for an endpoint that has not had them.
--- $1 endpoint, $2 its auction, $3 since when and $4 until when, $5 types as an endpoint names them, $6 when the first is due,
--- $7 microseconds between two of them, $8 the most to queue, null for all
+-- Queues past events for an endpoint that has not received them.
+-- $1 endpoint, $2 its auction, $3 and $4 bounds of the period, of which $4 is excluded, $5 types as
+-- in an endpoint's events, $6 due time of the first delivery, $7 microseconds between two
+-- deliveries, $8 maximum number to queue, null for all
 with wanted as materialized (
     select event.id, event.event_type, row_number() over (order by event.id) - 1 as place
     from webhook_delivery.events as event
     where event.id >= webhook_delivery.uuid_v7_floor($3) and event.id < webhook_delivery.uuid_v7_floor($4)
         and event.auction_id = $2
-        -- Of a test nothing has happened. It is queued with its event.
+        -- Excludes tests: their events have not happened. A test is queued together with its event.
         and event.id not in (
             select tested.event_id from webhook_delivery.queue as tested where tested.auction_id = $2 and tested.is_test
             union all

@@ -1,4 +1,4 @@
--- What the request of a delivery consists of. One row; nulls for what does not exist any more.
+-- Returns the parts of a delivery's request. One row; nulls for what no longer exists.
 -- $1 event, $2 endpoint, $3 auction
 select event.occurred_at, event.data::text, endpoint.url, endpoint.secrets, nullif(endpoint.headers, '{}')::text
 from (values ($1::uuid, $2::uuid, $3::uuid)) as delivery (event_id, endpoint_id, auction_id)

@@ -54,25 +54,25 @@ pub fn define() {
 fn define_worker() {
     GucRegistry::define_string_guc(
         c"webhook_delivery.databases",
-        c"Databases in which a worker delivers webhooks.",
-        c"Comma-separated names, at most 64. A database that does not exist yet, or has no extension yet, is waited for.",
+        c"Sets the databases in which a worker delivers webhooks.",
+        c"Comma-separated names, at most 64. A worker starts when the database exists, and sends when it has the extension.",
         &DATABASES,
         GucContext::Sighup,
         GucFlags::default(),
     );
     GucRegistry::define_string_guc(
         c"webhook_delivery.role",
-        c"Role as which the worker acts.",
-        c"CREATE EXTENSION makes it where there is none; another has what it needs by webhook_delivery.grant_worker().",
+        c"Sets the role as which the worker acts.",
+        c"CREATE EXTENSION creates the role if it does not exist. webhook_delivery.grant_worker() grants another role the privileges.",
         &ROLE,
         GucContext::Sighup,
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.pool_size",
-        c"Requests that a database's worker has under way at most.",
-        c"Each takes a thread. One endpoint alone may use three eighths of them and one auction half, and less where others are \
-          busy too; endpoints that run into the time limit share a quarter.",
+        c"Sets the maximum number of requests that a database's worker has in flight.",
+        c"Each takes a thread. One endpoint alone may use three eighths of them and one auction half, and less if others are \
+          busy too; endpoints that reach the time limit share a quarter.",
         &POOL_SIZE,
         2,
         1024,
@@ -81,8 +81,8 @@ fn define_worker() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.poll_interval",
-        c"How often an idle worker looks by itself.",
-        c"A commit wakes it at once; this is for what cannot: COMMIT PREPARED later or in another session, and a database that is to be dropped.",
+        c"Sets the time after which an idle worker reads the queue without a wakeup.",
+        c"A commit wakes the worker at once. COMMIT PREPARED (later or in another session) and DROP DATABASE do not.",
         &POLL_INTERVAL,
         10,
         60_000,
@@ -91,7 +91,7 @@ fn define_worker() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.request_timeout",
-        c"Time for one request in all: name look-up, connection, TLS and response.",
+        c"Sets the maximum duration of a request: name look-up, connection, TLS and response.",
         c"",
         &REQUEST_TIMEOUT,
         10,
@@ -101,7 +101,7 @@ fn define_worker() {
     );
     GucRegistry::define_string_guc(
         c"webhook_delivery.ca_file",
-        c"PEM file with certificate authorities to trust beside the system's.",
+        c"Sets a PEM file with certificate authorities to trust in addition to the system's.",
         c"Read when a worker starts.",
         &CA_FILE,
         GucContext::Postmaster,
@@ -109,8 +109,8 @@ fn define_worker() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.retry_after_limit",
-        c"Longest wait that a receiver's Retry-After can ask for.",
-        c"It lengthens the wait of the retry schedule and never shortens it. 0: it is not heeded.",
+        c"Sets the longest wait that a receiver can request with Retry-After.",
+        c"Retry-After lengthens the wait of the retry schedule and never shortens it. 0 ignores it.",
         &RETRY_AFTER_LIMIT,
         0,
         30 * 24 * 3600,
@@ -119,8 +119,8 @@ fn define_worker() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.disable_after_failures",
-        c"Deliveries in a row that have used up all of their attempts, with which an endpoint is disabled.",
-        c"0: it is not.",
+        c"Sets the number of deliveries in a row that have used up all of their attempts after which an endpoint is disabled.",
+        c"0 turns this off.",
         &DISABLE_AFTER_FAILURES,
         0,
         1_000_000,
@@ -129,8 +129,8 @@ fn define_worker() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.disable_after",
-        c"Time in which attempts failed and none succeeded, with which an endpoint is disabled.",
-        c"0: it is not.",
+        c"Sets the time in which attempts failed and none succeeded after which an endpoint is disabled.",
+        c"0 turns this off.",
         &DISABLE_AFTER,
         0,
         366 * 24 * 3600,
@@ -139,8 +139,8 @@ fn define_worker() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.retention",
-        c"How long events and the history of deliveries are kept.",
-        c"What still waits for an attempt then has failed. 0: for ever.",
+        c"Sets the time for which events and the history of deliveries are kept.",
+        c"Deliveries that still wait for an attempt then fail. 0 keeps everything.",
         &RETENTION,
         0,
         i32::MAX,
@@ -151,9 +151,9 @@ fn define_worker() {
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"webhook_delivery.retry_schedule",
-            c"Waiting times between the attempts of a delivery.",
-            c"A list such as '1m, 5m, 30m, 2h, 12h': after each failed attempt the next of these, and after the last one the \
-              delivery has failed. Units: ms, s, m, h, d. Empty: one attempt only.",
+            c"Sets the waiting times between the attempts of a delivery.",
+            c"A list such as '1m, 5m, 30m, 2h, 12h': each failed attempt is followed by the next wait, and when none is left \
+              the delivery has failed. Units: ms, s, m, h, d. If empty, there is one attempt.",
             &RETRY_SCHEDULE,
             GucContext::Sighup,
             GucFlags::default(),
@@ -168,16 +168,16 @@ fn define_worker() {
 fn define_capture() {
     GucRegistry::define_bool_guc(
         c"webhook_delivery.capture",
-        c"Whether changes of the application's tables become events.",
-        c"Off, for a bulk load or a restore, it holds for the tables that whoever sets it owns, and has no effect on others.",
+        c"Captures changes of the application's tables as events.",
+        c"Off is for a bulk load or a restore. It has effect only on tables of which the role that sets it has the owner's rights.",
         &CAPTURE,
         GucContext::Userset,
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.max_payload",
-        c"Largest data of an event that is sent.",
-        c"A delivery of more ends as failed, with that reason; nothing is sent cut.",
+        c"Sets the maximum size of an event's data.",
+        c"A delivery with larger data ends as failed, with that reason; data is never truncated.",
         &MAX_PAYLOAD,
         1,
         65_536,
@@ -186,8 +186,8 @@ fn define_capture() {
     );
     GucRegistry::define_enum_guc(
         c"webhook_delivery.on_capture_error",
-        c"What becomes of a transaction whose event cannot be built.",
-        c"warn: it commits without the event, which is recorded in webhook_delivery.capture_errors. error: it fails.",
+        c"Sets whether a transaction whose event cannot be built commits.",
+        c"warn: the transaction commits without the event, which is recorded in webhook_delivery.capture_errors. error: it fails.",
         &ON_CAPTURE_ERROR,
         GucContext::Suset,
         GucFlags::default(),
@@ -198,16 +198,16 @@ fn define_capture() {
 fn define_tenants() {
     GucRegistry::define_string_guc(
         c"webhook_delivery.access_function",
-        c"Function () returns setof uuid that gives the auctions which the caller administers.",
-        c"With its schema. Asked as the caller: the policies that it relies on do not hold for the owner of a table. Empty: \
-          webhook_delivery.auctions_of_member, which asks public.auction_members for the sub of request.jwt.claims.",
+        c"Sets the function () returns setof uuid that returns the auctions that the caller administers.",
+        c"Schema-qualified. It is called as the caller, because policies do not apply to the owner of a table. If empty: \
+          webhook_delivery.auctions_of_member, which looks up the sub of request.jwt.claims in public.auction_members.",
         &ACCESS_FUNCTION,
         GucContext::Suset,
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.max_endpoints",
-        c"Endpoints that an auction may have.",
+        c"Sets the maximum number of endpoints of an auction.",
         c"",
         &MAX_ENDPOINTS,
         1,
@@ -217,7 +217,7 @@ fn define_tenants() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.tests_per_minute",
-        c"Tests that an auction may send within a minute, to all of its endpoints.",
+        c"Sets the maximum number of tests that an auction can send within a minute, to all of its endpoints.",
         c"",
         &TESTS_PER_MINUTE,
         1,
@@ -227,8 +227,8 @@ fn define_tenants() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.redeliveries_per_minute",
-        c"Deliveries that the administrators of an auction may send again within a minute.",
-        c"Operators are not bound by it.",
+        c"Sets the maximum number of deliveries that the administrators of an auction can redeliver within a minute.",
+        c"Operators have no limit.",
         &REDELIVERIES_PER_MINUTE,
         1,
         i32::MAX,
@@ -237,8 +237,8 @@ fn define_tenants() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.redeliveries_per_second",
-        c"How many of the deliveries that are sent again come due each second, of one endpoint.",
-        c"So that what happens meanwhile does not wait behind them. 0: all at once.",
+        c"Sets the number of redelivered deliveries of an endpoint that become due each second.",
+        c"New events then do not wait behind them. 0 makes all due at once.",
         &REDELIVERIES_PER_SECOND,
         0,
         100_000,
@@ -247,8 +247,8 @@ fn define_tenants() {
     );
     GucRegistry::define_int_guc(
         c"webhook_delivery.busy_events_per_minute",
-        c"Events within a minute with which an auction is shown in status and metrics.",
-        c"A receiver that causes the next event with what it does makes a loop. 0: none is shown.",
+        c"Sets the number of events within a minute from which status and metrics show an auction as busy.",
+        c"A receiver that causes another event for each event that it receives makes a loop. 0 shows none.",
         &BUSY_EVENTS_PER_MINUTE,
         0,
         i32::MAX,
@@ -262,7 +262,7 @@ fn define_addresses() {
     GucRegistry::define_bool_guc(
         c"webhook_delivery.allow_http",
         c"Accepts endpoints with http:// URLs.",
-        c"For development: without TLS anyone on the way reads the events.",
+        c"For development: without TLS, events can be read on the way.",
         &ALLOW_HTTP,
         GucContext::Sighup,
         GucFlags::default(),
@@ -271,7 +271,7 @@ fn define_addresses() {
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"webhook_delivery.allowed_ports",
-            c"Ports that endpoints may name.",
+            c"Sets the ports that URLs of endpoints may have.",
             c"A list of ports and ranges such as '80, 443, 8000-8999'.",
             &ALLOWED_PORTS,
             GucContext::Sighup,
@@ -282,9 +282,9 @@ fn define_addresses() {
         );
         GucRegistry::define_string_guc_with_hooks(
             c"webhook_delivery.allowed_networks",
-            c"Networks beside the public internet that endpoints may lead to.",
-            c"A list of addresses and networks such as '10.1.0.0/16, ::1'. For development: whoever writes an endpoint reaches \
-              what the server reaches there.",
+            c"Sets the networks, in addition to the public internet, to which requests may be sent.",
+            c"A list of addresses and networks such as '10.1.0.0/16, ::1'. For development: users who write endpoints reach \
+              all that the server reaches there.",
             &ALLOWED_NETWORKS,
             GucContext::Sighup,
             GucFlags::SUPERUSER_ONLY,
@@ -294,9 +294,9 @@ fn define_addresses() {
         );
         GucRegistry::define_string_guc_with_hooks(
             c"webhook_delivery.denied_networks",
-            c"Networks of the public internet that no endpoint may lead to.",
-            c"A list such as '198.51.100.0/24, 2001:db8::/32': for machines of your own that have public addresses. Wins over \
-              webhook_delivery.allowed_networks.",
+            c"Sets the networks of the public internet to which no requests may be sent.",
+            c"A list such as '198.51.100.0/24, 2001:db8::/32', for machines of your own that have public addresses. Takes \
+              precedence over webhook_delivery.allowed_networks.",
             &DENIED_NETWORKS,
             GucContext::Sighup,
             GucFlags::SUPERUSER_ONLY,

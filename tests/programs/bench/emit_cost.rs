@@ -1,9 +1,9 @@
-//! What an event of one's own costs the statement that emits it.
+//! The cost of a custom event for the statement that emits it.
 
 use std::time::Instant;
 
 use crate::report::median;
-use crate::stand::{AUCTION, Stand};
+use crate::testbed::{AUCTION, Testbed};
 use crate::throughput::data;
 
 /// Events of one statement.
@@ -11,10 +11,11 @@ const EVENTS: i32 = 20_000;
 
 const STATEMENTS: usize = 5;
 
-/// Microseconds of each, the commit included, with one interested endpoint and nothing delivered meanwhile.
-pub fn measure(stand: &Stand) -> f64 {
-    stand.activate_endpoints(1);
-    let mut session = stand.connect();
+/// Microseconds for each event including the commit, with one interested endpoint, while nothing is
+/// delivered.
+pub fn measure(testbed: &Testbed) -> f64 {
+    testbed.activate_endpoints(1);
+    let mut session = testbed.connect();
     let emit = "select count(webhook_delivery.emit('submission.created', $1::uuid, $2::text::json)) from generate_series(1, $3::int)";
     let figures: Vec<f64> = (0..STATEMENTS)
         .map(|_| {

@@ -1,4 +1,5 @@
-//! What an event of each family costs the statement that makes it, with one interested endpoint.
+//! The cost of an event of each family for the statement that causes it, with one interested
+//! endpoint.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -6,18 +7,19 @@ use std::time::Instant;
 use postgres::Client;
 
 use crate::report::median;
-use crate::stand::Stand;
+use crate::testbed::Testbed;
 
-/// Statements of one block, each a transaction of its own.
+/// Statements in each block, each a transaction of its own.
 const BLOCK: usize = 200;
 
-/// Statements before each block that do not count: switching triggers makes the session plan anew.
+/// Statements before each block that are not measured, because the session plans again after
+/// triggers were switched.
 const WARM_UP: usize = 20;
 
-/// Blocks of each kind. They take turns, so that what else the machine does falls on both.
+/// Blocks of each kind. They alternate, so that other load affects both kinds.
 const ROUNDS: usize = 8;
 
-/// A family, the table that changes, and the statement that makes an event of it each time.
+/// A family, the table that changes, and a statement that causes an event of the family.
 const FAMILIES: [(&str, &str, &str); 6] = [
     (
         "submission",
@@ -57,18 +59,19 @@ const FAMILIES: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// What some of the statements change.
+/// The rows that some of the statements change.
 const ROWS: &str = "
     insert into problems (id, auction_id, issue_name, prepared_by) values
         ('be000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000001', 'A gate', '00000000-0000-4000-8000-0000000000a1');
     insert into channels (id, auction_id, name) values
         ('be000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001', 'general')";
 
-/// Speed with triggers as a share of the speed without, one client, nothing delivered meanwhile.
-pub fn measure(stand: &Stand) -> BTreeMap<&'static str, f64> {
-    stand.cluster.execute("update webhook_endpoints set events = '{*}'");
-    stand.activate_endpoints(1);
-    let mut session = stand.connect();
+/// Speed with triggers as a share of the speed without them, with one client, while nothing is
+/// delivered.
+pub fn measure(testbed: &Testbed) -> BTreeMap<&'static str, f64> {
+    testbed.cluster.execute("update webhook_endpoints set events = '{*}'");
+    testbed.activate_endpoints(1);
+    let mut session = testbed.connect();
     session.batch_execute(ROWS).expect("rows to change");
     FAMILIES
         .iter()

@@ -1,4 +1,4 @@
-//! How long a page of the history takes a tenant with one auction among many.
+//! The time that a page of the history takes for a tenant with one auction among many.
 
 use std::time::Instant;
 
@@ -7,32 +7,34 @@ use postgres::types::ToSql;
 use uuid::Uuid;
 use webhook_harness::{sample, tenant};
 
-use crate::patience::wait_for;
+use crate::progress::wait_for;
 use crate::report::{History, median};
-use crate::stand::Stand;
+use crate::testbed::Testbed;
 
-/// Deliveries in the log, over thirty days.
+/// Deliveries in the history, over thirty days.
 const DELIVERIES: i64 = 1_000_000;
 
-/// Deliveries of everybody that wait for another attempt.
+/// Deliveries of all tenants that wait for another attempt.
 const WAITING: i64 = 1_000_000;
 
-/// So often each page is asked for.
+/// Number of times that each page is requested.
 const PAGES: usize = 25;
 
-/// The tenant's busiest endpoint, which has a tenth of them. He has another, and ninety-nine auctions have ten each.
+/// The tenant's busiest endpoint, with a tenth of the deliveries. The tenant has one more endpoint,
+/// and 99 other auctions have ten each.
 const BUSY: &str = "00000000-0000-4000-9000-000000000000";
 
-pub fn measure(stand: &Stand) -> History {
-    stand.wait_until_queue_is_empty();
-    let mut owner = stand.connect();
+/// Measures pages of the history and `webhook_delivery.status`, in milliseconds.
+pub fn measure(testbed: &Testbed) -> History {
+    testbed.wait_until_queue_is_empty();
+    let mut owner = testbed.connect();
     owner
         .batch_execute("select webhook_delivery.pause(); truncate webhook_delivery.attempts, webhook_delivery.events")
-        .expect("an empty log");
+        .expect("an empty history");
     tenant::create_roles(&mut owner);
-    owner.batch_execute(&log()).expect("a log");
+    owner.batch_execute(&insert_history()).expect("a history");
     owner.batch_execute("vacuum analyze").expect("statistics");
-    let mut dana = tenant::session_of(&stand.cluster, "tenant", sample::DANA);
+    let mut dana = tenant::session_of(&testbed.cluster, "tenant", sample::DANA);
     let busy = Uuid::parse_str(BUSY).expect("a uuid");
     let (of_endpoint, of_all) = (page("where endpoint_id = $1"), page(""));
     let endpoint = millis(&mut dana, &of_endpoint, &[&busy]);
@@ -40,10 +42,10 @@ pub fn measure(stand: &Stand) -> History {
     let count = "select status, count(*) from webhook_deliveries where endpoint_id = $1 group by status";
     let count = millis(&mut dana, count, &[&busy]);
 
-    owner.batch_execute(&queue()).expect("a queue");
+    owner.batch_execute(&insert_queue()).expect("a queue");
     owner.batch_execute("vacuum analyze webhook_delivery.queue").expect("statistics");
     let with_queue = millis(&mut dana, &of_endpoint, &[&busy]).max(millis(&mut dana, &of_all, &[]));
-    stand.restart_worker();
+    testbed.restart_worker();
     wait_for("counts of the deliveries that wait", WAITING as u64, || {
         let counted = "select coalesce(sum(deliveries), 0)::bigint from webhook_delivery.parked_counts";
         owner.query_one(counted, &[]).expect("the counts are readable").get::<_, i64>(0).unsigned_abs()
@@ -51,11 +53,11 @@ pub fn measure(stand: &Stand) -> History {
     let status = millis(&mut owner, "select * from webhook_delivery.status", &[]);
     owner
         .batch_execute("truncate webhook_delivery.attempts, webhook_delivery.queue; select webhook_delivery.resume()")
-        .expect("an empty log");
+        .expect("an empty history");
     History { endpoint, all, count, with_queue, status }
 }
 
-/// The latest fifty.
+/// A query for the latest fifty deliveries.
 fn page(conditions: &str) -> String {
     format!(
         "select coalesce(json_agg(page), '[]')::text
@@ -63,7 +65,7 @@ fn page(conditions: &str) -> String {
     )
 }
 
-/// The median of the milliseconds that a query takes; prepared, as PostgREST does.
+/// The median of the milliseconds that a query takes. It is prepared, as PostgREST does.
 fn millis(session: &mut Client, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> f64 {
     let query = session.prepare(query).expect("a query");
     let times: Vec<f64> = (0..PAGES)
@@ -77,15 +79,16 @@ fn millis(session: &mut Client, query: &str, parameters: &[&(dyn ToSql + Sync)])
     median(&times)
 }
 
-/// Whose the nth delivery is: the tenant's, by his busy endpoint every tenth, or one of the others'.
-const WHOSE: &str = "
+/// Auction and endpoint of the nth delivery. Every tenth belongs to the tenant's busy endpoint,
+/// every thousandth to its other one, all others to other tenants.
+const OWNER: &str = "
     case when n % 10 = 0 or n % 1000 = 7 then '00000000-0000-4000-8000-000000000001'
          else format('00000000-0000-4000-a000-%s', lpad((n % 99 + 1)::text, 12, '0')) end::uuid as auction_id,
     case when n % 10 = 0 then '00000000-0000-4000-9000-000000000000'
          when n % 1000 = 7 then '00000000-0000-4000-9000-000000000001'
          else format('00000000-0000-4000-a000-%s', lpad((n % 990 + 1)::text, 12, '0')) end::uuid as endpoint_id";
 
-fn log() -> String {
+fn insert_history() -> String {
     format!(
         "select webhook_delivery.create_partition(parent, 'delivery_id', (now() at time zone 'UTC')::date - days)
          from generate_series(1, 30) as days, unnest('{{attempts_ended, attempts_retried}}'::name[]) as parent;
@@ -96,16 +99,16 @@ fn log() -> String {
              true, (case when n % 400 = 0 then 'failed' else 'success' end)::webhook_delivery_status, 200, 5,
              case when n % 400 = 0 then 'http_status'::webhook_error_kind end,
              case when n % 400 = 0 then 'status 500' end, queued_at, queued_at
-         from (select n, {WHOSE}, date_trunc('milliseconds', now()) - ({DELIVERIES} - n) * interval '2.5 s' as queued_at
+         from (select n, {OWNER}, date_trunc('milliseconds', now()) - ({DELIVERIES} - n) * interval '2.5 s' as queued_at
                from generate_series(1, {DELIVERIES}) as n) as queued"
     )
 }
 
-fn queue() -> String {
+fn insert_queue() -> String {
     format!(
         "insert into webhook_delivery.queue (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, is_parked)
          select now() + interval '1 hour', webhook_delivery.uuid_v7(), auction_id, endpoint_id, webhook_delivery.uuid_v7(),
              'submission.created', true
-         from (select {WHOSE} from generate_series(1, {WAITING}) as n) as queued"
+         from (select {OWNER} from generate_series(1, {WAITING}) as n) as queued"
     )
 }

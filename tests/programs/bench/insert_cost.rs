@@ -1,16 +1,17 @@
-//! What the user's INSERT costs with the triggers, compared with the same INSERT without them.
+//! The cost of the triggers for the user's INSERT, compared with the same INSERT without triggers.
 
 use std::time::Instant;
 
 use postgres::Client;
 
 use crate::report::{InsertRatio, median};
-use crate::stand::{AUCTION, Stand};
+use crate::testbed::{AUCTION, Testbed};
 
-/// Sessions of the shape with several.
+/// Number of sessions in the shape with several sessions.
 const CLIENTS: usize = 8;
 
-/// Rounds. Blocks of each kind take turns, so that what else the machine does, and growing tables, fall on all of them.
+/// Number of rounds. Blocks of each kind alternate, so that other load and growing tables affect
+/// all kinds.
 const ROUNDS: usize = 16;
 
 /// How rows are inserted.
@@ -18,9 +19,9 @@ const ROUNDS: usize = 16;
 enum Shape {
     /// One at a time, each a transaction of its own.
     One,
-    /// A hundred by each statement.
+    /// A hundred in each statement.
     Hundred,
-    /// One at a time, by eight sessions at once.
+    /// One at a time, in eight concurrent sessions.
     EightClients,
 }
 
@@ -32,7 +33,7 @@ impl Shape {
         }
     }
 
-    /// Statements of one block, by each session.
+    /// Statements of each session in a block.
     fn statements(self) -> usize {
         match self {
             Shape::One => 250,
@@ -41,7 +42,8 @@ impl Shape {
         }
     }
 
-    /// Statements before each block that do not count: switching triggers and endpoints makes the sessions plan anew.
+    /// Statements before each block that are not measured, because the sessions plan again after
+    /// triggers and endpoints were switched.
     fn warm_up(self) -> usize {
         match self {
             Shape::One => 25,
@@ -78,29 +80,30 @@ impl Shape {
     }
 }
 
-/// What the user's transaction itself costs: nothing is delivered meanwhile, and the queue grows.
-pub fn of_the_transaction_alone(stand: &Stand) -> InsertRatio {
-    stand.stop_worker();
-    measure(stand, || {})
+/// The cost for the user's transaction alone. Nothing is delivered, and the queue grows.
+pub fn of_the_transaction_alone(testbed: &Testbed) -> InsertRatio {
+    testbed.stop_worker();
+    measure(testbed, || {})
 }
 
-/// What the user sees on a machine that also delivers: worker and receiver compete with him for the processors.
-pub fn while_delivering(stand: &Stand) -> InsertRatio {
-    measure(stand, || stand.wait_until_queue_is_empty())
+/// The cost that the user sees on a machine that also delivers, where worker and receiver use the
+/// same processors.
+pub fn while_delivering(testbed: &Testbed) -> InsertRatio {
+    measure(testbed, || testbed.wait_until_queue_is_empty())
 }
 
-/// Speed with triggers as a share of the speed without.
-fn measure(stand: &Stand, after_block: impl Fn()) -> InsertRatio {
-    stand.set_endpoints(5);
-    let mut sessions: Vec<Client> = (0..CLIENTS).map(|_| stand.connect()).collect();
+/// Speed with triggers as a share of the speed without them.
+fn measure(testbed: &Testbed, after_block: impl Fn()) -> InsertRatio {
+    testbed.set_endpoints(5);
+    let mut sessions: Vec<Client> = (0..CLIENTS).map(|_| testbed.connect()).collect();
     let mut ratios = |shape: Shape, interested: &[i32]| -> Vec<f64> {
         let mut of_rounds = vec![Vec::new(); interested.len()];
         for _ in 0..ROUNDS {
-            stand.cluster.execute("alter table public.submissions disable trigger user");
+            testbed.cluster.execute("alter table public.submissions disable trigger user");
             let bare = shape.block(&mut sessions);
-            stand.cluster.execute("alter table public.submissions enable trigger user");
+            testbed.cluster.execute("alter table public.submissions enable trigger user");
             for (interested, ratios) in interested.iter().zip(&mut of_rounds) {
-                stand.activate_endpoints(*interested);
+                testbed.activate_endpoints(*interested);
                 ratios.push(bare / shape.block(&mut sessions));
                 after_block();
             }

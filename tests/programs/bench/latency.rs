@@ -1,35 +1,35 @@
-//! How long from a commit to the arrival of its webhook.
+//! Latency from a commit to the arrival of its webhook.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::patience::wait_for;
+use crate::progress::wait_for;
 use crate::report::Latency;
-use crate::stand::{AUCTION, Stand};
+use crate::testbed::{AUCTION, Testbed};
 use crate::throughput::data;
 use uuid::Uuid;
 
 const EVENTS: usize = 200;
-const EVERY: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Events of one transaction of the load.
-const LOAD_AT_ONCE: i32 = 5;
-const LOAD_EVERY: Duration = Duration::from_millis(1);
+/// Events in each transaction of the load.
+const LOAD_EVENTS: i32 = 5;
+const LOAD_INTERVAL: Duration = Duration::from_millis(1);
 
-/// With nothing else going on.
-pub fn measure(stand: &Stand) -> Latency {
-    stand.set_endpoints(1);
-    of_the_good_endpoint(stand)
+/// Latency without other load.
+pub fn measure(testbed: &Testbed) -> Latency {
+    testbed.set_endpoints(1);
+    of_the_healthy_endpoint(testbed)
 }
 
-/// While another auction has 5,000 events a second, in small transactions.
-pub fn under_load(stand: &Stand) -> Latency {
-    stand.set_endpoints(1);
+/// Latency while another auction has 5,000 events per second in small transactions.
+pub fn under_load(testbed: &Testbed) -> Latency {
+    testbed.set_endpoints(1);
     let other = Uuid::new_v4();
-    let mut session = stand.connect();
+    let mut session = testbed.connect();
     let endpoint = "insert into webhook_endpoints (auction_id, url, events) values ($1, $2, '{*}')";
-    session.execute(endpoint, &[&other, &stand.receiver.url("/load")]).expect("an endpoint");
+    session.execute(endpoint, &[&other, &testbed.receiver.url("/load")]).expect("an endpoint");
     let emit = "select count(webhook_delivery.emit('submission.created', $1::uuid, $2::text::json)) from generate_series(1, $3::int)";
     let over = AtomicBool::new(false);
     let latency = std::thread::scope(|scope| {
@@ -37,33 +37,33 @@ pub fn under_load(stand: &Stand) -> Latency {
             let emit = session.prepare(emit).expect("a statement");
             let mut next = Instant::now();
             while !over.load(Ordering::Relaxed) {
-                session.execute(&emit, &[&other, &data(), &LOAD_AT_ONCE]).expect("events");
-                next += LOAD_EVERY;
-                // Keeps the rate: there is nothing to wait for.
+                session.execute(&emit, &[&other, &data(), &LOAD_EVENTS]).expect("events");
+                next += LOAD_INTERVAL;
+                // Keeps the rate. There is no condition to wait for.
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
         });
-        let latency = of_the_good_endpoint(stand);
+        let latency = of_the_healthy_endpoint(testbed);
         over.store(true, Ordering::Relaxed);
         latency
     });
-    stand.wait_until_queue_is_empty();
+    testbed.wait_until_queue_is_empty();
     latency
 }
 
-/// Of the auction's one endpoint, whatever else goes on. Milliseconds: the commit's time is the server's own
-/// (`pg_xact_commit_timestamp`), the arrival's the receiver's.
-pub fn of_the_good_endpoint(stand: &Stand) -> Latency {
-    stand.receiver.reset();
-    let mut session = stand.connect();
+/// Latency of the auction's only endpoint under the present load, in milliseconds. The time of the
+/// commit is the server's (`pg_xact_commit_timestamp`), that of the arrival is the receiver's.
+pub fn of_the_healthy_endpoint(testbed: &Testbed) -> Latency {
+    testbed.receiver.reset();
+    let mut session = testbed.connect();
     let began: Uuid = session.query_one("select webhook_delivery.uuid_v7()", &[]).expect("an id").get(0);
     let emit =
         session.prepare("select webhook_delivery.emit('submission.created', $1, $2::text::json)").expect("a statement");
     let mut next = Instant::now();
     for _ in 0..EVENTS {
         session.execute(&emit, &[&AUCTION, &data()]).expect("an event");
-        next += EVERY;
-        // As above.
+        next += INTERVAL;
+        // Keeps the rate, as above.
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     let delivered = "select count(*) from webhook_delivery.attempts
@@ -85,7 +85,7 @@ pub fn of_the_good_endpoint(stand: &Stand) -> Latency {
         .iter()
         .map(|row| (row.get(0), row.get(1)))
         .collect();
-    let arrivals = stand.receiver.arrivals();
+    let arrivals = testbed.receiver.arrivals();
     let mut millis: Vec<f64> =
         committed.iter().map(|(id, committed)| (arrivals[id] - committed) as f64 / 1000.0).collect();
     millis.sort_by(f64::total_cmp);

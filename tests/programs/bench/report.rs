@@ -1,4 +1,4 @@
-//! What was measured, for a person and for comparison over time.
+//! The report: the measured figures as a table for a reader and as JSON for comparison over time.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,27 +17,27 @@ pub struct Latency {
     pub p99: f64,
 }
 
-/// p99 of a good endpoint, in milliseconds.
+/// The 99th percentile of a healthy endpoint's latency while others hang, in milliseconds.
 #[derive(Default, Serialize)]
-pub struct BesideHanging {
+pub struct WithHanging {
     pub one_tenant_200: f64,
     pub many_tenants_200: f64,
 }
 
-/// Speed with the triggers, as a share of the speed without.
+/// Speed with the triggers as a share of the speed without them.
 #[derive(Default, Serialize)]
 pub struct InsertRatio {
-    /// Nobody interested, one endpoint, five.
+    /// With no interested endpoint, with one, with five.
     pub none: f64,
     pub one: f64,
     pub five: f64,
-    /// A hundred rows by one statement, one endpoint.
+    /// A hundred rows in one statement, with one endpoint.
     pub hundred_rows: f64,
-    /// Eight sessions at once, one endpoint.
+    /// Eight concurrent sessions, with one endpoint.
     pub eight_clients: f64,
 }
 
-/// Seconds, and MiB of the session.
+/// Seconds, and peaks of the session's private memory in MiB.
 #[derive(Default, Serialize)]
 pub struct LargeInsert {
     pub bare_s: f64,
@@ -47,7 +47,7 @@ pub struct LargeInsert {
     pub one_mb: f64,
 }
 
-/// Milliseconds.
+/// Milliseconds for pages of the history and for `webhook_delivery.status`.
 #[derive(Default, Serialize)]
 pub struct History {
     pub endpoint: f64,
@@ -57,10 +57,10 @@ pub struct History {
     pub status: f64,
 }
 
-/// MiB at most.
+/// Peaks of the worker's memory in MiB.
 #[derive(Default)]
 pub struct Memory {
-    /// The shared buffers that it touched included.
+    /// Including the shared buffers that it has accessed.
     pub resident: f64,
     pub own: f64,
 }
@@ -68,18 +68,20 @@ pub struct Memory {
 #[derive(Default)]
 pub struct Report {
     pub rounds: Rounds,
-    /// Deliveries/s of a burst after a quiet time, as a share of those at other times.
+    /// Deliveries/s of a burst after an idle time as a share of those at other times.
     pub burst_after_quiet: f64,
     pub worker_memory: Memory,
     pub history_ms: History,
     pub large_insert: LargeInsert,
     pub latency_idle: Latency,
     pub latency_loaded: Latency,
-    pub latency_beside_hanging_ms: BesideHanging,
-    /// Deliveries/s to the others with a fifth of the endpoints dead, as a share of those with none.
-    pub with_dead_ratio: f64,
+    pub latency_beside_hanging_ms: WithHanging,
+    /// Deliveries/s to the reachable endpoints while a fifth is unreachable, as a share of those
+    /// while all are reachable.
+    pub with_unreachable_ratio: f64,
     pub insert_ratio: InsertRatio,
-    /// Speed of a statement that makes an event, as a share of the bare one's.
+    /// Speed of a statement that causes an event as a share of the speed without triggers, by
+    /// family.
     pub family_ratio: BTreeMap<&'static str, f64>,
     pub insert_ratio_while_delivering: InsertRatio,
     pub emit_us: f64,
@@ -102,29 +104,34 @@ impl Report {
         row("a burst after a quiet time, of another's speed", &format!("{:.2}", self.burst_after_quiet), "0.90", "1");
         row("worker: memory of its own at most", &format!("{:.0} MiB", self.worker_memory.own), "100 MiB", "");
         row("worker: with shared buffers", &format!("{:.0} MiB", self.worker_memory.resident), "", "");
-        row("requests made twice by a kill of the worker", &format!("{:.0}", self.duplicates_per_kill), "150", "0");
+        row("duplicate requests per kill of the worker", &format!("{:.0}", self.duplicates_per_kill), "150", "0");
 
         let latency = |of: &Latency| format!("{:.2} / {:.2} / {:.2} ms", of.p50, of.p95, of.p99);
         row("commit to arrival, p50 / p95 / p99", &latency(&self.latency_idle), "1 / – / 2 ms", "");
-        row("  beside 5,000 events/s", &latency(&self.latency_loaded), "3 / – / 10 ms", "");
+        row("  with 5,000 events/s of another auction", &latency(&self.latency_loaded), "3 / – / 10 ms", "");
         let beside = &self.latency_beside_hanging_ms;
         let p99 = |millis: f64| format!("{millis:.1} ms");
-        row("  p99 beside 200 that hang, of one tenant", &p99(beside.one_tenant_200), "100 ms", "");
-        row("  p99 beside 200 that hang, of 200 tenants", &p99(beside.many_tenants_200), "100 ms", "");
+        row("  p99 with 200 hanging endpoints of one tenant", &p99(beside.one_tenant_200), "100 ms", "");
+        row("  p99 with 200 hanging endpoints of 200 tenants", &p99(beside.many_tenants_200), "100 ms", "");
 
-        row("deliveries/s with 20 % dead, of those with none", &format!("{:.2}", self.with_dead_ratio), "0.80", "");
+        row(
+            "deliveries/s with 20 % unreachable, relative to none",
+            &format!("{:.2}", self.with_unreachable_ratio),
+            "0.80",
+            "",
+        );
 
         let history = &self.history_ms;
         row("a tenant's latest 50, of an endpoint with 100,000", &p99(history.endpoint), "5 ms", "");
-        row("  of all that he may see, among 1,000,000", &p99(history.all), "20 ms", "");
+        row("  of all its endpoints, among 1,000,000", &p99(history.all), "20 ms", "");
         row("  with 1,000,000 waiting", &p99(history.with_queue), "20 ms", "");
         row("  webhook_delivery.status with these", &p99(history.status), "50 ms", "");
-        row("  his count by status of the endpoint", &p99(history.count), "100 ms", "");
+        row("  its count by status for the endpoint", &p99(history.count), "100 ms", "");
 
-        row("INSERT, of the speed without triggers", "alone, delivering", "alone", "");
+        row("INSERT, relative to no triggers", "alone, delivering", "alone", "");
         let (alone, delivering) = (&self.insert_ratio, &self.insert_ratio_while_delivering);
         let both = |of: fn(&InsertRatio) -> f64| format!("{:.2}, {:.2}", of(alone), of(delivering));
-        row("  nobody interested", &both(|ratio| ratio.none), "0.92", "1");
+        row("  no interested endpoint", &both(|ratio| ratio.none), "0.92", "1");
         row("  one endpoint", &both(|ratio| ratio.one), "0.65", "1");
         row("  five endpoints", &both(|ratio| ratio.five), "0.55", "1");
         row("  a hundred rows, one endpoint", &both(|ratio| ratio.hundred_rows), "0.35", "1");
@@ -132,12 +139,12 @@ impl Report {
         for (family, ratio) in &self.family_ratio {
             row(&format!("  an event of the family {family}"), &format!("{ratio:.2}"), "0.40", "1");
         }
-        row("emit(), each of 20,000 of a statement", &format!("{:.1} µs", self.emit_us), "20 µs", "");
+        row("emit(), each of 20,000 in one statement", &format!("{:.1} µs", self.emit_us), "20 µs", "");
 
         let large = &self.large_insert;
-        row(&format!("{ROWS} rows in one INSERT, bare"), &format!("{:.1} s", large.bare_s), "", "");
+        row(&format!("{ROWS} rows in one INSERT, no triggers"), &format!("{:.1} s", large.bare_s), "", "");
         for (who, seconds, memory) in
-            [("  nobody interested", large.none_s, large.none_mb), ("  one endpoint", large.one_s, large.one_mb)]
+            [("  no interested endpoint", large.none_s, large.none_mb), ("  one endpoint", large.one_s, large.one_mb)]
         {
             row(who, &format!("{seconds:.1} s, {memory:.0} MiB"), "300 MiB", "");
         }
@@ -156,7 +163,7 @@ impl Report {
             "history_ms": self.history_ms,
             "latency_ms": { "p50": p50, "p95": p95, "p99": p99, "idle": self.latency_idle, "loaded": self.latency_loaded },
             "latency_beside_hanging_ms": self.latency_beside_hanging_ms,
-            "with_dead_ratio": rounded(self.with_dead_ratio),
+            "with_dead_ratio": rounded(self.with_unreachable_ratio),
             "large_insert": self.large_insert,
             "family_ratio": self.family_ratio,
             "insert_ratio": self.insert_ratio,
@@ -173,7 +180,7 @@ impl Report {
     }
 }
 
-/// A line of the table; for a person, so that it breaks nowhere.
+/// Prints a line of the table, wide enough for every text.
 fn row(what: &str, measured: &str, aim: &str, limit: &str) {
     println!("  {what:<52} {measured:>24}   {aim:<14} {limit}");
 }

@@ -1,20 +1,21 @@
-//! Deliveries per second, and the ceiling. Round after round, until enough of them were undisturbed.
+//! Rounds that measure deliveries per second and the ceiling, until enough rounds were undisturbed.
 
 use crate::report::median;
-use crate::stand::Stand;
+use crate::testbed::Testbed;
 use crate::{ceiling, throughput};
 
-/// So many undisturbed rounds are wanted; their median counts.
-const WANTED: usize = 3;
+/// Number of undisturbed rounds that are wanted. The result is their median.
+const WANTED_ROUNDS: usize = 3;
 
-/// After so many rounds the machine will not become quiet any more: all of them count.
-const AT_MOST: usize = 8;
+/// After this number of rounds the machine is assumed to stay busy, and all rounds count.
+const MAX_ROUNDS: usize = 8;
 
-/// The ceiling is what the machine can do when left alone. A round in which it is lower than this share of the best one
-/// was somebody else's.
-const UNDISTURBED: f64 = 0.75;
+/// The ceiling is what the machine can do without other load. A round whose ceiling is lower than
+/// this share of the best one was disturbed by other processes.
+const UNDISTURBED_SHARE: f64 = 0.75;
 
-/// The ceiling and the way through the database, one after the other: what disturbs one disturbs the other.
+/// The ceiling and the deliveries through the database, measured one after the other so that the
+/// same load disturbs both.
 pub struct Round {
     pub ceiling_per_s: f64,
     pub deliveries_per_s: f64,
@@ -32,12 +33,12 @@ impl Round {
 pub struct Rounds(Vec<Round>);
 
 impl Rounds {
-    pub fn measure(stand: &Stand) -> Self {
+    pub fn measure(testbed: &Testbed) -> Self {
         let mut rounds = Vec::new();
-        for number in 1..=AT_MOST {
-            let ceiling_per_s = ceiling::measure(stand);
+        for number in 1..=MAX_ROUNDS {
+            let ceiling_per_s = ceiling::measure(testbed);
             println!("  round {number}: ceiling, nothing stored       {ceiling_per_s:>9.0} requests/s");
-            let run = throughput::measure(stand);
+            let run = throughput::measure(testbed);
             println!("  round {number}: commit to last history row    {:>9.0} deliveries/s", run.per_s);
             rounds.push(Round {
                 ceiling_per_s,
@@ -46,13 +47,13 @@ impl Rounds {
                 wal_bytes_per_delivery: run.wal_bytes_per_delivery,
             });
             let best = rounds.iter().map(|round| round.ceiling_per_s).fold(0.0, f64::max);
-            let is_undisturbed = |round: &Round| round.ceiling_per_s >= best * UNDISTURBED;
+            let is_undisturbed = |round: &Round| round.ceiling_per_s >= best * UNDISTURBED_SHARE;
             let undisturbed = rounds.iter().filter(|round| is_undisturbed(round)).count();
-            if undisturbed >= WANTED {
+            if undisturbed >= WANTED_ROUNDS {
                 rounds.retain(is_undisturbed);
                 break;
             }
-            if number >= WANTED {
+            if number >= WANTED_ROUNDS {
                 println!("  {} of {number} rounds were disturbed: one more", number - undisturbed);
             }
         }

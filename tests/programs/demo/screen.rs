@@ -1,39 +1,39 @@
-//! How the demonstration looks to the person who reads it.
+//! The output of the demonstration.
 
 use std::io::IsTerminal;
 
 use crate::table::Table;
 
-/// What does not fit is broken into several lines.
+/// Longer text is broken into several lines.
 pub const WIDTH: usize = 124;
 
-/// Prints, and remembers whether everything shown was as it should be.
+/// Prints the output and counts the expectations that were not met.
 pub struct Screen {
     colour: bool,
     headings: usize,
-    /// How often something was not as expected.
-    faults: usize,
+    /// Number of expectations that were not met.
+    failures: usize,
 }
 
 impl Screen {
-    /// Writes to the standard output; in colour only for a person at a terminal who has not refused it.
+    /// Writes to the standard output, in colour only if it is a terminal and `NO_COLOR` is not set.
     pub fn new() -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { colour, headings: 0, faults: 0 }
+        Self { colour, headings: 0, failures: 0 }
     }
 
-    /// What comes next.
+    /// Prints a numbered heading.
     pub fn heading(&mut self, text: &str) {
         self.headings += 1;
         println!("\n{}", self.styled("1", &format!("{}. {text}", self.headings)));
     }
 
-    /// A remark.
+    /// Prints a remark.
     pub fn say(&self, text: &str) {
         println!("  {text}");
     }
 
-    /// What somebody typed into a session.
+    /// Prints statements as they look when typed into psql.
     pub fn typed(&self, sql: &str) {
         let mut prompt = "=#";
         for line in sql.lines() {
@@ -42,14 +42,14 @@ impl Screen {
         }
     }
 
-    /// What was received.
+    /// Prints text that was received.
     pub fn quote(&self, text: &str) {
         for line in text.lines() {
             println!("    {line}");
         }
     }
 
-    /// What a query gave.
+    /// Prints the result of a query.
     pub fn table(&self, table: &Table) {
         if let Some(row) = table.only_row() {
             return self.quote(&row);
@@ -59,19 +59,19 @@ impl Screen {
         }
     }
 
-    /// Says whether something is as it should be; `what` is a sentence that is true then.
-    pub fn expect(&mut self, is_so: bool, what: &str) {
-        if is_so {
+    /// Prints whether an expectation is met. `what` is a sentence that is true if it is.
+    pub fn expect(&mut self, is_met: bool, what: &str) {
+        if is_met {
             println!("  {} {what}", self.styled("32", "ok:"));
         } else {
-            self.faults += 1;
-            println!("  {} {what}", self.styled("31", "NOT SO:"));
+            self.failures += 1;
+            println!("  {} {what}", self.styled("31", "FAILED:"));
         }
     }
 
     /// Whether every expectation was met.
-    pub fn is_all_well(&self) -> bool {
-        self.faults == 0
+    pub fn all_passed(&self) -> bool {
+        self.failures == 0
     }
 
     fn styled(&self, code: &str, text: &str) -> String {

@@ -1,8 +1,8 @@
-//! The result of a statement as text in columns.
+//! The result of a statement as a table of text.
 
 use postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-/// The rows of a result as a user's client shows them.
+/// The rows of a result, with their values as psql shows them.
 #[derive(Default)]
 pub struct Table {
     columns: Vec<String>,
@@ -10,15 +10,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// What was put together rather than selected.
+    /// A table that is not the result of a statement.
     pub fn new(columns: &[&str], rows: Vec<Vec<String>>) -> Self {
         Self { columns: columns.iter().map(|&name| name.to_owned()).collect(), rows }
     }
 
-    /// Runs statements exactly as typed and gives the rows of all of them.
+    /// Executes statements and returns the rows of all of them.
     ///
     /// # Panics
-    /// When the server refuses them, with its words.
+    /// If a statement fails. The message contains the server's error.
     pub fn query(client: &mut Client, sql: &str) -> Self {
         let messages = client.simple_query(sql).unwrap_or_else(|e| panic!("{sql}\nfailed: {e}: {:?}", e.as_db_error()));
         let mut table = Self::default();
@@ -34,28 +34,28 @@ impl Table {
         table
     }
 
-    /// A value; null is empty.
+    /// A value as text. Null is an empty string.
     ///
     /// # Panics
-    /// When there is no such row or column.
+    /// If there is no such row or column.
     pub fn cell(&self, row: usize, column: &str) -> &str {
         let index = self.columns.iter().position(|name| name == column);
         &self.rows[row][index.unwrap_or_else(|| panic!("no column {column} in {:?}", self.columns))]
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// A single row on a line of its own, each value with its name.
+    /// If there is only one row, its values with their names on one line.
     pub fn only_row(&self) -> Option<String> {
         let [row] = self.rows.as_slice() else { return None };
         let named = self.columns.iter().zip(row).map(|(column, cell)| format!("{column}: {cell}"));
         Some(named.collect::<Vec<_>>().join("   "))
     }
 
-    /// A heading, a rule, and a line for each row; numbers to the right.
+    /// The column names, a rule, and a line for each row. Numbers are aligned to the right.
     pub fn lines(&self) -> Vec<String> {
         let in_column = |column: usize| self.rows.iter().map(move |row: &Vec<String>| row[column].as_str());
         let width = |column: usize| {

@@ -1,59 +1,60 @@
-//! What was committed, what of it arrived, and how much of that was signed as it should be.
+//! The deliveries that were committed, that arrived, and that were correctly signed.
 
 use std::collections::HashSet;
 
 use uuid::Uuid;
 use webhook_harness::{Receiver, Request};
 
-use crate::judges::Judges;
+use crate::verifiers::Verifiers;
 
-/// An endpoint that answers 200, and what the demonstration itself has committed for it: the database is not asked what it owes.
-pub struct GoodEndpoint {
-    /// Of its URL; tells the endpoints of the one receiver apart.
+/// An endpoint that answers 200, with the number of deliveries that the demonstration has committed
+/// for it. The demonstration counts them itself and does not ask the database.
+pub struct HealthyEndpoint {
+    /// Path of its URL, which distinguishes the endpoints of the receiver.
     pub path: String,
-    /// As the database gave it at the creation.
+    /// The secret as the database returned it at creation.
     pub secret: String,
-    /// Deliveries that must arrive.
+    /// Number of deliveries that must arrive.
     pub committed: usize,
 }
 
-/// The last line.
+/// The counts in the last line of the output.
 #[derive(Default)]
 pub struct Tally {
-    /// Different deliveries that arrived.
+    /// Number of different deliveries that arrived.
     pub delivered: usize,
-    /// Those of them of which every request was found valid by every judge.
+    /// Number of these for which every verifier accepts every request.
     pub valid: usize,
-    /// Committed, but never arrived.
+    /// Number of deliveries that were committed but did not arrive.
     pub lost: usize,
-    /// Arrived, but never committed.
-    pub uncalled_for: usize,
-    /// The ids of what arrived.
+    /// Number of deliveries that arrived but were not committed.
+    pub unexpected: usize,
+    /// Ids of the deliveries that arrived.
     pub ids: HashSet<Uuid>,
 }
 
 impl Tally {
-    /// Counts what the receiver has got for these endpoints.
-    pub fn count(endpoints: &[GoodEndpoint], receiver: &Receiver, judges: &Judges) -> Self {
+    /// Counts the deliveries that the receiver has received for these endpoints.
+    pub fn count(endpoints: &[HealthyEndpoint], receiver: &Receiver, verifiers: &Verifiers) -> Self {
         let mut tally = Self::default();
         for endpoint in endpoints {
             let requests = receiver.requests_to(&endpoint.path);
             let arrived = ids(requests.iter());
-            let verdicts = judges.verdicts(&endpoint.secret, &requests);
+            let verdicts = verifiers.verdicts(&endpoint.secret, &requests);
             let refused = requests.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_err());
             let refused = ids(refused.map(|(request, _)| request));
             tally.delivered += arrived.len();
             tally.valid += arrived.difference(&refused).count();
             tally.lost += endpoint.committed.saturating_sub(arrived.len());
-            tally.uncalled_for += arrived.len().saturating_sub(endpoint.committed);
+            tally.unexpected += arrived.len().saturating_sub(endpoint.committed);
             tally.ids.extend(arrived);
         }
         tally
     }
 
-    /// Whether all that was committed arrived, nothing else did, and all of it is signed.
+    /// Whether exactly the committed deliveries arrived, all of them correctly signed.
     pub fn is_complete(&self) -> bool {
-        self.lost == 0 && self.uncalled_for == 0 && self.delivered == self.valid && self.delivered == self.ids.len()
+        self.lost == 0 && self.unexpected == 0 && self.delivered == self.valid && self.delivered == self.ids.len()
     }
 }
 

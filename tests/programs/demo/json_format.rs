@@ -1,8 +1,8 @@
-//! JSON laid out for reading, with nothing but its spaces changed.
+//! Formatting of JSON for readers, which changes nothing but white space.
 //!
-//! It is not parsed: order of the keys, numbers and escapes are shown as they came.
+//! The JSON is not parsed: order of the keys, numbers and escapes stay as they were sent.
 
-/// Breaks what does not fit into `width` into a line for each member.
+/// Writes each object or array that is longer than `width` with one line for each member.
 pub fn indented(json: &str, width: usize) -> String {
     let marks = marks(&spaced(json));
     let mut text = String::new();
@@ -30,7 +30,7 @@ pub fn indented(json: &str, width: usize) -> String {
             ',' if !in_string && at >= one_line_until => {
                 text.push(c);
                 new_line(&mut text, depth);
-                // The space after the comma.
+                // Skips the space after the comma.
                 at += 1;
             }
             _ => text.push(c),
@@ -40,7 +40,7 @@ pub fn indented(json: &str, width: usize) -> String {
     text
 }
 
-/// On one line, a space after each colon and comma and nowhere else.
+/// Writes the JSON on one line, with a space after each colon and comma and nowhere else.
 fn spaced(json: &str) -> String {
     let mut text = String::new();
     for (c, in_string) in marks(json) {
@@ -54,7 +54,7 @@ fn spaced(json: &str) -> String {
     text
 }
 
-/// Each character, and whether it belongs to a string.
+/// Returns each character, and whether it belongs to a string.
 fn marks(json: &str) -> Vec<(char, bool)> {
     let (mut in_string, mut escaped) = (false, false);
     let mark = |c| {
@@ -68,7 +68,7 @@ fn marks(json: &str) -> Vec<(char, bool)> {
     json.chars().map(mark).collect()
 }
 
-/// One past the bracket that closes the one at `start`.
+/// The index after the bracket that closes the one at `start`.
 fn end_of_list(marks: &[(char, bool)], start: usize) -> usize {
     let mut open = 0;
     for (at, &(c, in_string)) in marks.iter().enumerate().skip(start) {

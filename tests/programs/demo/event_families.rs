@@ -1,25 +1,25 @@
-//! One event of each family, as the application's own statements make them.
+//! One event of each family, caused by the application's own statements.
 
 use uuid::{Uuid, uuid};
 use webhook_harness::sample::{DANA, KIM, NORTH_LOT, RIVERSIDE, SAM};
 
-use crate::json;
+use crate::demo::Demo;
+use crate::json_format;
 use crate::screen::WIDTH;
-use crate::stage::Stage;
 
 const PATH: &str = "/everything-else";
 
 const PROBLEM: Uuid = uuid!("9b000000-0000-4000-8000-000000000001");
 const CHANNEL: Uuid = uuid!("c0000000-0000-4000-8000-000000000001");
 
-/// Events that are shown.
+/// Number of events that are shown.
 pub const SHOWN: usize = 6;
 
-pub fn of_every_family(stage: &mut Stage) {
-    stage.screen.heading("One event of each of the other families");
-    stage.create_good_endpoint(RIVERSIDE, PATH, "inspection.*,problem.status_changed,message.*,channel.*,member.*");
-    // Of an event that the endpoint does not want.
-    stage.run(&format!(
+pub fn of_every_family(demo: &mut Demo) {
+    demo.screen.heading("One event of each of the other families");
+    demo.create_healthy_endpoint(RIVERSIDE, PATH, "inspection.*,problem.status_changed,message.*,channel.*,member.*");
+    // The endpoint does not subscribe to the event of this statement.
+    demo.run(&format!(
         "insert into problems (id, auction_id, issue_name, prepared_by) values ('{PROBLEM}', '{RIVERSIDE}', 'Gate B', '{DANA}');"
     ));
     for (event, sql) in [
@@ -59,10 +59,10 @@ values ('{RIVERSIDE}', '{CHANNEL}', '{DANA}', '@Sam the blue truck is ready 🚚
             format!("delete from auction_members where user_id = '{KIM}' and auction_id = '{RIVERSIDE}';"),
         ),
     ] {
-        stage.run(&sql);
-        let request = stage.arrival(PATH);
-        stage.screen.expect(request.event() == Some(event), event);
+        demo.run(&sql);
+        let request = demo.arrival(PATH);
+        demo.screen.expect(request.event() == Some(event), event);
         let data = request.text().split_once(r#""data":"#).map_or("", |(_, data)| data);
-        stage.screen.quote(&json::indented(data.strip_suffix('}').unwrap_or(data), WIDTH));
+        demo.screen.quote(&json_format::indented(data.strip_suffix('}').unwrap_or(data), WIDTH));
     }
 }

@@ -1,32 +1,32 @@
-//! What the benchmark runs on.
+//! The server and the receiver that the benchmark uses.
 
 use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::{Cluster, ReceiverProgram, wait_until};
 
-use crate::patience::PATIENCE;
+use crate::progress::BENCH_DEADLINE;
 
 const APPLICATION: &str = include_str!("../../../sql/auction/schema.sql");
 const SAMPLE: &str = include_str!("../../../sql/auction/sample.sql");
 
-/// The auction whose events are delivered.
+/// The auction whose events are measured.
 pub const AUCTION: Uuid = Uuid::from_u128(0x00000000_0000_4000_8000_000000000001);
 
-/// A server with default settings, as far as they concern the worker, and a receiver that is a program of its own.
-pub struct Stand {
+/// A server with default settings for the worker, and a receiver that is a process of its own.
+pub struct Testbed {
     pub cluster: Cluster,
     pub receiver: ReceiverProgram,
 }
 
-impl Stand {
+impl Testbed {
     pub fn set_up() -> Self {
         println!("  starting a server (fsync on, the worker's settings as installed) and a receiver …");
         let cluster = Cluster::builder()
-            // What users have; the tests' servers go without.
+            // The default of users. The servers of the tests set it to off.
             .set("fsync", "on")
             .set("shared_buffers", "128MB")
             .set("max_wal_size", "4GB")
-            // Tells the moment of a commit exactly.
+            // Records the exact time of each commit.
             .set("track_commit_timestamp", "on")
             .start();
         for sql in ["create extension webhook_delivery", APPLICATION, SAMPLE] {
@@ -35,16 +35,16 @@ impl Stand {
         cluster.execute("select webhook_delivery.install_triggers()");
         // Rows that are moved into a partition later would lose the time of their commit.
         cluster.execute("select webhook_delivery.create_partitions()");
-        let stand = Self { cluster, receiver: ReceiverProgram::start() };
-        stand.worker_pid();
-        stand
+        let testbed = Self { cluster, receiver: ReceiverProgram::start() };
+        testbed.worker_pid();
+        testbed
     }
 
     pub fn connect(&self) -> Client {
         self.cluster.connect()
     }
 
-    /// Leaves exactly so many endpoints in the auction.
+    /// Replaces all endpoints by `count` endpoints of the auction.
     pub fn set_endpoints(&self, count: i32) {
         self.wait_until_queue_is_empty();
         self.cluster.execute("delete from webhook_endpoints");
@@ -59,7 +59,7 @@ impl Stand {
         }
     }
 
-    /// Leaves so many of the endpoints active.
+    /// Enables `count` of the endpoints and disables the others.
     pub fn activate_endpoints(&self, count: i32) {
         self.cluster.execute(&format!(
             "update webhook_endpoints as endpoint set is_active = numbered.number <= {count}
@@ -68,13 +68,13 @@ impl Stand {
         ));
     }
 
-    /// Nothing is delivered from now on.
+    /// Stops the worker. Nothing is delivered after this call.
     pub fn stop_worker(&self) {
         self.wait_until_queue_is_empty();
         self.cluster.execute("alter system set webhook_delivery.databases = ''");
         self.cluster.execute("select pg_reload_conf()");
         let mut session = self.connect();
-        wait_until("the worker's end", PATIENCE, || {
+        wait_until("the worker to exit", BENCH_DEADLINE, || {
             let stopped: bool = session
                 .query_one(
                     "select not exists (select from pg_stat_activity where backend_type = 'webhook_delivery worker')",
@@ -88,7 +88,7 @@ impl Stand {
 
     pub fn wait_until_queue_is_empty(&self) {
         let mut session = self.connect();
-        wait_until("an empty queue", PATIENCE, || {
+        wait_until("an empty queue", BENCH_DEADLINE, || {
             let waiting: bool = session
                 .query_one("select exists (select from webhook_delivery.queue)", &[])
                 .expect("the queue is readable")
@@ -97,23 +97,23 @@ impl Stand {
         });
     }
 
-    /// Another process delivers from now on, and the requests in flight are forgotten.
-    pub fn replace_worker(&self) {
+    /// Restarts the worker and discards the requests in flight.
+    pub fn discard_deliveries(&self) {
         self.restart_worker();
         self.cluster.execute("truncate webhook_delivery.queue");
     }
 
-    /// Another process delivers from now on, which has planned no statement yet.
+    /// Restarts the worker. The new process has no cached plans.
     pub fn restart_worker(&self) {
         let worker = self.worker_pid();
         self.cluster.execute(&format!("select pg_terminate_backend({worker})"));
         self.cluster.wait_for_worker("postgres", Some(worker));
     }
 
-    /// The process that delivers.
+    /// Waits for the worker and returns its process id.
     pub fn worker_pid(&self) -> i32 {
         let mut session = self.connect();
-        wait_until("the worker", PATIENCE, || {
+        wait_until("the worker", BENCH_DEADLINE, || {
             session
                 .query_opt("select pid from pg_stat_activity where backend_type = 'webhook_delivery worker'", &[])
                 .expect("pg_stat_activity is readable")

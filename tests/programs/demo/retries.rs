@@ -1,45 +1,45 @@
-//! A delivery whose endpoint answers 503.
+//! A delivery whose endpoint answers 503, and its retries.
 
 use std::time::Duration;
 
 use webhook_harness::sample::HILLTOP;
 use webhook_harness::{AttemptRow, DEADLINE, Delivery, Endpoint, wait_until};
 
-use crate::stage::Stage;
+use crate::demo::Demo;
 use crate::table::Table;
 
-pub const BROKEN: &str = "/status/503";
+pub const FAILING_PATH: &str = "/status/503";
 
-/// The schedule that the README promises.
+/// The schedule that the README documents.
 const MINUTES: [u64; 5] = [1, 5, 30, 120, 720];
 
-/// Creates the endpoint and has its first attempt fail.
-pub fn endpoint(stage: &mut Stage) -> Endpoint {
-    stage.screen.heading("An endpoint that answers 503");
-    let endpoint = stage.create_endpoint(HILLTOP, BROKEN, "shift.ended");
-    stage.run(&format!(
+/// Creates the endpoint and shows that its first attempt fails.
+pub fn endpoint(demo: &mut Demo) -> Endpoint {
+    demo.screen.heading("An endpoint that answers 503");
+    let endpoint = demo.create_endpoint(HILLTOP, FAILING_PATH, "shift.ended");
+    demo.run(&format!(
         "select webhook_delivery.emit('shift.ended', '{HILLTOP}', '{{\"lot\": \"Main Lot\", \"cars\": 5}}');"
     ));
-    let delivery = after_attempt(stage, &endpoint, 1);
+    let delivery = after_attempt(demo, &endpoint, 1);
     let error = delivery.error_message.as_deref().unwrap_or_default();
-    stage.screen.expect(delivery.status == "retrying" && error == "status 503", "the delivery is retrying: status 503");
+    demo.screen.expect(delivery.status == "retrying" && error == "status 503", "the delivery is retrying: status 503");
     endpoint
 }
 
-/// Goes through all attempts of the default schedule.
-pub fn retries(stage: &mut Stage, endpoint: &Endpoint) {
-    stage.screen.heading("Its retries");
-    stage.run_and_show("show webhook_delivery.retry_schedule;");
-    stage.screen.say("(so that you need not wait 15 hours, each due time is moved to now once it has been noted)");
+/// Shows all attempts of the default schedule.
+pub fn retries(demo: &mut Demo, endpoint: &Endpoint) {
+    demo.screen.heading("Its retries");
+    demo.run_and_show("show webhook_delivery.retry_schedule;");
+    demo.screen.say("(to avoid a wait of 15 hours, each due time is moved to now once it is recorded)");
     for made in 2..=6 {
         let bring_forward =
             "update webhook_delivery.queue set due_at = now(); select webhook_delivery.wake_to_rescan()";
-        Table::query(&mut stage.client, bring_forward);
-        after_attempt(stage, endpoint, made);
+        Table::query(&mut demo.client, bring_forward);
+        after_attempt(demo, endpoint, made);
     }
-    let attempts = endpoint.attempts(&mut stage.client);
+    let attempts = endpoint.attempts(&mut demo.client);
     let rows = attempts.iter().map(|attempt| {
-        let next = waiting_time(attempt).map_or("none: failed".to_owned(), |time| format!("in {}", spoken(time)));
+        let next = waiting_time(attempt).map_or("none: failed".to_owned(), |time| format!("in {}", formatted(time)));
         let code = attempt.response_status_code.map_or(String::new(), |code| code.to_string());
         vec![
             attempt.attempt.to_string(),
@@ -50,40 +50,40 @@ pub fn retries(stage: &mut Stage, endpoint: &Endpoint) {
         ]
     });
     let columns = ["attempt", "status", "code", "error_message", "next_attempt_at"];
-    stage.screen.table(&Table::new(&columns, rows.collect()));
+    demo.screen.table(&Table::new(&columns, rows.collect()));
 
     let scheduled = MINUTES.map(|minutes| Some(Duration::from_secs(minutes * 60)));
     let on_time = attempts
         .iter()
         .zip(scheduled.into_iter().chain([None]))
         .all(|(attempt, scheduled)| is_on_time(attempt, scheduled));
-    stage.screen.expect(
+    demo.screen.expect(
         on_time && attempts.len() == 6,
         "six attempts at the times of the schedule, up to a tenth later, then failed",
     );
-    let requests = stage.receiver.requests_to(BROKEN);
+    let requests = demo.receiver.requests_to(FAILING_PATH);
     let same = requests
         .iter()
         .all(|request| request.body == requests[0].body && request.webhook_id() == requests[0].webhook_id());
-    let valid = stage.judges.verdicts(&endpoint.secret, &requests).iter().all(Result::is_ok);
-    stage
-        .screen
+    let valid = demo.verifiers.verdicts(&endpoint.secret, &requests).iter().all(Result::is_ok);
+    demo.screen
         .expect(same && valid && requests.len() == 6, "each request had the same id and body, and valid signatures");
 }
 
-fn after_attempt(stage: &mut Stage, endpoint: &Endpoint, made: i32) -> Delivery {
+fn after_attempt(demo: &mut Demo, endpoint: &Endpoint, made: i32) -> Delivery {
     wait_until(&format!("attempt {made}"), DEADLINE, || {
-        endpoint.deliveries(&mut stage.client).into_iter().find(|delivery| delivery.attempts == made)
+        endpoint.deliveries(&mut demo.client).into_iter().find(|delivery| delivery.attempts == made)
     })
 }
 
-/// From the end of an attempt to the next.
+/// Time from the end of an attempt until the next one is due.
 fn waiting_time(attempt: &AttemptRow) -> Option<Duration> {
     let ended_at = attempt.attempted_at + Duration::from_millis(attempt.response_time_ms.unsigned_abs().into());
     attempt.next_attempt_at.map(|next| next.duration_since(ended_at).unwrap_or_default())
 }
 
-/// The schedule's time and at most a tenth more; the history rounds an attempt's end to a millisecond.
+/// Whether the waiting time is that of the schedule and at most a tenth more. The history rounds
+/// the end of an attempt to a millisecond.
 fn is_on_time(attempt: &AttemptRow, scheduled: Option<Duration>) -> bool {
     match (waiting_time(attempt), scheduled) {
         (Some(time), Some(scheduled)) => time >= scheduled && time <= scheduled.mul_f64(1.1) + Duration::from_millis(1),
@@ -91,8 +91,8 @@ fn is_on_time(attempt: &AttemptRow, scheduled: Option<Duration>) -> bool {
     }
 }
 
-/// "1 min 3 s"
-fn spoken(time: Duration) -> String {
+/// A duration such as "1 min 3 s".
+fn formatted(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds} s"),

@@ -1,7 +1,8 @@
-//! The server's side of HTTP/1.1, for receivers.
+//! An HTTP/1.1 server for receivers.
 //!
-//! One event loop per thread, one buffer per connection, no allocation for a request that is answered with a bare status: on two cores every
-//! microsecond that a receiver takes is one that the sender does not get, and a benchmark would measure that.
+//! It has one event loop per thread and one buffer per connection, and allocates nothing for a
+//! request that is answered with a status alone. On two cores the sender lacks every microsecond
+//! that a receiver uses, and a benchmark would measure that.
 
 use std::future::pending;
 use std::io;
@@ -14,31 +15,32 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-pub use crate::http::Incoming;
+pub use crate::http::IncomingRequest;
 use crate::http::{Parsed, parse, write_head};
-use crate::reply::{Reply, What};
+use crate::reply::{Reply, ReplyKind};
 
-/// Decides the answer to each request. It is called on an event loop, so it must not block.
+/// Replies to requests. It is called in an event loop, so it must not block.
 pub trait Handler: Send + Sync + 'static {
-    /// Looks at a request and answers it.
-    fn handle(&self, request: &Incoming<'_>) -> Reply;
+    /// Returns the reply to a request.
+    fn handle(&self, request: &IncomingRequest<'_>) -> Reply;
 }
 
-/// Event loops that accept from one address. Dropping it closes the address and every connection.
-pub struct Serving {
+/// Event loops that accept connections on one address. Dropping it closes the address and every
+/// connection.
+pub struct HttpServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Serving {
-    /// Listens on `address` and serves with so many event loops.
+impl HttpServer {
+    /// Listens on `address` with this number of event loops.
     pub fn start(
         address: SocketAddr,
         loops: usize,
         tls: Option<TlsAcceptor>,
         handler: Arc<impl Handler>,
-    ) -> io::Result<Serving> {
+    ) -> io::Result<HttpServer> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -46,25 +48,25 @@ impl Serving {
         let (stop, _) = watch::channel(false);
         let mut threads = Vec::new();
         for _ in 0..loops {
-            let front = Front {
+            let event_loop = EventLoop {
                 listener: listener.try_clone()?,
                 tls: tls.clone(),
                 handler: Arc::clone(&handler),
                 connections: Arc::clone(&connections),
             };
             let stopped = stop.subscribe();
-            threads.push(thread::Builder::new().name("receiver".to_owned()).spawn(move || front.run(stopped))?);
+            threads.push(thread::Builder::new().name("receiver".to_owned()).spawn(move || event_loop.run(stopped))?);
         }
-        Ok(Serving { address, stop, threads })
+        Ok(HttpServer { address, stop, threads })
     }
 
-    /// Where it listens; the port is a real one also when 0 was asked for.
+    /// The address on which it listens. The port is the actual one even if port 0 was given.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-impl Drop for Serving {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
@@ -73,15 +75,15 @@ impl Drop for Serving {
     }
 }
 
-/// One event loop's view of the address.
-struct Front<H> {
+/// What one event loop needs to accept and serve connections.
+struct EventLoop<H> {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
     connections: Arc<AtomicU64>,
 }
 
-impl<H: Handler> Front<H> {
+impl<H: Handler> EventLoop<H> {
     fn run(self, mut stopped: watch::Receiver<bool>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
         runtime.block_on(async {
@@ -93,29 +95,29 @@ impl<H: Handler> Front<H> {
     }
 
     async fn accept(self) {
-        let listener = tokio::net::TcpListener::from_std(self.listener).expect("a listener of our own");
+        let listener = tokio::net::TcpListener::from_std(self.listener).expect("the listener is non-blocking");
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 continue;
             };
-            // Otherwise a small answer waits for the acknowledgement of the one before.
+            // Otherwise a small reply waits for the acknowledgement of the previous one.
             let _ = stream.set_nodelay(true);
             let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
             let handler = Arc::clone(&self.handler);
             match self.tls.clone() {
                 None => {
-                    tokio::spawn(async move { converse(stream, number, &*handler).await });
+                    tokio::spawn(async move { serve_connection(stream, number, &*handler).await });
                 }
                 Some(tls) => {
-                    tokio::spawn(async move { converse(tls.accept(stream).await?, number, &*handler).await });
+                    tokio::spawn(async move { serve_connection(tls.accept(stream).await?, number, &*handler).await });
                 }
             }
         }
     }
 }
 
-/// Answers requests on one connection until either side ends it.
-async fn converse<S>(mut stream: S, connection: u64, handler: &impl Handler) -> io::Result<()>
+/// Replies to the requests of one connection until either side closes it.
+async fn serve_connection<S>(mut stream: S, connection: u64, handler: &impl Handler) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -137,8 +139,8 @@ where
         if !reply.delay.is_zero() {
             tokio::time::sleep(reply.delay).await;
         }
-        match reply.what {
-            What::Response { status, headers, body, close } => {
+        match reply.kind {
+            ReplyKind::Response { status, headers, body, close } => {
                 output.clear();
                 write_head(&mut output, status, &headers, Some(body.len()), close);
                 output.extend_from_slice(&body);
@@ -148,26 +150,26 @@ where
                     return stream.shutdown().await;
                 }
             }
-            What::Raw { bytes, every } => {
-                for piece in bytes.chunks(if every.is_some() { 1 } else { bytes.len().max(1) }) {
+            ReplyKind::Raw { bytes, interval } => {
+                for piece in bytes.chunks(if interval.is_some() { 1 } else { bytes.len().max(1) }) {
                     stream.write_all(piece).await?;
                     stream.flush().await?;
-                    tokio::time::sleep(every.unwrap_or_default()).await;
+                    tokio::time::sleep(interval.unwrap_or_default()).await;
                 }
                 return stream.shutdown().await;
             }
-            What::Hang => pending().await,
-            What::Drop => return Ok(()),
-            What::Endless { every } => {
+            ReplyKind::Hang => pending().await,
+            ReplyKind::Drop => return Ok(()),
+            ReplyKind::Endless { interval } => {
                 output.clear();
                 write_head(&mut output, 200, &[], None, true);
                 stream.write_all(&output).await?;
-                let piece = if every.is_some() { &[b'.'; 1][..] } else { &[b'.'; 8 * 1024][..] };
-                // Ends with an error once the other side has gone.
+                let piece = if interval.is_some() { &[b'.'; 1][..] } else { &[b'.'; 8 * 1024][..] };
+                // Ends with an error once the other side has closed the connection.
                 loop {
                     stream.write_all(piece).await?;
                     stream.flush().await?;
-                    tokio::time::sleep(every.unwrap_or_default()).await;
+                    tokio::time::sleep(interval.unwrap_or_default()).await;
                 }
             }
         }
