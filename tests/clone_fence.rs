@@ -74,7 +74,7 @@ fn partly_restored_dump_sends_nothing_until_it_is_resumed() {
     let (cluster, mut client) = Cluster::with_client(WORKER_FOR_A_COPY);
     let endpoint = queue_while_paused(&mut client, &receiver, 5);
     // pg_restore --jobs restores each table in its own transaction and in any order. Here the rows
-    // of `homes`, which identify the original, are missing.
+    // of `installations`, which identify the original, are missing.
     let dump = cluster.socket_dir().join("dump");
     run(cluster
         .client_command("pg_dump")

@@ -87,7 +87,7 @@ fn every_file_names_the_same_version() {
     assert_eq!(meta["version"], version);
     assert_eq!(meta["provides"]["webhook_delivery"]["version"], version);
     let newest = include_str!("../CHANGELOG.md").lines().find_map(|line| line.strip_prefix("## "));
-    assert_eq!(newest, Some(version.as_str()));
+    assert!(newest.is_some_and(|newest| newest.starts_with(&format!("[{version}]"))), "{newest:?}");
 }
 
 #[test]

@@ -335,16 +335,16 @@ begin
     end if;
     select known.* into health from public.webhook_endpoint_health as known where known.endpoint_id = endpoint.id;
     select known.* into facts from webhook_delivery.diagnose_endpoint(endpoint.id) as known;
-    return next webhook_delivery.diagnose_enabled(endpoint);
-    return next webhook_delivery.diagnose_sending(facts.state, facts.is_paused, health.paused_at);
-    return next webhook_delivery.diagnose_events(endpoint);
+    return query select * from webhook_delivery.diagnose_enabled(endpoint);
+    return query select * from webhook_delivery.diagnose_sending(facts.state, facts.is_paused, health.paused_at);
+    return query select * from webhook_delivery.diagnose_events(endpoint);
     return query select * from webhook_delivery.diagnose_triggers(facts.without_trigger, facts.with_disabled_trigger);
     return query select * from webhook_delivery.diagnose_capture(facts.not_built);
-    return next webhook_delivery.diagnose_address(endpoint, facts.addresses, facts.problem_kind::public.webhook_error_kind, facts.problem);
-    return next webhook_delivery.diagnose_requests(endpoint.id);
-    return next webhook_delivery.diagnose_signature(endpoint.id, facts.secret_form, facts.previous_secret_until);
-    return next webhook_delivery.diagnose_response_time(health);
-    return next webhook_delivery.diagnose_backlog(endpoint, health);
+    return query select * from webhook_delivery.diagnose_address(endpoint, facts.addresses, facts.problem_kind::public.webhook_error_kind, facts.problem);
+    return query select * from webhook_delivery.diagnose_requests(endpoint.id);
+    return query select * from webhook_delivery.diagnose_signature(endpoint.id, facts.secret_form, facts.previous_secret_until);
+    return query select * from webhook_delivery.diagnose_response_time(health);
+    return query select * from webhook_delivery.diagnose_backlog(endpoint, health);
 end
 $$;
 

@@ -6,24 +6,25 @@ create function public.webhook_request(delivery_id uuid) returns public.webhook_
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    request public.webhook_delivery_request;
+    delivery record;
+    verify text;
+    attempts json;
 begin
-    select delivery.event_type, delivery.status, made.url, made.headers, made.body
-    into request.event_type, request.status, request.url, request.headers, request.body
-    from public.webhook_deliveries as delivery
-    cross join webhook_delivery.request_of(delivery.id) as made
-    where delivery.id = webhook_request.delivery_id;
+    select known.event_type, known.status, made.url, made.headers, made.body into delivery
+    from public.webhook_deliveries as known
+    cross join webhook_delivery.request_of(known.id) as made
+    where known.id = webhook_request.delivery_id;
     if not found then
         perform webhook_delivery.refuse_unknown_delivery(delivery_id);
     end if;
-    if request.headers is not null then
-        request.verify := format(
+    if delivery.headers is not null then
+        verify := format(
             'X-Webhook-Signature is sha256= and what this prints, with the body as it is, to the byte: printf %%s "$BODY" | openssl dgst -sha256 -hmac "$SECRET" (the whole secret, with whsec_ where it begins so). '
             'webhook-signature covers "%s.%s." and the body; a Standard Webhooks library verifies it.',
-            request.headers ->> 'webhook-id', request.headers ->> 'webhook-timestamp');
+            delivery.headers ->> 'webhook-id', delivery.headers ->> 'webhook-timestamp');
     end if;
     if has_column_privilege('webhook_delivery.attempts', 'address', 'select') then
-        select coalesce(json_agg(made order by made.attempt), '[]') into request.attempts
+        select coalesce(json_agg(made order by made.attempt), '[]') into attempts
         from (
             select log.attempt, log.status, log.response_status_code, log.error_kind, log.error_message, log.response_excerpt,
                 log.attempted_at, log.next_attempt_at, log.response_time_ms, log.lookup_ms, log.connect_ms, log.tls_ms, log.first_byte_ms,
@@ -32,7 +33,7 @@ begin
             where log.delivery_id = webhook_request.delivery_id and log.response_time_ms is not null
         ) as made;
     else
-        select coalesce(json_agg(made order by made.attempt), '[]') into request.attempts
+        select coalesce(json_agg(made order by made.attempt), '[]') into attempts
         from (
             select log.attempt, log.status, log.response_status_code, log.error_kind, log.error_message, log.response_excerpt,
                 log.attempted_at, log.next_attempt_at, log.response_time_ms
@@ -40,7 +41,7 @@ begin
             where log.delivery_id = webhook_request.delivery_id
         ) as made;
     end if;
-    return request;
+    return row(delivery.event_type, delivery.status, delivery.url, delivery.headers, delivery.body, verify, attempts);
 end
 $$;
 

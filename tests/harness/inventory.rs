@@ -22,6 +22,11 @@ pub fn inventory(client: &mut Client) -> BTreeSet<String> {
             from member join pg_class on pg_class.oid = objid where classid = 'pg_class'::regclass and relkind = 'v'",
         "select concat_ws(' ', identity, relkind, relpersistence, relrowsecurity, relforcerowsecurity, reloptions, pg_get_expr(relpartbound, objid))
             from member join pg_class on pg_class.oid = objid where classid = 'pg_class'::regclass and relkind <> 'v'",
+        "select concat_ws(' ', identity, enumsortorder, enumlabel)
+            from member join pg_enum on enumtypid = objid where classid = 'pg_type'::regclass",
+        "select concat_ws(' ', identity, attnum, attname, format_type(atttypid, atttypmod))
+            from member join pg_type on pg_type.oid = objid join pg_class on pg_class.oid = typrelid and relkind = 'c'
+                join pg_attribute on attrelid = typrelid where classid = 'pg_type'::regclass and attnum > 0",
         "select concat_ws(' ', identity, attnum, attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid), attgenerated, attacl)
             from member join pg_attribute on attrelid = objid left join pg_attrdef on adrelid = attrelid and adnum = attnum
             where classid = 'pg_class'::regclass and attnum > 0 and not attisdropped",
