@@ -52,7 +52,7 @@ fn deliveries_continue_while_partitions_cannot_be_created() {
     assert_eq!((receiver.count(), cluster.worker_pid("postgres")), (6, Some(worker)));
     let log = cluster.log();
     assert!(log.contains("WARNING:  webhook_delivery: creating partitions fails: no tables today"), "{log}");
-    assert!(log.contains("HINT:  Ask tomorrow. It is tried again"), "{log}");
+    assert!(log.contains("HINT:  Ask tomorrow. The worker tries again"), "{log}");
 
     client.batch_execute("drop event trigger refuse").unwrap();
     wait_for_status(&mut client, "sending", None);
