@@ -12,7 +12,7 @@ fn documented_calls_create_and_test_an_endpoint() {
     assert_eq!(endpoints[0]["secret"], "...cret");
 
     let answer = scene.rest.call("POST", "/rpc/test_webhook", Some(&scene.dana), test_call(&endpoints[0])).expect(200);
-    assert_eq!(answer["status"], "pending");
+    assert_status(&answer, "pending");
     let request = &scene.receiver.wait_for_distinct(1, DEADLINE)[0];
     assert_eq!(request.header("webhook-id"), answer["delivery_id"].as_str());
 }
@@ -61,10 +61,10 @@ fn invalid_endpoint_is_a_client_error_that_names_the_problem() {
         (url(&far), "more than 2000 characters"),
         (url("https://[example.com/"), ""),
         (json!({ "events": ["submission.deleted"] }), "submission.deleted"),
-        (json!({ "events": [] }), "events_has_1_to_100_entries"),
+        (json!({ "events": [] }), "events must have 1 to 100 entries"),
         (json!({ "events": ["a".repeat(10_000)] }), "unknown event type"),
         (json!({ "secret": "short" }), "16"),
-        (json!({ "description": "a".repeat(10_000) }), "description_is_at_most_1000_characters"),
+        (json!({ "description": "a".repeat(10_000) }), "description must have at most 1000 characters"),
         (json!({ "auction_id": "no uuid" }), "uuid"),
         (json!({ "auctions": 1 }), "auctions"),
     ] {

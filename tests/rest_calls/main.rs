@@ -58,6 +58,14 @@ impl Scene {
     }
 }
 
+/// The REST server of the tests gives null for an enum in a composite type; PostgREST does not.
+#[track_caller]
+fn assert_status(answer: &Value, expected: &str) {
+    let is_postgrest = std::env::var_os("POSTGREST").is_some_and(|path| !path.is_empty());
+    let status = answer.get("status").expect("the column of the result");
+    assert!(status == expected || status.is_null() && !is_postgrest, "{answer}");
+}
+
 fn test_call(endpoint: &Value) -> Option<Value> {
     Some(json!({ "endpoint_id": endpoint["id"], "event_type": "submission.created" }))
 }
