@@ -29,6 +29,7 @@ on_plain_and_supabase! {
     read_only_transaction_can_read_everything
     test_webhook_in_a_read_only_transaction_queues_nothing
     built_in_access_check_reads_members_as_their_owner
+    definer_function_whose_owner_bypasses_policies_creates_endpoints
     endpoints_of_a_superuser_acting_as_a_tenant_are_validated
 }
 
@@ -360,6 +361,22 @@ fn built_in_access_check_reads_members_as_their_owner(world: World) {
     assert_eq!(auctions_seen(&mut dana), vec![vec![sample::RIVERSIDE]; 3]);
     dana.execute("select test_webhook($1, 'submission.created')", &[&scene.riverside.id]).unwrap();
     assert_eq!(scene.application.count("select count(*) from pg_roles where rolname = 'app' and rolsuper"), 0);
+}
+
+/// Such as a trigger that creates an endpoint with each new auction, before it has members.
+fn definer_function_whose_owner_bypasses_policies_creates_endpoints(world: World) {
+    let mut scene = Scene::new(world, &[]);
+    scene.run(
+        "create role provisioner nologin bypassrls; grant usage, create on schema public to provisioner;
+         select webhook_delivery.grant_api('provisioner'); set role provisioner;
+         create function public.provision(auction_id uuid) returns void language sql security definer as
+             $$ insert into public.webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}') $$;
+         reset role; grant execute on function public.provision(uuid) to <tenant>",
+    );
+    let mut kim = scene.session_of(sample::KIM);
+    kim.execute("select public.provision($1)", &[&sample::RIVERSIDE]).unwrap();
+    let insert = "insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}')";
+    assert_eq!(refusal(&mut kim, insert, &[&sample::RIVERSIDE]).code().code(), "42501");
 }
 
 fn endpoints_of_a_superuser_acting_as_a_tenant_are_validated(world: World) {

@@ -307,6 +307,7 @@ create function webhook_delivery.diagnose_backlog(endpoint public.webhook_endpoi
     select 'backlog', 'Are deliveries waiting for it?', checked.is_fine,
         case
             when health.queued = 0 then 'No.'
+            when health.next_attempt_at is null then format('%s deliveries, which are about to end.', health.queued)
             else format('%s deliveries; the next attempt is due at %s.', health.queued, webhook_delivery.iso_time(health.next_attempt_at))
         end || case when health.consecutive_failures > 0 then
             format(' %s in a row have used up all of their attempts, since %s.', health.consecutive_failures,
@@ -317,7 +318,7 @@ create function webhook_delivery.diagnose_backlog(endpoint public.webhook_endpoi
             when endpoint.max_per_second is not null then format('Its rate limit is %s a second: raise max_per_second.', endpoint.max_per_second)
             else 'They are sent as fast as it answers, once what is wrong above is corrected.'
         end
-    from (select health.queued = 0 or health.next_attempt_at > now() - interval '1 minute' as is_fine) as checked
+    from (select coalesce(health.queued = 0 or health.next_attempt_at > now() - interval '1 minute', true) as is_fine) as checked
     $$;
 
 create function public.diagnose_webhook(endpoint_id uuid) returns setof public.webhook_finding

@@ -124,8 +124,12 @@ impl EndpointStates {
         self.last_served = endpoint_id;
     }
 
-    /// The endpoint of this delivery is disabled or paused.
+    /// The endpoint of this delivery is disabled or paused. A test that waits ends no throttle: the
+    /// delivery that the endpoint waits for may still be in flight when it is resumed.
     pub fn disable(&mut self, row: &DueDelivery) {
+        if row.skips_throttle && self.throttle(&row.endpoint_id).is_some() {
+            return;
+        }
         let disabled = Endpoint { auction_id: row.auction_id, position: row.position.before(), state: State::Disabled };
         self.endpoints.insert(row.endpoint_id, disabled);
     }

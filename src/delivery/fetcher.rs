@@ -32,6 +32,9 @@ const MAX_CATCH_UPS: usize = 8;
 /// it walks over dead rows.
 const REWIND_SHARE: u32 = 100;
 
+/// Maximum time between two rewinds to the start, whatever they cost.
+const MAX_REWIND_INTERVAL: Duration = Duration::from_secs(60);
+
 /// If the clock is set back by no more than this, the waits of endpoints only become longer.
 const SMALL_STEP: Duration = Duration::from_secs(1);
 
@@ -48,10 +51,14 @@ pub struct Fetcher {
     blocked_auctions: HashSet<Uuid>,
     /// Deliveries that are fetched and not recorded yet. Their rows are still in the queue.
     in_flight: HashSet<Uuid>,
+    /// Those of them that are to end without another attempt, such as cancelled ones.
+    ending: HashSet<Uuid>,
     /// Number of rows to ask for in the next read.
     batch: usize,
-    /// Time spent reading since the last rewind.
-    time_reading: Duration,
+    /// The read from the start has not reached the present yet.
+    is_rereading: bool,
+    /// Time spent on that read.
+    time_rereading: Duration,
     next_rewind: Instant,
     /// The latest time of a read since the clock was last set back.
     latest: Timestamp,
@@ -86,8 +93,10 @@ impl Fetcher {
             newly_opened: Vec::new(),
             blocked_auctions: HashSet::new(),
             in_flight: HashSet::new(),
+            ending: HashSet::new(),
             batch: MAX_BATCH / 8,
-            time_reading: Duration::ZERO,
+            is_rereading: true,
+            time_rereading: Duration::ZERO,
             next_rewind: Instant::now(),
             latest: Timestamp::MIN,
         }
@@ -103,6 +112,7 @@ impl Fetcher {
     /// Reads again from the start.
     pub fn rewind_to_start(&mut self) {
         self.position = Position::START;
+        self.is_rereading = true;
         self.endpoints.rewind_to_start();
     }
 
@@ -112,8 +122,9 @@ impl Fetcher {
         if Instant::now() < self.next_rewind {
             return false;
         }
-        self.next_rewind = Instant::now() + every.max(self.time_reading * REWIND_SHARE);
-        self.time_reading = Duration::ZERO;
+        let pause = (self.time_rereading * REWIND_SHARE).min(MAX_REWIND_INTERVAL);
+        self.next_rewind = Instant::now() + every.max(pause);
+        self.time_rereading = Duration::ZERO;
         self.rewind_to_start();
         true
     }
@@ -126,8 +137,13 @@ impl Fetcher {
     /// Call when the outcome is recorded.
     pub fn recorded(&mut self, outcome: &Outcome) {
         self.in_flight.remove(&outcome.key.delivery_id);
+        let ends = self.ending.remove(&outcome.key.delivery_id);
+        if ends {
+            // Its row has kept its due time, and is to be read again now.
+            self.rewind_to(Timestamp::from_micros(outcome.key.due_at));
+        }
         if let Some(next_attempt_at) = outcome.next_attempt_at {
-            if outcome.keeps_position {
+            if outcome.keeps_position && !ends {
                 self.endpoints.retried(&outcome.key.endpoint_id, &outcome.key.delivery_id, next_attempt_at);
             }
             // The time of the next attempt may have passed before it was recorded.
@@ -173,6 +189,7 @@ impl Fetcher {
     pub fn release(&mut self, keys: Vec<DeliveryKey>) {
         for key in keys {
             self.in_flight.remove(&key.delivery_id);
+            self.ending.remove(&key.delivery_id);
             let position = Position::at(Timestamp::from_micros(key.due_at));
             self.endpoints.mark_backlogged(key.endpoint_id, key.auction_id, position);
         }
@@ -212,9 +229,12 @@ impl Fetcher {
         self.follow_clock(reading.now);
         let mut found = Fetched { jobs: Vec::new(), ended: Vec::new(), ids: HashSet::new(), waiting, more: false };
         self.endpoints.end_throttles(reading.now, |delivery| self.in_flight.contains(delivery));
+        let is_rereading = self.is_rereading;
         self.catch_up(reading, &mut found)?;
         self.read_on(reading, &mut found)?;
-        self.time_reading += began.elapsed();
+        if is_rereading {
+            self.time_rereading += began.elapsed();
+        }
         Ok(found)
     }
 
@@ -253,7 +273,14 @@ impl Fetcher {
                 self.endpoints.mark_backlogged(row.endpoint_id, row.auction_id, before);
                 continue;
             }
-            if self.endpoints.contains(&row.endpoint_id) && !row.skips_throttle || self.is_known(&row, found) {
+            let ends = matches!(row.action, Action::End(_));
+            if self.is_known(&row, found) {
+                if ends {
+                    self.ending.insert(row.position.delivery_id);
+                }
+                continue;
+            }
+            if self.endpoints.contains(&row.endpoint_id) && !row.skips_throttle && !ends {
                 continue;
             }
             if row.skips_throttle || prefetch::limit(&found.waiting, &row.auction_id, &row.endpoint_id) > 0 {
@@ -270,6 +297,7 @@ impl Fetcher {
         if !more {
             // All due rows are read, except those of endpoints that were left out.
             self.position = self.position.max(Position::at(*now));
+            self.is_rereading = false;
         }
         found.more |= more;
         Ok(())

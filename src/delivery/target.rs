@@ -40,7 +40,9 @@ impl Target {
         let waits = row.get::<Vec<Interval>>(7)?;
         let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.iter().map(duration)));
         let ordered = required(row.get(8)?);
-        let spacing = row.get::<f32>(9)?.map_or(Duration::ZERO, |per_second| Duration::from_secs_f32(1.0 / per_second));
+        let spacing = row.get::<f32>(9)?.map_or(Duration::ZERO, |per_second| {
+            Duration::try_from_secs_f32(1.0 / per_second).unwrap_or(Duration::MAX)
+        });
         let destination = |secrets| Arc::new(Destination { url, secrets, headers, retry_schedule, ordered });
         let target = Self {
             auction_id: id(required(row.get(2)?)),

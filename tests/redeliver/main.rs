@@ -28,6 +28,7 @@ impl Scene {
         let answer = Arc::clone(&status);
         let receiver = Receiver::start(move |request| match request.path.as_str() {
             "/hang" => Reply::ok().after(Duration::from_millis(700)),
+            "/hang-and-fail" => Reply::status(503).after(Duration::from_millis(700)),
             _ => Reply::status(answer.load(Ordering::Relaxed)),
         });
         let usual = [("webhook_delivery.retry_schedule", "20ms"), ("webhook_delivery.disable_after_failures", "0")];

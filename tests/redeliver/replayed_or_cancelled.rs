@@ -105,6 +105,43 @@ fn request_in_flight_can_succeed_after_its_cancellation() {
     assert_eq!(scene.receiver.count(), 1);
 }
 
+/// The retry would be due in an hour. The poll interval rules out the poll.
+#[test]
+fn request_that_fails_after_its_cancellation_is_not_retried() {
+    let settings = [("webhook_delivery.retry_schedule", "1h"), ("webhook_delivery.poll_interval", "60s")];
+    for ordered in [false, true] {
+        let mut scene = Scene::new(&settings);
+        let update = "update webhook_endpoints set url = $1, ordered = $2";
+        let url = scene.receiver.url("/hang-and-fail");
+        scene.application.client.execute(update, &[&url, &ordered]).unwrap();
+        scene.endpoint.emit(&mut scene.application.client, 1);
+        let id = scene.receiver.wait_for(1, DEADLINE)[0].webhook_id().unwrap();
+        scene.admin.execute("select cancel_webhook($1)", &[&id]).unwrap();
+        let ended = scene.endpoint.wait_for(&mut scene.application.client, 1, "failed").remove(0);
+        assert_eq!((ended.attempts, ended.error_message.as_deref()), (1, Some("cancelled")));
+        assert_eq!(scene.receiver.count(), 1);
+        let kinds = "select string_agg(error_kind::text, ' ' order by attempt) from webhook_delivery.attempts";
+        let kinds: String = scene.application.client.query_one(kinds, &[]).unwrap().get(0);
+        assert_eq!(kinds, "http_status cancelled");
+    }
+}
+
+/// `now()` is the start of the transaction: the key of a row in flight must not change.
+#[test]
+fn cancellation_in_an_older_transaction_leaves_a_delivery_in_flight_its_row() {
+    let mut scene = Scene::new(&[]);
+    let url = scene.receiver.url("/hang");
+    scene.application.client.execute("update webhook_endpoints set url = $1", &[&url]).unwrap();
+    let mut transaction = scene.admin.transaction().unwrap();
+    transaction.execute("select 1", &[]).unwrap();
+    scene.endpoint.emit(&mut scene.application.client, 1);
+    let id = scene.receiver.wait_for(1, DEADLINE)[0].webhook_id().unwrap();
+    transaction.execute("select cancel_webhook($1)", &[&id]).unwrap();
+    transaction.commit().unwrap();
+    scene.endpoint.wait_for(&mut scene.application.client, 1, "success");
+    assert_eq!(scene.application.count("select count(*) from webhook_delivery.attempts"), 1);
+}
+
 #[test]
 fn cancelled_delivery_sends_no_failure_alert() {
     let mut scene = Scene::new(&[("webhook_delivery.retry_schedule", "1h")]);

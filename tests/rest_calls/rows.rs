@@ -205,7 +205,8 @@ fn support_calls_work_over_rest_only_in_own_auctions() {
         }
     }
     let health = scene.rest.call("GET", "/webhook_endpoint_health", Some(&scene.dana), None).expect(200);
-    assert_eq!((&health[0]["endpoint_id"], &health[0]["success_rate_24h"]), (&endpoint, &json!(1.0)));
+    // PostgREST writes 1, the REST server of the tests 1.0.
+    assert_eq!((&health[0]["endpoint_id"], health[0]["success_rate_24h"].as_f64()), (&endpoint, Some(1.0)));
     let nothing = scene.rest.call("GET", "/webhook_endpoint_health", Some(&scene.kim), None).expect(200);
     assert_eq!(nothing, json!([]));
 }

@@ -25,7 +25,15 @@ insert into webhook_delivery.attempts (
     tls_ms, first_byte_ms, address, created_at)
 select
     delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, next_attempt_at is null,
-    (case when error_kind is null then 'success' else 'failed' end)::public.webhook_delivery_status, response_status_code,
-    response_time_ms, error_kind::public.webhook_error_kind, error_message, response_excerpt, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
+    case when error_kind is null then 'success'::public.webhook_delivery_status else 'failed' end, response_status_code,
+    response_time_ms, error_kind::public.webhook_error_kind,
+    case when expunged.is_expunged then regexp_replace(error_message, ' [(]to .*', '') else error_message end,
+    case when expunged.is_expunged then null else response_excerpt end, is_test, attempted_at, next_attempt_at, lookup_ms, connect_ms,
     tls_ms, first_byte_ms, address, created_at
 from outcome
+-- An attempt that was in flight while its event was expunged leaves nothing that may echo the data.
+left join lateral (
+    select true as is_expunged from webhook_delivery.queue as waiting
+    where outcome.error_kind is not null and waiting.due_at = outcome.due_at and waiting.delivery_id = outcome.delivery_id
+        and waiting.end_reason = 'event_deleted'
+) as expunged on true

@@ -11,7 +11,7 @@ with gone as (
         and ($3 is null or position(substr(to_json($3)::text, 2, length(to_json($3)::text) - 2) in event.data::text) > 0)
     returning event.id
 ), ended as (
-    update webhook_delivery.queue as waiting set end_reason = 'event_deleted', due_at = least(waiting.due_at, now())
+    update webhook_delivery.queue as waiting set end_reason = 'event_deleted', due_at = least(waiting.due_at, clock_timestamp())
     from gone
     where waiting.event_id = gone.id and waiting.end_reason is null
 ), cut as (

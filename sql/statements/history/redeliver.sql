@@ -29,6 +29,7 @@ with wanted as materialized (
         tls_ms, first_byte_ms, address
     from ended
     where response_time_ms is not null
+    on conflict do nothing
 )
 insert into webhook_delivery.queue_recent (
     due_at, delivery_id, auction_id, endpoint_id, event_id, event_type, attempts, earlier_attempts, is_test,
