@@ -14,7 +14,7 @@ begin
         raise exception using
             errcode = 'null_value_not_allowed',
             message = 'auction_id cannot be null',
-            hint = 'select webhook_delivery.administered_auctions() shows the auctions that you administer.';
+            hint = 'webhook_auctions() returns the auctions that you administer.';
     elsif length(containing) > 1000 then
         raise exception using
             errcode = 'invalid_parameter_value',
@@ -36,7 +36,7 @@ begin
         raise exception using
             errcode = 'PT404',
             message = format('auction %s is not administered by the caller', auction_id),
-            hint = 'select webhook_delivery.administered_auctions() shows the auctions that you administer.';
+            hint = 'webhook_auctions() returns the auctions that you administer.';
     end if;
     return expunged;
 end

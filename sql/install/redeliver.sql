@@ -8,7 +8,8 @@ begin
     raise exception using
         errcode = 'PT404',
         message = format('webhook delivery %s does not exist', delivery_id),
-        hint = 'select id, status from public.webhook_deliveries shows the deliveries that you see.';
+        hint = webhook_delivery.query_hint('select id, status from public.webhook_deliveries', '/webhook_deliveries?select=id,status',
+            'the deliveries that you see');
 end
 $$;
 
@@ -68,6 +69,22 @@ $$;
 comment on function public.redeliver_webhook(uuid) is
     'Redelivers a delivery, even one that succeeded: the same webhook_id, the same bytes, the whole retry schedule. A delivery that waits for another attempt has it now. Raises PT404 for an unknown delivery, PT410 if its event or endpoint was deleted, PT409 for a test and for a delivery that is about to end';
 
+create function webhook_delivery.check_period(since timestamptz, until timestamptz) returns void
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    if since > until then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('since must not be after until, but %s is after %s', since, until),
+            hint = 'Exchange the two times.';
+    end if;
+end
+$$;
+
+comment on function webhook_delivery.check_period(timestamptz, timestamptz) is 'Raises 22023 if a period ends before it begins';
+
 create function public.recover_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), only_failed boolean default true,
     dry_run boolean default false
@@ -90,6 +107,7 @@ begin
             message = 'since, until, only_failed and dry_run cannot be null',
             hint = 'Omit an argument to use its default.';
     end if;
+    perform webhook_delivery.check_period(since, until);
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
@@ -130,6 +148,7 @@ begin
             message = 'since and until cannot be null',
             hint = 'Omit an argument to use its default.';
     end if;
+    perform webhook_delivery.check_period(since, until);
     if webhook_delivery.visible_auction(endpoint_id) is null then
         perform webhook_delivery.refuse_unknown_endpoint(endpoint_id);
     end if;
@@ -165,7 +184,8 @@ begin
         raise exception using
             errcode = 'PT409',
             message = format('webhook delivery %s has ended', delivery_id),
-            hint = 'select status, completed_at from public.webhook_deliveries shows how.';
+            hint = webhook_delivery.query_hint('select status, completed_at from public.webhook_deliveries',
+                '/webhook_deliveries?select=status,completed_at', 'how');
     end if;
 end
 $$;

@@ -7,6 +7,21 @@ create function webhook_delivery.visible_auction(endpoint_id uuid) returns uuid
 
 comment on function webhook_delivery.visible_auction(uuid) is 'Returns the auction of an endpoint that the caller sees; null if there is no such endpoint';
 
+create function webhook_delivery.is_rest_call() returns boolean
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$ select coalesce(current_setting('request.method', true), '') <> '' $$;
+
+comment on function webhook_delivery.is_rest_call() is
+    'Whether PostgREST has begun the transaction: then hints name REST paths instead of statements';
+
+create function webhook_delivery.query_hint(statement text, path text, shown text) returns text
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+    as $$ select format('%s shows %s.', case when webhook_delivery.is_rest_call() then 'GET ' || path else statement end, shown) $$;
+
+comment on function webhook_delivery.query_hint(text, text, text) is 'Returns a HINT that names a statement, or over REST the path of a request';
+
 create function webhook_delivery.refuse_unknown_endpoint(endpoint_id uuid) returns void
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
@@ -17,20 +32,12 @@ begin
     raise exception using
         errcode = 'PT404',
         message = format('webhook endpoint %s does not exist', endpoint_id),
-        hint = case when webhook_delivery.is_rest_call() then 'GET /webhook_endpoints?select=id,url'
-            else 'select id, url from public.webhook_endpoints' end || ' shows the endpoints that you see.';
+        hint = webhook_delivery.query_hint('select id, url from public.webhook_endpoints', '/webhook_endpoints?select=id,url',
+            'the endpoints that you see');
 end
 $$;
 
 comment on function webhook_delivery.refuse_unknown_endpoint(uuid) is 'Raises PT404: the caller sees no such endpoint';
-
-create function webhook_delivery.is_rest_call() returns boolean
-    language sql stable
-    set search_path = pg_catalog, pg_temp
-    as $$ select coalesce(current_setting('request.method', true), '') <> '' $$;
-
-comment on function webhook_delivery.is_rest_call() is
-    'Whether PostgREST has begun the transaction: then hints name REST paths instead of statements';
 
 create function webhook_delivery.follow_delivery(delivery_id uuid) returns text
     language sql stable

@@ -60,6 +60,8 @@ pub const TENANT_FUNCTIONS: &[&str] = &[
     "webhook_delivery.recent_attempts(uuid)",
     "webhook_delivery.closest_name(text,text[])",
     "webhook_delivery.is_rest_call()",
+    "webhook_delivery.check_period(timestamp with time zone,timestamp with time zone)",
+    "webhook_delivery.query_hint(text,text,text)",
     "webhook_delivery.new_endpoint_id()",
     "webhook_delivery.take_new_endpoint_id(uuid)",
     "webhook_delivery.queued_delivery(uuid,webhook_delivery_status)",

@@ -156,6 +156,10 @@ fn null_argument_is_refused() {
         let error = refusal(&mut scene.admin, &format!("select {call}"), &[&scene.endpoint.id]);
         assert_eq!(error.code().code(), "22004", "{call}: {error:?}");
     }
+    for call in ["recover_webhooks($1, now(), now() - interval '1 day')", "replay_webhooks($1, now(), '2026-01-01')"] {
+        let error = refusal(&mut scene.admin, &format!("select {call}"), &[&scene.endpoint.id]);
+        assert_eq!((error.code().code(), error.hint()), ("22023", Some("Exchange the two times.")), "{call}");
+    }
     assert_eq!(scene.application.count("select count(*) from webhook_delivery.queue"), 0);
     // A wait without a limit would never end, so that the function returns null.
     let wait = "select webhook_delivery.wait_for_delivery(id, null) is null from webhook_deliveries";
