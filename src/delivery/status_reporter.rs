@@ -29,7 +29,8 @@ impl StatusReporter {
     /// Publishes the worker's state.
     pub fn publish(&mut self, stats: WorkerStats) {
         let activity = match (stats.idle_reason, &stats.problem) {
-            (_, Some((_, problem))) => format!("webhook_delivery: {problem}"),
+            (Some(reason), Some((_, problem))) => format!("webhook_delivery: {reason}; {problem}"),
+            (None, Some((_, problem))) => format!("webhook_delivery: {problem}"),
             (Some(reason), None) => format!("webhook_delivery: {reason}"),
             (None, None) => format!(
                 "webhook_delivery: {} requests in flight, {} waiting",
