@@ -36,7 +36,7 @@ test: build ## run all tests
 pictures: build ## take the README's pictures of the page anew
 	@tests/rest/setup.sh
 	@tests/node/setup.sh
-	@cargo test --quiet -p $(TESTS) --test page at_a_glance
+	@cargo test --quiet -p $(TESTS) --test page page_shows_a_week
 	@cp target/pictures/endpoints.png target/pictures/delivery.png target/pictures/phone.png tests/page/pictures/
 
 bench: build ## measure, print and write target/bench.json

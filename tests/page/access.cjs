@@ -33,7 +33,7 @@ module.exports = async (stage) => {
   await reach(page.getByText("submission 0 of 2"));
   await reach(page.getByRole("checkbox", { name: "submission.created" }), "Space");
   await page.getByText("submission 1 of 2").waitFor();
-  await reach(page.getByRole("button", { name: "Save and test" }));
+  await reach(page.getByRole("button", { name: "Create endpoint" }));
   await page.getByRole("heading", { name: "Now test it" }).waitFor();
   await reach(page.getByRole("button", { name: "Send test" }));
   await page.getByText(/Answered 200/).waitFor();
@@ -45,7 +45,7 @@ module.exports = async (stage) => {
   const failing = stage.endpoint(`${stage.receiver}/switch`);
   stage.emit();
   await page.getByRole("link", { name: "Endpoints", exact: true }).click();
-  await page.getByText("Failing", { exact: true }).waitFor();
+  await page.getByText("Retrying", { exact: true }).first().waitFor();
   const id = stage.sql("select id from webhook_endpoints where url like '%hook'");
   const views = ["", "new", "history", `endpoints/${id}`, `endpoints/${failing}`, `endpoints/${failing}/history`, `endpoints/${failing}/trouble`, `endpoints/${id}/verify`];
   for (const [scheme, width] of [["light", 1100], ["dark", 1100], ["light", 360], ["dark", 360]]) {

@@ -17,7 +17,7 @@ module.exports = async (stage) => {
   await page.locator('input[aria-invalid="false"]').waitFor();
   await page.getByText("Can be used.").waitFor();
 
-  await page.getByRole("button", { name: "Save and test" }).click();
+  await page.getByRole("button", { name: "Create endpoint" }).click();
   await page.getByRole("alert").getByText("No event is selected").waitFor();
   await page.getByText("submission 0 of 2").click();
   const submitted = page.locator(".leaf", { has: page.getByText("submission.created", { exact: true }) });
@@ -28,7 +28,7 @@ module.exports = async (stage) => {
   await page.getByRole("checkbox", { name: "inspection.*" }).check();
   await page.getByText("inspection 2 of 2").waitFor();
   await stage.picture("add");
-  await page.getByRole("button", { name: "Save and test" }).click();
+  await page.getByRole("button", { name: "Create endpoint" }).click();
 
   // The secret is shown once, and copied.
   const secret = await page.locator("code.secret").textContent();
@@ -46,8 +46,17 @@ module.exports = async (stage) => {
   await page.getByRole("button", { name: "Send test" }).click();
   await page.getByText(/Answered 200 after \d+ ms/).waitFor();
   await stage.picture("tested");
-  await page.getByRole("button", { name: "I have stored it" }).click();
+  // It is forgotten as soon as another view is shown.
+  await page.getByRole("link", { name: "\u2190 Endpoints" }).click();
+  await page.getByRole("link", { name: /\/hook/ }).click();
+  await page.getByRole("button", { name: "Send test" }).waitFor();
   assert.equal(await page.getByText(secret).count(), 0);
+  // A new endpoint has nothing wrong, and checks that only a person can judge.
+  await page.getByRole("link", { name: "Health check" }).click();
+  await page.getByText("No problems found.").waitFor();
+  assert.equal(await page.locator(".checks .wrong").count(), 0);
+  assert.ok((await page.locator(".checks .unknown").count()) > 0);
+  await page.getByRole("link", { name: "Overview" }).click();
   await page.reload();
   await page.getByLabel("Access token").fill(stage.tokens.dana);
   await page.getByRole("button", { name: "Sign in" }).click();
@@ -67,4 +76,44 @@ module.exports = async (stage) => {
   await page.getByRole("button", { name: "Send again" }).click();
   await page.getByText(/^Attempt 2/).waitFor();
   await stage.picture("delivery");
+
+  // It is found by its id and by its response, and copied as a command.
+  await page.getByRole("button", { name: "Copy as cURL" }).click();
+  assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^curl -X POST 'http.*-H 'x-webhook-signature: sha256=.*--data-raw '{/is);
+  await page.getByRole("button", { name: "Copy id" }).click();
+  const id = await page.evaluate(() => navigator.clipboard.readText());
+  const filters = page.getByRole("form", { name: "Filters" });
+  await filters.getByLabel("Webhook ID").fill(id.slice(0, 20));
+  await page.locator('input[aria-invalid="true"]').waitFor();
+  await filters.getByLabel("Webhook ID").fill(id);
+  await page.getByRole("row", { name: /inspection\.created/ }).waitFor({ state: "detached" });
+  assert.equal(await page.getByRole("row", { name: /submission\.created/ }).count(), 1);
+  await filters.getByLabel("Response").selectOption("4xx");
+  await page.getByText("No deliveries match.").waitFor();
+  await page.getByRole("button", { name: "Clear filters" }).click();
+  await page.getByRole("row", { name: /inspection\.created/ }).waitFor();
+  await filters.getByLabel("Tests").selectOption("without tests");
+  await page.getByRole("row", { name: /inspection\.created/ }).waitFor({ state: "detached" });
+  assert.match(await page.title(), /\/hook \u2013 Webhooks$/);
+
+  // A row opens by a click anywhere and closes by Escape; the view is in the address, and a link leads to the delivery.
+  await page.keyboard.press("Escape");
+  await page.getByText('"total_car_count": 42').waitFor({ state: "detached" });
+  await page.getByRole("row", { name: /submission\.created/ }).getByText("Delivered").click();
+  await page.getByText('"total_car_count": 42').waitFor();
+  await page.getByRole("button", { name: "Copy link" }).click();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  await page.waitForFunction(() => /[/]history[?]is_test=false&open=/.test(location.hash));
+  await page.keyboard.press("Escape");
+  await page.getByText('"total_car_count": 42').waitFor({ state: "detached" });
+  await page.waitForFunction(() => /[/]history[?]is_test=false$/.test(location.hash));
+  const other = await stage.signIn(stage.tokens.dana, link);
+  await other.getByText('"total_car_count": 42').waitFor();
+  assert.equal(await other.locator("table.deliveries tbody tr:not(.detail)").count(), 1);
+
+  // A URL that the auction has already is pointed out.
+  await page.goto(`${stage.url}#/new`);
+  await page.getByRole("textbox", { name: "URL" }).fill(`${stage.receiver}/hook`);
+  await page.getByText("Another endpoint has this URL").waitFor();
+  assert.match(await page.title(), /^Add an endpoint/);
 };

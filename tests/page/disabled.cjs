@@ -9,18 +9,20 @@ module.exports = async (stage) => {
   stage.emit("{}", 2);
   const page = await stage.signIn();
   const card = page.getByRole("link", { name: /\/switch/ });
-  await card.getByText("Disabled", { exact: true }).waitFor();
+  await card.getByText("Disabled after failures", { exact: true }).waitFor();
   await card.getByText(/2 deliveries in a row have used up all of their attempts; the last: status 500/).waitFor();
   // What happens now waits for it.
   stage.emit('{"meanwhile": true}');
   await card.locator(".queued", { hasText: "1" }).waitFor();
-  await card.getByText("0 % of 24 hours").waitFor();
+  await card.getByText("0 % delivered, 24 h").waitFor();
   await card.click();
 
-  await page.getByText("What has happened since then waits").waitFor();
+  await page.getByText("Events since then are kept").waitFor();
   await page.getByRole("link", { name: "Why?" }).click();
   const checks = page.getByRole("region", { name: "Diagnosis" }).getByRole("listitem");
   await checks.filter({ hasText: "status 500" }).first().waitFor();
+  // In the words of the page: no SQL, no function, no time of another zone.
+  assert.doesNotMatch(await page.getByRole("region", { name: "Diagnosis" }).innerText(), /select |update |_webhook|\d{4}-\d\d-\d\dT/);
   assert.ok((await page.locator(".checks .wrong .what").count()) > 0, "it says what to do");
   await stage.picture("troubleshooting");
 
@@ -29,7 +31,7 @@ module.exports = async (stage) => {
   await page.getByRole("link", { name: "Overview" }).click();
   await page.getByRole("button", { name: "Send test" }).click();
   await page.getByText(/Answered 200/).waitFor();
-  await page.getByRole("button", { name: "Enable", exact: true }).click();
+  await page.getByRole("button", { name: "Turn on", exact: true }).click();
   await page.getByRole("heading", { name: /Active/ }).waitFor();
   await stage.settle();
   await page.getByRole("link", { name: "Deliveries", exact: true }).click();
@@ -37,7 +39,7 @@ module.exports = async (stage) => {
   assert.equal(await page.getByRole("row", { name: /Failed 500/ }).count(), 2);
 
   // And what it has missed is sent again, once it is said how much that is.
-  await page.getByRole("link", { name: "Troubleshooting" }).click();
+  await page.getByRole("link", { name: "Health check" }).click();
   await page.getByRole("button", { name: "Count them" }).click();
   await page.getByRole("button", { name: "Send 2 again" }).click();
   await page.getByText("Sent again: 2.").waitFor();

@@ -12,6 +12,7 @@ const application = (page, tokens) => `<!doctype html><title>Application</title>
   window.asked = 0;
   addEventListener("message", ({ source, data }) => {
     const frame = document.querySelector("iframe");
+    if (source === frame.contentWindow && data?.webhook_admin === "height") window.height = data.height;
     if (source !== frame.contentWindow || data?.webhook_admin !== "token") return;
     window.asked += 1;
     frame.contentWindow.postMessage({ access_token: tokens.length > 1 ? tokens.shift() : tokens[0] }, "*");
@@ -38,6 +39,10 @@ module.exports = async (stage) => {
   let page = await stage.open(`${listed}/app`);
   await page.frameLocator("iframe").getByRole("link", { name: /\/hook/ }).waitFor();
   assert.equal(await page.evaluate(() => window.asked), 2);
+  // In a frame the page has neither breadcrumb nor sign-out, and tells its height.
+  assert.equal(await page.frameLocator("iframe").getByText("Integrations").count(), 0);
+  assert.equal(await page.frameLocator("iframe").getByRole("button", { name: "Sign out" }).count(), 0);
+  await page.waitForFunction(() => window.height > 200);
 
   // The same application under a name that is not listed: its token is not taken, and no user can sign in. PostgREST sends
   // frame-ancestors, so that the browser shows no page at all; the REST server of the tests sends no headers of the page.

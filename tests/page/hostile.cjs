@@ -50,7 +50,7 @@ module.exports = async (stage) => {
   await page.getByRole("button", { name: "Send test" }).click();
   await page.getByText("status 500").first().waitFor();
   await untouched("a test");
-  await page.getByRole("link", { name: "Troubleshooting" }).click();
+  await page.getByRole("link", { name: "Health check" }).click();
   await page.getByRole("region", { name: "Diagnosis" }).getByRole("listitem").first().waitFor();
   await untouched("the diagnosis");
   await page.getByRole("link", { name: "Overview" }).click();
@@ -81,7 +81,7 @@ module.exports = async (stage) => {
   await page.getByText("More: secret, headers").click();
   await page.getByLabel("Headers of your own").fill(ATTACK);
   await page.getByRole("checkbox", { name: "evil.*" }).check();
-  await page.getByRole("button", { name: "Save and test" }).click();
+  await page.getByRole("button", { name: "Create endpoint" }).click();
   await shows(page.getByRole("alert"));
   await untouched("a refusal");
   server.close();

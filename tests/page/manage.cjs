@@ -40,11 +40,24 @@ module.exports = async (stage) => {
   const secret = await page.locator("code.secret").textContent();
   assert.equal(stage.sql(`select secret, previous_secret, previous_until > now() + interval '6 days' from webhook_delivery.endpoint_secrets`), `${secret}|${before}|t`);
 
-  await page.getByRole("button", { name: "Disable" }).click();
-  await page.getByRole("heading", { name: /Off/ }).waitFor();
+  // Turned off, it is asked first: events meanwhile are not kept for it, and can be replayed if another endpoint received them.
+  await page.getByRole("button", { name: "Turn off" }).click();
+  const off = page.getByRole("dialog", { name: "Turn off this endpoint?" });
+  await off.getByText("are not kept for it").waitFor();
+  await off.getByRole("button", { name: "Cancel" }).click();
+  assert.equal(row("is_active"), "t");
+  await page.getByRole("button", { name: "Turn off" }).click();
+  await off.getByRole("button", { name: "Turn off" }).click();
+  await page.getByRole("heading", { name: /Turned off/ }).waitFor();
   assert.equal(row("is_active"), "f");
-  await page.getByRole("button", { name: "Enable" }).click();
+  stage.sql(`insert into webhook_endpoints (auction_id, url, events) values ('${stage.auctions.riverside}', '${stage.receiver}/other', '{*}')`);
+  stage.emit('{"meanwhile": true}', 1, "submission.updated");
+  await page.getByRole("button", { name: "Turn on" }).click();
   await page.getByRole("heading", { name: /Active/ }).waitFor();
+  await page.getByRole("region", { name: "Missed events" }).getByRole("button", { name: "Replay them" }).click();
+  await page.getByText("Replayed: 1.").waitFor();
+  await stage.settle();
+  stage.sql("delete from webhook_endpoints where url like '%/other'");
 
   // Two wait, and would be lost.
   stage.sql(`select webhook_delivery.pause('for the test', endpoint_id => '${id}')`);

@@ -71,7 +71,7 @@ module.exports = async (stage) => {
   assert.equal(await rows.count(), 3);
   await filter("Time", "1", /hook/);
   await choose(page, "Status", "failed");
-  await page.getByText("No deliveries.").waitFor();
+  await page.getByText("No deliveries match.").waitFor();
 
   // What waits for another attempt is followed, cancelled, or sent at once.
   const again = await stage.signIn(stage.tokens.dana, `${stage.url}#/history`);
@@ -83,4 +83,20 @@ module.exports = async (stage) => {
   await again.getByRole("button", { name: "Cancel this delivery" }).click();
   await again.getByText("It is cancelled.").waitFor();
   await until("one to be left", async () => (await waiting.count()) === 1);
+
+  // More than ten endpoints can be searched, and filtered by what they do.
+  stage.sql(`insert into webhook_endpoints (auction_id, url, events, description, is_active)
+    select '${stage.auctions.riverside}', '${stage.receiver}/' || n, '{message.created}', 'team ' || n, n <> 3 from generate_series(1, 10) as n`);
+  await page.getByRole("link", { name: "Endpoints", exact: true }).click();
+  const cards = page.getByRole("list", { name: "Endpoints" }).getByRole("link");
+  await cards.nth(11).waitFor();
+  const filters = page.getByRole("form", { name: "Filters" });
+  await filters.getByLabel("Search").fill("TEAM 7");
+  await until("the one that is searched", async () => (await cards.count()) === 1);
+  await filters.getByLabel("State").selectOption("Turned off or paused");
+  await page.getByText("No endpoints match.").waitFor();
+  await page.getByRole("button", { name: "Clear filters" }).click();
+  await filters.getByLabel("State").selectOption("Turned off or paused");
+  await until("the one that is turned off", async () => (await cards.count()) === 1);
+  await cards.filter({ hasText: "team 3" }).waitFor();
 };

@@ -16,12 +16,13 @@ module.exports = async (stage) => {
   // A button that waits says so, cannot be pressed again, and does it once.
   await card.click();
   release = await stage.hold(`select from webhook_endpoints where id = '${id}' for update`);
-  const disable = page.getByRole("button", { name: "Disable" });
-  await disable.click();
-  await page.locator('button[aria-busy="true"]', { hasText: "Disable" }).waitFor();
-  assert.ok(await disable.isDisabled());
+  await page.getByRole("button", { name: "Turn off" }).click();
+  const turnOff = page.getByRole("dialog").getByRole("button", { name: "Turn off" });
+  await turnOff.click();
+  await page.locator('button[aria-busy="true"]', { hasText: "Turn off" }).waitFor();
+  assert.ok(await turnOff.isDisabled());
   await release();
-  await page.getByRole("button", { name: "Enable" }).waitFor();
+  await page.getByRole("button", { name: "Turn on" }).waitFor();
 
   // What was there stays to be read while there is no connection.
   await page.getByRole("link", { name: "Delivery history" }).click();

@@ -36,6 +36,7 @@ const api = (() => {
       await session.replaced(token, signal);
       return ask(method, path, body, signal);
     }
+    session.accept();
     let answer = null;
     try {
       answer = text && JSON.parse(text);

@@ -17,6 +17,13 @@ function Attempts({ attempts }) {
   return html`<ol class="attempts">${attempts.map((attempt) => html`<${Attempt} key=${attempt.attempt} attempt=${attempt} />`)}</ol>`;
 }
 
+/** The request as a command for a shell: a text in single quotes, in which only these are special. */
+function asCurl({ url, headers, body }) {
+  const quoted = (text) => `'${text.replace(/'/g, `'\\''`)}'`;
+  const fields = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`);
+  return ["curl -X POST", quoted(url), ...fields, "--data-raw", quoted(body)].join(" ");
+}
+
 /** All about one delivery; loaded anew whenever its row has changed. */
 function Delivery({ delivery, changed }) {
   const event = useLoad((signal) => api.call("webhook_request", { delivery_id: delivery.id }, signal), [delivery]);
@@ -35,13 +42,16 @@ function Delivery({ delivery, changed }) {
       ${!delivery.is_test && html`<${Action} class="small" act=${again}>${hasEnded(delivery) ? "Send again" : "Send now"}<//>`}
       ${!hasEnded(delivery) && html`<${Action} class="small secondary" act=${cancel}>Cancel this delivery<//>`}
       <small>webhook_id <code>${delivery.id}</code>${delivery.is_test && ", a test"}</small>
+      <${Copy} text=${delivery.id} what="id" />
+      <${Copy} text=${`${location.href.split("#")[0]}#/history?id=${delivery.id}&open=${delivery.id}`} what="link" />
     </p>
     ${delivery.next_attempt_at && html`<p>The next attempt is due ${words.ago(delivery.next_attempt_at)}, ${words.at(delivery.next_attempt_at)}.</p>`}
     <${Loaded} of=${event} what="what was sent">${(sent) => html`
       <h4>Attempts</h4>
       <${Attempts} attempts=${sent.attempts} />
       <h4>Request</h4>
-      ${sent.url ? html`<p><code>POST ${sent.url}</code></p>` : html`<p>The endpoint was deleted.</p>`}
+      ${sent.url ? html`<p class="row"><code>POST ${sent.url}</code>
+          ${sent.headers && sent.body != null && html`<${Copy} text=${asCurl(sent)} what="as cURL" />`}</p>` : html`<p>The endpoint was deleted.</p>`}
       ${sent.headers && html`<details open><summary>Headers</summary>
         <pre tabindex="0">${Object.entries(sent.headers).map(([name, value]) => `${name}: ${value}`).join("\n")}</pre></details>`}
       ${sent.body == null

@@ -23,7 +23,7 @@ function useUrlCheck(url) {
   return check;
 }
 
-function UrlField({ value, change }) {
+function UrlField({ value, change, others }) {
   const check = useUrlCheck(value);
   return html`<label>URL
     <input type="url" required placeholder="https://example.com/webhooks" value=${value} autocomplete="off" spellcheck=${false}
@@ -32,6 +32,7 @@ function UrlField({ value, change }) {
     <small id="url-check" role="status">${
       check.state === "checking" ? "Checking\u2026"
       : check.state === "bad" ? [check.problem.message, ". ", check.problem.hint]
+      : check.state === "good" && others.includes(check.normal) ? "Another endpoint has this URL: it receives each event twice."
       : check.state === "good" ? (check.normal === value ? "Can be used." : ["Will be called as ", check.normal])
       : "Where the events are sent: an https address that the internet reaches."}</small>
   </label>`;
@@ -67,12 +68,15 @@ function rowOf(draft) {
 }
 
 /** Of a new endpoint, or of one that is there. `saved` gets the row, of a new one with its generated_secret. */
-function EndpointForm({ endpoint, auctions, catalogue, saved, cancel }) {
+function EndpointForm({ endpoint, endpoints, auctions, catalogue, saved, cancel }) {
   const [draft, set] = useState(() => draftOf(endpoint));
   const [auction_id, setAuction] = useState(auctions[0]?.auction_id);
   const [problem, setProblem] = useState(null);
   const change = (field) => (value) => set((before) => ({ ...before, [field]: value }));
   const typed = (field) => (event) => change(field)(event.target.type === "checkbox" ? event.target.checked : event.target.value);
+
+  const isOther = (known) => known.id !== endpoint?.id && known.auction_id === (endpoint?.auction_id ?? auction_id);
+  const others = endpoints.filter(isOther).map(({ url }) => url);
 
   async function save() {
     if (!draft.url) throw new Problem("There is no URL.", "Give the https address that receives the events.");
@@ -86,7 +90,7 @@ function EndpointForm({ endpoint, auctions, catalogue, saved, cancel }) {
   return html`<form onSubmit=${(event) => event.preventDefault()} novalidate>
     ${!endpoint && auctions.length > 1 && html`<${Choice} label="Auction" value=${auction_id} choose=${setAuction}
       options=${auctions.map(({ auction_id, name }) => [auction_id, name ?? auction_id])} />`}
-    <${UrlField} value=${draft.url} change=${change("url")} />
+    <${UrlField} value=${draft.url} change=${change("url")} others=${others} />
     <label>Description <input value=${draft.description} maxlength="1000" placeholder="for yourself" onInput=${typed("description")} /></label>
     <${EventTree} catalogue=${catalogue} events=${draft.events} change=${change("events")} />
     <details><summary>More: ${endpoint ? "" : "secret, "}headers, order, rate, retries</summary>
@@ -108,7 +112,7 @@ function EndpointForm({ endpoint, auctions, catalogue, saved, cancel }) {
     <${ProblemNote} problem=${problem} />
     <div class="row end">
       <button type="button" class="secondary" onClick=${cancel}>Cancel</button>
-      <${Action} type="submit" act=${save} onProblem=${setProblem}>${endpoint ? "Save" : "Save and test"}<//>
+      <${Action} type="submit" act=${save} onProblem=${setProblem}>${endpoint ? "Save" : "Create endpoint"}<//>
     </div>
   </form>`;
 }

@@ -23,12 +23,15 @@ const words = (() => {
   /** What an endpoint is doing, from its row and that of its health. */
   function state(endpoint, health) {
     if (!endpoint.is_active && endpoint.disabled_at)
-      return { name: "disabled", text: "Disabled", detail: `${endpoint.disabled_reason} (${ago(endpoint.disabled_at)})` };
-    if (!endpoint.is_active) return { name: "off", text: "Off", detail: "Switched off. What happens now is not sent to it." };
-    if (health?.paused_at) return { name: "off", text: "Paused", detail: `The operator has stopped sending to it ${ago(health.paused_at)}.` };
+      return { name: "disabled", text: "Disabled after failures", detail: `${endpoint.disabled_reason} (${ago(endpoint.disabled_at)})` };
+    if (!endpoint.is_active) return { name: "off", text: "Turned off", detail: "Events that happen while it is turned off are not kept for it." };
+    if (health?.paused_at)
+      return { name: "off", text: "Paused", detail: `The operator paused deliveries to it ${ago(health.paused_at)}. Events are kept, and sent when it is resumed.` };
     if (health?.failing_since) {
-      const failures = health.consecutive_failures ? `, ${plural(health.consecutive_failures, "delivery", "deliveries")} given up` : "";
-      return { name: "failing", text: "Failing", detail: `Nothing has succeeded since ${at(health.failing_since)}${failures}.` };
+      const since = `since ${at(health.failing_since)}`;
+      if (!health.consecutive_failures) return { name: "retrying", text: "Retrying", detail: `Attempts have failed ${since}, and are being retried.` };
+      const failures = plural(health.consecutive_failures, "delivery has", "deliveries have");
+      return { name: "failing", text: "Failing", detail: `${failures} failed in a row ${since}.` };
     }
     return { name: "active", text: "Active", detail: null };
   }

@@ -3,12 +3,18 @@
 
 const PAGE = 50;
 const COLUMNS = "id,endpoint_id,event_type,status,attempts,response_status_code,response_time_ms,error_message,is_test,created_at,next_attempt_at";
+const RESPONSES = [["", "all"], ["2", "2xx"], ["3", "3xx"], ["4", "4xx"], ["5", "5xx"], ["none", "no response"]];
+const TESTS = [["", "all"], ["false", "without tests"], ["true", "only tests"]];
+const NO_FILTER = { endpoint_id: "", event_type: "", status: "", response: "", is_test: "", hours: "", id: "" };
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const TIMES = [["", "any time"], ["1", "last hour"], ["24", "last 24 hours"], ["168", "last 7 days"]];
 
 /** A page of deliveries as filters want them: the newest, or those after a row. Read by key, so the thousandth costs what the first does. */
 function loadPage(filter, after, signal) {
   const parameters = [["select", COLUMNS], ["order", "created_at.desc,id.desc"], ["limit", PAGE]];
-  for (const field of ["endpoint_id", "status"]) if (filter[field]) parameters.push([field, `eq.${filter[field]}`]);
+  for (const field of ["id", "endpoint_id", "status", "is_test"]) if (filter[field]) parameters.push([field, `eq.${filter[field]}`]);
+  if (filter.response === "none") parameters.push(["response_status_code", "is.null"]);
+  else if (filter.response) parameters.push(["response_status_code", `gte.${filter.response}00`], ["response_status_code", `lt.${Number(filter.response) + 1}00`]);
   if (filter.event_type) parameters.push(["event_type", filter.event_type.endsWith(".*") ? `like.${filter.event_type}` : `eq.${filter.event_type}`]);
   if (filter.hours) parameters.push(["created_at", `gte.${new Date(Date.now() - filter.hours * HOUR).toISOString()}`]);
   if (after) {
@@ -56,7 +62,7 @@ class DeliveryRow extends Component {
 
   render({ delivery, isOpen, url, toggle, changed, width }) {
     return [
-      html`<tr class=${isOpen ? "open" : ""}>
+      html`<tr class=${isOpen ? "open" : ""} onClick=${({ target }) => target.closest("button") || toggle(delivery.id)}>
         <td data-label="Event">
           <button type="button" class="link" aria-expanded=${String(isOpen)} onClick=${() => toggle(delivery.id)}>${delivery.event_type}</button>
           ${delivery.is_test && html` <${Badge} name="test">test<//>`}</td>
@@ -72,6 +78,18 @@ class DeliveryRow extends Component {
   }
 }
 
+/** Filters by webhook id, as soon as a whole one is there. */
+function IdField({ value, choose }) {
+  const [typed, setTyped] = useState(value);
+  useEffect(() => setTyped(value), [value]);
+  const type = (text) => {
+    setTyped(text);
+    if (!text || UUID.test(text)) choose(text.toLowerCase());
+  };
+  return html`<label>Webhook ID <input value=${typed} placeholder="all" spellcheck=${false} autocomplete="off"
+    aria-invalid=${typed && !UUID.test(typed) ? "true" : null} onInput=${(event) => type(event.target.value.trim())} /></label>`;
+}
+
 function Filters({ filter, set, endpoints, catalogue, isOfOne }) {
   const field = (name, label, options) => html`<${Choice} label=${label} value=${filter[name]} options=${options}
     choose=${(value) => set({ ...filter, [name]: value })} />`;
@@ -84,15 +102,43 @@ function Filters({ filter, set, endpoints, catalogue, isOfOne }) {
     ${!isOfOne && field("endpoint_id", "Endpoint", [all, ...endpoints.map(({ id, url }) => [id, url])])}
     ${field("event_type", "Event", [all, ...byFamily])}
     ${field("status", "Status", [all, ...["pending", "retrying", "success", "failed"].map((status) => [status, words.status(status)])])}
+    ${field("response", "Response", RESPONSES)}
+    ${field("is_test", "Tests", TESTS)}
     ${field("hours", "Time", TIMES)}
+    <${IdField} value=${filter.id} choose=${(id) => set({ ...filter, id })} />
   </form>`;
 }
 
+/** The parameters of the view, which follow the `?` in the address, so that it can be shared. */
+const shared = {
+  read: () => Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])),
+  write(parameters) {
+    const text = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value)).toString();
+    history.replaceState(null, "", location.hash.split("?")[0] + (text && `?${text}`));
+  },
+};
+
 /** Of all endpoints, or of one. New ones appear by themselves, and what is still to be done is followed. */
 function History({ endpoints, catalogue, endpoint_id }) {
-  const [filter, setFilter] = useState({ endpoint_id: endpoint_id ?? "", event_type: "", status: "", hours: "" });
+  const [filter, setFilter] = useState(() => {
+    const given = shared.read();
+    const known = Object.keys(NO_FILTER).map((field) => [field, given[field] ?? ""]);
+    return { ...Object.fromEntries(known), ...(endpoint_id && { endpoint_id }) };
+  });
+  const isFiltered = Object.keys(NO_FILTER).some((field) => field !== "endpoint_id" && filter[field]) || (!endpoint_id && filter.endpoint_id);
   const [list, setList] = useState({ rows: [], hasMore: false });
-  const [open, setOpen] = useState(null);
+  const [open, setOpen] = useState(() => shared.read().open ?? null);
+  useEffect(() => shared.write({ ...filter, endpoint_id: endpoint_id ? "" : filter.endpoint_id, open }), [filter, open]);
+  useEffect(() => {
+    if (!open) return;
+    const close = ({ key }) => {
+      if (key !== "Escape" || document.querySelector("dialog[open]")) return;
+      document.querySelector('.deliveries [aria-expanded="true"]')?.focus();
+      setOpen(null);
+    };
+    addEventListener("keydown", close);
+    return () => removeEventListener("keydown", close);
+  }, [open]);
   const shown = useRef();
   shown.current = list.filter === filter ? list.rows : [];
   const news = useLoad((signal) => loadNews(filter, shown.current, signal), [filter], 1500);
@@ -119,7 +165,10 @@ function History({ endpoints, catalogue, endpoint_id }) {
     <${Filters} filter=${filter} set=${setFilter} endpoints=${endpoints} catalogue=${catalogue} isOfOne=${Boolean(endpoint_id)} />
     <${ProblemNote} problem=${news.problem} retry=${news.reload} />
     ${!isCurrent && !news.problem && html`<p aria-busy="true" role="status">Loading deliveries\u2026</p>`}
-    ${isCurrent && !list.rows.length && html`<p>No deliveries. Send a test, or wait for something to happen.</p>`}
+    ${isCurrent && !list.rows.length && (isFiltered
+      ? html`<p class="row">No deliveries match. <button type="button" class="small outline"
+          onClick=${() => setFilter({ ...NO_FILTER, endpoint_id: endpoint_id ?? "" })}>Clear filters</button></p>`
+      : html`<p>No deliveries yet. Send a test, or wait for the next event.</p>`)}
     ${list.rows.length > 0 && html`<table class="deliveries" aria-busy=${isCurrent ? null : "true"}>
       <thead><tr>${headings.map((heading) => html`<th scope="col">${heading}</th>`)}</tr></thead>
       <tbody>${list.rows.map((delivery) => html`<${DeliveryRow} key=${delivery.id} delivery=${delivery} isOpen=${open === delivery.id}

@@ -45,7 +45,7 @@ function Trial({ endpoint, catalogue, isFirst }) {
       <${Choice} label="Event" value=${event_type} choose=${choose} options=${types.map((name) => [name, name])} />
       <${Action} act=${send} onProblem=${setProblem}>Send test<//>
     </div>
-    <small>Sends the catalogue's example, signed as any other, once. It works while the endpoint is off, too.</small>
+    <small>Sends the catalogue's example, signed as any other, once. It works while the endpoint is turned off, too.</small>
     <${ProblemNote} problem=${problem} />
     <div role="status" aria-live="polite">${delivery && html`<${Answer} delivery=${delivery} />`}</div>
   </section>`;

@@ -12,7 +12,7 @@ const session = (() => {
   const isFramed = window.parent !== window;
   const isGuest = isFramed && !isOfThisSite(window.parent);
   const watchers = new Set();
-  let current = { token: null, apikey: new URLSearchParams(location.search).get("apikey"), hasExpired: false };
+  let current = { token: null, apikey: new URLSearchParams(location.search).get("apikey"), hasExpired: false, wasAccepted: false };
 
   function isOfThisSite(other) {
     try {
@@ -65,10 +65,13 @@ const session = (() => {
   ask();
 
   return {
+    isFramed,
     isGuest,
     get: () => current,
     take,
-    leave: () => become({ token: null, hasExpired: false }),
+    leave: () => become({ token: null, hasExpired: false, wasAccepted: false }),
+    /** The server has accepted the token. */
+    accept: () => (current.wasAccepted ||= true),
     watch(watcher) {
       watchers.add(watcher);
       return () => watchers.delete(watcher);
