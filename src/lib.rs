@@ -118,7 +118,7 @@ extension_sql_file!(
     requires = ["member", capture_row_change, capture_partition_move]
 );
 extension_sql_file!(
-    "../sql/install/own.sql",
+    "../sql/install/own_events.sql",
     name = "own_events",
     requires = ["install_triggers", row_event, set_payload_function, check_attached_triggers, backfill_rows]
 );

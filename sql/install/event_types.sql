@@ -1,4 +1,7 @@
 -- The catalogue of event types, and the check that the database is encoded in UTF8.
+--
+-- Built-in types are added by the files in sql/families/, types of an application by
+-- register_event_type() in own_events.sql.
 
 do $$
 begin

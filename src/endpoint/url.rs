@@ -1,4 +1,4 @@
-//! URLs: whether a text can be the URL of an endpoint.
+//! URLs: whether a text can be the URL of an endpoint. The rules are in `src/sender/url.rs`.
 
 use pgrx::prelude::*;
 
