@@ -92,9 +92,14 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/install/endpoints.sql", name = "endpoints", requires = ["event_types", new_endpoint_id]);
 extension_sql_file!(
+    "../sql/install/endpoint_checks.sql",
+    name = "endpoint_checks",
+    requires = ["endpoints", closest_name]
+);
+extension_sql_file!(
     "../sql/install/endpoint_writes.sql",
     name = "endpoint_writes",
-    requires = ["endpoints", take_new_endpoint_id, closest_name]
+    requires = ["endpoint_checks", take_new_endpoint_id]
 );
 extension_sql_file!("../sql/install/storage.sql", name = "storage", requires = ["endpoint_writes"]);
 extension_sql_file!("../sql/install/queue.sql", name = "queue", requires = ["storage", uuid_v7_time]);
