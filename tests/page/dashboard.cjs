@@ -79,7 +79,7 @@ module.exports = async (stage) => {
 
   // It is found by its id and by its response, and copied as a command.
   await page.getByRole("button", { name: "Copy as cURL" }).click();
-  assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^curl -X POST 'http.*-H 'x-webhook-signature: sha256=.*--data-raw '{/is);
+  assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^curl --globoff -X POST 'http.*-H 'x-webhook-signature: sha256=.*--data-raw '{/is);
   await page.getByRole("button", { name: "Copy id" }).click();
   const id = await page.evaluate(() => navigator.clipboard.readText());
   const filters = page.getByRole("form", { name: "Filters" });

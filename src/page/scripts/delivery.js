@@ -17,11 +17,14 @@ function Attempts({ attempts }) {
   return html`<ol class="attempts">${attempts.map((attempt) => html`<${Attempt} key=${attempt.attempt} attempt=${attempt} />`)}</ol>`;
 }
 
-/** The request as a command for a shell: a text in single quotes, in which only these are special. */
+/**
+ * The request as a command for a shell: a text in single quotes, in which only these are special. Without `--globoff`, curl
+ * reads brackets and braces of a URL as a pattern of several.
+ */
 function asCurl({ url, headers, body }) {
   const quoted = (text) => `'${text.replace(/'/g, `'\\''`)}'`;
   const fields = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`);
-  return ["curl -X POST", quoted(url), ...fields, "--data-raw", quoted(body)].join(" ");
+  return ["curl --globoff -X POST", quoted(url), ...fields, "--data-raw", quoted(body)].join(" ");
 }
 
 /** All about one delivery; loaded anew whenever its row has changed. */
