@@ -111,6 +111,11 @@ module.exports = async (stage) => {
   await other.getByText('"total_car_count": 42').waitFor();
   assert.equal(await other.locator("table.deliveries tbody tr:not(.detail)").count(), 1);
 
+  // What no filter can have is left out of the address.
+  const mistyped = await stage.signIn(stage.tokens.dana, `${stage.url}#/history?hours=soon&status=lost&id=7`);
+  await mistyped.getByRole("row", { name: /submission\.created/ }).first().waitFor();
+  await mistyped.waitForFunction(() => location.hash === "#/history");
+
   // A URL that the auction has already is pointed out.
   await page.goto(`${stage.url}#/new`);
   await page.getByRole("textbox", { name: "URL" }).fill(`${stage.receiver}/hook`);

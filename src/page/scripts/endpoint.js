@@ -60,7 +60,7 @@ function Recovery({ endpoint }) {
   }
   return html`<section aria-label="Send again what failed">
     <h2>Send again what failed</h2>
-    <div class="row"><${Choice} label="Queued in the" value=${hours} choose=${choose} options=${TIMES.slice(1)} />
+    <div class="row"><${Choice} label="Queued in the" value=${hours} choose=${choose} options=${CHOICES.hours.slice(1)} />
       ${found?.count ? html`<${Action} act=${recover} onProblem=${setProblem}>Send ${words.number(found.count)} again<//>`
         : html`<${Action} class="outline" act=${count} onProblem=${setProblem}>Count them<//>`}</div>
     ${found?.count === 0 && html`<p role="status">Nothing has failed in that time.</p>`}

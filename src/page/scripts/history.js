@@ -3,11 +3,19 @@
 
 const PAGE = 50;
 const COLUMNS = "id,endpoint_id,event_type,status,attempts,response_status_code,response_time_ms,error_message,is_test,created_at,next_attempt_at";
-const RESPONSES = [["", "all"], ["2", "2xx"], ["3", "3xx"], ["4", "4xx"], ["5", "5xx"], ["none", "no response"]];
-const TESTS = [["", "all"], ["false", "without tests"], ["true", "only tests"]];
 const NO_FILTER = { endpoint_id: "", event_type: "", status: "", response: "", is_test: "", hours: "", id: "" };
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-const TIMES = [["", "any time"], ["1", "last hour"], ["24", "last 24 hours"], ["168", "last 7 days"]];
+/** The filters with fixed options: each value, and what it is called. */
+const CHOICES = {
+  status: [["", "all"], ...["pending", "retrying", "success", "failed"].map((status) => [status, words.status(status)])],
+  response: [["", "all"], ["2", "2xx"], ["3", "3xx"], ["4", "4xx"], ["5", "5xx"], ["none", "no response"]],
+  is_test: [["", "all"], ["false", "without tests"], ["true", "only tests"]],
+  hours: [["", "any time"], ["1", "last hour"], ["24", "last 24 hours"], ["168", "last 7 days"]],
+};
+
+/** Whether a filter can have a value. One in an address may be mistyped. */
+const isPossible = (field, value) =>
+  field in CHOICES ? CHOICES[field].some(([known]) => known === value) : field === "event_type" || UUID.test(value);
 
 /** A page of deliveries as filters want them: the newest, or those after a row. Read by key, so the thousandth costs what the first does. */
 function loadPage(filter, after, signal) {
@@ -91,7 +99,7 @@ function IdField({ value, choose }) {
 }
 
 function Filters({ filter, set, endpoints, catalogue, isOfOne }) {
-  const field = (name, label, options) => html`<${Choice} label=${label} value=${filter[name]} options=${options}
+  const field = (name, label, options = CHOICES[name]) => html`<${Choice} label=${label} value=${filter[name]} options=${options}
     choose=${(value) => set({ ...filter, [name]: value })} />`;
   const all = ["", "all"];
   const byFamily = Object.entries(families(catalogue)).map(([family, types]) => ({
@@ -101,10 +109,10 @@ function Filters({ filter, set, endpoints, catalogue, isOfOne }) {
   return html`<form class="filters" aria-label="Filters" onSubmit=${(event) => event.preventDefault()}>
     ${!isOfOne && field("endpoint_id", "Endpoint", [all, ...endpoints.map(({ id, url }) => [id, url])])}
     ${field("event_type", "Event", [all, ...byFamily])}
-    ${field("status", "Status", [all, ...["pending", "retrying", "success", "failed"].map((status) => [status, words.status(status)])])}
-    ${field("response", "Response", RESPONSES)}
-    ${field("is_test", "Tests", TESTS)}
-    ${field("hours", "Time", TIMES)}
+    ${field("status", "Status")}
+    ${field("response", "Response")}
+    ${field("is_test", "Tests")}
+    ${field("hours", "Time")}
     <${IdField} value=${filter.id} choose=${(id) => set({ ...filter, id })} />
   </form>`;
 }
@@ -122,7 +130,7 @@ const shared = {
 function History({ endpoints, catalogue, endpoint_id }) {
   const [filter, setFilter] = useState(() => {
     const given = shared.read();
-    const known = Object.keys(NO_FILTER).map((field) => [field, given[field] ?? ""]);
+    const known = Object.keys(NO_FILTER).map((field) => [field, isPossible(field, given[field] ?? "") ? (given[field] ?? "") : ""]);
     return { ...Object.fromEntries(known), ...(endpoint_id && { endpoint_id }) };
   });
   const isFiltered = Object.keys(NO_FILTER).some((field) => field !== "endpoint_id" && filter[field]) || (!endpoint_id && filter.endpoint_id);
