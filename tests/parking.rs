@@ -81,12 +81,19 @@ fn locked_delivery_is_parked_later_and_delays_no_other() {
     let (cluster, mut client) = Cluster::with_client(RETRY_IN_AN_HOUR);
     let endpoint = Endpoint::create(&mut client, "https://127.0.0.1:1/");
     client.batch_execute("select webhook_delivery.pause()").unwrap();
-    queue(&mut client, &endpoint, 3, "-2 minutes");
     let mut other = cluster.connect();
-    other.batch_execute("begin; select from webhook_delivery.queue limit 1 for update").unwrap();
-    wait_until("the other two to be parked", DEADLINE, || (parked(&mut client) == 2).then_some(()));
+    let mut queued = 0;
+    // The worker may park all three before one of them is locked.
+    wait_until("a delivery to be locked", DEADLINE, || {
+        queue(&mut client, &endpoint, 3, "-2 minutes");
+        queued += 3;
+        other.batch_execute("rollback; begin").unwrap();
+        let lock = "select from webhook_delivery.queue_recent limit 1 for update skip locked";
+        other.query_opt(lock, &[]).unwrap().map(|_| ())
+    });
+    wait_until_parked(&mut client, queued - 1);
     other.batch_execute("commit").unwrap();
-    wait_until_parked(&mut client, 3);
+    wait_until_parked(&mut client, queued);
 }
 
 /// Runs a call while another transaction parks three deliveries, and asserts that the call changes
