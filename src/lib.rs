@@ -51,7 +51,7 @@ pub extern "C-unwind" fn _PG_init() {
         refuse_to_load_late();
     }
     postgres::installation::detect_restore();
-    page::define_setting();
+    page::define_settings();
     postgres::settings::define();
     postgres::wakeup::init();
     postgres::worker_stats::init();

@@ -47,6 +47,7 @@ fn postgrest_objects_are_in_public_whatever_the_schema() {
     assert_eq!(
         found,
         [
+            "webhook_deleted_endpoints",
             "webhook_deliveries",
             "webhook_delivery_attempts",
             "webhook_endpoint_health",

@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use webhook_harness::rest::{expired_token_of, token, token_of};
 use webhook_harness::{
@@ -241,6 +243,49 @@ fn verification_code_on_the_page_accepts_real_requests() {
 #[test]
 fn page_works_by_keyboard_on_a_phone_in_light_and_dark() {
     run_scenario("access", &[]);
+}
+
+#[test]
+fn page_has_the_applications_name_logo_and_colour() {
+    let image = "<svg xmlns='http://www.w3.org/2000/svg' width='8' height='8'><script>window.broken=1</script></svg>";
+    let logo = format!("data:image/svg+xml;base64,{}", BASE64_STANDARD.encode(image));
+    run_scenario(
+        "brand",
+        &[
+            ("webhook_delivery.page_name", "Auction \u{fc} <Excellence> & {api}"),
+            ("webhook_delivery.page_logo", &logo),
+            ("webhook_delivery.page_color", "#ffcc00"),
+        ],
+    );
+}
+
+#[test]
+fn invalid_name_logo_or_colour_of_the_page_is_refused() {
+    let (_cluster, mut client) = Cluster::with_client(&[]);
+    let large = format!("data:image/png;base64,{}", "A".repeat(33_000));
+    for (setting, wrong) in [
+        ("page_name", "a\nb"),
+        ("page_name", &"a".repeat(101)),
+        ("page_logo", "https://example.com/logo.png"),
+        ("page_logo", "data:text/html;base64,AAAA"),
+        ("page_logo", "data:image/png;base64,?"),
+        ("page_logo", &large),
+        ("page_color", "red"),
+        ("page_color", "#12345"),
+        ("page_color", "#+12345"),
+        ("page_color", "#fff; } body { display: none"),
+    ] {
+        let statement = format!("set webhook_delivery.{setting} = '{wrong}'");
+        let error = refusal(&mut client, &statement, &[]);
+        assert_eq!(error.code().code(), "22023", "{setting} {wrong}: {error:?}");
+        assert!(error.detail().is_some(), "{setting} {wrong}: {error:?}");
+    }
+}
+
+#[test]
+fn every_text_of_the_page_is_defined_and_used() {
+    let done = Command::new("node").arg(checkout().join("tests/page/check-texts.cjs")).output().expect("node");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[test]

@@ -107,6 +107,12 @@ create policy administrators_of_the_auction on public.webhook_endpoints
 comment on policy administrators_of_the_auction on public.webhook_endpoints is
     'Limits access to auctions that the caller administers, even if ALL was granted';
 
+alter table public.webhook_deleted_endpoints enable row level security;
+create policy administrators_of_the_auction on public.webhook_deleted_endpoints for select
+    using (auction_id = any (array(select webhook_delivery.administered_auctions())));
+comment on policy administrators_of_the_auction on public.webhook_deleted_endpoints is
+    'Limits access to auctions that the caller administers, even if ALL was granted';
+
 alter table webhook_delivery.queue enable row level security;
 create policy administrators_of_the_auction on webhook_delivery.queue for select
     using (auction_id = any (array(select webhook_delivery.administered_auctions())));
@@ -168,4 +174,6 @@ comment on function webhook_delivery.refuse_to_truncate() is 'Trigger: raises 42
 create trigger webhook_event_types_refuse_truncate before truncate on public.webhook_event_types
     for each statement execute function webhook_delivery.refuse_to_truncate();
 create trigger webhook_endpoints_refuse_truncate before truncate on public.webhook_endpoints
+    for each statement execute function webhook_delivery.refuse_to_truncate();
+create trigger webhook_deleted_endpoints_refuse_truncate before truncate on public.webhook_deleted_endpoints
     for each statement execute function webhook_delivery.refuse_to_truncate();

@@ -282,11 +282,23 @@ begin
     where stored.endpoint_id = gone.id
         -- The same statement may have inserted the endpoint again.
         and not exists (select from public.webhook_endpoints as endpoint where endpoint.id = gone.id);
+    insert into public.webhook_deleted_endpoints as known (id, auction_id, url, description)
+    select gone.id, gone.auction_id, gone.url, gone.description from gone
+    on conflict on constraint deleted_endpoint_ids_are_unique do update set
+        auction_id = excluded.auction_id, url = excluded.url, description = excluded.description, deleted_at = excluded.deleted_at;
+    delete from public.webhook_deleted_endpoints as known
+    using (
+        select older.id, row_number() over (partition by older.auction_id order by older.deleted_at desc, older.id desc) as place
+        from public.webhook_deleted_endpoints as older
+        where older.auction_id in (select gone.auction_id from gone)
+    ) as ranked
+    where ranked.place > 100 and known.id = ranked.id;
     return null;
 end
 $$;
 
-comment on function webhook_delivery.delete_endpoint_data() is 'Trigger: deletes the secrets and pauses of deleted endpoints';
+comment on function webhook_delivery.delete_endpoint_data() is
+    'Trigger: deletes the secrets and pauses of deleted endpoints, and keeps what names the latest 100 of an auction';
 
 -- Rows of a dump are not checked: they were checked when they were first written, and their secrets
 -- follow in a table of their own. Every dump begins with check_function_bodies = off, which nothing

@@ -58,6 +58,25 @@ comment on column public.webhook_endpoints.updated_at is 'Time at which the endp
 comment on column public.webhook_endpoints.created_by is
     'User who created the endpoint: the sub of request.jwt.claims, null if there was none. The endpoint belongs to the auction and keeps receiving events when that user leaves it';
 
+create table public.webhook_deleted_endpoints (
+    id uuid not null,
+    auction_id uuid not null,
+    url text not null,
+    description text,
+    deleted_at timestamptz not null default pg_catalog.now(),
+    constraint deleted_endpoint_ids_are_unique primary key (id)
+);
+
+create index webhook_deleted_endpoints_by_auction on public.webhook_deleted_endpoints (auction_id, deleted_at);
+
+comment on table public.webhook_deleted_endpoints is
+    'Deleted endpoints, so that the history of their deliveries can name them: the latest 100 of an auction, for webhook_delivery.retention';
+comment on column public.webhook_deleted_endpoints.id is 'Identifier that the endpoint had, which its deliveries keep';
+comment on column public.webhook_deleted_endpoints.auction_id is 'Auction of the endpoint';
+comment on column public.webhook_deleted_endpoints.url is 'URL of the endpoint when it was deleted';
+comment on column public.webhook_deleted_endpoints.description is 'Note of the customer';
+comment on column public.webhook_deleted_endpoints.deleted_at is 'Time at which the endpoint was deleted';
+
 create table webhook_delivery.endpoint_secrets (
     endpoint_id uuid not null,
     secret text not null,
@@ -185,5 +204,6 @@ comment on function public.generated_secret(public.webhook_endpoints) is
     'Returns the secret that the running statement has generated for the endpoint, null at any other time: INSERT ... RETURNING generated_secret(webhook_endpoints). The row of the endpoint does not have the secret, so no other statement reads it';
 
 select pg_catalog.pg_extension_config_dump('public.webhook_endpoints', '');
+select pg_catalog.pg_extension_config_dump('public.webhook_deleted_endpoints', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.endpoint_secrets', '');
 select pg_catalog.pg_extension_config_dump('webhook_delivery.pauses', '');

@@ -9,7 +9,7 @@ begin
     execute format('grant usage on schema webhook_delivery to %s', grantee);
     execute format('grant select, insert, update, delete on public.webhook_endpoints to %s', grantee);
     execute format('grant select on public.webhook_event_types, public.webhook_deliveries, public.webhook_delivery_attempts,
-        public.webhook_endpoint_health to %s', grantee);
+        public.webhook_endpoint_health, public.webhook_deleted_endpoints to %s', grantee);
     -- The views read these with the caller's rights; row-level security decides which rows.
     execute format('grant select on webhook_delivery.queue, webhook_delivery.parked_counts, webhook_delivery.queue_counts,
         webhook_delivery.endpoint_health to %s', grantee);

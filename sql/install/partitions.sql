@@ -144,6 +144,8 @@ begin
         select ctid from webhook_delivery.attempts_ended_default where attempted_at < before limit 10000));
     delete from webhook_delivery.attempts_retried_default where ctid = any (array(
         select ctid from webhook_delivery.attempts_retried_default where attempted_at < before limit 10000));
+    delete from public.webhook_deleted_endpoints where ctid = any (array(
+        select ctid from public.webhook_deleted_endpoints where deleted_at < before limit 10000));
 exception when lock_not_available then
     dropped := null;
     is_locked := true;
@@ -151,4 +153,4 @@ end
 $$;
 
 comment on function webhook_delivery.drop_expired() is
-    'Drops the oldest partition of events or attempts whose whole time range is older than webhook_delivery.retention, and returns its name. Returns null if none is left, or if is_locked shows that it is in use: try again later. For the worker';
+    'Drops the oldest partition of events or attempts whose whole time range is older than webhook_delivery.retention, and returns its name. Returns null if none is left, having deleted what else is older; or null if is_locked shows that it is in use: try again later. For the worker';

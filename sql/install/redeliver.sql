@@ -69,6 +69,14 @@ $$;
 comment on function public.redeliver_webhook(uuid) is
     'Redelivers a delivery, even one that succeeded: the same webhook_id, the same bytes, the whole retry schedule. A delivery that waits for another attempt has it now. Raises PT404 for an unknown delivery, PT410 if its event or endpoint was deleted, PT409 for a test and for a delivery that is about to end';
 
+create function public.redeliver_webhooks(delivery_ids uuid[]) returns bigint
+    language sql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$ select coalesce(webhook_delivery.redeliver(delivery_ids), 0) $$;
+
+comment on function public.redeliver_webhooks(uuid[]) is
+    'Redelivers those of these deliveries that you see and whose endpoint and event still exist, tests excepted, as redeliver_webhook() does, oldest first, webhook_delivery.redeliveries_per_second each second. Returns the number of deliveries that are sent again. Raises PT429 for more than webhook_delivery.redeliveries_per_minute';
+
 create function webhook_delivery.check_period(since timestamptz, until timestamptz) returns void
     language plpgsql immutable
     set search_path = pg_catalog, pg_temp

@@ -16,14 +16,17 @@ use sha2::{Digest, Sha256};
 use crate::postgres::settings;
 
 mod auctions;
+mod brand;
 mod origin;
 
+use brand::Brand;
 use origin::{Origin, Origins};
 
 static EMBEDDERS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
-/// Defines the page's setting. Called while the server loads the library.
-pub fn define_setting() {
+/// Defines the page's settings. Called while the server loads the library.
+pub fn define_settings() {
+    brand::define_settings();
     // SAFETY: the check hook does not panic across the boundary, it is guarded.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -51,10 +54,11 @@ static STYLES: LazyLock<[String; 2]> =
     LazyLock::new(|| [include_str!("vendor/pico.min.css"), include_str!("page.css")].map(escape_non_ascii));
 
 /// The scripts in the order in which they run: each uses definitions of those before it.
-const SCRIPTS: [&str; 17] = [
+const SCRIPTS: [&str; 22] = [
     include_str!("vendor/preact.min.js"),
     include_str!("vendor/preact-hooks.umd.js"),
     include_str!("vendor/htm.umd.js"),
+    include_str!("texts/en.js"),
     include_str!("scripts/format.js"),
     include_str!("scripts/session.js"),
     include_str!("scripts/api.js"),
@@ -63,11 +67,15 @@ const SCRIPTS: [&str; 17] = [
     include_str!("scripts/events.js"),
     include_str!("scripts/form.js"),
     include_str!("scripts/delivery.js"),
+    include_str!("scripts/filters.js"),
+    include_str!("scripts/retry.js"),
     include_str!("scripts/history.js"),
     include_str!("scripts/send-test.js"),
     include_str!("scripts/verify.js"),
+    include_str!("scripts/diagnosis.js"),
     include_str!("scripts/endpoint.js"),
     include_str!("scripts/endpoints.js"),
+    include_str!("scripts/sign-in.js"),
     include_str!("scripts/app.js"),
 ];
 
@@ -88,7 +96,7 @@ const VERIFIERS: [(&str, &str); 3] = [
         language c stable as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 ")]
 fn webhook_admin(_apikey: Option<&str>) -> String {
-    let page = Page { api: None, origins: origins() };
+    let page = Page::at(None);
     page.announce();
     page.html()
 }
@@ -103,20 +111,25 @@ fn admin_page(api_url: &str) -> String {
             "Use the address of PostgREST, such as https://HOST/rest/v1.",
         )
     });
-    Page { api: Some(api), origins: origins() }.html()
+    Page::at(Some(api)).html()
 }
 
 struct Page {
     /// Origin and path of the REST server; `None` if the REST server serves the page itself.
     api: Option<(Origin, String)>,
     origins: Origins,
+    brand: Brand,
 }
 
 impl Page {
+    fn at(api: Option<(Origin, String)>) -> Self {
+        Self { api, origins: origins(), brand: Brand::current() }
+    }
+
     fn html(&self) -> String {
         let mut styles = String::new();
         let mut scripts = String::new();
-        for style in STYLES.iter() {
+        for style in STYLES.iter().chain([&self.brand.style]) {
             writeln!(styles, "<style>{style}</style>").expect("a text can be written to");
         }
         for (language, code) in VERIFIERS {
@@ -132,7 +145,10 @@ impl Page {
         let head = head
             .replace("{policy}", &self.policy())
             .replace("{api}", &self.api.as_ref().map_or_else(String::new, |(_, url)| attribute(url)))
-            .replace("{origins}", &self.origins.to_string());
+            .replace("{origins}", &self.origins.to_string())
+            .replace("{logo}", &attribute(&self.brand.logo))
+            // The last, because a name could contain another placeholder.
+            .replace("{name}", &attribute(&self.brand.name));
         [&head, &styles, body, &scripts, end].concat()
     }
 
@@ -142,9 +158,11 @@ impl Page {
     fn policy(&self) -> String {
         let api = self.api.as_ref().map_or("'self'".to_owned(), |(origin, _)| origin.to_string());
         format!(
-            "default-src 'none'; script-src {}; style-src {}; img-src data:; connect-src {api}; base-uri 'none'; form-action 'none'; \
+            "default-src 'none'; script-src {}; style-src {} {}; img-src data:; connect-src {api}; base-uri 'none'; form-action 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
-            *HASHES_OF_SCRIPTS, *HASHES_OF_STYLES,
+            *HASHES_OF_SCRIPTS,
+            *HASHES_OF_STYLES,
+            hashes(&[&self.brand.style]),
         )
     }
 
@@ -193,7 +211,9 @@ fn escape_non_ascii(style: &str) -> String {
     style.chars().map(escape).collect()
 }
 
-/// A text as the value of an attribute in double quotes.
+/// A text as the value of an attribute in double quotes, in ASCII.
 fn attribute(text: &str) -> String {
-    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
+    let escape = |c: char| if c.is_ascii() { c.to_string() } else { format!("&#{};", u32::from(c)) };
+    let text = text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    text.chars().map(escape).collect()
 }

@@ -189,3 +189,41 @@ fn events_of_the_transaction_that_disables_an_endpoint_wait() {
     application.wait_for_deliveries(101, "success");
     assert_eq!(receiver.count(), 101);
 }
+
+#[test]
+fn latest_100_deleted_endpoints_of_an_auction_keep_their_names() {
+    let mut application = Application::start(&[("webhook_delivery.max_endpoints", "200")]);
+    tenant::create_roles(&mut application.client);
+    let create = "insert into webhook_endpoints (auction_id, url, events, description)
+        select $1::text::uuid, 'https://example.com/' || n, '{*}', 'number ' || n from generate_series(1, $2::int) as n";
+    for (auction, number) in [(sample::HILLTOP, 1), (sample::RIVERSIDE, 101)] {
+        application.client.execute(create, &[&auction.to_string(), &number]).unwrap();
+    }
+    // Each in a transaction of its own, so that the first was deleted first.
+    let ids = "select id from webhook_endpoints order by auction_id, length(url), url";
+    let ids: Vec<Uuid> = application.client.query(ids, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    for id in ids {
+        application.client.execute("delete from webhook_endpoints where id = $1", &[&id]).unwrap();
+    }
+    let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let seen = "select count(*), min(auction_id::text), bool_or(url like '%/1'), max(description) from webhook_deleted_endpoints";
+    let row = dana.query_one(seen, &[]).unwrap();
+    let seen = (row.get::<_, i64>(0), row.get::<_, &str>(1), row.get::<_, bool>(2), row.get::<_, &str>(3));
+    assert_eq!(seen, (100, &*sample::RIVERSIDE.to_string(), false, "number 99"));
+    let refused = refusal(&mut dana, "delete from webhook_deleted_endpoints", &[]);
+    assert_eq!(refused.code().code(), "42501");
+
+    // An id that another auction's endpoint has had belongs to that auction from then on.
+    let reused = "with used as (select id from webhook_deleted_endpoints where description = 'number 99')
+        insert into webhook_endpoints (id, auction_id, url, events) select id, $1::text::uuid, 'https://example.com/', '{*}' from used";
+    application.client.execute(reused, &[&sample::HILLTOP.to_string()]).unwrap();
+    application.client.execute("delete from webhook_endpoints", &[]).unwrap();
+    assert_eq!(dana.query_one("select count(*) from webhook_deleted_endpoints", &[]).unwrap().get::<_, i64>(0), 99);
+
+    application
+        .client
+        .execute("update webhook_deleted_endpoints set deleted_at = now() - interval '31 days'", &[])
+        .unwrap();
+    application.client.query("select webhook_delivery.drop_expired()", &[]).unwrap();
+    assert_eq!(application.count("select count(*) from webhook_deleted_endpoints"), 0);
+}

@@ -8,13 +8,13 @@ const axe = require("axe-core");
 async function judge(page, what) {
   await page.evaluate(axe.source);
   const { violations } = await page.evaluate(() => axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] }));
-  assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html).slice(0, 3)]), [], what);
+  assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes.map(({ html, any }) => [html, ...any.map(({ message }) => message)]).slice(0, 3)]), [], what);
 }
 
 module.exports = async (stage) => {
   await stage.switchTo(500);
   const page = await stage.signIn();
-  await page.getByText("There is none yet").waitFor();
+  await page.getByText("No endpoints yet.").waitFor();
 
   // Nothing but keys, from the first page to the answer of a test.
   const reach = async (what, key = "Enter") => {
@@ -47,7 +47,7 @@ module.exports = async (stage) => {
   await page.getByRole("link", { name: "Endpoints", exact: true }).click();
   await page.getByText("Retrying", { exact: true }).first().waitFor();
   const id = stage.sql("select id from webhook_endpoints where url like '%hook'");
-  const views = ["", "new", "history", `endpoints/${id}`, `endpoints/${failing}`, `endpoints/${failing}/history`, `endpoints/${failing}/trouble`, `endpoints/${id}/verify`];
+  const views = ["", "new", "history", "events", `endpoints/${id}`, `endpoints/${failing}`, `endpoints/${failing}/history`, `endpoints/${failing}/trouble`, `endpoints/${id}/verify`];
   for (const [scheme, width] of [["light", 1100], ["dark", 1100], ["light", 360], ["dark", 360]]) {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
     await page.setViewportSize({ width, height: 800 });

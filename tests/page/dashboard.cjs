@@ -2,28 +2,42 @@
 "use strict";
 
 const assert = require("node:assert/strict");
+const { until } = require("./stage.cjs");
 
 module.exports = async (stage) => {
   const page = await stage.signIn();
-  await page.getByText("There is none yet").waitFor();
+  const checks = [];
+  page.on("response", (response) => response.url().endsWith("/rpc/check_webhook_url") && checks.push(response));
+  // The first steps: what is sent, and how it is verified.
+  const first = page.getByRole("region", { name: "Your first webhook" });
+  await first.getByText('"event": "').waitFor();
+  await first.getByText("Verification code").click();
+  await first.getByText("verifyWebhook").waitFor();
   await page.getByRole("button", { name: "Add endpoint" }).click();
 
-  // What is typed is judged as the database judges it, while it is typed.
+  // The database judges a URL once the field is left.
   const url = page.getByRole("textbox", { name: "URL" });
   await url.fill("ftp://example.com/");
+  await until("the check of the URL", () => checks.length > 0);
+  assert.equal(await url.getAttribute("aria-invalid"), null);
+  await url.press("Tab");
   await page.locator('input[aria-invalid="true"]').waitFor();
-  await page.locator("#url-check", { hasText: "https" }).waitFor();
+  await page.getByRole("alert").getByText("https").waitFor();
   await url.fill(`${stage.receiver}/hook`);
-  await page.locator('input[aria-invalid="false"]').waitFor();
   await page.getByText("Can be used.").waitFor();
+  assert.equal(await url.getAttribute("aria-invalid"), null);
 
+  // An error is at its field, which gets the focus, and disappears with the correction.
   await page.getByRole("button", { name: "Create endpoint" }).click();
-  await page.getByRole("alert").getByText("No event is selected").waitFor();
+  const noEvents = page.getByRole("alert").getByText("No event is selected");
+  await noEvents.waitFor();
+  assert.ok(await page.getByRole("switch", { name: "Everything" }).evaluate((field) => field === document.activeElement));
   await page.getByText("submission 0 of 2").click();
   const submitted = page.locator(".leaf", { has: page.getByText("submission.created", { exact: true }) });
   await submitted.getByText("Example").click();
   await submitted.getByText('"total_car_count"').waitFor();
   await submitted.getByRole("checkbox").check();
+  await noEvents.waitFor({ state: "detached" });
   await page.getByText("inspection 0 of 2").click();
   await page.getByRole("checkbox", { name: "inspection.*" }).check();
   await page.getByText("inspection 2 of 2").waitFor();

@@ -14,7 +14,7 @@ module.exports = async (stage) => {
   // What happens now waits for it.
   stage.emit('{"meanwhile": true}');
   await card.locator(".queued", { hasText: "1" }).waitFor();
-  await card.getByText("0 % delivered, 24 h").waitFor();
+  await card.getByText("0% delivered, 24 h").waitFor();
   await card.click();
 
   await page.getByText("Events since then are kept").waitFor();
@@ -26,6 +26,16 @@ module.exports = async (stage) => {
   assert.ok((await page.locator(".checks .wrong .what").count()) > 0, "it says what to do");
   await stage.picture("troubleshooting");
 
+  // The response to a failed test is shown with its body.
+  await page.getByRole("link", { name: "Overview" }).click();
+  await page.getByRole("button", { name: "Send test event" }).click();
+  await page.getByRole("region", { name: "Test" }).getByText("Response body").click();
+  await page.getByText("as it is switched").waitFor();
+  // The latest deliveries by event type and response, each with a link to them.
+  const latest = page.getByRole("region", { name: /^Latest \d deliveries$/ });
+  await latest.getByRole("row", { name: "submission.created 2 100%" }).waitFor();
+  assert.equal(await latest.getByRole("link", { name: "status 500" }).getAttribute("href"), `#/endpoints/${id}/history?response=5`);
+
   // Mended, it is tested while it is still off, and then enabled.
   await stage.switchTo(200);
   await page.getByRole("link", { name: "Overview" }).click();
@@ -36,15 +46,18 @@ module.exports = async (stage) => {
   await stage.settle();
   await page.getByRole("link", { name: "Deliveries", exact: true }).click();
   await page.getByRole("row", { name: /Delivered/ }).nth(1).waitFor();
-  assert.equal(await page.getByRole("row", { name: /Failed 500/ }).count(), 2);
+  // Two events and a test.
+  assert.equal(await page.getByRole("row", { name: /Failed 500/ }).count(), 3);
 
-  // And what it has missed is sent again, once it is said how much that is.
+  // The failed deliveries are retried, once their number is known.
   await page.getByRole("link", { name: "Health check" }).click();
-  await page.getByRole("button", { name: "Count them" }).click();
-  await page.getByRole("button", { name: "Send 2 again" }).click();
+  await page.getByRole("link", { name: "Show its failed deliveries" }).click();
+  await page.getByRole("row", { name: /Failed 500/ }).nth(1).waitFor();
+  await page.getByRole("button", { name: "Retry all failed that match" }).click();
+  await page.getByRole("dialog", { name: "Retry 2 failed deliveries?" }).getByRole("button", { name: "Retry" }).click();
   await page.getByText("Sent again: 2.").waitFor();
-  await page.getByRole("link", { name: "Deliveries", exact: true }).click();
+  await page.getByRole("combobox", { name: "Status" }).selectOption("all");
   await page.getByRole("row", { name: /Delivered/ }).nth(3).waitFor();
-  assert.equal(await page.getByRole("row", { name: /Failed/ }).count(), 0);
+  assert.equal(await page.getByRole("row", { name: /Failed/ }).count(), 1, "the test, which is not retried");
   assert.equal(stage.sql(`select is_active from webhook_endpoints where id = '${id}'`), "t");
 };

@@ -63,7 +63,7 @@ module.exports = async (stage) => {
   for (const row of [page.getByRole("row", { name: /evil\.made Failed 500/ }), page.getByRole("row", { name: /evil\.made Failed 302/ })]) {
     await row.getByRole("button").click();
     const delivery = page.locator(".delivery");
-    await delivery.getByText("What was answered").click();
+    await delivery.getByText("Response body").click();
     await shows(delivery.locator(".attempts pre"));
     await shows(delivery.locator("pre.payload"));
     await untouched("a delivery");
@@ -77,9 +77,10 @@ module.exports = async (stage) => {
   await untouched("the catalogue");
   // And what the server says of what was typed.
   await page.getByRole("textbox", { name: "URL" }).fill(`https://example.com:99/${ATTACK}`);
+  await page.getByRole("textbox", { name: "URL" }).press("Tab");
   await page.locator('input[aria-invalid="true"]').waitFor();
   await page.getByText("More: secret, headers").click();
-  await page.getByLabel("Headers of your own").fill(ATTACK);
+  await page.getByLabel("Custom headers").fill(ATTACK);
   await page.getByRole("checkbox", { name: "evil.*" }).check();
   await page.getByRole("button", { name: "Create endpoint" }).click();
   await shows(page.getByRole("alert"));

@@ -14,24 +14,62 @@ module.exports = async (stage) => {
   await page.getByRole("checkbox", { name: "submission.*" }).uncheck();
   await page.getByRole("checkbox", { name: "submission.updated" }).check();
   await page.getByText("More: headers").click();
-  await page.getByLabel("Headers of your own").fill("X-Environment: test\nAuthorization: Bearer abc:def");
+  await page.getByLabel("Custom headers").fill("X-Environment: test\nAuthorization: Bearer abc:def");
   await page.getByRole("switch", { name: "Strictly in order" }).check();
-  await page.getByLabel("Requests a second").fill("2.5");
+  await page.getByLabel("Maximum requests per second").fill("2.5");
+  await page.getByLabel("Retries after a failure").selectOption("other waits\u2026");
   await page.getByLabel("Waits after failed attempts").fill("10 seconds, 1 hour");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByText("of our warehouse").waitFor();
   assert.equal(row("events, headers, ordered, max_per_second, retry_schedule"),
     '{submission.updated}|{"Authorization": "Bearer abc:def", "X-Environment": "test"}|t|2.5|{00:00:10,01:00:00}');
 
-  // What the database refuses is said, and stays to be mended.
+  // What the database refuses is at its field, which stays to be corrected.
   await page.getByRole("button", { name: "Edit" }).click();
   await page.getByText("More: headers").click();
   assert.equal(await page.getByLabel("Waits after failed attempts").inputValue(), "00:00:10, 01:00:00");
-  await page.getByLabel("Headers of your own").fill("Host: example.com");
-  await page.getByRole("button", { name: "Save" }).click();
-  await page.getByRole("alert").waitFor();
-  assert.equal(await page.getByLabel("Headers of your own").inputValue(), "Host: example.com");
+  const field = (label) => page.getByLabel(label);
+  for (const [label, wrong, right] of [
+    ["Custom headers", "Host: example.com", "X-Environment: test"],
+    ["Waits after failed attempts", "soon", "1 minute"],
+    ["Waits after failed attempts", "40 days", "1 minute"],
+    ["Maximum requests per second", "20000", "2.5"],
+  ]) {
+    await field(label).fill(wrong);
+    await page.getByText("More: headers").click();
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByRole("alert").waitFor();
+    const [name, isFocused] = await field(label).evaluate((field) => [field.getAttribute("aria-invalid"), field === document.activeElement]);
+    assert.deepEqual([name, isFocused, await field(label).inputValue()], ["true", true, wrong], label);
+    await field(label).fill(right);
+    await page.getByRole("alert").waitFor({ state: "detached" });
+  }
+  // What is typed is not lost without a question, by any way out.
+  const discard = page.getByRole("dialog", { name: "Discard what you have typed?" });
+  await page.getByRole("link", { name: "Delivery history" }).click();
+  await discard.getByRole("button", { name: "Cancel" }).click();
   await page.getByRole("button", { name: "Cancel" }).click();
+  await discard.getByRole("button", { name: "Cancel" }).click();
+  assert.equal(await field("Waits after failed attempts").inputValue(), "1 minute");
+  await page.getByLabel("Retries after a failure").selectOption("none: a single attempt");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("Saved.").waitFor();
+  assert.equal(row("retry_schedule"), "{}");
+  await page.getByRole("button", { name: "Edit" }).click();
+  await page.getByText("More: headers").click();
+  await page.getByLabel("Retries after a failure").selectOption("patient");
+  await page.getByRole("button", { name: "Save" }).click();
+  await until("the saved schedule", () => row("retry_schedule") === '{00:01:00,00:10:00,01:00:00,06:00:00,"1 day","2 days","4 days"}');
+  await page.getByRole("button", { name: "Edit" }).click();
+  await page.getByText("More: headers").click();
+  assert.equal(await page.getByLabel("Retries after a failure").inputValue(), "patient");
+  await page.getByLabel("Description").fill("never saved");
+  await page.getByRole("link", { name: "Delivery history" }).click();
+  await discard.getByRole("button", { name: "Discard" }).click();
+  await page.getByRole("heading", { name: "Delivery history" }).waitFor();
+  await page.goBack();
+  await page.getByRole("button", { name: "Edit" }).waitFor();
+  assert.equal(row("description"), "of our warehouse");
 
   const before = stage.sql(`select secret from webhook_delivery.endpoint_secrets where endpoint_id = '${id}'`);
   await page.getByRole("button", { name: "Replace the secret" }).click();
@@ -74,6 +112,6 @@ module.exports = async (stage) => {
   assert.equal(row("count(*)"), "1");
   await page.getByRole("button", { name: "Delete", exact: true }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Delete it" }).click();
-  await page.getByText("There is none yet").waitFor();
+  await page.getByText("No endpoints yet.").waitFor();
   assert.equal(row("count(*)"), "0");
 };

@@ -34,7 +34,8 @@ module.exports = async (stage) => {
   await page.evaluate(() => {
     window.drawn = 0;
     const observer = new MutationObserver((changes) => changes.forEach(({ addedNodes, type }) => (window.drawn += type === "childList" ? addedNodes.length : 1)));
-    observer.observe(document.querySelector("table.deliveries tbody"), { childList: true, subtree: true, attributes: true, characterData: true });
+    // Texts are not observed: relative times change by themselves.
+    observer.observe(document.querySelector("table.deliveries tbody"), { childList: true, subtree: true, attributes: true });
   });
   stage.emit('{"number": 1}', 1, "inspection.created");
   await page.getByRole("row", { name: /inspection\.created Delivered/ }).waitFor();
@@ -73,10 +74,53 @@ module.exports = async (stage) => {
   await choose(page, "Status", "failed");
   await page.getByText("No deliveries match.").waitFor();
 
+  // From one time until another; the time is in the browser's zone, and in the address.
+  await page.getByRole("button", { name: "Clear filters" }).click();
+  await rows.nth(49).waitFor();
+  await choose(page, "Time", "range");
+  const soon = new Date(Date.now() + 3_600_000 - new Date().getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+  await page.getByRole("textbox", { name: "From" }).fill(soon);
+  await page.getByText("No deliveries match.").waitFor();
+  await page.waitForFunction(() => /hours=range&since=/.test(location.hash));
+  await page.getByRole("textbox", { name: "From" }).fill("");
+  await page.getByRole("textbox", { name: "Until" }).fill(soon);
+  await rows.nth(49).waitFor();
+
+  // Some are selected and retried, and all that match are, once their number is known. An exact time has its zone.
+  assert.match(await rows.first().locator("time").getAttribute("title"), /\d{4}.*(UTC|GMT|[A-Z]{3,4})/);
+  const requests = () => Number(stage.sql("select count(*) from webhook_delivery_attempts where event_type = 'inspection.created'"));
+  await filter("Event", "inspection.created", /inspection\.created/);
+  await rows.first().getByRole("checkbox").check();
+  await page.getByRole("button", { name: "Retry 1 selected" }).click();
+  await page.getByText("Sent again: 1.").waitFor();
+  await until("a second request", () => requests() === 2);
+  await filter("Event", "problem.*", /problem\.created/);
+  const all = page.getByRole("button", { name: "Retry all failed that match" });
+  await choose(page, "Response", "4");
+  await page.getByText("No deliveries match.").waitFor();
+  // One was cancelled, and two are being retried.
+  await choose(page, "Response", "");
+  await until("all six", async () => (await rows.count()) === 6);
+  await all.click();
+  await page.getByRole("dialog", { name: "Retry 1 failed delivery?" }).getByRole("button", { name: "Cancel" }).click();
+  await filter("Event", "submission.created", /submission\.created/);
+  await all.click();
+  await page.getByRole("dialog", { name: "No failed deliveries match" }).getByRole("button", { name: "Close" }).click();
+  stage.sql(`insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, is_last, status,
+      response_status_code, response_time_ms, error_kind, error_message, attempted_at, created_at)
+    select webhook_delivery.uuid_v7(), 6, auction_id, endpoint_id, event_id, 'message.created', true, 'failed', 500, 1, 'http_status', 'status 500', now(), now()
+    from webhook_delivery.attempts_ended where event_type = 'submission.created' limit 1100`);
+  await choose(page, "Event", "message.created");
+  await rows.nth(49).waitFor();
+  await all.click();
+  await page.getByRole("dialog", { name: "Retry 1,100 failed deliveries?" }).getByRole("button", { name: "Retry" }).click();
+  await page.getByText("Sent again: 1,100.").waitFor();
+
   // What waits for another attempt is followed, cancelled, or sent at once.
   const again = await stage.signIn(stage.tokens.dana, `${stage.url}#/history`);
   await choose(again, "Status", "retrying");
-  const waiting = again.getByRole("row", { name: /Retrying 500/ });
+  await choose(again, "Event", "problem.created");
+  const waiting = again.getByRole("row", { name: /problem\.created Retrying 500/ });
   await waiting.nth(1).waitFor();
   await waiting.first().getByRole("button").click();
   await again.getByText(/The next attempt is due in/).waitFor();
@@ -99,4 +143,10 @@ module.exports = async (stage) => {
   await filters.getByLabel("State").selectOption("Turned off or paused");
   await until("the one that is turned off", async () => (await cards.count()) === 1);
   await cards.filter({ hasText: "team 3" }).waitFor();
+
+  // A deleted endpoint keeps its name in the history.
+  stage.sql("delete from webhook_endpoints where url like '%500'");
+  await page.getByRole("link", { name: "Delivery history" }).click();
+  await choose(page, "Event", "problem.*");
+  await page.getByRole("cell", { name: /500 \(deleted\)$/ }).first().waitFor();
 };

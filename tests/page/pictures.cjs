@@ -45,7 +45,7 @@ module.exports = async (stage) => {
   await page.setViewportSize({ width: 1000, height: 700 });
   const cards = page.getByRole("list", { name: "Endpoints" }).getByRole("link");
   await cards.filter({ hasText: "rock-reports" }).getByText("Disabled after failures", { exact: true }).waitFor();
-  await cards.filter({ hasText: "erp" }).getByText("100 % delivered, 24 h").waitFor();
+  await cards.filter({ hasText: "erp" }).getByText("100% delivered, 24 h").waitFor();
   const chart = page.getByRole("region", { name: "Activity" }).getByRole("img");
   await chart.waitFor();
   assert.match(await chart.getAttribute("aria-label"), /^Last 24 hours: \d{3} delivered, \d\d failed$/);

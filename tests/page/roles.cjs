@@ -33,7 +33,16 @@ module.exports = async (stage) => {
   // Another's address leads nowhere, either.
   const id = stage.sql(`select id from webhook_endpoints where url like '%hilltop'`);
   const dana = await stage.signIn(stage.tokens.dana, `${stage.url}#/endpoints/${id}`);
-  await dana.getByText("There is no such endpoint").waitFor();
+  await dana.getByText("This endpoint does not exist").waitFor();
+
+  // The event types, with what a receiver has to know of them.
+  await dana.getByRole("link", { name: "Event types" }).click();
+  await dana.getByLabel("Search").fill("rock report");
+  const type = dana.getByRole("article").filter({ hasText: "problem.created" });
+  await type.getByText("Example", { exact: true }).click();
+  await type.getByText("JSON Schema", { exact: true }).click();
+  await type.getByText('"type": "object"').first().waitFor();
+  assert.equal(await dana.getByRole("article").filter({ hasText: "submission.created" }).count(), 0);
 
   const operator = await stage.signIn(stage.tokens.service);
   await endpoints(operator).nth(1).waitFor();

@@ -3,6 +3,7 @@
 /// Relations that a tenant reads: the catalogue, the history and the tables below their views. They
 /// have no secrets or payloads.
 pub const TENANT_RELATIONS: &[&str] = &[
+    "webhook_deleted_endpoints",
     "webhook_deliveries",
     "webhook_delivery.attempts",
     "webhook_delivery.attempts_ended",
@@ -25,6 +26,7 @@ pub const TENANT_FUNCTIONS: &[&str] = &[
     "generated_secret(webhook_endpoints)",
     "recover_webhooks(uuid,timestamp with time zone,timestamp with time zone,boolean,boolean)",
     "redeliver_webhook(uuid)",
+    "redeliver_webhooks(uuid[])",
     "replay_webhooks(uuid,timestamp with time zone,timestamp with time zone,text[])",
     "rotate_webhook_secret(uuid,interval)",
     "test_webhook(uuid,text)",

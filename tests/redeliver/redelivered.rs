@@ -193,6 +193,29 @@ fn large_recovery_sends_oldest_first_and_delays_no_new_event() {
 }
 
 #[test]
+fn list_of_deliveries_is_redelivered_without_foreign_ones_and_tests() {
+    let mut scene = Scene::new(&[]);
+    let hilltop = scene.application.endpoint(sample::HILLTOP, &scene.receiver.url("/"), &["*"]);
+    scene.endpoint.emit(&mut scene.application.client, 3);
+    let client = &mut scene.application.client;
+    client.execute("select webhook_delivery.emit('submission.created', $1, '{}')", &[&sample::HILLTOP]).unwrap();
+    client.query("select test_webhook($1, 'submission.created')", &[&scene.endpoint.id]).unwrap();
+    scene.endpoint.wait_for(client, 4, "success");
+    hilltop.wait_for(client, 1, "success");
+    let ids: Vec<Option<Uuid>> =
+        client.query("select id from webhook_deliveries", &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(ids.len(), 5);
+    scene.receiver.clear();
+    let given: Vec<_> = ids.iter().chain(&ids).copied().chain([None]).collect();
+    let mut redeliver = |ids: Option<Vec<Option<Uuid>>>| -> i64 {
+        scene.admin.query_one("select redeliver_webhooks($1)", &[&ids]).unwrap().get(0)
+    };
+    assert_eq!([Some(given), Some(Vec::new()), None].map(&mut redeliver), [3, 0, 0]);
+    scene.application.settle();
+    assert_eq!((scene.receiver.count(), scene.receiver.distinct_ids().len()), (3, 3));
+}
+
+#[test]
 fn operator_redelivers_what_a_query_finds_in_any_auction() {
     let mut scene = Scene::new(&[]);
     let hilltop = scene.application.endpoint(sample::HILLTOP, &scene.receiver.url("/"), &["*"]);

@@ -1,38 +1,39 @@
 // Calls to the REST server.
 "use strict";
 
-/** What the server says is wrong, or what is wrong with the way to it. `hint`: what to do. */
+/** An error of the server or of the connection to it. `hint`: what to do; `field`: the field of a form that it is about. */
 class Problem extends Error {
-  constructor(message, hint, status) {
+  constructor(message, hint, { status, field } = {}) {
     super(message);
     this.hint = hint;
     this.status = status;
+    this.field = field;
   }
 }
 
 const api = (() => {
-  const PATIENCE = 30_000;
-  const base = document.querySelector('meta[name="webhook-api"]').content || new URL("..", location.href).href.replace(/\/$/, "");
+  const TIMEOUT = 30_000;
+  const base = meta("api") || new URL("..", location.href).href.replace(/\/$/, "");
 
   async function ask(method, path, body, signal) {
     const { token, apikey } = session.get();
     const headers = { Authorization: `Bearer ${token}`, Accept: "application/json", Prefer: "return=representation" };
     if (apikey) headers.apikey = apikey;
     if (body !== undefined) headers["Content-Type"] = "application/json";
-    const patience = AbortSignal.timeout(PATIENCE);
+    const timeout = AbortSignal.timeout(TIMEOUT);
     let response;
     let text;
     try {
-      const request = { method, headers, signal: signal ? AbortSignal.any([signal, patience]) : patience, credentials: "omit", cache: "no-store" };
+      const request = { method, headers, signal: signal ? AbortSignal.any([signal, timeout]) : timeout, credentials: "omit", cache: "no-store" };
       response = await fetch(base + path, { ...request, body: body === undefined ? undefined : JSON.stringify(body) });
       text = await response.text();
     } catch (problem) {
       if (signal?.aborted) throw problem;
-      if (patience.aborted) throw new Problem(`The server has not answered for ${PATIENCE / 1000} seconds.`, "Try again.");
-      throw new Problem("The server cannot be reached.", "Is the connection up? Try again.");
+      if (timeout.aborted) throw new Problem(t.server.noAnswer(TIMEOUT / 1000), t.server.tryAgain);
+      throw new Problem(t.server.unreachable, t.server.isConnected);
     }
     if (response.status === 401) {
-      // Whoever called knows nothing of it: the call is made again with the next token.
+      // The caller does not notice: the call is made again with the next token.
       await session.replaced(token, signal);
       return ask(method, path, body, signal);
     }
@@ -41,10 +42,10 @@ const api = (() => {
     try {
       answer = text && JSON.parse(text);
     } catch {
-      if (response.ok) throw new Problem("The server has answered something that is no JSON.", "Is a REST server at this address?", response.status);
+      if (response.ok) throw new Problem(t.server.notJson, t.server.isRest, response);
     }
     if (response.ok) return answer;
-    throw new Problem(answer?.message ?? `The server has answered ${response.status}.`, answer?.hint, response.status);
+    throw new Problem(answer?.message ?? t.server.status(response.status), answer?.hint, response);
   }
 
   const query = (parameters) => {
@@ -58,7 +59,7 @@ const api = (() => {
     insert: async (relation, row, parameters = {}) => (await ask("POST", `/${relation}${query(parameters)}`, row))[0],
     async update(relation, id, change) {
       const [row] = await ask("PATCH", `/${relation}${query({ id: `eq.${id}` })}`, change);
-      if (!row) throw new Problem("It is not there any more.", "Somebody has deleted it.", 404);
+      if (!row) throw new Problem(t.server.gone, t.server.deletedMeanwhile);
       return row;
     },
     remove: (relation, id) => ask("DELETE", `/${relation}${query({ id: `eq.${id}` })}`),

@@ -1,10 +1,9 @@
-// Components that all views share: loading, buttons, notes, dialogs.
+// Components that all views share: loading, buttons, fields, notes, dialogs.
 "use strict";
 
 /**
- * What `load` gives, loaded anew when one of `deps` changes, by `reload()`, and while the page can be seen `every` so many
- * milliseconds, or less often where it takes long: a page that lies open keeps no session busy. What was there stays until the
- * next has come.
+ * What `load` returns, loaded again when one of `deps` changes, by `reload()`, and every so many milliseconds while the page is
+ * visible; less often if loading takes long, so that an open page keeps no session busy. The last result stays until the next one.
  */
 function useLoad(load, deps, every) {
   const [state, set] = useState({ data: undefined, problem: null, isLoading: true });
@@ -36,7 +35,7 @@ function useLoad(load, deps, every) {
   return { ...state, reload };
 }
 
-/** A button that does something which takes a while: it says so meanwhile, and `onProblem` hears what went wrong. */
+/** A button whose action takes a while: it shows that it is busy, and `onProblem` receives an error. */
 function Action({ act, onProblem, children, class: className, type, disabled, label }) {
   const [isBusy, setBusy] = useState(false);
   async function press(event) {
@@ -46,7 +45,7 @@ function Action({ act, onProblem, children, class: className, type, disabled, la
     try {
       await act();
     } catch (problem) {
-      if (problem.name !== "AbortError") (onProblem ?? notices.tell)(problem);
+      if (problem.name !== "AbortError") (onProblem ?? notices.show)(problem);
     } finally {
       setBusy(false);
     }
@@ -63,22 +62,63 @@ function Choice({ label, value, choose, options }) {
   </select></label>`;
 }
 
+/** Buttons of which one is pressed. `options`: pairs of a value and its text. */
+function Toggle({ label, value, choose, options }) {
+  return html`<span class="choice" role="group" aria-label=${label}>${options.map(([name, text]) => html`<button type="button"
+    class="small ${name === value ? "" : "outline"}" aria-pressed=${String(name === value)} onClick=${() => choose(name)}>${text}</button>`)}</span>`;
+}
+
+/** A search field; views filter what they show by its text in lower case. */
+function Search({ label, value, change }) {
+  return html`<label>${label} <input type="search" value=${value} onInput=${(event) => change(event.target.value)} /></label>`;
+}
+
+const matches = (search, ...texts) => texts.some((text) => text?.toLowerCase().includes(search.trim().toLowerCase()));
+
+/** Instead of a list of which nothing matches. */
+function NoMatch({ text, clear }) {
+  return html`<p class="row">${text} <button type="button" class="small outline" onClick=${clear}>${t.common.clearFilters}</button></p>`;
+}
+
+const asText = ({ message, hint }) => (hint ? `${message}${/[.!?]$/.test(message) ? "" : "."} ${hint}` : message);
+
+/** A labelled field of a form: `control` draws the input with the attributes that refer to the help or error below it. */
+function Field({ label, help, problem, control, children }) {
+  const id = useId();
+  return html`<label>${label}${control({ "aria-invalid": problem ? "true" : null, "aria-describedby": id })}${children}
+    <small id=${id} class=${problem ? "error" : ""} role=${problem ? "alert" : null}>${problem ? asText(problem) : help}</small></label>`;
+}
+
 function ProblemNote({ problem, retry }) {
   if (!problem) return null;
   return html`<div class="note bad" role="alert">
     <strong>${problem.message}</strong>${problem.hint && html` <span>${problem.hint}</span>`}
-    ${retry && html` <button type="button" class="small outline" onClick=${retry}>Try again</button>`}
+    ${retry && html` <button type="button" class="small outline" onClick=${retry}>${t.common.tryAgain}</button>`}
   </div>`;
 }
 
-/** What is loading, what went wrong, or what came. */
+/** That it is loading, why it failed, or the result. */
 function Loaded({ of, what, children }) {
   if (of.data === undefined && of.problem) return html`<${ProblemNote} problem=${of.problem} retry=${of.reload} />`;
-  if (of.data === undefined) return html`<p aria-busy="true" role="status">Loading ${what}\u2026</p>`;
+  if (of.data === undefined) return html`<p aria-busy="true" role="status">${t.common.loading(what)}</p>`;
   return html`<${ProblemNote} problem=${of.problem} retry=${of.reload} />${children(of.data)}`;
 }
 
 const Badge = ({ name, children }) => html`<span class="badge ${name}">${children}</span>`;
+
+/** Redraws relative times while the page is open. */
+const clock = (() => {
+  const watchers = new Set();
+  setInterval(() => document.hidden || watchers.forEach((watcher) => watcher()), 30_000);
+  return (watcher) => (watchers.add(watcher), () => watchers.delete(watcher));
+})();
+
+/** How long ago a time was, with the exact time and its zone as a tooltip. */
+function Ago({ time }) {
+  const [, redraw] = useReducer((turn) => turn + 1, 0);
+  useEffect(() => clock(redraw), []);
+  return html`<time datetime=${time} title=${format.exact(time)}>${format.ago(time)}</time>`;
+}
 
 function Copy({ text, what }) {
   const [isDone, setDone] = useState(false);
@@ -88,22 +128,22 @@ function Copy({ text, what }) {
       setDone(true);
       setTimeout(() => setDone(false), 2000);
     } catch {
-      notices.tell(new Problem("The browser does not let this page copy.", "Select the text and copy it yourself."));
+      notices.show(new Problem(t.common.cannotCopy, t.common.copyYourself));
     }
   }
-  return html`<button type="button" class="small outline" onClick=${copy}>${isDone ? "Copied" : `Copy ${what}`}</button>`;
+  return html`<button type="button" class="small outline" onClick=${copy}>${isDone ? t.common.copied : t.common.copy(what)}</button>`;
 }
 
-/** A secret that nobody will see again. */
+/** A secret that is not shown again. */
 function SecretOnce({ secret, done }) {
-  return html`<section class="note once" aria-label="Signing secret">
-    <p><strong>The signing secret.</strong> Copy it now into your receiver: it is shown this once.</p>
-    <p class="row"><code class="secret">${secret}</code> <${Copy} text=${secret} what="secret" /></p>
-    <button type="button" class="small secondary" onClick=${done}>I have stored it</button>
+  return html`<section class="note once" aria-label=${t.secret.label}>
+    <p><strong>${t.secret.once}</strong> ${t.secret.copyNow}</p>
+    <p class="row"><code class="secret">${secret}</code> <${Copy} text=${secret} what=${t.secret.copyWhat} /></p>
+    <button type="button" class="small secondary" onClick=${done}>${t.secret.stored}</button>
   </section>`;
 }
 
-/** A question above everything else, which Escape answers with no. */
+/** A question above everything else; Escape cancels. Without `act` there is nothing to confirm. */
 function Question({ title, children, yes, act, close, isDanger }) {
   const dialog = useRef();
   const [problem, setProblem] = useState(null);
@@ -116,28 +156,29 @@ function Question({ title, children, yes, act, close, isDanger }) {
       ${children}
       <${ProblemNote} problem=${problem} />
       <footer>
-        <button type="button" class="secondary" onClick=${close}>Cancel</button>
-        <${Action} class=${isDanger ? "danger" : ""} act=${act} onProblem=${setProblem}>${yes}<//>
+        <button type="button" class="secondary" onClick=${close}>${act ? t.common.cancel : t.common.close}</button>
+        ${act && html`<${Action} class=${isDanger ? "danger" : ""} act=${act} onProblem=${setProblem}>${yes}<//>`}
       </footer>
     </article>
   </dialog>`;
 }
 
-/** What has happened, told at the edge of the page and to screen readers. */
+/** What has happened, at the edge of the page and for screen readers. */
 const notices = (() => {
-  let show = () => {};
+  let display = () => {};
   return {
-    tell: (notice) => show(typeof notice === "string" ? { text: notice } : { text: notice.message, hint: notice.hint, isBad: true }),
+    /** Shows a text or a Problem. */
+    show: (notice) => display(typeof notice === "string" ? { text: notice } : { text: asText(notice), isBad: true }),
     View() {
       const [notice, set] = useState(null);
-      show = set;
+      display = set;
       useEffect(() => {
         if (!notice) return;
         const timer = setTimeout(() => set(null), notice.isBad ? 15_000 : 4_000);
         return () => clearTimeout(timer);
       }, [notice]);
       return html`<div class="notices" role="status">${notice && html`<p class="note ${notice.isBad ? "bad" : "good"}">
-        ${notice.text} ${notice.hint} <button type="button" class="small outline" onClick=${() => set(null)}>Close</button></p>`}</div>`;
+        ${notice.text} <button type="button" class="small outline" onClick=${() => set(null)}>${t.common.close}</button></p>`}</div>`;
     },
   };
 })();

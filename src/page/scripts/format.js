@@ -5,11 +5,30 @@ const { h, render, Component } = preact;
 const { useState, useEffect, useRef, useMemo, useReducer, useId } = preactHooks;
 const html = htm.bind(h);
 
-const words = (() => {
+/** The first language of the browser that the page has texts in. */
+const language = navigator.languages.map((name) => name.split("-")[0]).find((name) => name in TEXTS) ?? "en";
+const t = TEXTS[language];
+document.documentElement.lang = language;
+
+/** What the server has written into the head of the page. */
+const meta = (name) => document.querySelector(`meta[name="webhook-${name}"]`).content;
+/** The application's name and logo, from the server's settings. */
+const [BRAND, LOGO] = [meta("name") || t.page.webhooks, meta("logo")];
+
+const HOUR = 3_600_000;
+
+/** Numbers and dates are written as the browser's language writes them. */
+const format = (() => {
   const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-  const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-  const count = new Intl.NumberFormat("en");
+  const withZone = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+  const hour = new Intl.DateTimeFormat(undefined, { weekday: "short", hour: "numeric", minute: "2-digit" });
+  const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+  const count = new Intl.NumberFormat();
+  const share = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
   const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+  const number = (value) => count.format(value);
+  const at = (time) => (time ? moment.format(new Date(time)) : "");
 
   /** "5 minutes ago", "in 2 hours". */
   function ago(time) {
@@ -18,34 +37,27 @@ const words = (() => {
     return relative.format(Math.round(seconds / length), unit);
   }
 
-  const plural = (number, one, many = `${one}s`) => `${count.format(number)} ${number === 1 ? one : many}`;
-
   /** What an endpoint is doing, from its row and that of its health. */
   function state(endpoint, health) {
+    const found = (name, text, detail = null) => ({ name, text, detail });
     if (!endpoint.is_active && endpoint.disabled_at)
-      return { name: "disabled", text: "Disabled after failures", detail: `${endpoint.disabled_reason} (${ago(endpoint.disabled_at)})` };
-    if (!endpoint.is_active) return { name: "off", text: "Turned off", detail: "Events that happen while it is turned off are not kept for it." };
-    if (health?.paused_at)
-      return { name: "off", text: "Paused", detail: `The operator paused deliveries to it ${ago(health.paused_at)}. Events are kept, and sent when it is resumed.` };
-    if (health?.failing_since) {
-      const since = `since ${at(health.failing_since)}`;
-      if (!health.consecutive_failures) return { name: "retrying", text: "Retrying", detail: `Attempts have failed ${since}, and are being retried.` };
-      const failures = plural(health.consecutive_failures, "delivery has", "deliveries have");
-      return { name: "failing", text: "Failing", detail: `${failures} failed in a row ${since}.` };
-    }
-    return { name: "active", text: "Active", detail: null };
+      return found("disabled", t.state.disabled, t.state.disabledBecause(endpoint.disabled_reason, ago(endpoint.disabled_at)));
+    if (!endpoint.is_active) return found("off", t.state.off, t.state.offDetail);
+    if (health?.paused_at) return found("off", t.state.paused, t.state.pausedDetail(ago(health.paused_at)));
+    if (!health?.failing_since) return found("active", t.state.active);
+    if (!health.consecutive_failures) return found("retrying", t.state.retrying, t.state.retryingDetail(at(health.failing_since)));
+    return found("failing", t.state.failing, t.state.failingDetail(health.consecutive_failures, at(health.failing_since)));
   }
 
-  const at = (time) => (time ? moment.format(new Date(time)) : "");
-  const STATUS = { pending: "Pending", retrying: "Retrying", success: "Delivered", failed: "Failed" };
-
   return {
-    ago, at, plural, state,
-    number: (value) => count.format(value),
-    percent: (share) => (share == null ? "\u2013" : `${Math.floor(share * 1000) / 10} %`),
-    milliseconds: (ms) => (ms == null ? "" : ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`),
-    status: (status) => STATUS[status] ?? status,
-    /** JSON that a person can read; what is none stays as it is. */
+    number, at, ago, state,
+    exact: (time) => withZone.format(new Date(time)),
+    hour: (time) => hour.format(new Date(time)),
+    // Rounded down: 100 % means all.
+    percent: (value) => (value == null ? t.common.none : share.format(Math.floor(value * 1000) / 1000)),
+    milliseconds: (ms) => (ms == null ? "" : ms < 1000 ? `${number(ms)} ms` : `${number(Math.round(ms / 100) / 10)} s`),
+    status: (status) => t.status[status] ?? status,
+    /** JSON indented for reading; text that is not JSON stays as it is. */
     json(text) {
       try {
         return JSON.stringify(JSON.parse(text), null, 2);

@@ -2,13 +2,13 @@
 "use strict";
 
 /**
- * The token is handed over by the page that shows this one in a frame, found where supabase-js keeps it on the same site, or typed.
- * It stays in memory: nothing here stores it. In a frame of another site it is handed over by a site that may, or there is none: so
- * nobody else's page has a visitor press our buttons under something that it shows.
+ * The token comes from the page that shows this one in a frame, from where supabase-js keeps it on the same site, or is typed. It
+ * stays in memory, unless the user chooses to keep a typed one for as long as the tab is open. In a frame of another site it comes
+ * from a site that the operator trusts, or there is none: no other page can make a visitor press our buttons below its own.
  */
 const session = (() => {
-  const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
-  const trusted = [location.origin, ...meta("webhook-origins").split(" ").filter(Boolean)];
+  const KEPT = "webhook-admin-session";
+  const trusted = [location.origin, ...meta("origins").split(" ").filter(Boolean)];
   const isFramed = window.parent !== window;
   const isGuest = isFramed && !isOfThisSite(window.parent);
   const watchers = new Set();
@@ -27,7 +27,7 @@ const session = (() => {
     for (const watcher of [...watchers]) watcher(current);
   }
 
-  /** The session that supabase-js has stored for this site and that lasts longest. */
+  /** The token that supabase-js has stored for this site and that lasts longest. */
   function stored() {
     if (isGuest) return null;
     let best = null;
@@ -37,10 +37,29 @@ const session = (() => {
         if (typeof found?.access_token === "string" && found.expires_at * 1000 > Date.now() && !(best?.expires_at >= found.expires_at)) best = found;
       }
     } catch {
-      // Storage that is closed to us, or somebody else's under that name: then the token is typed.
+      // The browser denies access to the storage, or another program uses such a key: the token is typed.
     }
     return best?.access_token ?? null;
   }
+
+  /** What the user has chosen to keep for this tab: { token, apikey }, or null. */
+  const kept = {
+    read() {
+      try {
+        return isGuest ? null : JSON.parse(sessionStorage.getItem(KEPT));
+      } catch {
+        return null;
+      }
+    },
+    write(value) {
+      try {
+        if (value) sessionStorage.setItem(KEPT, JSON.stringify(value));
+        else sessionStorage.removeItem(KEPT);
+      } catch {
+        // The browser denies access to the storage: a reload asks for the token again.
+      }
+    },
+  };
 
   function take(token, apikey) {
     const isRefused = token === current.token && current.hasExpired;
@@ -56,20 +75,28 @@ const session = (() => {
     if (token && token !== current.token) take(token);
   });
 
-  /** Asks whoever may have one for a token. What it says is no secret, so anybody may hear it. */
+  /** Asks for a token where there may be one. The question contains no secret, so any parent may receive it. */
   function ask() {
     if (isFramed) window.parent.postMessage({ webhook_admin: "token" }, "*");
     const token = stored();
     if (token !== current.token) take(token);
   }
   ask();
+  if (!current.token) take(kept.read()?.token, kept.read()?.apikey);
 
   return {
     isFramed,
     isGuest,
     get: () => current,
-    take,
-    leave: () => become({ token: null, hasExpired: false, wasAccepted: false }),
+    /** Signs in with a typed token; `isKept`: also after a reload of this tab. */
+    signIn(token, apikey, isKept) {
+      kept.write(isKept ? { token, apikey } : null);
+      take(token, apikey);
+    },
+    signOut() {
+      kept.write(null);
+      become({ token: null, hasExpired: false, wasAccepted: false });
+    },
     /** The server has accepted the token. */
     accept: () => (current.wasAccepted ||= true),
     watch(watcher) {
@@ -79,6 +106,7 @@ const session = (() => {
     /** Resolves as soon as there is another token than this one, which the server has refused. */
     replaced(refused, signal) {
       if (current.token === refused && !current.hasExpired) {
+        kept.write(null);
         become({ hasExpired: true });
         ask();
       }

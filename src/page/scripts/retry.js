@@ -1,0 +1,55 @@
+// Retrying several deliveries: those that are selected, or all failed ones that match the filters.
+"use strict";
+
+/** How many deliveries one call retries, and how many are looked for at most. */
+const PORTION = 1000;
+const MAX_MATCHING = 10_000;
+
+/** Retries these deliveries, and says how many. A refusal after some portions says how many had been retried before. */
+async function retryAll(ids) {
+  let number = 0;
+  try {
+    for (let begin = 0; begin < ids.length; begin += PORTION) {
+      number += await api.call("redeliver_webhooks", { delivery_ids: ids.slice(begin, begin + PORTION) });
+    }
+  } catch (problem) {
+    if (!number || !(problem instanceof Problem)) throw problem;
+    throw new Problem(t.history.retriedPartly(number, ids.length), asText(problem));
+  }
+  notices.show(t.history.retried(number));
+}
+
+/** The ids of the latest failed deliveries that a filter selects. */
+async function loadFailed(filter, signal) {
+  const failed = { ...filter, status: "failed", is_test: "false" };
+  const found = [];
+  while (found.length < MAX_MATCHING) {
+    const page = await loadPage(failed, found.at(-1), signal, { columns: "id,created_at", size: PORTION });
+    found.push(...page);
+    if (page.length < PORTION) return { ids: found.map(({ id }) => id), isAll: true };
+  }
+  return { ids: found.map(({ id }) => id), isAll: false };
+}
+
+/** Says how many deliveries would be retried, then retries them. */
+function RetryMatching({ filter, close, changed }) {
+  const failed = useLoad((signal) => loadFailed(filter, signal), []);
+  const { ids = [], isAll } = failed.data ?? {};
+  const retry = async () => (await retryAll(ids), close(), changed());
+  const title = !failed.data ? t.common.loading(t.history.counting) : ids.length ? t.history.retryTitle(ids.length, isAll) : t.history.retryNone;
+  return html`<${Question} title=${title} yes=${t.history.retry} act=${ids.length ? retry : null} close=${close}>
+    ${ids.length > 0 && html`<p>${t.history.retryAbout}</p>`}<${ProblemNote} problem=${failed.problem} retry=${failed.reload} /><//>`;
+}
+
+/** What can be done with the selected deliveries, or with all that match. */
+function RetryBar({ filter, selected, clear, changed }) {
+  const [isAsking, ask] = useState(false);
+  const retry = async () => (await retryAll([...selected]), clear(), changed());
+  return html`<div class="row" role="group" aria-label=${t.history.selection}>
+    ${selected.size > 0 && html`<${Action} class="small" act=${retry}>${t.history.retrySelected(selected.size)}<//>
+      <button type="button" class="small secondary" onClick=${clear}>${t.history.clearSelection}</button>`}
+    ${["", "failed"].includes(filter.status) && filter.is_test !== "true" && html`<button type="button" class="small outline"
+      onClick=${() => ask(true)}>${t.history.retryMatching}</button>`}
+    ${isAsking && html`<${RetryMatching} filter=${filter} close=${() => ask(false)} changed=${changed} />`}
+  </div>`;
+}
