@@ -3,13 +3,13 @@
 # Another PostgreSQL: make test PG_CONFIG=/path/to/pg_config (15 to 18). WITHOUT_HEADERS=1 where its headers are not there.
 PG_CONFIG ?= pg_config
 export WITHOUT_HEADERS ?=
-# Each test has a server of its own, so tests can run beside each other; more than the cores would only slow each down.
+# Each test has a server of its own, so tests can run in parallel; more than the cores would only slow each down.
 TEST_THREADS ?= 2
 
 TESTS := webhook_delivery_tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test pictures bench install package deb clean
+.PHONY: help setup build demo check test pictures bench install package deb clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,20 +20,25 @@ setup: ## install what is missing, or say which package to install
 build: setup ## compile the extension and install it into a private server under target/
 	@tests/build.sh
 
-demo: build ## show the whole path at work: row change, signed request, history
+demo: build ## show the whole path at work: row change, signed request, history; VERBOSE=1 shows all
+	@tests/rest/setup.sh
 	@cargo build --quiet -p $(TESTS) --bins
 	@cargo run --quiet -p $(TESTS) --bin demo
 
+# What needs no server: format, words, lints, the sender's unit tests.
+check: setup ## format, lints and tests that need no server
+	@tests/check.sh
+
 # With a PostgREST of one's own: make test POSTGREST=/path/to/postgrest. Without it a server is built that speaks its protocol.
-# Only some: make test ONLY="capture worker".
-test: build ## run all tests
+# Only some files or folders of tests/: make test ONLY="capture worker"; of these, tests by name: TEST=rollback.
+test: build ## run all tests; some with ONLY="capture worker" and TEST=part_of_a_name
 	@tests/rest/setup.sh
 	@tests/node/setup.sh
 	@tests/exporter/setup.sh
-	@cargo test --no-fail-fast $(if $(ONLY),$(addprefix --test ,$(ONLY)),-p webhook_sender) -p $(TESTS) -- --test-threads=$(TEST_THREADS)
+	@cargo test --no-fail-fast $(if $(ONLY),$(addprefix --test ,$(ONLY)),-p webhook_sender) -p $(TESTS) -- $(TEST) --test-threads=$(TEST_THREADS)
 
-# Those of the README, as a test has just made them.
-pictures: build ## take the README's pictures of the page anew
+# The page's test makes them.
+pictures: build ## update the README's pictures of the page
 	@tests/rest/setup.sh
 	@tests/node/setup.sh
 	@cargo test --quiet -p $(TESTS) --test page page_shows_a_week

@@ -1,4 +1,4 @@
-//! Types: what `supabase gen types` makes of the extension, and the README's code checked against
+//! Types: what `supabase gen types` makes of the extension, and the documentation's code checked against
 //! it.
 
 use std::path::{Path, PathBuf};
@@ -24,10 +24,10 @@ fn generate(cluster: &Cluster) -> String {
     String::from_utf8(generated.stdout).unwrap()
 }
 
-/// The README's code for supabase-js.
-fn readme_code() -> String {
-    let readme = std::fs::read_to_string(checkout().join("README.md")).unwrap();
-    let (_, code) = readme.split_once("**With supabase-js:**\n\n```js\n").expect("the code");
+/// The documentation's code for supabase-js.
+fn documented_code() -> String {
+    let page = std::fs::read_to_string(checkout().join("docs/http-api.md")).unwrap();
+    let (_, code) = page.split_once("## With supabase-js\n\n```js\n").expect("the code");
     code.split_once("```").expect("its end").0.to_owned()
 }
 
@@ -43,7 +43,7 @@ fn compile(folder: &Path, file: &str) -> Result<(), String> {
 }
 
 #[test]
-fn readme_code_compiles_with_the_generated_types() {
+fn documented_code_compiles_with_the_generated_types() {
     let (cluster, _client) = Cluster::with_client(&[]);
     let folder = installation().target_dir().join("node/types");
     std::fs::create_dir_all(&folder).unwrap();
@@ -60,7 +60,7 @@ fn readme_code_compiles_with_the_generated_types() {
         std::fs::write(folder.join(&file), code).unwrap();
         compile(&folder, &file)
     };
-    check("readme", &readme_code()).unwrap();
+    check("documented", &documented_code()).unwrap();
     // Results of the calls have the types that a program can use.
     check(
         "results",

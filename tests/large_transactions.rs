@@ -7,7 +7,7 @@ use uuid::Uuid;
 use webhook_harness::{Application, DEADLINE, Receiver, Reply, sample, wait_until};
 
 /// Enough for several batches, and few enough for a test of seconds.
-/// The README gives the cost of a million rows.
+/// docs/benchmarks.md gives the cost of a million rows.
 const ROWS: i64 = 100_000;
 
 fn insert_rows(client: &mut Client, rows: i64) {

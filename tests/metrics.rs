@@ -1,4 +1,4 @@
-//! Metrics: a monitoring system reads them with the exporter configuration in the README.
+//! Metrics: a monitoring system reads them with the exporter configuration in `examples/`.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -14,13 +14,11 @@ struct Exporter {
 }
 
 impl Exporter {
-    /// Starts it with the README's configuration and this cluster's address.
+    /// Starts it with the example's configuration and this cluster's address.
     fn start(cluster: &Cluster, folder: &std::path::Path) -> Exporter {
-        let readme = include_str!("../README.md");
-        let (_, config) = readme.split_once("```yaml\ndatabases:").expect("the configuration in the README");
-        let (config, _) = config.split_once("```").expect("the end of the configuration");
         let dsn = format!("postgresql://monitor@/postgres?host={}", cluster.socket_dir().display());
-        let config = format!("databases:{config}").replace("postgresql://monitor@db.example.com/auction", &dsn);
+        let config = include_str!("../examples/query-exporter.yaml")
+            .replace("postgresql://monitor@db.example.com/auction", &dsn);
         assert!(config.contains(&dsn));
         let path = folder.join("exporter.yaml");
         std::fs::write(&path, config).unwrap();
@@ -61,7 +59,7 @@ impl Drop for Exporter {
 }
 
 #[test]
-fn readme_exporter_reports_the_worker_and_each_endpoint() {
+fn example_exporter_reports_the_worker_and_each_endpoint() {
     let receiver = Receiver::by_path();
     let settings = [("webhook_delivery.retry_schedule", ""), ("webhook_delivery.busy_events_per_minute", "5")];
     let cluster = Cluster::start(&settings);
@@ -115,10 +113,13 @@ fn readme_exporter_reports_the_worker_and_each_endpoint() {
     assert_eq!(busy, 1, "{metrics:#?}");
     let busy: String = client.query_one("select busy from webhook_delivery.status", &[]).unwrap().get(0);
     assert_eq!(busy, format!("auction {} had 7 events", good.auction_id));
-    // The README's configuration names every metric.
+    // The configuration names every metric.
     let known = client.query("select distinct metric from webhook_delivery.metrics", &[]).unwrap();
     for metric in known.iter().map(|row| row.get::<_, String>(0)) {
-        assert!(metrics.keys().any(|name| name.split('{').next() == Some(&metric)), "{metric} is not in the README");
+        assert!(
+            metrics.keys().any(|name| name.split('{').next() == Some(&metric)),
+            "{metric} is not in the configuration"
+        );
     }
 }
 

@@ -86,6 +86,7 @@ fn page_is_public_and_has_a_strict_content_security_policy() {
         assert!(media_type.starts_with("text/html"), "{address}: {media_type}");
         let text = page.into_body().read_to_string().unwrap();
         assert!(text.starts_with("<!doctype html>"), "{}", &text[..100]);
+        assert!(text.len() <= 220_000, "{} bytes", text.len());
         assert!(text.contains("content=\"default-src 'none'; script-src 'sha256-"), "{}", &text[..1000]);
     }
     // PostgREST sends the page's own headers, the REST server of the tests does not. The setting

@@ -77,7 +77,7 @@ fn deliveries_behind_a_failure_wait_across_a_restart() {
     good.wait_for(&mut client, 40, "success");
     assert_eq!(receiver.requests_to("/fail-then-ok/1").len(), 1);
     assert_eq!(endpoint.wait_for(&mut client, 2, "pending").len(), 2);
-    // The README gives this statement for an immediate retry by the operator.
+    // The documentation gives this statement for an immediate retry by the operator.
     let now = "update webhook_delivery.queue set due_at = least(due_at, now()), not_before = null where attempts > 0;
                select webhook_delivery.wake_to_rescan()";
     client.batch_execute(now).unwrap();

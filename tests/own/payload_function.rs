@@ -4,7 +4,7 @@ use postgres::Client;
 use serde_json::json;
 use webhook_harness::{Listener, refusal, sample};
 
-/// The README's example: lot counts in a table of another name, with an owner that has no other
+/// The example of docs/other-tables.md: lot counts in a table of another name, with an owner that has no other
 /// privileges.
 const LOT_COUNTS: &str = "
     create role app login;

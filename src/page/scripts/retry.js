@@ -45,7 +45,7 @@ function RetryMatching({ filter, close, changed }) {
 function RetryBar({ filter, selected, clear, changed }) {
   const [isAsking, ask] = useState(false);
   const retry = async () => (await retryAll([...selected]), clear(), changed());
-  return html`<div class="row" role="group" aria-label=${t.history.selection}>
+  return html`<div class="row retry">
     ${selected.size > 0 && html`<${Action} class="small" act=${retry}>${t.history.retrySelected(selected.size)}<//>
       <button type="button" class="small secondary" onClick=${clear}>${t.history.clearSelection}</button>`}
     ${["", "failed"].includes(filter.status) && filter.is_test !== "true" && html`<button type="button" class="small outline"

@@ -316,7 +316,6 @@ TEXTS.en = (() => {
       more: "Load more",
       shown: (number) => `${count(number)} shown`,
       select: (event) => `Select ${event}`,
-      selection: "Selection",
       retrySelected: (number) => `Retry ${count(number)} selected`,
       clearSelection: "Clear selection",
       retryMatching: "Retry all failed that match\u2026",

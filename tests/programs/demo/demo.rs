@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use postgres::Client;
 use uuid::Uuid;
-use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Request, wait_until};
+use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Request, Rest, wait_until};
 
 use crate::json_format;
 use crate::screen::{Screen, WIDTH};
@@ -19,6 +19,8 @@ pub struct Demo {
     pub client: Client,
     pub cluster: Cluster,
     pub receiver: Receiver,
+    /// The REST server, once it is started.
+    pub rest: Option<Rest>,
     pub verifiers: Verifiers,
     healthy: Vec<HealthyEndpoint>,
     first_shown: Option<Shown>,
@@ -42,6 +44,7 @@ impl Demo {
             client: cluster.connect(),
             cluster,
             receiver: Receiver::by_path(),
+            rest: None,
             verifiers: Verifiers::installed(),
             healthy: Vec::new(),
             first_shown: None,
@@ -116,8 +119,8 @@ values ('{auction_id}', '{url}', '{{{events}}}') returning id, generated_secret(
         let verdict = self.verifiers.verdicts(secret, std::slice::from_ref(&request)).remove(0);
         let error = verdict.as_ref().err().map_or(String::new(), |error| format!("; {error}"));
         let what = format!(
-            "received {milliseconds:.1} ms after the commit, both signatures valid ({}){error}",
-            self.verifiers.names()
+            "{} arrived {milliseconds:.1} ms after the server's time of the commit, with valid signatures{error}",
+            request.event().unwrap_or("a request without an event")
         );
         self.screen.expect(verdict.is_ok(), &what);
         request
@@ -134,6 +137,16 @@ values ('{auction_id}', '{url}', '{{{events}}}') returning id, generated_secret(
             let query = "select not exists (select from webhook_deliveries where status = 'pending')";
             let ended: bool = self.client.query_one(query, &[]).expect("the history is readable").get(0);
             ended.then_some(())
+        });
+    }
+
+    /// Waits until the worker has created the day's partitions. It moves the events of before into
+    /// them, which then have the time of that move instead of their commit.
+    pub fn wait_for_partitions(&mut self) {
+        wait_until("the partitions", DEADLINE, || {
+            let query = "select exists (select from webhook_delivery.partitions('events'))";
+            let exist: bool = self.client.query_one(query, &[]).expect("the catalogue is readable").get(0);
+            exist.then_some(())
         });
     }
 

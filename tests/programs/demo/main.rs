@@ -1,8 +1,9 @@
 //! The demonstration: the extension on real input, from the row change to the recorded attempt.
 //!
-//! Everything is executed exactly as it is shown, on a private server and over TCP. The last line
-//! says how many of the committed deliveries arrived. The exit status is 0 only if all of them
-//! arrived, correctly signed, and every other expectation was met.
+//! Everything is executed exactly as it is shown, on a private server and over TCP. By default it
+//! prints each step with its outcome, with `VERBOSE=1` also statements, requests and results. The
+//! exit status is 0 only if all committed deliveries arrived, correctly signed, and every other
+//! expectation was met.
 
 mod demo;
 mod event_families;
@@ -16,9 +17,11 @@ mod tally;
 mod verifiers;
 mod worker_crash;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use uuid::{Uuid, uuid};
+use webhook_harness::rest::token_of;
 use webhook_harness::sample::{DANA, NORTH_LOT, RIVERSIDE, SEDAN, TRUCK};
 use webhook_harness::{Endpoint, installation};
 
@@ -36,7 +39,11 @@ const SUBMISSIONS: &str = "/riverside";
 const SHIFTS: &str = "/shifts";
 
 fn main() -> ExitCode {
-    println!("Starting a private PostgreSQL {} under target/ and a receiver on 127.0.0.1 …", installation().major());
+    println!(
+        "The path of a webhook: a row change, the signed request, retries, the history, and a worker that is killed.\n\
+         Everything runs under target/: PostgreSQL {}, a receiver on 127.0.0.1, a REST server. VERBOSE=1 shows all of it.",
+        installation().major()
+    );
     let mut demo = Demo::set_up();
     extension(&mut demo);
     endpoint(&mut demo);
@@ -66,14 +73,13 @@ from webhook_delivery.install_triggers() group by table_name, result order by 3,
     );
     let nothing_missing = (0..report.len()).all(|row| ["installed", "found"].contains(&report.cell(row, "result")));
     demo.screen.expect(nothing_missing, "no table is missing");
-    // The worker creates the day's partitions in its first turn. Waiting for that keeps it out of
-    // the latency of the first request.
     demo.worker_pid();
 }
 
 fn endpoint(demo: &mut Demo) {
     demo.screen.heading("A customer's endpoint");
     let endpoint = demo.create_healthy_endpoint(RIVERSIDE, SUBMISSIONS, "submission.*");
+    demo.wait_for_partitions();
     let secret = Table::query(&mut demo.client, "select secret from webhook_endpoints").cell(0, "secret").to_owned();
     let is_hint = secret.len() == 7 && endpoint.secret.ends_with(secret.trim_start_matches('.'));
     demo.screen.expect(is_hint, &format!("the secret was shown once; from now on only {secret} is readable"));
@@ -174,7 +180,23 @@ from webhook_deliveries order by created_at;",
     demo.screen.expect(succeeded == expected && history.len() == expected + 1, &what);
 }
 
-/// Prints the last line.
+/// Says where the administrator's page is, and keeps it there until Enter is pressed.
+fn show_page(demo: &Demo) {
+    let Some(rest) = &demo.rest else { return };
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return;
+    }
+    println!(
+        "\nThe administrator's page: {}/rpc/webhook_admin\nSign in with this token:\n{}",
+        rest.url(),
+        token_of(DANA)
+    );
+    println!("Press Enter to end.");
+    // Nothing is lost if the input cannot be read: the demonstration ends.
+    _ = std::io::stdin().read_line(&mut String::new());
+}
+
+/// Prints the summary.
 fn result(demo: &mut Demo) -> ExitCode {
     demo.screen.heading("What was committed, and what arrived");
     let tally = demo.tally();
@@ -186,6 +208,13 @@ fn result(demo: &mut Demo) -> ExitCode {
         demo.receiver.requests().iter().filter(|request| request.text().contains(&rolled_back)).count();
     demo.screen.expect(rolled_back_arrivals == 0 && tally.unexpected == 0, "nothing arrived that was not committed");
     let all_passed = tally.is_complete() && demo.screen.all_passed();
-    println!("\ndemo: {} delivered, {} signatures valid, {} lost", tally.delivered, tally.valid, tally.lost);
+    println!(
+        "\ndemo: {} delivered, {} signatures valid ({}), {} lost",
+        tally.delivered,
+        tally.valid,
+        demo.verifiers.names(),
+        tally.lost
+    );
+    show_page(demo);
     if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

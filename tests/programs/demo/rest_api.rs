@@ -23,7 +23,7 @@ const ROLES: &str =
 pub fn calls(demo: &mut Demo) -> usize {
     demo.screen.heading("The same from a customer's page, through PostgREST");
     if !Rest::is_installed() {
-        demo.screen.say("(skipped: `make test` compiles a REST server, or set POSTGREST=/path/to/postgrest)");
+        demo.screen.note("(skipped: `make test` compiles a REST server, or set POSTGREST=/path/to/postgrest)");
         return 0;
     }
     Table::query(&mut demo.client, ROLES);
@@ -42,6 +42,7 @@ pub fn calls(demo: &mut Demo) -> usize {
     let request = demo.arrival(PATH);
     let is_the_test = request.webhook_id().map(|id| id.to_string()).as_deref() == tested["delivery_id"].as_str();
     demo.screen.expect(is_the_test, "the test event arrived with the id that the call returned");
+    demo.rest = Some(rest);
     1
 }
 
@@ -49,7 +50,7 @@ fn call(demo: &mut Demo, rest: &Rest, token: &str, path: &str, body: &Value, sta
     demo.screen.quote(&format!("POST https://HOST/rest/v1{path}   (with the token of an administrator of Riverside)"));
     demo.screen.quote(&json_format::indented(&body.to_string(), WIDTH));
     let answer = rest.call("POST", path, Some(token), Some(body.clone()));
-    demo.screen.expect(answer.status == status, &format!("answered {}:", answer.status));
+    demo.screen.expect(answer.status == status, &format!("POST {path} answered {}", answer.status));
     demo.screen.quote(&json_format::indented(&answer.body.to_string(), WIDTH));
     answer.body
 }

@@ -10,34 +10,50 @@ pub const WIDTH: usize = 124;
 /// Prints the output and counts the expectations that were not met.
 pub struct Screen {
     colour: bool,
+    /// Statements, requests and results are printed too.
+    is_verbose: bool,
     headings: usize,
     /// Number of expectations that were not met.
     failures: usize,
 }
 
 impl Screen {
-    /// Writes to the standard output, in colour only if it is a terminal and `NO_COLOR` is not set.
+    /// Writes to the standard output, in colour only if it is a terminal and `NO_COLOR` is not set;
+    /// with all details if `VERBOSE` is set.
     pub fn new() -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { colour, headings: 0, failures: 0 }
+        let is_verbose = std::env::var_os("VERBOSE").is_some_and(|value| !value.is_empty());
+        Self { colour, is_verbose, headings: 0, failures: 0 }
     }
 
     /// Prints a numbered heading.
     pub fn heading(&mut self, text: &str) {
         self.headings += 1;
-        println!("\n{}", self.styled("1", &format!("{}. {text}", self.headings)));
+        let space = if self.is_verbose { "\n" } else { "" };
+        println!("{space}{}", self.styled("1", &format!("{}. {text}", self.headings)));
     }
 
-    /// Prints a remark.
+    /// Prints a remark on a detail.
     pub fn say(&self, text: &str) {
+        self.detail(text);
+    }
+
+    /// Prints a remark that everyone should see.
+    pub fn note(&self, text: &str) {
         println!("  {text}");
+    }
+
+    fn detail(&self, line: &str) {
+        if self.is_verbose {
+            println!("  {line}");
+        }
     }
 
     /// Prints statements as they look when typed into psql.
     pub fn typed(&self, sql: &str) {
         let mut prompt = "=#";
         for line in sql.lines() {
-            println!("  {} {line}", self.styled("2", prompt));
+            self.detail(&format!("{} {line}", self.styled("2", prompt)));
             prompt = if line.ends_with(';') { "=#" } else { "-#" };
         }
     }
@@ -45,7 +61,7 @@ impl Screen {
     /// Prints text that was received.
     pub fn quote(&self, text: &str) {
         for line in text.lines() {
-            println!("    {line}");
+            self.detail(&format!("  {line}"));
         }
     }
 
@@ -55,7 +71,7 @@ impl Screen {
             return self.quote(&row);
         }
         for line in table.lines() {
-            println!("  {line}");
+            self.detail(&line);
         }
     }
 
