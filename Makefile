@@ -35,7 +35,7 @@ test: build ## run all tests; some with ONLY="capture worker" and TEST=part_of_a
 	@tests/rest/setup.sh
 	@tests/node/setup.sh
 	@tests/exporter/setup.sh
-	@cargo test --no-fail-fast $(if $(ONLY),$(addprefix --test ,$(ONLY)),-p webhook_sender) -p $(TESTS) -- $(TEST) --test-threads=$(TEST_THREADS)
+	@TEST_THREADS=$(TEST_THREADS) tests/run.sh "$(ONLY)" "$(TEST)"
 
 # The page's test makes them.
 pictures: build ## update the README's pictures of the page

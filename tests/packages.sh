@@ -27,7 +27,7 @@ check_deb() {
     cp -a "$folder/root$("$given_pg_config" --sharedir)/." "$(sharedir "$folder/usr")/"
     say "the tests of the guarantees, with the library of the Debian package"
     WEBHOOK_DELIVERY_PG_CONFIG=$(find "$folder/usr" -name pg_config -path '*bin*') \
-        cargo test --quiet -p webhook_delivery_tests --test guarantees --test privileges
+        tests/run.sh "guarantees privileges"
 }
 
 pkglibdir() { "$(find "$1" -name pg_config -path '*bin*')" --pkglibdir; }

@@ -1,6 +1,5 @@
 //! The PostgreSQL installation that the tests use, and the user that runs its servers.
 
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -87,20 +86,6 @@ impl Installation {
     pub fn share_dir(&self) -> PathBuf {
         let output = Command::new(&self.pg_config).arg("--sharedir").output().expect("pg_config runs");
         PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-    }
-
-    /// Whether the server has this module of PostgreSQL's contrib. If not, the test that needs it
-    /// is skipped, and this function reports that.
-    pub fn has_module(&self, name: &str) -> bool {
-        let libraries = PathBuf::from(pg_config_value(&self.pg_config, "--pkglibdir"));
-        let exists = libraries.join(name).with_extension("so").exists();
-        if !exists {
-            // libtest hides what a passing test prints with `eprintln!`, but not what it writes
-            // to the standard error itself.
-            let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            let _ = writeln!(std::io::stderr(), "skipped: {test}, because this server has no module {name}");
-        }
-        exists
     }
 
     /// Major version of the server, 15 to 18.

@@ -221,7 +221,7 @@ fn trigger_of_another_role_gains_no_rights_from_the_worker() {
              create function steal() returns trigger language plpgsql as $$
              begin insert into public.stolen values (current_user); return null; end $$;
              reset role;
-             -- The attacker itself is refused: see tests/attacks/triggers.rs.
+             -- The attacker itself is refused: see tests/security/attacks/triggers.rs.
              create trigger steal after update on public.webhook_endpoints for each row execute function steal()",
         )
         .unwrap();

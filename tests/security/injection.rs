@@ -66,7 +66,7 @@ fn tables_in_a_schema_with_any_name_are_captured() {
     for name in NAMES {
         let client = &mut listener.application.client;
         client.batch_execute(&format!("create schema {0}; set search_path = {0}", quoted(name))).unwrap();
-        let schema = include_str!("../sql/auction/schema.sql").replace("public.", &format!("{}.", quoted(name)));
+        let schema = include_str!("../../sql/auction/schema.sql").replace("public.", &format!("{}.", quoted(name)));
         client.batch_execute(&schema).unwrap();
         client.batch_execute("reset search_path").unwrap();
         client.query("select webhook_delivery.install_triggers($1)", &[&name]).unwrap();

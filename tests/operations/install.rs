@@ -84,10 +84,10 @@ fn every_file_names_the_same_version() {
     let (_cluster, mut client) = with_extension();
     let version: String =
         client.query_one("select extversion from pg_extension where extname = 'webhook_delivery'", &[]).unwrap().get(0);
-    let meta: serde_json::Value = serde_json::from_str(include_str!("../META.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_str(include_str!("../../META.json")).unwrap();
     assert_eq!(meta["version"], version);
     assert_eq!(meta["provides"]["webhook_delivery"]["version"], version);
-    let newest = include_str!("../CHANGELOG.md").lines().find_map(|line| line.strip_prefix("## "));
+    let newest = include_str!("../../CHANGELOG.md").lines().find_map(|line| line.strip_prefix("## "));
     assert!(newest.is_some_and(|newest| newest.starts_with(&format!("[{version}]"))), "{newest:?}");
 }
 

@@ -17,7 +17,7 @@ impl Exporter {
     /// Starts it with the example's configuration and this cluster's address.
     fn start(cluster: &Cluster, folder: &std::path::Path) -> Exporter {
         let dsn = format!("postgresql://monitor@/postgres?host={}", cluster.socket_dir().display());
-        let config = include_str!("../examples/query-exporter.yaml")
+        let config = include_str!("../../examples/query-exporter.yaml")
             .replace("postgresql://monitor@db.example.com/auction", &dsn);
         assert!(config.contains(&dsn));
         let path = folder.join("exporter.yaml");

@@ -1,0 +1,8 @@
+//! The history, and what can be done with deliveries, in SQL and over REST.
+
+mod event;
+mod expunge;
+mod generated_types;
+mod plans;
+mod redeliver;
+mod rest_calls;
