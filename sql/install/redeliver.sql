@@ -101,7 +101,7 @@ create function public.recover_webhooks(
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    wanted_status constant public.webhook_delivery_status[] := case when only_failed then '{failed}' else '{failed, success}' end;
+    wanted_status constant public.webhook_delivery_status[] := case when only_failed then '{failed, retrying}' else '{failed, retrying, success}' end;
     number bigint;
     -- One more than the limit of a tenant, so that redeliver() raises an error without an array of
     -- millions of deliveries.
@@ -138,7 +138,7 @@ end
 $$;
 
 comment on function public.recover_webhooks(uuid, timestamptz, timestamptz, boolean, boolean) is
-    'Redelivers the deliveries of an endpoint whose created_at is from since until before until: those that failed, or, with only_failed => false, all that have ended. Oldest first, webhook_delivery.redeliveries_per_second each second, so that new events do not wait behind them. Returns the number of deliveries; with dry_run => true only counts them. Raises PT404 for an unknown endpoint, PT429 for more than webhook_delivery.redeliveries_per_minute, 22004 for a null';
+    'Redelivers the deliveries of an endpoint that were queued (created_at) from since until before until: those that failed or wait for another attempt, and with only_failed => false those that succeeded too. Oldest first, webhook_delivery.redeliveries_per_second each second, so that new events do not wait behind them. Returns the number of deliveries that are sent again, without those that are due already; with dry_run => true counts all and sends none. Raises PT404 for an unknown endpoint, PT429 for more than webhook_delivery.redeliveries_per_minute, 22004 for a null';
 
 create function public.replay_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), events text[] default null

@@ -43,9 +43,11 @@ fn redeliver_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiEr
             }
             if !waiting.is_empty() {
                 let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
+                let due: Vec<_> = waiting.iter().map(|delivery| pacing.next(delivery.endpoint_id)).collect();
                 let bring_forward = include_str!("../../sql/statements/history/bring_forward.sql");
                 sent += retry_moved_row(|| {
-                    Ok(client.update(bring_forward, None, &[ids.clone().into(), Timestamp::now().into()])?.len())
+                    let arguments = [ids.clone().into(), due.clone().into(), Timestamp::now().into()];
+                    Ok(client.update(bring_forward, None, &arguments)?.len())
                 })?;
             }
         }

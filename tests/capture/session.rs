@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use postgres::{Client, NoTls};
 use serde_json::json;
-use webhook_harness::{Application, Cluster, Listener, Receiver, Reply, installation, refusal, sample};
+use webhook_harness::{Application, Cluster, Listener, Receiver, Reply, refusal, sample};
 
 /// A function that leaves a cursor open, and a view of the application that calls it for each row.
 const LEAVES_A_CURSOR: &str = "

@@ -3,7 +3,7 @@
 
 use postgres::{Client, GenericClient, IsolationLevel};
 use uuid::Uuid;
-use webhook_harness::{Application, Submission, installation, sample, wait_until};
+use webhook_harness::{Application, Submission, sample, wait_until};
 
 /// A paused application, and a session whose cache has no subscription of Riverside.
 fn scene() -> (Application, Client) {

@@ -54,7 +54,7 @@ module.exports = async (stage) => {
   await page.getByRole("link", { name: "Show its failed deliveries" }).click();
   await page.getByRole("row", { name: /Failed 500/ }).nth(1).waitFor();
   await page.getByRole("button", { name: "Retry all failed that match" }).click();
-  await page.getByRole("dialog", { name: "Retry 2 failed deliveries?" }).getByRole("button", { name: "Retry" }).click();
+  await page.getByRole("dialog", { name: "Retry 2 deliveries?" }).getByRole("button", { name: "Retry" }).click();
   await page.getByText("Sent again: 2.").waitFor();
   await page.getByRole("combobox", { name: "Status" }).selectOption("all");
   await page.getByRole("row", { name: /Delivered/ }).nth(3).waitFor();

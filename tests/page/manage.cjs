@@ -53,12 +53,12 @@ module.exports = async (stage) => {
   assert.equal(await field("Waits after failed attempts").inputValue(), "1 minute");
   await page.getByLabel("Retries after a failure").selectOption("none: a single attempt");
   await page.getByRole("button", { name: "Save" }).click();
-  await page.getByText("Saved.").waitFor();
-  assert.equal(row("retry_schedule"), "{}");
+  await until("the saved schedule", () => row("retry_schedule") === "{}");
   await page.getByRole("button", { name: "Edit" }).click();
   await page.getByText("More: headers").click();
   await page.getByLabel("Retries after a failure").selectOption("patient");
   await page.getByRole("button", { name: "Save" }).click();
+  // What was saved is what is edited next, even before it is loaded again.
   await until("the saved schedule", () => row("retry_schedule") === '{00:01:00,00:10:00,01:00:00,06:00:00,"1 day","2 days","4 days"}');
   await page.getByRole("button", { name: "Edit" }).click();
   await page.getByText("More: headers").click();

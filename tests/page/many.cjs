@@ -98,14 +98,14 @@ module.exports = async (stage) => {
   const all = page.getByRole("button", { name: "Retry all failed that match" });
   await choose(page, "Response", "4");
   await page.getByText("No deliveries match.").waitFor();
-  // One was cancelled, and two are being retried.
+  // One was cancelled, and two are being retried. All six are shown, and three of them have succeeded.
   await choose(page, "Response", "");
   await until("all six", async () => (await rows.count()) === 6);
   await all.click();
-  await page.getByRole("dialog", { name: "Retry 1 failed delivery?" }).getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("dialog", { name: "Retry 3 deliveries?" }).getByRole("button", { name: "Cancel" }).click();
   await filter("Event", "submission.created", /submission\.created/);
   await all.click();
-  await page.getByRole("dialog", { name: "No failed deliveries match" }).getByRole("button", { name: "Close" }).click();
+  await page.getByRole("dialog", { name: "No deliveries to retry match" }).getByRole("button", { name: "Close" }).click();
   stage.sql(`insert into webhook_delivery.attempts (delivery_id, attempt, auction_id, endpoint_id, event_id, event_type, is_last, status,
       response_status_code, response_time_ms, error_kind, error_message, attempted_at, created_at)
     select webhook_delivery.uuid_v7(), 6, auction_id, endpoint_id, event_id, 'message.created', true, 'failed', 500, 1, 'http_status', 'status 500', now(), now()
@@ -113,7 +113,7 @@ module.exports = async (stage) => {
   await choose(page, "Event", "message.created");
   await rows.nth(49).waitFor();
   await all.click();
-  await page.getByRole("dialog", { name: "Retry 1,100 failed deliveries?" }).getByRole("button", { name: "Retry" }).click();
+  await page.getByRole("dialog", { name: "Retry 1,100 deliveries?" }).getByRole("button", { name: "Retry" }).click();
   await page.getByText("Sent again: 1,100.").waitFor();
 
   // What waits for another attempt is followed, cancelled, or sent at once.

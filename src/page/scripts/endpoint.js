@@ -102,13 +102,16 @@ function Overview({ endpoint, health, catalogue, changed, setSecret, edit, isFir
     <${Breakdown} endpoint_id=${endpoint.id} />`;
 }
 
-function EndpointPage({ endpoint, health, auctions, catalogue, endpoints, changed, tab, secret, setSecret, isFirst }) {
+function EndpointPage({ endpoint: loaded, health, auctions, catalogue, endpoints, changed, tab, secret, setSecret, isFirst }) {
   const [isEditing, setEditing] = useState(false);
+  // What was just saved, until it is loaded again.
+  const [written, setWritten] = useState(null);
+  const endpoint = written && Date.parse(written.updated_at) >= Date.parse(loaded.updated_at) ? written : loaded;
   useEffect(() => setEditing(false), [tab]);
   const state = format.state(endpoint, health);
   if (isEditing) {
     const leave = () => setEditing(false);
-    const saved = () => (leave(), notices.show(t.endpoint.saved), changed());
+    const saved = (row) => (setWritten(row), leave(), notices.show(t.endpoint.saved), changed());
     return html`<h1>${t.endpoint.editTitle}</h1>
       <${EndpointForm} endpoint=${endpoint} endpoints=${endpoints} auctions=${auctions} catalogue=${catalogue} saved=${saved} cancel=${leave} />`;
   }

@@ -32,7 +32,8 @@ function filterOf(parameters) {
 /** A filter as PostgREST takes it. */
 function conditions(filter) {
   const found = [];
-  for (const field of ["id", "endpoint_id", "status", "is_test"]) if (filter[field]) found.push([field, `eq.${filter[field]}`]);
+  if (filter.status) found.push(["status", `in.(${filter.status})`]);
+  for (const field of ["id", "endpoint_id", "is_test"]) if (filter[field]) found.push([field, `eq.${filter[field]}`]);
   if (filter.response === "none") found.push(["response_status_code", "is.null"]);
   else if (filter.response) found.push(["response_status_code", `gte.${filter.response}00`], ["response_status_code", `lt.${Number(filter.response) + 1}00`]);
   if (filter.event_type) found.push(["event_type", filter.event_type.endsWith(".*") ? `like.${filter.event_type}` : `eq.${filter.event_type}`]);

@@ -19,9 +19,9 @@ async function retryAll(ids) {
   notices.show(t.history.retried(number));
 }
 
-/** The ids of the latest failed deliveries that a filter selects. */
+/** The ids of the latest deliveries that a filter selects and that have failed or wait for another attempt. */
 async function loadFailed(filter, signal) {
-  const failed = { ...filter, status: "failed", is_test: "false" };
+  const failed = { ...filter, status: filter.status || "failed,retrying", is_test: "false" };
   const found = [];
   while (found.length < MAX_MATCHING) {
     const page = await loadPage(failed, found.at(-1), signal, { columns: "id,created_at", size: PORTION });
@@ -48,7 +48,7 @@ function RetryBar({ filter, selected, clear, changed }) {
   return html`<div class="row retry">
     ${selected.size > 0 && html`<${Action} class="small" act=${retry}>${t.history.retrySelected(selected.size)}<//>
       <button type="button" class="small secondary" onClick=${clear}>${t.history.clearSelection}</button>`}
-    ${["", "failed"].includes(filter.status) && filter.is_test !== "true" && html`<button type="button" class="small outline"
+    ${["", "failed", "retrying"].includes(filter.status) && filter.is_test !== "true" && html`<button type="button" class="small outline"
       onClick=${() => ask(true)}>${t.history.retryMatching}</button>`}
     ${isAsking && html`<${RetryMatching} filter=${filter} close=${() => ask(false)} changed=${changed} />`}
   </div>`;

@@ -144,6 +144,24 @@ fn failures_of_a_period_are_recovered_and_a_dry_run_counts() {
 }
 
 #[test]
+fn recovery_sends_retrying_deliveries_now_and_only_once() {
+    let mut scene = Scene::new(&[("webhook_delivery.redeliveries_per_second", "10")]);
+    scene.application.client.batch_execute("update webhook_endpoints set retry_schedule = '{1 hour}'").unwrap();
+    scene.answer(503);
+    scene.endpoint.emit(&mut scene.application.client, 12);
+    scene.endpoint.wait_for(&mut scene.application.client, 12, "retrying");
+    scene.answer(200);
+    assert_eq!(scene.returned_number("recover_webhooks($1, now() - interval '1 hour', dry_run => true)"), 12);
+    assert_eq!(scene.returned_number("recover_webhooks($1, now() - interval '1 hour')"), 12);
+    // They become due one after the other, and a second call neither counts nor hastens them.
+    let spread = "select extract(epoch from max(due_at) - min(due_at)) >= 0.8 from webhook_delivery.queue";
+    assert!(scene.application.client.query_one(spread, &[]).unwrap().get::<_, bool>(0));
+    assert_eq!(scene.returned_number("recover_webhooks($1, now() - interval '1 hour')"), 0);
+    scene.endpoint.wait_for(&mut scene.application.client, 12, "success");
+    assert_eq!(scene.receiver.count(), 24);
+}
+
+#[test]
 fn null_argument_is_refused() {
     let mut scene = Scene::new(&[]);
     scene.end_deliveries(1, "failed");
