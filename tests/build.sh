@@ -13,6 +13,21 @@ readonly package=$PWD/target/extension/package files=$PWD/target/package
 
 say() { echo "build: $*"; }
 
+# Shows how far cargo is: on one line of a terminal, and every fifty crates elsewhere.
+count_crates() {
+    local line crates=0
+    while read -r line; do
+        [[ $line == Compiling* ]] || continue
+        crates=$((crates + 1))
+        if [ -t 1 ]; then
+            printf '\rbuild: %d crates compiled' "$crates"
+        elif [ $((crates % 50)) = 0 ]; then
+            say "$crates crates compiled"
+        fi
+    done
+    [ "$crates" = 0 ] || [ ! -t 1 ] || echo
+}
+
 compile() {
     say "compiling the extension for PostgreSQL $pg_major (the first time takes some minutes)"
     # Only this compilation's files: another major's would be found by the same names.
@@ -24,7 +39,7 @@ compile() {
     # A target folder of its own: cargo-pgrx compiles with other flags than cargo does, and the two would undo each other's work.
     env CARGO_TARGET_DIR="$PWD/target/extension" "${bindings[@]}" "$cargo_pgrx" pgrx package --package webhook_delivery \
         --pg-config "$private_pg_config" --no-default-features --features "pg$pg_major" --out-dir "$package" 2>&1 |
-        tee target/build.log | { grep --line-buffered -E '^ *(Compiling|Finished)' || true; } || {
+        tee target/build.log | count_crates || {
         cat target/build.log >&2
         exit 1
     }

@@ -6,6 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 if [ -z "${POSTGREST:-}" ]; then
-    echo "rest: compiling the REST server (the first time takes two minutes)"
+    echo "rest: building the REST server (the first time takes two minutes)"
     cargo build --quiet -p webhook_rest
 fi
