@@ -3,6 +3,10 @@
 # Another PostgreSQL: make test PG_CONFIG=/path/to/pg_config (15 to 18). WITHOUT_HEADERS=1 where its headers are not there.
 PG_CONFIG ?= pg_config
 export WITHOUT_HEADERS ?=
+# A PostgreSQL with Citus, for the tests that need it: make test CITUS=/path/to/pg_config ONLY=citus.
+ifneq ($(CITUS),)
+PG_CONFIG := $(CITUS)
+endif
 # Each test has a server of its own, so tests can run in parallel; more than the cores would only slow each down.
 TEST_THREADS ?= 2
 

@@ -12,6 +12,9 @@ modules_of_server=$(target/server/bin/pg_config --pkglibdir)
 if [[ $(ls "$modules_of_server"/{dblink,pg_stat_statements,postgres_fdw,test_decoding}.so 2>/dev/null | wc -l) == 4 ]]; then
     needs+=(needs_contrib::)
 fi
+if [[ -e $modules_of_server/citus.so ]]; then
+    needs+=(needs_citus::)
+fi
 if command -v go >/dev/null; then
     needs+=(needs_go::)
 fi

@@ -53,6 +53,44 @@ create function webhook_delivery.reading_obstacle(target regclass, reader_of reg
 comment on function webhook_delivery.reading_obstacle(regclass, regclass) is
     'Returns what keeps the owner of the second table from reading all rows of the first, in words; null if nothing does';
 
+create function webhook_delivery.is_distributed(target regclass) returns boolean
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    answer boolean;
+begin
+    if to_regclass('pg_catalog.pg_dist_partition') is null then
+        return false;
+    end if;
+    -- A local table that Citus knows has neither shards nor copies on other nodes.
+    execute 'select exists (
+        select from pg_catalog.pg_dist_partition as known
+        where known.logicalrelid = $1 and not (known.partmethod = ''n'' and known.repmodel = ''s'' and known.colocationid = 0))'
+        into answer using target;
+    return answer;
+end
+$$;
+
+comment on function webhook_delivery.is_distributed(regclass) is
+    'Whether Citus distributes a table: over shards, or as a reference table with a copy on every node';
+
+create function webhook_delivery.drop_trigger_with_extension(trigger_name name, target regclass) returns void
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    -- Without this dependency DROP EXTENSION would be refused while the application's tables have
+    -- these triggers. Citus refuses tables with such triggers, even as local tables that it knows.
+    if to_regclass('pg_catalog.pg_dist_partition') is null then
+        execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
+    end if;
+end
+$$;
+
+comment on function webhook_delivery.drop_trigger_with_extension(name, regclass) is
+    'Makes DROP EXTENSION drop a capture trigger. In a database with Citus this needs CASCADE';
+
 create function webhook_delivery.install_triggers(
     schema text default 'public',
     out table_name name, out trigger_name name, out event_type text, out result text, out detail text
@@ -92,6 +130,10 @@ begin
         elsif unsuitable <> '' then
             result := 'unsuitable';
             detail := format('%I.%I: %s.', schema, needed.table_name, unsuitable);
+        elsif needed.is_watched and webhook_delivery.is_distributed(target) then
+            result := 'unsuitable';
+            detail := format('%I.%I: Citus distributes it, and the payload query cannot read shards. row_event() makes events of its rows.',
+                schema, needed.table_name);
         elsif obstacle is not null then
             result := 'unreadable';
             detail := format('%I.%I: %s.', schema, needed.table_name, obstacle);
@@ -112,7 +154,7 @@ begin
             else
                 execute format('create trigger %I after insert or delete on %s for each row execute function webhook_delivery.capture_partition_move()',
                     trigger_name, target);
-                execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
+                perform webhook_delivery.drop_trigger_with_extension(trigger_name, target);
                 result := 'installed';
             end if;
             detail := 'A row that moves to another partition is captured as an update.';
@@ -139,9 +181,7 @@ begin
                     case change.operation when 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
                     change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.subject_column, ''),
                     coalesce(change.suppressed_by_event, ''), coalesce(change.changed_column, ''), case when change.include_previous then 'previous' else '' end);
-                -- Without this dependency DROP EXTENSION would be refused while the application's
-                -- tables have these triggers.
-                execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
+                perform webhook_delivery.drop_trigger_with_extension(trigger_name, target);
                 result := 'installed';
             end if;
             return next;

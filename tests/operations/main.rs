@@ -1,6 +1,7 @@
 //! Operations: installation, backups, copies, standbys, monitoring.
 
 mod backup_roles;
+mod citus;
 mod clone_fence;
 mod dump;
 mod hostile_settings;

@@ -100,6 +100,8 @@ pub const APPLICATION_FUNCTIONS: &[&str] = &[
     "webhook_delivery.backfill_rows(text,uuid[],text)",
     "webhook_delivery.emit_statement(text)",
     "webhook_delivery.install_triggers(text)",
+    "webhook_delivery.is_distributed(regclass)",
+    "webhook_delivery.drop_trigger_with_extension(name,regclass)",
     "webhook_delivery.capture_row_change()",
     "webhook_delivery.capture_partition_move()",
     "webhook_delivery.reading_obstacle(regclass,regclass)",
