@@ -207,6 +207,30 @@ create function webhook_delivery.key_problem(target regclass, column_name text) 
 comment on function webhook_delivery.key_problem(regclass, text) is
     'Returns why a column cannot be a key or name an auction, in words; empty if it can';
 
+create function webhook_delivery.has_copies(target regclass) returns boolean
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    answer boolean;
+begin
+    if to_regclass('pg_catalog.pg_dist_placement') is null then
+        return false;
+    end if;
+    -- A shard is a table with the number of the shard at the end of its name.
+    execute 'select exists (
+        select from pg_catalog.pg_dist_shard as shard
+        where (shard.logicalrelid = $1
+                or shard.shardid::text = (select substring(named.relname from ''_([0-9]+)$'') from pg_catalog.pg_class as named where named.oid = $1))
+            and (select count(*) from pg_catalog.pg_dist_placement as placement where placement.shardid = shard.shardid) > 1)'
+        into answer using target;
+    return answer;
+end
+$$;
+
+comment on function webhook_delivery.has_copies(regclass) is
+    'Whether Citus keeps the rows of a table, or of a shard of it, on several nodes: as a reference table, or with a replication factor';
+
 -- Implements check_attached_triggers(), which calls it with the rights of the owner of the
 -- extension.
 create function webhook_delivery.check_attached_triggers_for(callers oid[]) returns void
@@ -257,6 +281,11 @@ begin
             raise exception using errcode = 'insufficient_privilege',
                 message = format('role %s must be owner of %s', webhook_delivery.first_without(callers, attached.relowner), attached.tgrelid::regclass),
                 hint = 'The owner of a table decides which events its rows make.';
+        end if;
+        if webhook_delivery.has_copies(attached.tgrelid) then
+            raise exception using errcode = 'feature_not_supported',
+                message = format('cannot make events of the rows of %s because Citus keeps them on several nodes', attached.tgrelid::regclass),
+                hint = 'Each copy would send the event. Distribute the table by the column of the auction with citus.shard_replication_factor = 1, or keep it local.';
         end if;
         given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
         problem := case
@@ -314,7 +343,7 @@ $$;
 comment on function webhook_delivery.check_attached_triggers_for(oid[]) is
     'Implements check_attached_triggers() for a statement of these roles';
 comment on function webhook_delivery.check_attached_triggers() is
-    'Event trigger: raises 42501 if a role without the rights of the extension''s owner creates a trigger on a table of the extension, or a role creates a trigger of row_event(), capture_row_change() or capture_partition_move() on a table that it does not own; raises 22023 if arguments of such a trigger are invalid';
+    'Event trigger: raises 42501 if a role without the rights of the extension''s owner creates a trigger on a table of the extension, or a role creates a trigger of row_event(), capture_row_change() or capture_partition_move() on a table that it does not own; raises 22023 if arguments of such a trigger are invalid, 0A000 if Citus keeps the rows on several nodes';
 
 create event trigger webhook_delivery_check_attached_triggers on ddl_command_end
     when tag in ('CREATE TRIGGER') execute function webhook_delivery.check_attached_triggers();

@@ -46,16 +46,17 @@ mod needs_citus {
     }
 
     impl Nodes {
-        /// Follows the guide.
-        fn start() -> Nodes {
+        /// Follows the guide, with these settings on each node.
+        fn start(settings: &[(&str, &str)]) -> Nodes {
             let start = || {
-                let settings = [
+                let usual = [
                     ("shared_preload_libraries", "citus, webhook_delivery"),
                     ("citus.node_conninfo", "sslmode=disable"),
                     ("wal_level", "logical"),
                     ("max_worker_processes", "32"),
+                    ("max_prepared_transactions", "20"),
                 ];
-                let node = Cluster::start(&settings);
+                let node = Cluster::start(&[&usual[..], settings].concat());
                 node.execute("create extension citus");
                 node
             };
@@ -124,7 +125,7 @@ mod needs_citus {
     #[test]
     #[ignore = "needs Citus"]
     fn events_of_shards_are_delivered_once_by_their_nodes() {
-        let nodes = Nodes::start();
+        let nodes = Nodes::start(&[]);
         let receiver = Receiver::start(|_| Reply::ok());
         // Enough tenants for each worker to have some.
         let tenants: Vec<Uuid> = (0..8).map(|_| Uuid::new_v4()).collect();
@@ -157,8 +158,55 @@ mod needs_citus {
 
     #[test]
     #[ignore = "needs Citus"]
+    fn transaction_over_two_nodes_is_delivered_without_polling() {
+        let nodes = Nodes::start(&[("webhook_delivery.poll_interval", "1h")]);
+        let receiver = Receiver::start(|_| Reply::ok());
+        let tenants: Vec<Uuid> = (0..8).map(|_| Uuid::new_v4()).collect();
+        for tenant in &tenants {
+            nodes.endpoint(*tenant, &receiver.url("/"));
+        }
+        for round in 1..=3 {
+            let rows: Vec<String> = tenants
+                .iter()
+                .enumerate()
+                .map(|(number, tenant)| format!("({}, '{tenant}', 1)", round * 100 + number))
+                .collect();
+            let started = std::time::Instant::now();
+            psql(&nodes.coordinator, &format!("begin; insert into orders values {}; commit;", rows.join(", ")));
+            receiver.wait_for_distinct(round * 8, DEADLINE);
+            println!("round {round}: {:?} after the transaction began", started.elapsed());
+        }
+    }
+
+    #[test]
+    #[ignore = "needs Citus"]
+    fn trigger_on_a_table_with_copies_is_refused() {
+        let nodes = Nodes::start(&[]);
+        let mut client = nodes.coordinator.connect();
+        let trigger = |table: &str| {
+            format!(
+                "create trigger made after insert on {table} for each row
+                 execute function webhook_delivery.row_event('order.created', 'auction_id')"
+            )
+        };
+        for setting in ["citus.enable_unsafe_triggers = on", "citus.shard_replication_factor = 2"] {
+            client.batch_execute(&format!("set {setting}")).unwrap();
+        }
+        for (table, distribute) in
+            [("everywhere", "create_reference_table($1)"), ("twice", "create_distributed_table($1, 'auction_id')")]
+        {
+            client.batch_execute(&format!("create table {table} (auction_id uuid)")).unwrap();
+            client.query(&format!("select {distribute}").replace("$1", &format!("'{table}'")), &[]).unwrap();
+            let error = webhook_harness::refusal(&mut client, &trigger(table), &[]);
+            assert_eq!(error.code().code(), "0A000", "{table}: {error}");
+            assert!(error.message().contains("several nodes"), "{table}: {error}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs Citus"]
     fn configuration_of_the_coordinator_reaches_every_node() {
-        let nodes = Nodes::start();
+        let nodes = Nodes::start(&[]);
         let receiver = Receiver::start(|_| Reply::ok());
         let id = nodes.endpoint(sample::RIVERSIDE, &receiver.url("/"));
         let insert = |id: i32| {
@@ -192,7 +240,7 @@ mod needs_citus {
     #[test]
     #[ignore = "needs Citus"]
     fn distributed_tables_of_the_application_are_reported_as_unsuitable() {
-        let nodes = Nodes::start();
+        let nodes = Nodes::start(&[]);
         let mut client = nodes.coordinator.connect();
         webhook_harness::application::install_tables(&mut client);
         let installed = "select count(*) from webhook_delivery.install_triggers() where result = 'installed'";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::verify::assert_signed;
-use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, sample, tenant};
+use webhook_harness::{Application, Cluster, DEADLINE, Endpoint, Receiver, Reply, refusal, sample, tenant, wait_until};
 
 mod disabled_or_deleted;
 mod mistakes;

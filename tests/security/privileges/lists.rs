@@ -142,6 +142,7 @@ pub const OWNER_FUNCTIONS: &[&str] = &[
     "webhook_delivery.recapture(bigint)",
     "webhook_delivery.check_attached_triggers()",
     "webhook_delivery.check_attached_triggers_for(oid[])",
+    "webhook_delivery.has_copies(regclass)",
     "webhook_delivery.first_without(oid[],oid)",
     "webhook_delivery.set_payload_function_for(oid[],text,regprocedure,regclass)",
     "webhook_delivery.check_endpoint_headers(text)",
