@@ -1,4 +1,4 @@
-// A receiver in Go's standard library: verifies each webhook, and processes it once.
+// A receiver in Go's standard library: verifies each webhook, and ignores repetitions.
 //
 //	mkdir webhook && cp ../src/page/verify/verify.go webhook/
 //	go mod init receiver && WEBHOOK_SECRET=whsec_... go run receiver.go
@@ -29,6 +29,9 @@ func process(received event) {
 
 func main() {
 	secret, processed, port := os.Getenv("WEBHOOK_SECRET"), "processed", "9000"
+	if secret == "" {
+		log.Fatal("WEBHOOK_SECRET is not set")
+	}
 	if given := os.Getenv("PROCESSED"); given != "" {
 		processed = given
 	}

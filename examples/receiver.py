@@ -1,4 +1,4 @@
-"""A receiver in Python's standard library: verifies each webhook, and processes it once.
+"""A receiver in Python's standard library: verifies each webhook, and ignores repetitions.
 
     PYTHONPATH=src/page/verify WEBHOOK_SECRET=whsec_... python3 examples/receiver.py
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from verify import verify_webhook
 
 SECRET = os.environ["WEBHOOK_SECRET"]
+MAX_BODY = 1_000_000
 PROCESSED = Path(os.environ.get("PROCESSED", "processed"))
 
 
@@ -22,7 +23,10 @@ def process(event: dict) -> None:
 
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        length = int(self.headers["content-length"])
+        if length > MAX_BODY:
+            return self.answer(413, "the body is too large")
+        body = self.rfile.read(length)
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
             event = verify_webhook(SECRET, headers, body)

@@ -1,10 +1,10 @@
-// A receiver for Node.js: verifies each webhook, and processes it once.
+// A receiver for Node.js: verifies each webhook, and ignores repetitions.
 //
 //     WEBHOOK_SECRET=whsec_... npx tsx receiver.ts
 //
 // verify.ts is in src/page/verify/: copy it beside this file.
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { verifyWebhook } from "./verify.js";
 
@@ -17,13 +17,27 @@ function processEvent(event: Event) {
   console.log(event.event, event.data);
 }
 
-mkdirSync(processed, { recursive: true });
-createServer(async (request, response) => {
+/** The body of a request; null if it has more than a megabyte. */
+async function read(request: IncomingMessage): Promise<string | null> {
   const parts: Buffer[] = [];
-  for await (const part of request) parts.push(part);
+  let length = 0;
+  for await (const part of request) {
+    parts.push(part);
+    length += part.length;
+    if (length > 1_000_000) return null;
+  }
+  return Buffer.concat(parts).toString();
+}
+
+async function receive(request: IncomingMessage, response: ServerResponse) {
+  const body = await read(request);
+  if (body === null) {
+    response.writeHead(413).end();
+    return;
+  }
   let event: Event;
   try {
-    event = verifyWebhook(secret, request.headers as Record<string, string>, Buffer.concat(parts).toString()) as Event;
+    event = verifyWebhook(secret, request.headers as Record<string, string>, body) as Event;
   } catch (problem) {
     response.writeHead(401).end(String(problem));
     return;
@@ -36,4 +50,13 @@ createServer(async (request, response) => {
     writeFileSync(mark, "");
   }
   response.writeHead(204).end();
+}
+
+if (!secret) throw new Error("WEBHOOK_SECRET is not set");
+mkdirSync(processed, { recursive: true });
+createServer((request, response) => {
+  receive(request, response).catch((problem) => {
+    console.error(problem);
+    response.writeHead(500).end();
+  });
 }).listen(Number(port), "127.0.0.1");

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly only=${1:-} name=${2:-}
-options=(${name:+"$name"} --test-threads="${TEST_THREADS:-2}")
+options=(${name:+"$name" --include-ignored} --test-threads="${TEST_THREADS:-2}")
 
 # Tests that need what not every machine has are ignored, in modules of these names, and run here if the machine has it.
 needs=()

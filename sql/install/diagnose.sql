@@ -239,7 +239,7 @@ create function webhook_delivery.diagnose_requests(endpoint_id uuid) returns pub
         end,
         case
             when recent.failed > 0 then webhook_delivery.diagnose_failure(failure.error_kind, failure.response_status_code)
-                || ' Then recover_webhooks() sends what has failed, and what waits for another attempt, at once.'
+                || ' Then recover_webhooks() sends what has failed and what waits for another attempt.'
             when recent.made = 0 then 'test_webhook() sends a test.'
         end
     from (

@@ -22,7 +22,15 @@ create function webhook_delivery.redeliver(delivery_ids uuid[]) returns bigint
 declare
     said text;
     advice text;
+    at_most constant bigint := current_setting('webhook_delivery.redeliveries_per_minute');
 begin
+    -- Also deliveries that the caller does not see take time to look up.
+    if cardinality(delivery_ids) > at_most and not webhook_delivery.is_operator() then
+        raise exception using
+            errcode = 'PT429',
+            message = format('at most %s deliveries can be redelivered within a minute, not %s', at_most, cardinality(delivery_ids)),
+            hint = 'Redeliver fewer, of a shorter period; or have an operator redeliver them, or raise webhook_delivery.redeliveries_per_minute.';
+    end if;
     return webhook_delivery.redeliver_visible(delivery_ids);
 exception when configuration_limit_exceeded then
     get stacked diagnostics said = message_text, advice = pg_exception_hint;
@@ -103,6 +111,7 @@ create function public.recover_webhooks(
 declare
     wanted_status constant public.webhook_delivery_status[] := case when only_failed then '{failed, retrying}' else '{failed, retrying, success}' end;
     number bigint;
+    soon constant timestamptz := clock_timestamp() + interval '10 seconds';
     -- One more than the limit of a tenant, so that redeliver() raises an error without an array of
     -- millions of deliveries.
     at_most constant bigint := case when not webhook_delivery.is_operator() then
@@ -123,13 +132,16 @@ begin
         select count(*) into number
         from public.webhook_deliveries as delivery
         where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
-            and delivery.status = any (wanted_status) and not delivery.is_test;
+            and delivery.status = any (wanted_status) and not delivery.is_test
+            -- Others are sent soon without this call.
+            and (delivery.completed_at is not null or delivery.next_attempt_at > soon);
     else
         select webhook_delivery.redeliver(array_agg(found.id)) into number
         from (
             select delivery.id from public.webhook_deliveries as delivery
             where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
                 and delivery.status = any (wanted_status) and not delivery.is_test
+                and (delivery.completed_at is not null or delivery.next_attempt_at > soon)
             limit at_most
         ) as found;
     end if;
@@ -138,7 +150,7 @@ end
 $$;
 
 comment on function public.recover_webhooks(uuid, timestamptz, timestamptz, boolean, boolean) is
-    'Redelivers the deliveries of an endpoint that were queued (created_at) from since until before until: those that failed or wait for another attempt, and with only_failed => false those that succeeded too. Oldest first, webhook_delivery.redeliveries_per_second each second, so that new events do not wait behind them. Returns the number of deliveries that are sent again, without those that are due already; with dry_run => true counts all and sends none. Raises PT404 for an unknown endpoint, PT429 for more than webhook_delivery.redeliveries_per_minute, 22004 for a null';
+    'Redelivers the deliveries of an endpoint that were queued (created_at) from since until before until: those that failed or wait for another attempt, and with only_failed => false those that succeeded too. Oldest first, webhook_delivery.redeliveries_per_second each second, so that new events do not wait behind them. Returns the number of deliveries that are sent again, without those that are due within ten seconds anyway; with dry_run => true only counts them. Raises PT404 for an unknown endpoint, PT429 for more than webhook_delivery.redeliveries_per_minute, 22004 for a null';
 
 create function public.replay_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), events text[] default null

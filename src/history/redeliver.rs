@@ -28,13 +28,18 @@ fn redeliver_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiEr
             let visible = look_up(client, &portion)?;
             let _owner = as_extension_owner();
             allowance.take(client, visible.iter().map(|delivery| delivery.auction_id))?;
-            let (waiting, ended): (Vec<Visible>, Vec<Visible>) =
-                visible.into_iter().partition(|delivery| delivery.waits);
-            if let (Some(lowest), Some(highest)) = (ended.first(), ended.last()) {
-                let due: Vec<_> = ended.iter().map(|delivery| pacing.next(delivery.endpoint_id)).collect();
+            // Oldest first, whether they wait or have ended.
+            let paced = visible.into_iter().map(|delivery| (pacing.next(delivery.endpoint_id), delivery));
+            let (waiting, ended): (Vec<_>, Vec<_>) = paced.partition(|(_, delivery)| delivery.waits);
+            let ids = |paced: &[(Timestamp, Visible)]| -> Vec<pgrx::Uuid> {
+                paced.iter().map(|(_, delivery)| id_datum(&delivery.id)).collect()
+            };
+            let times =
+                |paced: &[(Timestamp, Visible)]| -> Vec<Timestamp> { paced.iter().map(|(due, _)| *due).collect() };
+            if let (Some((_, lowest)), Some((_, highest))) = (ended.first(), ended.last()) {
                 let arguments = [
-                    ended.iter().map(|delivery| id_datum(&delivery.id)).collect::<Vec<_>>().into(),
-                    due.into(),
+                    ids(&ended).into(),
+                    times(&ended).into(),
                     id_datum(&lowest.id).into(),
                     id_datum(&highest.id).into(),
                 ];
@@ -42,11 +47,9 @@ fn redeliver_visible(delivery_ids: Vec<Option<pgrx::Uuid>>) -> Result<i64, SpiEr
                     client.update(include_str!("../../sql/statements/history/redeliver.sql"), None, &arguments)?.len();
             }
             if !waiting.is_empty() {
-                let ids: Vec<_> = waiting.iter().map(|delivery| id_datum(&delivery.id)).collect();
-                let due: Vec<_> = waiting.iter().map(|delivery| pacing.next(delivery.endpoint_id)).collect();
                 let bring_forward = include_str!("../../sql/statements/history/bring_forward.sql");
                 sent += retry_moved_row(|| {
-                    let arguments = [ids.clone().into(), due.clone().into(), Timestamp::now().into()];
+                    let arguments = [ids(&waiting).into(), times(&waiting).into(), Timestamp::now().into()];
                     Ok(client.update(bring_forward, None, &arguments)?.len())
                 })?;
             }

@@ -1,5 +1,5 @@
 //! The receivers in `examples/`: each verifies what arrives, refuses what it was not sent, and
-//! processes a delivery once.
+//! ignores repetitions.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -11,7 +11,7 @@ const quoted = ATTACK.replaceAll("'", "''");
 async function attacker() {
   const server = http.createServer((request, response) => {
     request.resume().on("end", () => {
-      if (request.url.startsWith("/redirect")) response.writeHead(302, { Location: `javascript:window.broken=1//${encodeURI(ATTACK)}`, "X-Mine": "<b>" });
+      if (request.url.startsWith("/redirect")) response.writeHead(302, { Location: `javascript:window.broken=1//2026-99-99T99Z${encodeURI(ATTACK)}`, "X-Mine": "<b>" });
       else response.writeHead(500, { "Content-Type": "text/html" });
       response.end(ATTACK);
     });
@@ -53,7 +53,11 @@ module.exports = async (stage) => {
   await page.getByRole("link", { name: "Health check" }).click();
   await page.getByRole("region", { name: "Diagnosis" }).getByRole("listitem").first().waitFor();
   await untouched("the diagnosis");
-  await page.getByRole("link", { name: "Overview" }).click();
+  // The address of a redirect looks like a time that there is not.
+  await page.goto(`${stage.url}#/endpoints/${redirected}/trouble`);
+  await page.getByRole("region", { name: "Diagnosis" }).getByText("2026-99-99T99Z").first().waitFor();
+  await untouched("the diagnosis of a redirect");
+  await page.goto(`${stage.url}#/endpoints/${id}`);
   await page.getByRole("button", { name: "Edit" }).click();
   await page.locator("textarea").waitFor({ state: "attached" });
   await untouched("the form");

@@ -48,6 +48,8 @@ module.exports = async (stage) => {
   const discard = page.getByRole("dialog", { name: "Discard what you have typed?" });
   await page.getByRole("link", { name: "Delivery history" }).click();
   await discard.getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await discard.getByRole("button", { name: "Cancel" }).click();
   await page.getByRole("button", { name: "Cancel" }).click();
   await discard.getByRole("button", { name: "Cancel" }).click();
   assert.equal(await field("Waits after failed attempts").inputValue(), "1 minute");

@@ -100,7 +100,7 @@ function Header({ view, isSignedIn }) {
     ${!session.isFramed && html`<a href="#/" class="brand">${LOGO && html`<img src=${LOGO} alt="" />`}<strong>${BRAND}</strong></a>`}
     ${isSignedIn && html`<nav aria-label=${t.page.views}><ul>
       ${views.map(([address, text, names]) => html`<li><a href=${address} aria-current=${names.includes(view) ? "page" : null}>${text}</a></li>`)}
-      ${!session.isFramed && html`<li><button type="button" class="link" onClick=${session.signOut}>${t.signIn.signOut}</button></li>`}</ul></nav>`}
+      ${!session.isFramed && html`<li><button type="button" class="link" onClick=${() => (unsaved.ask ? unsaved.ask(session.signOut) : session.signOut())}>${t.signIn.signOut}</button></li>`}</ul></nav>`}
   </header>`;
 }
 

@@ -2,7 +2,7 @@
 "use strict";
 
 /** Times of the server in the browser's zone. */
-const localized = (text) => text.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, format.at);
+const localized = (text) => text.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, (time) => (isTime(time) ? format.at(time) : time));
 
 function Check({ code, question, is_fine, result, what_to_do }) {
   const [title, remedy] = t.check.codes[code] ?? [question];

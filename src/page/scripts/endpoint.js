@@ -42,14 +42,18 @@ function TurningOff({ endpoint, close, changed }) {
 /** After an endpoint was turned on: events that it has missed can still be sent. */
 function Missed({ endpoint, period, close }) {
   const [problem, setProblem] = useState(null);
+  // The last change before: turning it off, unless it was changed again since then.
+  const [since, setSince] = useState(format.local(period.since));
   async function replay() {
-    const number = await api.call("replay_webhooks", { endpoint_id: endpoint.id, ...period });
+    const from = since === format.local(period.since) ? period.since : new Date(since).toISOString();
+    const number = await api.call("replay_webhooks", { endpoint_id: endpoint.id, since: from, until: period.until });
     notices.show(t.turningOff.replayed(number));
     close();
   }
   return html`<section class="note" aria-label=${t.turningOff.missed}>
-    <p>${t.turningOff.period(format.at(period.since), format.at(period.until))}</p>
-    <p class="row"><${Action} class="small" act=${replay} onProblem=${setProblem}>${t.turningOff.replay}<//>
+    <p>${t.turningOff.period(format.at(period.until))}</p>
+    <p class="row"><${TimeField} label=${t.turningOff.since} value=${since} choose=${setSince} />
+      <${Action} class="small" act=${replay} onProblem=${setProblem}>${t.turningOff.replay}<//>
       <button type="button" class="small secondary" onClick=${close}>${t.turningOff.no}</button></p>
     <${ProblemNote} problem=${problem} />
   </section>`;

@@ -52,6 +52,8 @@ const format = (() => {
   return {
     number, at, ago, state,
     exact: (time) => withZone.format(new Date(time)),
+    /** A time as a field of type datetime-local has it. */
+    local: (time) => new Date(new Date(time) - new Date(time).getTimezoneOffset() * 60_000).toISOString().slice(0, 16),
     hour: (time) => hour.format(new Date(time)),
     // Rounded down: 100 % means all.
     percent: (value) => (value == null ? t.common.none : share.format(Math.floor(value * 1000) / 1000)),

@@ -1,22 +1,13 @@
 // Retrying several deliveries: those that are selected, or all failed ones that match the filters.
 "use strict";
 
-/** How many deliveries one call retries, and how many are looked for at most. */
-const PORTION = 1000;
+/** How many deliveries are retried at most, and how many are read at a time to find them. */
 const MAX_MATCHING = 10_000;
+const PORTION = 1000;
 
-/** Retries these deliveries, and says how many. A refusal after some portions says how many had been retried before. */
+/** Retries these deliveries by one call: all of them or none, at one pace. Says how many are sent again. */
 async function retryAll(ids) {
-  let number = 0;
-  try {
-    for (let begin = 0; begin < ids.length; begin += PORTION) {
-      number += await api.call("redeliver_webhooks", { delivery_ids: ids.slice(begin, begin + PORTION) });
-    }
-  } catch (problem) {
-    if (!number || !(problem instanceof Problem)) throw problem;
-    throw new Problem(t.history.retriedPartly(number, ids.length), asText(problem));
-  }
-  notices.show(t.history.retried(number));
+  notices.show(t.history.retried(await api.call("redeliver_webhooks", { delivery_ids: ids })));
 }
 
 /** The ids of the latest deliveries that a filter selects and that have failed or wait for another attempt. */
@@ -25,8 +16,9 @@ async function loadFailed(filter, signal) {
   const found = [];
   while (found.length < MAX_MATCHING) {
     const page = await loadPage(failed, found.at(-1), signal, { columns: "id,created_at", size: PORTION });
+    // The server may return fewer than were asked for.
+    if (!page.length) return { ids: found.map(({ id }) => id), isAll: true };
     found.push(...page);
-    if (page.length < PORTION) return { ids: found.map(({ id }) => id), isAll: true };
   }
   return { ids: found.map(({ id }) => id), isAll: false };
 }

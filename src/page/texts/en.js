@@ -223,8 +223,9 @@ TEXTS.en = (() => {
       title: "Turn off this endpoint?",
       about: "Events that happen while it is turned off are not kept for it. What is queued already waits until it is turned on.",
       missed: "Missed events",
-      period: (since, until) =>
-        `It was turned off from ${since} to ${until}, so events of that time were not kept for it. Those that another endpoint received can still be replayed.`,
+      period: (until) =>
+        `Events were not kept for it from when it was turned off until ${until}. Those that another endpoint received can still be replayed.`,
+      since: "Replay those since",
       replay: "Replay them",
       replayed: (number) => `Replayed: ${count(number)}.`,
       no: "No, thanks",
@@ -325,7 +326,6 @@ TEXTS.en = (() => {
       retryAbout: "They have failed or wait for another attempt. They are sent again with the same ids and bytes, oldest first, a few each second.",
       retry: "Retry",
       retried: (number) => `Sent again: ${count(number)}.`,
-      retriedPartly: (number, of) => `${count(number)} of ${count(of)} are sent again.`,
     },
 
     delivery: {

@@ -220,6 +220,10 @@ fn latest_100_deleted_endpoints_of_an_auction_keep_their_names() {
     application.client.execute("delete from webhook_endpoints", &[]).unwrap();
     assert_eq!(dana.query_one("select count(*) from webhook_deleted_endpoints", &[]).unwrap().get::<_, i64>(0), 99);
 
+    let mut dana = tenant::session_of(&application.cluster, "tenant", sample::DANA);
+    let expunge = "select expunge_webhook_data($1, containing => 'number 98')";
+    dana.query(expunge, &[&sample::RIVERSIDE]).unwrap();
+    assert_eq!(dana.query_one("select count(*) from webhook_deleted_endpoints", &[]).unwrap().get::<_, i64>(0), 98);
     application
         .client
         .execute("update webhook_deleted_endpoints set deleted_at = now() - interval '31 days'", &[])
