@@ -5,6 +5,7 @@ mod needs_citus {
     use std::io::Write;
     use std::process::Stdio;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
 
     use uuid::Uuid;
     use webhook_harness::{Cluster, DEADLINE, Receiver, Reply, StopMode, checkout, sample, wait_until};
@@ -58,6 +59,8 @@ mod needs_citus {
                     ("max_prepared_transactions", "20"),
                 ];
                 let node = Cluster::start(&[&usual[..], settings].concat());
+                // A node connects to itself, too.
+                node.set("citus.local_hostname", &node.socket_dir().display().to_string());
                 node.execute("create extension citus");
                 node
             };
@@ -172,7 +175,7 @@ mod needs_citus {
                 .enumerate()
                 .map(|(number, tenant)| format!("({}, '{tenant}', 1)", round * 100 + number))
                 .collect();
-            let started = std::time::Instant::now();
+            let started = Instant::now();
             psql(&nodes.coordinator, &format!("begin; insert into orders values {}; commit;", rows.join(", ")));
             receiver.wait_for_distinct(round * 8, DEADLINE);
             println!("round {round}: {:?} after the transaction began", started.elapsed());
@@ -211,7 +214,9 @@ mod needs_citus {
             let writer = scope.spawn(|| {
                 let mut client = nodes.coordinator.connect();
                 let mut number = 0;
-                while !is_over.load(Ordering::Relaxed) {
+                // The deadline ends it if a move fails.
+                let started = Instant::now();
+                while !is_over.load(Ordering::Relaxed) && started.elapsed() < 2 * DEADLINE {
                     let tenant = tenants[number % tenants.len()];
                     let row = format!("insert into orders values ({number}, '{tenant}', 1)");
                     client.batch_execute(&row).unwrap_or_else(|e| panic!("{row}: {:?}", e.as_db_error()));
