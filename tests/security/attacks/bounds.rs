@@ -96,10 +96,16 @@ fn everything_that_a_tenant_writes_is_bounded() {
         assert!(said <= MESSAGE_BYTES, "{statement}: the error has {said} bytes");
         assert!(took < PROMPT, "{statement} took {took:?}");
     }
-    // Harmless calls have no effect.
+    // More ids than may be redelivered within a minute are not even looked up.
     for call in [
         "webhook_delivery.redeliver(array_fill(gen_random_uuid(), array[1, 1000000]))",
-        "webhook_delivery.redeliver((select array_agg(gen_random_uuid()) from generate_series(1, 100000)))",
+        "redeliver_webhooks((select array_agg(gen_random_uuid()) from generate_series(1, 10001)))",
+    ] {
+        assert_eq!(refusal(&mut dana, &format!("select {call}"), no_argument).code().code(), "PT429", "{call}");
+    }
+    // Harmless calls have no effect.
+    for call in [
+        "webhook_delivery.redeliver((select array_agg(gen_random_uuid()) from generate_series(1, 10000)))",
         "webhook_delivery.cancel(array_fill(null::uuid, array[1000000]))",
         "webhook_delivery.redeliver('{}')",
     ] {
