@@ -111,7 +111,7 @@ create function public.recover_webhooks(
 declare
     wanted_status constant public.webhook_delivery_status[] := case when only_failed then '{failed, retrying}' else '{failed, retrying, success}' end;
     number bigint;
-    soon constant timestamptz := clock_timestamp() + interval '10 seconds';
+    present constant timestamptz := clock_timestamp();
     -- One more than the limit of a tenant, so that redeliver() raises an error without an array of
     -- millions of deliveries.
     at_most constant bigint := case when not webhook_delivery.is_operator() then
@@ -133,15 +133,15 @@ begin
         from public.webhook_deliveries as delivery
         where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
             and delivery.status = any (wanted_status) and not delivery.is_test
-            -- Others are sent soon without this call.
-            and (delivery.completed_at is not null or delivery.next_attempt_at > soon);
+            -- What is due already is sent without this call.
+            and (delivery.completed_at is not null or delivery.next_attempt_at > present);
     else
         select webhook_delivery.redeliver(array_agg(found.id)) into number
         from (
             select delivery.id from public.webhook_deliveries as delivery
             where delivery.endpoint_id = recover_webhooks.endpoint_id and delivery.created_at >= since and delivery.created_at < until
                 and delivery.status = any (wanted_status) and not delivery.is_test
-                and (delivery.completed_at is not null or delivery.next_attempt_at > soon)
+                and (delivery.completed_at is not null or delivery.next_attempt_at > present)
             limit at_most
         ) as found;
     end if;
@@ -150,7 +150,7 @@ end
 $$;
 
 comment on function public.recover_webhooks(uuid, timestamptz, timestamptz, boolean, boolean) is
-    'Redelivers the deliveries of an endpoint that were queued (created_at) from since until before until: those that failed or wait for another attempt, and with only_failed => false those that succeeded too. Oldest first, webhook_delivery.redeliveries_per_second each second, so that new events do not wait behind them. Returns the number of deliveries that are sent again, without those that are due within ten seconds anyway; with dry_run => true only counts them. Raises PT404 for an unknown endpoint, PT429 for more than webhook_delivery.redeliveries_per_minute, 22004 for a null';
+    'Redelivers the deliveries of an endpoint that were queued (created_at) from since until before until: those that failed or wait for another attempt, and with only_failed => false those that succeeded too. Oldest first, webhook_delivery.redeliveries_per_second each second, so that new events do not wait behind them. Returns the number of deliveries that are sent again, without those that are due within a second anyway; with dry_run => true only counts them. Raises PT404 for an unknown endpoint, PT429 for more than webhook_delivery.redeliveries_per_minute, 22004 for a null';
 
 create function public.replay_webhooks(
     endpoint_id uuid, since timestamptz, until timestamptz default pg_catalog.now(), events text[] default null
