@@ -17,7 +17,7 @@ from (values ($shape$
 ) as common (shape, example), (values
     ('member.invited', 'An invitation is sent', 'null', 'null', 'null', '"invited_at": "time"', '
   "invited_at": "2026-01-14T09:00:00.000Z"'),
-    ('member.joined', 'An invitation is accepted: somebody becomes a member',
+    ('member.joined', 'An invitation is accepted: a user becomes a member',
         '"a80f4d6c-2b19-4e75-9c3d-7e1b5a0f8d31"', '"Sam Okafor"', '"2026-01-15T14:30:00.000Z"', null, null),
     ('member.role_changed', 'The role of a member changes',
         '"a80f4d6c-2b19-4e75-9c3d-7e1b5a0f8d31"', '"Sam Okafor"', '"2026-01-15T14:30:00.000Z"',

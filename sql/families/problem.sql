@@ -24,7 +24,7 @@ from (values ($shape$
 ) as common (shape, example), (values
     ('problem.created', 'A rock report is submitted', 'null', null, null),
     ('problem.status_changed', 'The status of a rock report changes: open, in_progress, closed', '"open"', null, null),
-    ('problem.assigned', 'A rock report is assigned, or assigned to somebody else', 'null',
+    ('problem.assigned', 'A rock report is assigned, or assigned to another user', 'null',
         '"previous_assigned_to?": {"id": "uuid", "name?": "string"}', '
   "previous_assigned_to": null'),
     ('problem.action_completed', 'An action item of a rock report is completed', 'null',

@@ -51,8 +51,8 @@ begin
             "webhook_delivery.capture_row_change()",
             "webhook_delivery.capture_partition_move()",
             "webhook_delivery.install_triggers(text)",
-            "webhook_delivery.is_distributed(regclass)",
-            "webhook_delivery.drop_trigger_with_extension(name, regclass)",
+            "webhook_delivery.citus_layout(regclass)",
+            "webhook_delivery.make_trigger_depend_on_extension(name, regclass)",
             "webhook_delivery.remove_triggers()",
             "webhook_delivery.unsuitable_columns(regclass, text[])",
             "webhook_delivery.reading_obstacle(regclass, regclass)"}'::regprocedure[]) as routine);

@@ -53,29 +53,37 @@ create function webhook_delivery.reading_obstacle(target regclass, reader_of reg
 comment on function webhook_delivery.reading_obstacle(regclass, regclass) is
     'Returns what keeps the owner of the second table from reading all rows of the first, in words; null if nothing does';
 
-create function webhook_delivery.is_distributed(target regclass) returns boolean
+create function webhook_delivery.citus_layout(target regclass) returns text
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    answer boolean;
+    answer text;
 begin
     if to_regclass('pg_catalog.pg_dist_partition') is null then
-        return false;
+        return null;
     end if;
-    -- A local table that Citus knows has neither shards nor copies on other nodes.
-    execute 'select exists (
-        select from pg_catalog.pg_dist_partition as known
-        where known.logicalrelid = $1 and not (known.partmethod = ''n'' and known.repmodel = ''s'' and known.colocationid = 0))'
+    -- A reference table has a copy on every node that is added, even if there is only one now. On a
+    -- worker, the shard is a table that is named after the distributed table and its own number.
+    execute 'select case when bool_or(known.repmodel = ''t'' or copies.number > 1) then ''copies'' else ''shards'' end
+        from pg_catalog.pg_dist_partition as known
+        join pg_catalog.pg_class as distributed on distributed.oid = known.logicalrelid
+        join pg_catalog.pg_dist_shard as shard on shard.logicalrelid = known.logicalrelid
+        join pg_catalog.pg_class as target on target.oid = $1
+            and (target.oid = distributed.oid or target.relname = distributed.relname || ''_'' || shard.shardid)
+        cross join lateral (
+            select count(*) as number from pg_catalog.pg_dist_placement as placement where placement.shardid = shard.shardid) as copies
+        where not (known.partmethod = ''n'' and known.repmodel = ''s'' and known.colocationid = 0)
+        having count(*) > 0'
         into answer using target;
     return answer;
 end
 $$;
 
-comment on function webhook_delivery.is_distributed(regclass) is
-    'Whether Citus distributes a table: over shards, or as a reference table with a copy on every node';
+comment on function webhook_delivery.citus_layout(regclass) is
+    'Returns how Citus distributes a table, or a shard of it: shards (each row is on one node), copies (each row is on several: a reference table, or a replication factor above 1); null for a local table';
 
-create function webhook_delivery.drop_trigger_with_extension(trigger_name name, target regclass) returns void
+create function webhook_delivery.make_trigger_depend_on_extension(trigger_name name, target regclass) returns void
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
@@ -88,7 +96,7 @@ begin
 end
 $$;
 
-comment on function webhook_delivery.drop_trigger_with_extension(name, regclass) is
+comment on function webhook_delivery.make_trigger_depend_on_extension(name, regclass) is
     'Makes DROP EXTENSION drop a capture trigger. In a database with Citus this needs CASCADE';
 
 create function webhook_delivery.install_triggers(
@@ -130,7 +138,7 @@ begin
         elsif unsuitable <> '' then
             result := 'unsuitable';
             detail := format('%I.%I: %s.', schema, needed.table_name, unsuitable);
-        elsif needed.is_watched and webhook_delivery.is_distributed(target) then
+        elsif needed.is_watched and webhook_delivery.citus_layout(target) is not null then
             result := 'unsuitable';
             detail := format('%I.%I: Citus distributes it, and the payload query cannot read shards. row_event() makes events of its rows.',
                 schema, needed.table_name);
@@ -154,7 +162,7 @@ begin
             else
                 execute format('create trigger %I after insert or delete on %s for each row execute function webhook_delivery.capture_partition_move()',
                     trigger_name, target);
-                perform webhook_delivery.drop_trigger_with_extension(trigger_name, target);
+                perform webhook_delivery.make_trigger_depend_on_extension(trigger_name, target);
                 result := 'installed';
             end if;
             detail := 'A row that moves to another partition is captured as an update.';
@@ -181,7 +189,7 @@ begin
                     case change.operation when 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
                     change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.subject_column, ''),
                     coalesce(change.suppressed_by_event, ''), coalesce(change.changed_column, ''), case when change.include_previous then 'previous' else '' end);
-                perform webhook_delivery.drop_trigger_with_extension(trigger_name, target);
+                perform webhook_delivery.make_trigger_depend_on_extension(trigger_name, target);
                 result := 'installed';
             end if;
             return next;

@@ -207,30 +207,6 @@ create function webhook_delivery.key_problem(target regclass, column_name text) 
 comment on function webhook_delivery.key_problem(regclass, text) is
     'Returns why a column cannot be a key or name an auction, in words; empty if it can';
 
-create function webhook_delivery.has_copies(target regclass) returns boolean
-    language plpgsql stable
-    set search_path = pg_catalog, pg_temp
-    as $$
-declare
-    answer boolean;
-begin
-    if to_regclass('pg_catalog.pg_dist_placement') is null then
-        return false;
-    end if;
-    -- A shard is a table with the number of the shard at the end of its name.
-    execute 'select exists (
-        select from pg_catalog.pg_dist_shard as shard
-        where (shard.logicalrelid = $1
-                or shard.shardid::text = (select substring(named.relname from ''_([0-9]+)$'') from pg_catalog.pg_class as named where named.oid = $1))
-            and (select count(*) from pg_catalog.pg_dist_placement as placement where placement.shardid = shard.shardid) > 1)'
-        into answer using target;
-    return answer;
-end
-$$;
-
-comment on function webhook_delivery.has_copies(regclass) is
-    'Whether Citus keeps the rows of a table, or of a shard of it, on several nodes: as a reference table, or with a replication factor';
-
 -- Implements check_attached_triggers(), which calls it with the rights of the owner of the
 -- extension.
 create function webhook_delivery.check_attached_triggers_for(callers oid[]) returns void
@@ -282,7 +258,7 @@ begin
                 message = format('role %s must be owner of %s', webhook_delivery.first_without(callers, attached.relowner), attached.tgrelid::regclass),
                 hint = 'The owner of a table decides which events its rows make.';
         end if;
-        if webhook_delivery.has_copies(attached.tgrelid) then
+        if webhook_delivery.citus_layout(attached.tgrelid) = 'copies' then
             raise exception using errcode = 'feature_not_supported',
                 message = format('cannot make events of the rows of %s because Citus keeps them on several nodes', attached.tgrelid::regclass),
                 hint = 'Each copy would send the event. Distribute the table by the column of the auction with citus.shard_replication_factor = 1, or keep it local.';

@@ -297,6 +297,11 @@ mod needs_citus {
             assert_eq!(error.code().code(), "0A000", "{table}: {error}");
             assert!(error.message().contains("several nodes"), "{table}: {error}");
         }
+        // A local table with a number at its end is no shard.
+        let shard = "select shardid::text from pg_dist_shard where logicalrelid = 'everywhere'::regclass";
+        let shard: String = client.query_one(shard, &[]).unwrap().get(0);
+        client.batch_execute(&format!("create table local_{shard} (auction_id uuid)")).unwrap();
+        client.batch_execute(&trigger(&format!("local_{shard}"))).unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 "use strict";
 
 /**
- * What `load` returns, loaded again when one of `deps` changes, by `reload()`, and every so many milliseconds while the page is
+ * What `load` returns, loaded again when one of `deps` changes, by `reload()`, and every `every` milliseconds while the page is
  * visible; less often if loading takes long, so that an open page keeps no session busy. The last result stays until the next one.
  */
 function useLoad(load, deps, every) {

@@ -272,7 +272,7 @@ fn tenant_redelivers_no_more_per_minute_than_allowed() {
     let ids = scene.end_deliveries(4, "success");
     for (call, code) in [
         ("recover_webhooks($1, '-infinity', only_failed => false)", "PT429"),
-        // Ids that nobody has count too, because they are looked up.
+        // Ids of no delivery count too, because they are looked up.
         ("redeliver_webhooks(array[$1, gen_random_uuid(), gen_random_uuid(), gen_random_uuid()])", "PT429"),
         ("replay_webhooks($1, '-infinity')", "PT429"),
         // The functions below them write nothing either.
