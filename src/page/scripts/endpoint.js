@@ -45,7 +45,7 @@ function Missed({ endpoint, period, close }) {
   // The last change before: turning it off, unless it was changed again since then.
   const [since, setSince] = useState(format.local(period.since));
   async function replay() {
-    const from = since === format.local(period.since) ? period.since : new Date(since).toISOString();
+    const from = !since || since === format.local(period.since) ? period.since : new Date(since).toISOString();
     const number = await api.call("replay_webhooks", { endpoint_id: endpoint.id, since: from, until: period.until });
     notices.show(t.turningOff.replayed(number));
     close();
