@@ -109,7 +109,8 @@ extension_sql_file!(
     requires = ["queue", system_identifier, database_oid, restore_id]
 );
 extension_sql_file!("../sql/install/partitions.sql", name = "partitions", requires = ["clone_fence"]);
-extension_sql_file!("../sql/install/contract.sql", name = "contract", requires = ["partitions"]);
+extension_sql_file!("../sql/install/citus.sql", name = "citus", requires = ["partitions"]);
+extension_sql_file!("../sql/install/contract.sql", name = "contract", requires = ["citus"]);
 // Each of these files has one family of events.
 extension_sql_file!("../sql/families/submission.sql", name = "submission", requires = ["contract"]);
 extension_sql_file!("../sql/families/inspection.sql", name = "inspection", requires = ["submission"]);

@@ -38,11 +38,11 @@ select payload.event_type, 'channels', $query$
                 select told.*, to_char(timezone('UTC', channel.archived_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as archived_at) as more)
         end as data
     from @changed@
-    cross join lateral (select * from @application@.channels where channels.id = changed.id limit 1) as channel
+    cross join lateral (select * from @channels@ as channels where channels.id = changed.id limit 1) as channel
     cross join lateral (
         select channel.id, channel.name, channel.description, channel.is_private,
             case when channel.created_by is not null then json_build_object('id', channel.created_by, 'name', (
-                select person.full_name from @application@.users as person where person.id = channel.created_by)) end as created_by,
+                select person.full_name from @users@ as person where person.id = channel.created_by)) end as created_by,
             to_char(timezone('UTC', channel.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as created_at
     ) as told
     -- A channel that is already archived when it is created, as by an import, is not an event.

@@ -50,24 +50,24 @@ select event_type, 'inspections', $query$
         end as data
     from @changed@
     left join lateral (
-        select * from @application@.inspection_defects as defect
+        select * from @inspection_defects@ as defect
         where @event@ = 'inspection.defect_added' and defect.id = changed.id limit 1
     ) as added on true
     cross join lateral (
-        select * from @application@.inspections
+        select * from @inspections@ as inspections
         where inspections.id = case @event@ when 'inspection.created' then changed.id else added.inspection_id end limit 1
     ) as inspection
     cross join lateral (
         select count(*) as number,
             json_agg(json_build_object('category', defect.category, 'notes', defect.notes) order by defect.position, defect.id) as list
-        from @application@.inspection_defects as defect
+        from @inspection_defects@ as defect
         where defect.inspection_id = inspection.id
     ) as found
     cross join lateral (
         select inspection.id, inspection.location_id,
-            (select location.name from @application@.locations as location where location.id = inspection.location_id) as location_name,
+            (select location.name from @locations@ as location where location.id = inspection.location_id) as location_name,
             inspection.user_id,
-            (select inspector.full_name from @application@.users as inspector where inspector.id = inspection.user_id) as inspector_name,
+            (select inspector.full_name from @users@ as inspector where inspector.id = inspection.user_id) as inspector_name,
             inspection.vin_number, inspection.barcode,
             to_char(timezone('UTC', inspection.submitted_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as submitted_at,
             found.number as defect_count,

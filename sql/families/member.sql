@@ -49,14 +49,14 @@ insert into webhook_delivery.payload_queries (event_type, source_table, query) v
         json_build_object(
             'user_id', invitation.user_id,
             'email', invitation.email,
-            'full_name', (select person.full_name from @application@.users as person where person.id = invitation.user_id),
+            'full_name', (select person.full_name from @users@ as person where person.id = invitation.user_id),
             'role', invitation.role,
             'invited_by', case when invitation.invited_by is not null then json_build_object('id', invitation.invited_by, 'name', (
-                select person.full_name from @application@.users as person where person.id = invitation.invited_by)) end,
+                select person.full_name from @users@ as person where person.id = invitation.invited_by)) end,
             'joined_at', null,
             'invited_at', to_char(timezone('UTC', invitation.invited_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) as data
     from @changed@
-    cross join lateral (select * from @application@.auction_invitations where auction_invitations.id = changed.id limit 1) as invitation
+    cross join lateral (select * from @auction_invitations@ as auction_invitations where auction_invitations.id = changed.id limit 1) as invitation
     order by changed.position
 $query$);
 
@@ -73,7 +73,7 @@ select payload.event_type, 'auction_members', $query$
     from @changed@
     cross join lateral (
         (select found.id, found.auction_id, found.user_id, found.role::text as role, found.invited_by, found.joined_at
-        from @application@.auction_members as found
+        from @auction_members@ as found
         where @event@ <> 'member.removed' and found.id = changed.id
         limit 1)
         union all
@@ -83,18 +83,18 @@ select payload.event_type, 'auction_members', $query$
         where @event@ = 'member.removed'
             -- No event if the auction is deleted with all its rows, or if the user is a member
             -- again.
-            and exists (select from @application@.auctions as auction where auction.id = gone.auction_id)
+            and exists (select from @auctions@ as auction where auction.id = gone.auction_id)
             and not exists (
-                select from @application@.auction_members as again
+                select from @auction_members@ as again
                 where again.auction_id = gone.auction_id and again.user_id = gone.user_id)
     ) as member
     cross join lateral (
         select member.user_id,
-            (select person.email from @application@.users as person where person.id = member.user_id) as email,
-            (select person.full_name from @application@.users as person where person.id = member.user_id) as full_name,
+            (select person.email from @users@ as person where person.id = member.user_id) as email,
+            (select person.full_name from @users@ as person where person.id = member.user_id) as full_name,
             member.role,
             case when member.invited_by is not null then json_build_object('id', member.invited_by, 'name', (
-                select person.full_name from @application@.users as person where person.id = member.invited_by)) end as invited_by,
+                select person.full_name from @users@ as person where person.id = member.invited_by)) end as invited_by,
             to_char(timezone('UTC', member.joined_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as joined_at
     ) as told
     where @event@ <> 'member.role_changed' or changed.previous ->> 'role' is distinct from member.role

@@ -51,12 +51,12 @@ select payload.event_type, 'messages', $query$
                 select told.*, to_char(timezone('UTC', message.deleted_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as deleted_at) as more)
         end as data
     from @changed@
-    cross join lateral (select * from @application@.messages where messages.id = changed.id limit 1) as message
+    cross join lateral (select * from @messages@ as messages where messages.id = changed.id limit 1) as message
     cross join lateral (
         select message.id, message.channel_id,
-            (select channel.name from @application@.channels as channel where channel.id = message.channel_id) as channel_name,
+            (select channel.name from @channels@ as channel where channel.id = message.channel_id) as channel_name,
             message.user_id,
-            (select sender.full_name from @application@.users as sender where sender.id = message.user_id) as sender_name,
+            (select sender.full_name from @users@ as sender where sender.id = message.user_id) as sender_name,
             case when message.deleted_at is null then message.content end as content,
             message.message_type,
             message.parent_message_id is not null as is_thread_reply,

@@ -63,14 +63,14 @@ select payload.event_type, 'problems', $query$
             when 'problem.assigned' then (select row_to_json(more) from (
                 select told.*,
                     case when before.assigned_to is not null then json_build_object('id', before.assigned_to, 'name', (
-                        select person.full_name from @application@.users as person where person.id = before.assigned_to))
+                        select person.full_name from @users@ as person where person.id = before.assigned_to))
                     end as previous_assigned_to) as more)
             when 'problem.action_completed' then (select row_to_json(more) from (
                 select told.*, json_build_object(
                     'id', action.id,
                     'description', action.description,
                     'completed_by', case when action.completed_by is not null then json_build_object('id', action.completed_by, 'name', (
-                        select person.full_name from @application@.users as person where person.id = action.completed_by)) end,
+                        select person.full_name from @users@ as person where person.id = action.completed_by)) end,
                     'completed_at', to_char(timezone('UTC', action.completed_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) as action) as more)
             else row_to_json(told)
         end as data
@@ -80,27 +80,27 @@ select payload.event_type, 'problems', $query$
             changed.previous ->> 'completed_at' as completed_at
     ) as before
     left join lateral (
-        select * from @application@.problem_actions
+        select * from @problem_actions@ as problem_actions
         where @event@ = 'problem.action_completed' and problem_actions.id = changed.id limit 1
     ) as action on true
     cross join lateral (
-        select * from @application@.problems
+        select * from @problems@ as problems
         where problems.id = case @event@ when 'problem.action_completed' then action.problem_id else changed.id end limit 1
     ) as problem
     cross join lateral (
         select count(*) as number, count(counted.completed_at) as completed
-        from @application@.problem_actions as counted
+        from @problem_actions@ as counted
         where counted.problem_id = problem.id
     ) as actions
     cross join lateral (
         select problem.id, problem.issue_name, problem.area, problem.location_id,
-            (select location.name from @application@.locations as location where location.id = problem.location_id) as location_name,
+            (select location.name from @locations@ as location where location.id = problem.location_id) as location_name,
             case @event@ when 'problem.status_changed' then before.status end as previous_status,
             problem.status as new_status,
             case when problem.prepared_by is not null then json_build_object('id', problem.prepared_by, 'name', (
-                select person.full_name from @application@.users as person where person.id = problem.prepared_by)) end as prepared_by,
+                select person.full_name from @users@ as person where person.id = problem.prepared_by)) end as prepared_by,
             case when problem.assigned_to is not null then json_build_object('id', problem.assigned_to, 'name', (
-                select person.full_name from @application@.users as person where person.id = problem.assigned_to)) end as assigned_to,
+                select person.full_name from @users@ as person where person.id = problem.assigned_to)) end as assigned_to,
             actions.number as action_count,
             actions.completed as completed_action_count,
             to_char(timezone('UTC', problem.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at

@@ -46,9 +46,9 @@ select event_type, 'submissions', $query$
         json_build_object(
             'id', submission.id,
             'location_id', submission.location_id,
-            'location_name', (select location.name from @application@.locations as location where location.id = submission.location_id),
+            'location_name', (select location.name from @locations@ as location where location.id = submission.location_id),
             'user_id', submission.user_id,
-            'submitted_by', (select submitter.full_name from @application@.users as submitter where submitter.id = submission.user_id),
+            'submitted_by', (select submitter.full_name from @users@ as submitter where submitter.id = submission.user_id),
             'submitted_at', to_char(timezone('UTC', submission.submitted_at), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
             'entries', coalesce(counted.entries, '[]'),
             'total_car_count', coalesce(counted.total, 0),
@@ -56,15 +56,15 @@ select event_type, 'submissions', $query$
     from @changed@
     -- The LIMIT keeps the planner from reversing the look-up, that is, from reading the whole table
     -- and searching for each of its rows among the keys.
-    cross join lateral (select * from @application@.submissions where submissions.id = changed.id limit 1) as submission
+    cross join lateral (select * from @submissions@ as submissions where submissions.id = changed.id limit 1) as submission
     cross join lateral (
         select sum(entry.car_count) as total,
             json_agg(json_build_object(
                 'type_id', entry.type_id,
-                'type_name', (select kind.name from @application@.count_types as kind where kind.id = entry.type_id),
+                'type_name', (select kind.name from @count_types@ as kind where kind.id = entry.type_id),
                 'car_count', entry.car_count,
                 'image_url', entry.image_url) order by entry.position, entry.id) as entries
-        from @application@.submission_entries as entry
+        from @submission_entries@ as entry
         where entry.submission_id = submission.id
     ) as counted
     order by changed.position

@@ -41,7 +41,7 @@ comment on table webhook_delivery.payload_queries is
 comment on column webhook_delivery.payload_queries.event_type is 'Type of the event';
 comment on column webhook_delivery.payload_queries.source_table is 'Table with the rows that the event is about';
 comment on column webhook_delivery.payload_queries.query is
-    'Query that returns id (of the row that the event is about), auction_id and data, in the order of the keys, for those rows for which there is an event. @changed@ stands for the rows, named changed: id (the key), previous (the row as it was before the transaction: json, null if not kept), position; $3 is the time at which the event happened; @application@ stands for the schema of the tables, and @event@ for the event type: as a constant, so that the planner drops what belongs to other event types';
+    'Query that returns id (of the row that the event is about), auction_id and data, in the order of the keys, for those rows for which there is an event. @changed@ stands for the rows, named changed: id (the key), previous (the row as it was before the transaction: json, null if not kept), position; $3 is the time at which the event happened; @submissions@, for example, stands for that table of the application, with its schema (on a node of Citus, for its shard), and @event@ for the event type: as a constant, so that the planner drops what belongs to other event types';
 comment on column webhook_delivery.payload_queries.previous_columns is 'Columns that the query reads of the row as it was before the transaction. previous has no other columns, so that a value that the event does not carry cannot keep it from being built';
 
 create table webhook_delivery.required_tables (

@@ -53,35 +53,25 @@ create function webhook_delivery.reading_obstacle(target regclass, reader_of reg
 comment on function webhook_delivery.reading_obstacle(regclass, regclass) is
     'Returns what keeps the owner of the second table from reading all rows of the first, in words; null if nothing does';
 
-create function webhook_delivery.citus_layout(target regclass) returns text
-    language plpgsql stable
+create function webhook_delivery.execute_for_trigger(statement text) returns void
+    language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    answer text;
+    unsafe_triggers constant text := current_setting('citus.enable_unsafe_triggers', true);
 begin
-    if to_regclass('pg_catalog.pg_dist_partition') is null then
-        return null;
+    if webhook_delivery.has_citus() then
+        perform set_config('citus.enable_unsafe_triggers', 'on', true);
+        execute statement;
+        perform set_config('citus.enable_unsafe_triggers', unsafe_triggers, true);
+    else
+        execute statement;
     end if;
-    -- A reference table has a copy on every node that is added, even if there is only one now. On a
-    -- worker, the shard is a table that is named after the distributed table and its own number.
-    execute 'select case when bool_or(known.repmodel = ''t'' or copies.number > 1) then ''copies'' else ''shards'' end
-        from pg_catalog.pg_dist_partition as known
-        join pg_catalog.pg_class as distributed on distributed.oid = known.logicalrelid
-        join pg_catalog.pg_dist_shard as shard on shard.logicalrelid = known.logicalrelid
-        join pg_catalog.pg_class as target on target.oid = $1
-            and (target.oid = distributed.oid or target.relname = distributed.relname || ''_'' || shard.shardid)
-        cross join lateral (
-            select count(*) as number from pg_catalog.pg_dist_placement as placement where placement.shardid = shard.shardid) as copies
-        where not (known.partmethod = ''n'' and known.repmodel = ''s'' and known.colocationid = 0)
-        having count(*) > 0'
-        into answer using target;
-    return answer;
 end
 $$;
 
-comment on function webhook_delivery.citus_layout(regclass) is
-    'Returns how Citus distributes a table, or a shard of it: shards (each row is on one node), copies (each row is on several: a reference table, or a replication factor above 1); null for a local table';
+comment on function webhook_delivery.execute_for_trigger(text) is
+    'Creates or drops a capture trigger. Citus must be told that triggers on distributed tables are meant';
 
 create function webhook_delivery.make_trigger_depend_on_extension(trigger_name name, target regclass) returns void
     language plpgsql volatile
@@ -90,7 +80,7 @@ create function webhook_delivery.make_trigger_depend_on_extension(trigger_name n
 begin
     -- Without this dependency DROP EXTENSION would be refused while the application's tables have
     -- these triggers. Citus refuses tables with such triggers, even as local tables that it knows.
-    if to_regclass('pg_catalog.pg_dist_partition') is null then
+    if not webhook_delivery.has_citus() then
         execute format('alter trigger %I on %s depends on extension webhook_delivery', trigger_name, target);
     end if;
 end
@@ -110,6 +100,7 @@ declare
     needed record;
     change record;
     target regclass;
+    source regclass;
     unsuitable text;
     obstacle text;
 begin
@@ -131,17 +122,14 @@ begin
         detail := null;
         target := to_regclass(format('%I.%I', schema, needed.table_name));
         unsuitable := webhook_delivery.unsuitable_columns(target, needed.columns);
-        obstacle := webhook_delivery.reading_obstacle(target, to_regclass(format('%I.%I', schema, needed.source_table)));
+        source := to_regclass(format('%I.%I', schema, needed.source_table));
+        obstacle := coalesce(webhook_delivery.reading_obstacle(target, source), webhook_delivery.citus_obstacle(target, source));
         if target is null then
             result := 'missing';
             detail := format('Table %I.%I does not exist.', schema, needed.table_name);
         elsif unsuitable <> '' then
             result := 'unsuitable';
             detail := format('%I.%I: %s.', schema, needed.table_name, unsuitable);
-        elsif needed.is_watched and webhook_delivery.citus_layout(target) is not null then
-            result := 'unsuitable';
-            detail := format('%I.%I: Citus distributes it, and the payload query cannot read shards. row_event() makes events of its rows.',
-                schema, needed.table_name);
         elsif obstacle is not null then
             result := 'unreadable';
             detail := format('%I.%I: %s.', schema, needed.table_name, obstacle);
@@ -160,8 +148,9 @@ begin
             if exists (select from pg_trigger where tgrelid = target and tgname = install_triggers.trigger_name) then
                 result := 'already installed';
             else
-                execute format('create trigger %I after insert or delete on %s for each row execute function webhook_delivery.capture_partition_move()',
-                    trigger_name, target);
+                perform webhook_delivery.execute_for_trigger(format(
+                    'create trigger %I after insert or delete on %s for each row execute function webhook_delivery.capture_partition_move()',
+                    trigger_name, target));
                 perform webhook_delivery.make_trigger_depend_on_extension(trigger_name, target);
                 result := 'installed';
             end if;
@@ -181,14 +170,14 @@ begin
             if exists (select from pg_trigger where tgrelid = target and tgname = install_triggers.trigger_name) then
                 result := 'already installed';
             else
-                execute format(
+                perform webhook_delivery.execute_for_trigger(format(
                     'create trigger %I after %s on %s for each row %s execute function webhook_delivery.capture_row_change(%L, %L, %L, %L, %L, %L, %L)',
                     trigger_name, change.operation, target,
                     -- Compares the stored bytes: "is distinct from" needs an equality operator,
                     -- which json, point and xml do not have.
                     case change.operation when 'update' then 'when (old.* operator(pg_catalog.*<>) new.*)' else '' end,
                     change.event_type, change.key_column, coalesce(change.auction_column, ''), coalesce(change.subject_column, ''),
-                    coalesce(change.suppressed_by_event, ''), coalesce(change.changed_column, ''), case when change.include_previous then 'previous' else '' end);
+                    coalesce(change.suppressed_by_event, ''), coalesce(change.changed_column, ''), case when change.include_previous then 'previous' else '' end));
                 perform webhook_delivery.make_trigger_depend_on_extension(trigger_name, target);
                 result := 'installed';
             end if;
@@ -220,9 +209,11 @@ begin
         from pg_trigger as attached
         where attached.tgfoid in ('webhook_delivery.capture_row_change'::regproc, 'webhook_delivery.capture_partition_move'::regproc) and attached.tgparentid = 0
             and starts_with(attached.tgname, 'webhook_delivery_')
+            -- Citus drops the trigger of a distributed table from its shards too.
+            and (webhook_delivery.citus_placement(attached.tgrelid)).first_shard is null
         order by attached.tgrelid::regclass::text, attached.tgname
     loop
-        execute format('drop trigger %I on %s', trigger_name, table_name);
+        perform webhook_delivery.execute_for_trigger(format('drop trigger %I on %s', trigger_name, table_name));
         return next;
     end loop;
 end

@@ -258,11 +258,6 @@ begin
                 message = format('role %s must be owner of %s', webhook_delivery.first_without(callers, attached.relowner), attached.tgrelid::regclass),
                 hint = 'The owner of a table decides which events its rows make.';
         end if;
-        if webhook_delivery.citus_layout(attached.tgrelid) = 'copies' then
-            raise exception using errcode = 'feature_not_supported',
-                message = format('cannot make events of the rows of %s because Citus keeps them on several nodes', attached.tgrelid::regclass),
-                hint = 'Each copy would send the event. Distribute the table by the column of the auction with citus.shard_replication_factor = 1, or keep it local.';
-        end if;
         given := webhook_delivery.trigger_arguments(attached.tgargs, attached.tgnargs);
         problem := case
             -- ROW, and neither BEFORE nor INSTEAD: see pg_trigger.h.
@@ -319,7 +314,7 @@ $$;
 comment on function webhook_delivery.check_attached_triggers_for(oid[]) is
     'Implements check_attached_triggers() for a statement of these roles';
 comment on function webhook_delivery.check_attached_triggers() is
-    'Event trigger: raises 42501 if a role without the rights of the extension''s owner creates a trigger on a table of the extension, or a role creates a trigger of row_event(), capture_row_change() or capture_partition_move() on a table that it does not own; raises 22023 if arguments of such a trigger are invalid, 0A000 if Citus keeps the rows on several nodes';
+    'Event trigger: raises 42501 if a role without the rights of the extension''s owner creates a trigger on a table of the extension, or a role creates a trigger of row_event(), capture_row_change() or capture_partition_move() on a table that it does not own; raises 22023 if arguments of such a trigger are invalid';
 
 create event trigger webhook_delivery_check_attached_triggers on ddl_command_end
     when tag in ('CREATE TRIGGER') execute function webhook_delivery.check_attached_triggers();

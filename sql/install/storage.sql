@@ -169,7 +169,7 @@ comment on column webhook_delivery.capture_errors.event_type is 'Type of the eve
 comment on column webhook_delivery.capture_errors.row_ids is 'Keys of the rows of the events; empty if the trigger could not read them. A key is null for a row of row_event() without a key';
 comment on column webhook_delivery.capture_errors.schema_name is 'Schema of the table with these rows';
 comment on column webhook_delivery.capture_errors.previous_rows is 'Rows as they were before the transaction, if the event carries that; JSON null if there was no row, null if it could not be kept';
-comment on column webhook_delivery.capture_errors.table_name is 'Table of row_event(); null for other events';
+comment on column webhook_delivery.capture_errors.table_name is 'Table of row_event(), or with Citus the first of the co-located shards with the rows; null for other events';
 comment on column webhook_delivery.capture_errors.auction_ids is 'Auction of each event of row_event() and emit(), null if the trigger did not find its column; null for other events, whose rows are read again';
 comment on column webhook_delivery.capture_errors.data is 'Data of each event of row_event() and emit(); null if it could not be kept';
 comment on column webhook_delivery.capture_errors.error_code is 'SQLSTATE of the error';

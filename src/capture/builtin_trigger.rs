@@ -2,10 +2,11 @@
 
 use std::ffi::CStr;
 
-use super::event_key::EventKey;
+use super::event_key::{EventKey, Location};
 use super::firing::{Firing, Row, wrongly_attached};
 use super::pending_changes::PENDING;
 use super::pending_changes::{Change, PendingChanges};
+use super::placement::placement_of;
 use super::row_snapshot::{RowSnapshot, SavedRow, SnapshotOptions};
 use pgrx::prelude::*;
 
@@ -59,7 +60,8 @@ pub fn capture_row_change(firing: &Firing) {
     // SAFETY: look-ups in the catalogue and in this session's state, inside a transaction.
     let (schema, subtransaction) =
         unsafe { (pg_sys::get_rel_namespace(firing.table()), pg_sys::GetCurrentSubTransactionId()) };
-    let noting = Noting { arguments, columns, before, schema, subtransaction };
+    let location = Location { schema, shard: placement_of(firing.table()).shard };
+    let noting = Noting { arguments, columns, before, location, subtransaction };
     // An entry that moves from one submission to another changes both. If both versions of a row
     // have the same key, the note of the new version takes precedence.
     for tuple in [firing.old, firing.new] {
@@ -100,7 +102,7 @@ struct Noting<'a> {
     columns: pg_sys::TupleDesc,
     /// The row before the change, if the event needs it; otherwise null.
     before: pg_sys::HeapTuple,
-    schema: pg_sys::Oid,
+    location: Location,
     subtransaction: u32,
 }
 
@@ -108,7 +110,7 @@ impl Noting<'_> {
     fn note(&self, row: &Row) {
         let Arguments { event_type, key_column, auction_column, subject_column, suppressed_by_event, .. } =
             self.arguments;
-        let event_key = EventKey::of(event_type, suppressed_by_event, self.schema);
+        let event_key = EventKey::of(event_type, suppressed_by_event, self.location);
         let subject = if subject_column.is_empty() { Ok(None) } else { row.uuid(subject_column) };
         match row.uuid(key_column).and_then(|key| Ok(key.zip(Some(subject?)))) {
             Ok(Some((key, subject))) => {

@@ -220,7 +220,7 @@ impl Cause {
                 let arguments = [
                     occurred_at.into(),
                     self.event.event_type.as_str().into(),
-                    self.event.schema.into(),
+                    self.event.location.schema.into(),
                     ids(|row| row.key).into(),
                     has_previous.then(json).into(),
                     self.code.as_str().into(),
@@ -228,7 +228,7 @@ impl Cause {
                     failure.detail.as_deref().into(),
                     failure.hint.as_deref().into(),
                     failure.context.as_deref().into(),
-                    self.event.row_table.map(|table| table.oid).into(),
+                    self.event.row_table.map(|table| table.oid).or(self.event.location.shard).into(),
                     is_of_row.then(|| ids(|row| row.auction_id)).into(),
                     is_of_row.then(json).into(),
                     error_id.into(),

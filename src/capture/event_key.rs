@@ -26,13 +26,26 @@ impl RowTable {
     pub const NONE: Self = Self { oid: pg_sys::InvalidOid, owner: pg_sys::InvalidOid };
 }
 
+/// Where the rows of an event are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Location {
+    pub schema: pg_sys::Oid,
+    /// With Citus: the shard that stands for all that are co-located with the changed one.
+    pub shard: Option<pg_sys::Oid>,
+}
+
+impl Location {
+    pub fn schema(schema: pg_sys::Oid) -> Self {
+        Self { schema, shard: None }
+    }
+}
+
 struct Name {
     /// The table whose rows are the events, if a row trigger makes them.
     row_table: Option<RowTable>,
     /// As in the trigger's argument, so that a comparison needs no conversion.
     event_type: CString,
-    /// The schema of the changed table.
-    schema: pg_sys::Oid,
+    location: Location,
     suppressed_by: Option<EventKey>,
 }
 
@@ -40,8 +53,8 @@ struct Name {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     pub event_type: String,
-    /// The schema of the tables in which its rows change; they are read there.
-    pub schema: pg_sys::Oid,
+    /// The rows change in these tables, and are read there.
+    pub location: Location,
     /// The table whose rows are the events, if a row trigger makes them: the data is the row
     /// itself.
     pub row_table: Option<RowTable>,
@@ -49,7 +62,7 @@ pub struct Event {
 
 impl Event {
     pub fn emitted(event_type: String) -> Self {
-        Self { event_type, schema: pg_sys::InvalidOid, row_table: Some(RowTable::NONE) }
+        Self { event_type, location: Location::schema(pg_sys::InvalidOid), row_table: Some(RowTable::NONE) }
     }
 }
 
@@ -75,17 +88,18 @@ impl EventKey {
     /// The event of this type. It is not sent for a row that has the event `suppressed_by` in the
     /// same transaction: a row that is created is not also updated. If `suppressed_by` is empty,
     /// the event is always sent. Triggers that differ in this have different keys.
-    pub fn of(event_type: &CStr, suppressed_by: &CStr, schema: pg_sys::Oid) -> Self {
+    pub fn of(event_type: &CStr, suppressed_by: &CStr, location: Location) -> Self {
         NAMES.with_borrow_mut(|names| {
             let suppressed_by =
-                (!suppressed_by.is_empty()).then(|| Self::known_or_new(names, suppressed_by, None, schema, None));
-            Self::known_or_new(names, event_type, suppressed_by, schema, None)
+                (!suppressed_by.is_empty()).then(|| Self::known_or_new(names, suppressed_by, None, location, None));
+            Self::known_or_new(names, event_type, suppressed_by, location, None)
         })
     }
 
     /// The event of this type that is made of the rows of this table.
     pub fn of_row(event_type: &CStr, table: RowTable, schema: pg_sys::Oid) -> Self {
-        NAMES.with_borrow_mut(|names| Self::known_or_new(names, event_type, None, schema, Some(table)))
+        NAMES
+            .with_borrow_mut(|names| Self::known_or_new(names, event_type, None, Location::schema(schema), Some(table)))
     }
 
     /// An event of `emit()`: its data is known and comes from no table.
@@ -99,17 +113,17 @@ impl EventKey {
         names: &mut Vec<Name>,
         event_type: &CStr,
         suppressed_by: Option<Self>,
-        schema: pg_sys::Oid,
+        location: Location,
         row_table: Option<RowTable>,
     ) -> Self {
         let is_known = |known: &Name| {
             known.row_table == row_table
-                && known.schema == schema
+                && known.location == location
                 && known.suppressed_by == suppressed_by
                 && known.event_type.as_c_str() == event_type
         };
         let place = names.iter().position(is_known).unwrap_or_else(|| {
-            names.push(Name { row_table, event_type: event_type.to_owned(), schema, suppressed_by });
+            names.push(Name { row_table, event_type: event_type.to_owned(), location, suppressed_by });
             names.len() - 1
         });
         Self::at(place)
@@ -124,7 +138,7 @@ impl EventKey {
             let name = &names[self.0 as usize];
             Event {
                 event_type: name.event_type.to_string_lossy().into_owned(),
-                schema: name.schema,
+                location: name.location,
                 row_table: name.row_table,
             }
         })

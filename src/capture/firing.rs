@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::partition_moves::{self, FiringKind};
+use super::placement::placement_of;
 use super::toggle::is_switched_off;
 use crate::postgres::warning::Warning;
 
@@ -24,7 +25,8 @@ pub struct Firing<'a> {
     pub arguments: Vec<&'a CStr>,
 }
 
-/// Runs `handle` for this firing of a trigger, unless the table's owner has switched capture off.
+/// Runs `handle` for this firing of a trigger, unless the table's owner has switched capture off, or
+/// another node makes the events of the table.
 /// The server reports a row that moves to another partition as deleted and inserted; it is handled
 /// as an update.
 pub fn fire(trigger: &PgTrigger, handle: fn(&Firing)) {
@@ -41,7 +43,7 @@ pub fn fire(trigger: &PgTrigger, handle: fn(&Firing)) {
     let firing = unsafe { Firing { relation: &*data.tg_relation, old, new, arguments: arguments(&*data.tg_trigger) } };
     // SAFETY: the tuples are those of the trigger's relation.
     let kind = unsafe { partition_moves::classify(&firing) };
-    if is_switched_off(firing.relation) {
+    if is_switched_off(firing.relation) || !placement_of(firing.table()).makes_events {
         return;
     }
     match kind {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a trigger (`../triggers.rs`) notes the key of the changed row, or the whole row | `firing.rs`, `builtin_trigger.rs`, `row_event.rs` |
 //! | a row that moves to another partition is an update | `partition_moves.rs` |
+//! | with Citus, triggers fire on shards, and on each copy of a table | `placement.rs` |
 //! | the owner can switch capture off | `toggle.rs` |
 //! | previous values and whole rows are saved | `row_snapshot.rs` |
 //! | small numbers that stand for events | `event_key.rs` |
@@ -35,6 +36,7 @@ mod foreign_tables;
 mod partition_moves;
 mod payload;
 mod pending_changes;
+mod placement;
 mod recapture;
 mod row_event;
 mod row_snapshot;

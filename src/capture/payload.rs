@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::rc::Rc;
 
-use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID};
+use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, OIDOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID};
 use pgrx::prelude::*;
 use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 
-use super::event_key::{Event, RowTable};
+use super::event_key::{Event, Location, RowTable};
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::errors::refuse;
 use crate::postgres::invalidation::{LatestSnapshot, Topic};
@@ -40,11 +40,11 @@ struct Query {
 const ONE: &str = "(values ($1[1], $2[1], 1)) as changed (id, previous, position)";
 const MANY: &str = "unnest($1, $2) with ordinality as changed (id, previous, position)";
 
-/// The type of an event, and the schema in which its row changed.
-type Place = (String, pg_sys::Oid);
+/// Maximum number of payloads in the cache: with Citus, each group of co-located shards has its own.
+const MAX_PAYLOADS: usize = 1024;
 
 thread_local! {
-    static KNOWN: RefCell<HashMap<Place, Rc<Payload>>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<(String, Location), Rc<Payload>>> = RefCell::default();
     static FIND: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
     /// The value of `Topic::changes` when the payloads were read.
     static READ_AT: Cell<u64> = const { Cell::new(0) };
@@ -54,10 +54,10 @@ thread_local! {
 /// extension's owner.
 pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<Payload>>> {
     let changes = Topic::Payloads.changes();
-    if READ_AT.replace(changes) != changes {
+    if READ_AT.replace(changes) != changes || KNOWN.with_borrow(HashMap::len) >= MAX_PAYLOADS {
         KNOWN.take();
     }
-    let place = (event.event_type.clone(), event.schema);
+    let place = (event.event_type.clone(), event.location);
     let known = KNOWN.with_borrow(|known| known.get(&place).cloned());
     // A function that was dropped may have been created again.
     if let Some(known) =
@@ -99,19 +99,24 @@ impl Payload {
             .watch([c"payload_queries", c"payload_functions"].map(|name| relation(c"webhook_delivery", name)));
         FIND.with_borrow_mut(|find| {
             let sql = include_str!("../../sql/statements/capture/payload.sql");
-            let find = find.for_reading(client, sql, &[TEXTOID, pg_sys::BuiltinOid::OIDOID])?;
-            let arguments = [event.event_type.as_str().into(), event.schema.into()];
+            let find = find.for_reading(client, sql, &[TEXTOID, OIDOID, OIDOID])?;
+            let arguments =
+                [event.event_type.as_str().into(), event.location.schema.into(), event.location.shard.into()];
             let _latest = LatestSnapshot::take();
             let Some(row) = client.select(find, Some(1), &arguments)?.next() else { return Ok(None) };
             let Some((schema, table)) = row.get::<String>(1)?.zip(row.get::<String>(2)?) else { return Ok(None) };
             let (built_in, call, function) = (row.get::<String>(3)?, row.get::<String>(4)?, row.get(5)?);
             let previous_columns = row.get::<Vec<String>>(6)?;
+            let tables = row.get::<Vec<String>>(7)?.zip(row.get::<Vec<String>>(8)?);
+            let mut places: Vec<(String, String)> = tables.map_or_else(Vec::new, |(names, tables)| {
+                names.into_iter().map(|name| format!("@{name}@")).zip(tables).collect()
+            });
+            places.push(("@event@".to_owned(), spi::quote_literal(&event.event_type)));
             let query = |changed: &str, array: fn(&str) -> String| match (&call, &built_in) {
                 (Some(call), _) => Some(Query::new(call, array)),
                 (None, Some(query)) => {
-                    let application = spi::quote_identifier(&schema);
-                    let event_type = spi::quote_literal(&event.event_type);
-                    let places = [("@changed@", changed), ("@application@", &application), ("@event@", &event_type)];
+                    let mut places = places.clone();
+                    places.push(("@changed@".to_owned(), changed.to_owned()));
                     Some(Query::new(&fill(query, &places), array))
                 }
                 (None, None) => None,
@@ -188,13 +193,13 @@ impl Query {
 /// Replaces each place (`@name@`) of the template by its text, in one pass: a text that contains
 /// the name of another place stays as it is. Texts must be SQL already: quoted identifiers, quoted
 /// literals, or our own.
-fn fill(template: &str, places: &[(&str, &str)]) -> String {
+fn fill(template: &str, places: &[(String, String)]) -> String {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(at) = rest.find('@') {
         filled.push_str(&rest[..at]);
         rest = &rest[at..];
-        match places.iter().find(|(name, _)| rest.starts_with(name)) {
+        match places.iter().find(|(name, _)| rest.starts_with(name.as_str())) {
             Some((name, text)) => {
                 filled.push_str(text);
                 rest = &rest[name.len()..];

@@ -5,7 +5,7 @@ use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 
 use super::event_builder::EventBuilder;
-use super::event_key::{Event, RowTable};
+use super::event_key::{Event, Location, RowTable};
 use super::pending_changes::Row;
 use super::row_snapshot::{RowOfTrigger, SavedRow};
 use crate::ids::id;
@@ -100,8 +100,7 @@ fn letter(row: &SpiHeapTupleData<'_>) -> SpiResult<Result<DeadLetter, Unusable>>
     let schema = row.get::<pg_sys::Oid>(4)?.unwrap_or(pg_sys::InvalidOid);
     let has_data = row.get::<bool>(5)? == Some(true);
     // Events whose data is known need neither the table nor the rights of its owner.
-    let oid = row.get::<pg_sys::Oid>(6)?.unwrap_or(pg_sys::InvalidOid);
-    let table = RowTable { oid, owner: pg_sys::InvalidOid };
+    let table = row.get::<pg_sys::Oid>(6)?;
     let keys = row.get::<Vec<Option<pgrx::Uuid>>>(3)?.unwrap_or_default();
     if keys.is_empty() {
         return Ok(Err(WITHOUT_ROWS));
@@ -134,6 +133,7 @@ fn letter(row: &SpiHeapTupleData<'_>) -> SpiResult<Result<DeadLetter, Unusable>>
         rows.push(DeadRow { key, auction_id, saved });
     }
     let Some((occurred_at, event_type)) = row.get(1)?.zip(row.get(2)?) else { return Ok(Err(WITHOUT_ROWS)) };
-    let event = Event { event_type, schema, row_table: has_data.then_some(table) };
+    let row_table = has_data.then(|| RowTable { oid: table.unwrap_or(pg_sys::InvalidOid), owner: pg_sys::InvalidOid });
+    let event = Event { event_type, location: Location { schema, shard: table }, row_table };
     Ok(Ok(DeadLetter { occurred_at, event, rows }))
 }

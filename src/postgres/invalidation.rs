@@ -42,6 +42,8 @@ impl News {
 }
 
 thread_local! {
+    /// How often any table has changed.
+    static ALL_CHANGES: Cell<u64> = const { Cell::new(0) };
     static NEWS: [News; 3] = const { [const { News::none() }; 3] };
 }
 
@@ -53,10 +55,18 @@ pub fn init() {
 
 /// The server may call it at nearly any time, so it only counts.
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    ALL_CHANGES.set(ALL_CHANGES.get() + 1);
     NEWS.with(|topics| {
         let concerned = |news: &&News| relation == pg_sys::InvalidOid || news.tables.get().contains(&relation);
         topics.iter().filter(concerned).for_each(|news| news.changes.set(news.changes.get() + 1));
     });
+}
+
+/// The number of changes of tables that the session has received, of any table.
+pub fn changes_of_any_table() -> u64 {
+    // SAFETY: processes the messages that have arrived, inside a transaction.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+    ALL_CHANGES.get()
 }
 
 impl Topic {

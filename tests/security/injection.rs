@@ -8,7 +8,7 @@ const NAMES: [&str; 7] = [
     "a@excluded_columns@b",
     "||app.evil()||",
     "@changed@",
-    "@application@",
+    "@submissions@",
     "@event@",
     "'||app.evil()||'",
     "\"\"; select app.evil(); --",

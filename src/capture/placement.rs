@@ -1,0 +1,68 @@
+//! Placement: the shard of which a trigger fires, in a database with Citus.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiResult;
+
+use crate::postgres::cached_plan::CachedPlan;
+use crate::postgres::invalidation::{LatestSnapshot, changes_of_any_table};
+use crate::postgres::security_context::{as_extension_owner, relation};
+use crate::postgres::subtransaction::in_rolled_back_subtransaction;
+
+/// Where Citus keeps the rows of a table.
+#[derive(Clone, Copy)]
+pub struct Placement {
+    /// The first of the co-located shards, which stands for all of them; `None` if the table is no
+    /// shard.
+    pub shard: Option<pg_sys::Oid>,
+    /// Whether the rows of this node make events: a table with copies on several nodes has a
+    /// trigger on each.
+    pub makes_events: bool,
+}
+
+const WITHOUT_CITUS: Placement = Placement { shard: None, makes_events: true };
+
+/// Maximum number of tables in the cache.
+const MAX_TABLES: usize = 4096;
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<pg_sys::Oid, Placement>> = RefCell::default();
+    /// The number of changes of tables when the placements were read. Citus announces changes of
+    /// its catalogue as changes of the tables.
+    static READ_AT: Cell<u64> = const { Cell::new(0) };
+    static READ: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
+}
+
+/// The placement of this table, for a trigger that fires on it. Never raises an error, which would
+/// end the user's statement: what cannot be read counts as a table without Citus.
+pub fn placement_of(table: pg_sys::Oid) -> Placement {
+    if relation(c"pg_catalog", c"pg_dist_partition").is_none() {
+        return WITHOUT_CITUS;
+    }
+    let changes = changes_of_any_table();
+    if READ_AT.replace(changes) != changes || KNOWN.with_borrow(HashMap::len) >= MAX_TABLES {
+        KNOWN.take();
+    }
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&table).copied()) {
+        return known;
+    }
+    let found = in_rolled_back_subtransaction(|| read(table).ok()).ok().flatten().unwrap_or(WITHOUT_CITUS);
+    KNOWN.with_borrow_mut(|known| known.insert(table, found));
+    found
+}
+
+fn read(table: pg_sys::Oid) -> SpiResult<Placement> {
+    let _owner = as_extension_owner();
+    Spi::connect(|client| {
+        READ.with_borrow_mut(|statement| {
+            let sql = "select placement.first_shard::pg_catalog.oid, placement.makes_events
+                from webhook_delivery.citus_placement($1) as placement";
+            let statement = statement.for_reading(client, sql, &[pg_sys::BuiltinOid::OIDOID])?;
+            let _latest = LatestSnapshot::take();
+            let row = client.select(statement, Some(1), &[table.into()])?.first();
+            Ok(Placement { shard: row.get(1)?, makes_events: row.get(2)?.unwrap_or(true) })
+        })
+    })
+}

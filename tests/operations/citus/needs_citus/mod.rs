@@ -1,0 +1,4 @@
+mod configuration;
+mod families;
+mod moves;
+mod rows;
