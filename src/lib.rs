@@ -137,7 +137,8 @@ extension_sql_file!(
     name = "redeliver",
     requires = ["rotate_secret", redeliver_visible, cancel, replay]
 );
-extension_sql_file!("../sql/install/request.sql", name = "request", requires = ["redeliver", request_of]);
+extension_sql_file!("../sql/install/all_nodes.sql", name = "all_nodes", requires = ["redeliver", deliveries_of_nodes]);
+extension_sql_file!("../sql/install/request.sql", name = "request", requires = ["all_nodes", request_of]);
 extension_sql_file!("../sql/install/expunge.sql", name = "expunge_data", requires = ["request", expunge]);
 extension_sql_file!(
     "../sql/install/operator.sql",

@@ -131,3 +131,31 @@ $$;
 
 comment on function webhook_delivery.citus_shards_here(text, text) is
     'Returns the shards of this node with the rows of an event''s table: one for those that are co-located; null if Citus does not distribute the table';
+
+create function webhook_delivery.citus_is_worker() returns boolean
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    is_worker boolean := false;
+begin
+    if webhook_delivery.has_citus() then
+        execute 'select bool_or(groupid <> 0) from pg_dist_local_group' into is_worker;
+    end if;
+    return coalesce(is_worker, false);
+end
+$$;
+
+comment on function webhook_delivery.citus_is_worker() is 'Returns whether this is a node of Citus other than the coordinator';
+
+create function webhook_delivery.citus_lacks_configuration() returns boolean
+    language sql stable security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+    -- Another way than a subscription may have brought endpoints.
+    select webhook_delivery.citus_is_worker() and not exists (select from public.webhook_endpoints) and not exists (
+        select from pg_subscription_rel where srrelid = 'public.webhook_endpoints'::regclass and srsubstate in ('r', 's'))
+    $$;
+
+comment on function webhook_delivery.citus_lacks_configuration() is
+    'Returns whether this node of Citus has not received the endpoints of the coordinator yet: its events become dead letters';

@@ -193,11 +193,39 @@ create function webhook_delivery.count_failures(
 comment on function webhook_delivery.count_failures(uuid[], timestamptz[], integer[], boolean[], text[], integer, interval) is
     'Adds failures to the health of their endpoints. Returns each with its progress towards being disabled: 1 is the limit';
 
-create function webhook_delivery.disable_endpoint(endpoint_id uuid, auction_id uuid, reason text) returns boolean
+create function webhook_delivery.disable_endpoint_on_coordinator(endpoint_id uuid, auction_id uuid, reason text) returns boolean
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     as $$
+declare
+    answer text;
 begin
+    -- For the transaction. The worker has other work than to wait for a coordinator that is down.
+    perform set_config('citus.node_connection_timeout', '2000', true);
+    execute 'select result from run_command_on_coordinator($1) where success' into answer
+        using format('select webhook_delivery.disable_endpoint(%L, %L, %L)', endpoint_id, auction_id, reason);
+    return coalesce(answer = 't', false);
+exception when others then
+    raise warning using errcode = sqlstate, message = format('could not disable endpoint %s on the coordinator: %s', endpoint_id, sqlerrm),
+        hint = 'The next failure tries again.';
+    return false;
+end
+$$;
+
+comment on function webhook_delivery.disable_endpoint_on_coordinator(uuid, uuid, text) is
+    'Has the coordinator of Citus disable an endpoint, from which all nodes receive the change. Returns false if that is not possible now; the next failure tries again';
+
+-- Here and in record_endpoint_health() only ENABLE ALWAYS triggers on the endpoints fire: a role that
+-- can attach a trigger must not act as the extension's owner.
+create function webhook_delivery.disable_endpoint(endpoint_id uuid, auction_id uuid, reason text) returns boolean
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    set session_replication_role = replica
+    as $$
+begin
+    if webhook_delivery.citus_is_worker() then
+        return webhook_delivery.disable_endpoint_on_coordinator(endpoint_id, auction_id, reason);
+    end if;
     -- Does not wait for a session that changes the endpoint: the next failure comes here again.
     perform from public.webhook_endpoints as endpoint
     where endpoint.id = disable_endpoint.endpoint_id and endpoint.is_active
@@ -215,10 +243,8 @@ end
 $$;
 
 comment on function webhook_delivery.disable_endpoint(uuid, uuid, text) is
-    'Disables an endpoint and sends webhook.endpoint_disabled. Returns false if a session is changing the endpoint, or has disabled it';
+    'Disables an endpoint and sends webhook.endpoint_disabled; on another node of Citus, has the coordinator do so. Returns false if a session is changing the endpoint, or has disabled it, or the coordinator does not answer';
 
--- Only ENABLE ALWAYS triggers on the endpoints fire: a role that can attach a trigger must not act
--- as the extension's owner.
 create function webhook_delivery.record_endpoint_health(
     endpoint_ids uuid[], succeeded boolean[], failing_since timestamptz[], failed_deliveries integer[], gone boolean[],
     error_messages text[], disable_after_failures integer, disable_after interval

@@ -61,6 +61,7 @@ begin
     execute format('grant execute on function webhook_delivery.worker_report(), webhook_delivery.worker_state(text, integer, text, text),
         webhook_delivery.queue_depth(),
         webhook_delivery.endpoint_backlog(), webhook_delivery.busy_auctions(), webhook_delivery.launcher_state(), webhook_delivery.access_problem(),
+        webhook_delivery.citus_lacks_configuration(),
         webhook_delivery.system_identifier(), webhook_delivery.database_oid(), webhook_delivery.restore_id() to %s', grantee);
 end
 $$;

@@ -145,7 +145,9 @@ create view webhook_delivery.status as
             when 'standby' then null
             else worker.started_at
         end as since,
-        case now.state
+        case case when now.state in ('sending', 'waiting') and webhook_delivery.citus_lacks_configuration() then 'unconfigured' else now.state end
+            when 'unconfigured' then
+                'The endpoints of the coordinator have not arrived: subscribe to its publication, as docs/citus.md shows. Events are dead letters until then.'
             when 'standby' then 'The primary sends. The worker starts here when this server is promoted.'
             when 'no worker' then case
                 when pg_catalog.current_database() <> all (

@@ -9,11 +9,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use pgrx::pg_sys::BuiltinOid::UUIDARRAYOID;
-use pgrx::spi::{SpiClient, SpiResult};
+use pgrx::prelude::*;
+use pgrx::spi::{SpiClient, SpiError, SpiResult};
 use uuid::Uuid;
 
 use crate::ids::{id, id_datum};
 use crate::postgres::cached_plan::CachedPlan;
+use crate::postgres::errors::refuse;
 use crate::postgres::invalidation::{LatestSnapshot, Topic};
 use crate::postgres::security_context::{self, PinnedSettings};
 
@@ -125,6 +127,26 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
             let subscription = Subscription { endpoint_id: id(endpoint_id), events };
             found.entry(id(auction_id)).or_default().push(subscription);
         }
-        Ok(found)
-    })
+        Ok::<_, SpiError>(())
+    })?;
+    if found.values().any(Vec::is_empty) {
+        check_configuration(client)?;
+    }
+    Ok(found)
+}
+
+/// Raises an error on a node of Citus that has not received any endpoints: that an auction has none
+/// there says nothing.
+fn check_configuration(client: &SpiClient<'_>) -> SpiResult<()> {
+    if security_context::relation(c"pg_catalog", c"pg_dist_partition").is_some() {
+        let lacks = client.select("select webhook_delivery.citus_lacks_configuration()", Some(1), &[])?;
+        if lacks.first().get_one::<bool>()? == Some(true) {
+            refuse(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "this node has not received the endpoints of the coordinator",
+                "Subscribe to the coordinator's publication, as docs/citus.md shows; then webhook_delivery.recapture(id) sends the events.",
+            );
+        }
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! Each call first selects, with the caller's rights, the deliveries that the caller sees
 //! (`authorization.rs`). It then changes these with the extension owner's rights.
 
+mod all_nodes;
 mod allowance;
 mod authorization;
 mod cancel;

@@ -70,14 +70,7 @@ impl Nodes {
         for (code, place) in snippets() {
             match place.as_str() {
                 "runs it on the coordinator" => drop(psql(&nodes.coordinator, &code)),
-                "runs it on each worker" => {
-                    for (number, worker) in nodes.workers.iter().enumerate() {
-                        let code = code
-                            .replace("host=coordinator", &format!("host={}", host(&nodes.coordinator)))
-                            .replace("worker_1", &format!("worker_{number}"));
-                        psql(worker, &code);
-                    }
-                }
+                "runs it on each worker" => nodes.subscribe(),
                 "resumes each worker" => {
                     for worker in &nodes.workers {
                         let types = "select count(*) from webhook_event_types";
@@ -91,6 +84,17 @@ impl Nodes {
             }
         }
         nodes
+    }
+
+    /// Subscribes the workers to the coordinator's configuration, as the guide says.
+    pub fn subscribe(&self) {
+        let (code, _) = snippets().into_iter().find(|(_, place)| place == "runs it on each worker").expect("a snippet");
+        for (number, worker) in self.workers.iter().enumerate() {
+            let code = code
+                .replace("host=coordinator", &format!("host={}", self.coordinator.socket_dir().display()))
+                .replace("worker_1", &format!("worker_{number}"));
+            psql(worker, &code);
+        }
     }
 
     /// Creates an endpoint for everything of an auction, and waits until all nodes have it.

@@ -1,8 +1,9 @@
 //! What customers configure, on every node.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use webhook_harness::{DEADLINE, Receiver, Reply, sample};
+use webhook_harness::{DEADLINE, Receiver, Reply, StopMode, sample, wait_until};
 
 use crate::citus::nodes::{Nodes, psql};
 
@@ -38,4 +39,105 @@ fn configuration_of_the_coordinator_reaches_every_node() {
     nodes.wait_on_workers("select not exists (select from webhook_endpoints)");
     insert(3);
     assert_eq!(nodes.deliveries(), BTreeMap::from([("success".to_owned(), 1)]));
+}
+
+#[test]
+#[ignore = "needs Citus"]
+fn endpoint_that_nodes_disable_is_disabled_everywhere_with_one_alert() {
+    let nodes = Nodes::start(&[]);
+    // Both nodes have sent before either knows the answer.
+    let gone = Receiver::start(|_| Reply::status(410).after(Duration::from_secs(2)));
+    let alerts = Receiver::start(|_| Reply::ok());
+    let id = nodes.endpoint(sample::RIVERSIDE, &gone.url("/"));
+    psql(
+        &nodes.coordinator,
+        &format!(
+            "insert into webhook_endpoints (auction_id, url, events)
+             values ('{}', '{}', '{{webhook.endpoint_disabled}}')",
+            sample::RIVERSIDE,
+            alerts.url("/")
+        ),
+    );
+    nodes.wait_on_workers("select count(*) = 2 from webhook_delivery.endpoint_secrets");
+    let emit = format!("select webhook_delivery.emit('order.created', '{}', '{{}}')", sample::RIVERSIDE);
+    for worker in &nodes.workers {
+        psql(worker, &emit);
+    }
+    gone.wait_for_distinct(2, DEADLINE);
+    let is_disabled = format!(
+        "select not is_active and disabled_reason = 'the receiver has answered 410 Gone' from webhook_endpoints where id = '{id}'"
+    );
+    nodes.wait_on_workers(&is_disabled);
+    assert!(nodes.coordinator.query_one::<bool>(&is_disabled, &[]));
+    alerts.wait_for_distinct(1, DEADLINE);
+    wait_until("all deliveries to have ended or to wait for the endpoint", DEADLINE, || {
+        let due: i64 = nodes
+            .workers
+            .iter()
+            .chain([&nodes.coordinator])
+            .map(|node| node.query_one::<i64>("select count(*) from webhook_delivery.queue_recent", &[]))
+            .sum();
+        (due == 0).then_some(())
+    });
+    assert_eq!(alerts.count(), 1, "one node's failure is reported, not each one's");
+    assert_eq!(alerts.requests()[0].json()["data"]["endpoint_id"], id.to_string());
+}
+
+#[test]
+#[ignore = "needs Citus"]
+fn coordinator_that_is_down_keeps_no_worker_from_delivering() {
+    let nodes = Nodes::start(&[]);
+    let receiver = Receiver::start(|request| if request.path == "/gone" { Reply::status(410) } else { Reply::ok() });
+    nodes.endpoint(sample::RIVERSIDE, &receiver.url("/gone"));
+    nodes.endpoint(sample::HILLTOP, &receiver.url("/"));
+    nodes.coordinator.stop(StopMode::Immediate);
+    let worker = &nodes.workers[0];
+    for auction in [sample::RIVERSIDE, sample::HILLTOP] {
+        psql(worker, &format!("select webhook_delivery.emit('order.created', '{auction}', '{{}}')"));
+    }
+    receiver.wait_for_distinct(2, DEADLINE);
+    // Not disabled without the coordinator, and tried again.
+    psql(worker, &format!("select webhook_delivery.emit('order.created', '{}', '{{}}')", sample::HILLTOP));
+    receiver.wait_for_distinct(3, DEADLINE);
+    assert!(worker.query_one::<bool>("select bool_and(is_active) from webhook_endpoints", &[]));
+    nodes.coordinator.start_again();
+    psql(worker, &format!("select webhook_delivery.emit('order.created', '{}', '{{}}')", sample::RIVERSIDE));
+    nodes.wait_on_workers("select not bool_and(is_active) from webhook_endpoints");
+}
+
+#[test]
+#[ignore = "needs Citus"]
+fn node_without_configuration_says_so_and_keeps_dead_letters() {
+    let nodes = Nodes::start(&[]);
+    let receiver = Receiver::start(|_| Reply::ok());
+    nodes.endpoint(sample::RIVERSIDE, &receiver.url("/"));
+    for worker in &nodes.workers {
+        let name = worker.query_one::<String>("select subname::text from pg_subscription", &[]);
+        psql(
+            worker,
+            &format!(
+                "drop subscription {name}; delete from webhook_endpoints; delete from webhook_delivery.endpoint_secrets"
+            ),
+        );
+        wait_until("the hint", DEADLINE, || {
+            let hint = "select hint like '%subscribe to its publication%' from webhook_delivery.status";
+            (worker.query_one::<Option<bool>>(hint, &[]) == Some(true)).then_some(())
+        });
+    }
+    psql(&nodes.coordinator, &format!("insert into orders values (1, '{}', 1)", sample::RIVERSIDE));
+    let letters = "select result from run_command_on_all_nodes(
+        $$ select coalesce(string_agg(error_code || ' ' || error_message, ''), '') from webhook_delivery.capture_errors $$)
+        where result <> ''";
+    assert_eq!(
+        psql(&nodes.coordinator, letters).trim(),
+        "55000 this node has not received the endpoints of the coordinator"
+    );
+    nodes.subscribe();
+    nodes.wait_on_workers("select exists (select from webhook_delivery.endpoint_secrets)");
+    nodes.wait_on_workers("select not webhook_delivery.citus_lacks_configuration()");
+    for worker in &nodes.workers {
+        psql(worker, "select webhook_delivery.recapture(id) from webhook_delivery.capture_errors");
+    }
+    receiver.wait_for_distinct(1, DEADLINE);
+    assert_eq!(receiver.requests()[0].json()["data"]["id"], 1);
 }

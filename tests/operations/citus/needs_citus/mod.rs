@@ -1,4 +1,5 @@
 mod configuration;
 mod families;
+mod history;
 mod moves;
 mod rows;
