@@ -9,7 +9,6 @@ use pgrx::spi::SpiResult;
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::invalidation::{LatestSnapshot, changes_of_any_table};
 use crate::postgres::security_context::{as_extension_owner, relation};
-use crate::postgres::subtransaction::in_rolled_back_subtransaction;
 
 /// Where Citus keeps the rows of a table.
 #[derive(Clone, Copy)]
@@ -35,8 +34,8 @@ thread_local! {
     static READ: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// The placement of this table, for a trigger that fires on it. Never raises an error, which would
-/// end the user's statement: what cannot be read counts as a table without Citus.
+/// The placement of this table, for a trigger that fires on it. Without a subtransaction: Citus would
+/// begin one on other nodes too, whose part of the user's statement may be running.
 pub fn placement_of(table: pg_sys::Oid) -> Placement {
     if relation(c"pg_catalog", c"pg_dist_partition").is_none() {
         return WITHOUT_CITUS;
@@ -48,7 +47,7 @@ pub fn placement_of(table: pg_sys::Oid) -> Placement {
     if let Some(known) = KNOWN.with_borrow(|known| known.get(&table).copied()) {
         return known;
     }
-    let found = in_rolled_back_subtransaction(|| read(table).ok()).ok().flatten().unwrap_or(WITHOUT_CITUS);
+    let found = read(table).unwrap_or_else(|problem| pgrx::error!("could not read the shards of this node: {problem}"));
     KNOWN.with_borrow_mut(|known| known.insert(table, found));
     found
 }

@@ -63,3 +63,53 @@ fn transaction_over_two_nodes_is_delivered_without_polling() {
         println!("round {round}: {:?} after the transaction began", started.elapsed());
     }
 }
+
+#[test]
+#[ignore = "needs Citus"]
+fn transaction_with_local_tables_and_shards_of_all_nodes_makes_all_events() {
+    let nodes = Nodes::start(&[]);
+    let receiver = Receiver::start(|_| Reply::ok());
+    let tenants: Vec<Uuid> = (0..12).map(|_| Uuid::new_v4()).collect();
+    for tenant in &tenants {
+        nodes.endpoint(*tenant, &receiver.url("/"));
+    }
+    let host = nodes.coordinator.socket_dir().display().to_string();
+    psql(
+        &nodes.coordinator,
+        &format!(
+            "select citus_set_node_property('{host}', 5432, 'shouldhaveshards', true);
+             set citus.enable_unsafe_triggers = on;
+             create table spread (id bigint, auction_id uuid);
+             select create_distributed_table('spread', 'auction_id', colocate_with => 'none');
+             create table kept_local (id bigint, auction_id uuid);
+             create trigger made after insert on spread for each row
+                 execute function webhook_delivery.row_event('order.created', 'auction_id');
+             create trigger made after insert on kept_local for each row
+                 execute function webhook_delivery.row_event('order.created', 'auction_id');
+             create table tenants as select unnest('{{{}}}'::uuid[]) as auction_id",
+            tenants.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        ),
+    );
+    // Triggers of local shards fire while other nodes run their part of the statement.
+    psql(
+        &nodes.coordinator,
+        "begin;
+         insert into kept_local select 1, auction_id from tenants;
+         insert into spread select 2, auction_id from tenants;
+         savepoint a;
+         insert into spread select 3, auction_id from tenants;
+         insert into kept_local select 3, auction_id from tenants;
+         rollback to a;
+         insert into spread select 4, auction_id from tenants;
+         insert into kept_local select 5, auction_id from tenants;
+         commit;",
+    );
+    receiver.wait_for_distinct(48, DEADLINE);
+    wait_until("the history", DEADLINE, || {
+        (nodes.deliveries() == BTreeMap::from([("success".to_owned(), 48)])).then_some(())
+    });
+    let mut ids: Vec<i64> =
+        receiver.requests().iter().map(|request| request.json()["data"]["id"].as_i64().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2, 4, 5].map(|id| [id; 12]).concat());
+}
