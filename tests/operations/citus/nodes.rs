@@ -28,6 +28,10 @@ fn snippets() -> Vec<(String, String)> {
     found
 }
 
+fn snippet(place: &str) -> String {
+    snippets().into_iter().find(|(_, known)| known == place).expect("a snippet").0
+}
+
 /// Runs statements in psql, each in a transaction of its own, and returns what they print.
 #[track_caller]
 pub fn psql(node: &Cluster, sql: &str) -> String {
@@ -44,25 +48,30 @@ pub fn psql(node: &Cluster, sql: &str) -> String {
     String::from_utf8(done.stdout).expect("UTF-8")
 }
 
+fn start_node(settings: &[(&str, &str)]) -> Cluster {
+    let usual = [
+        ("shared_preload_libraries", "citus, webhook_delivery"),
+        ("citus.node_conninfo", "sslmode=disable"),
+        ("wal_level", "logical"),
+        ("max_worker_processes", "32"),
+        ("max_prepared_transactions", "20"),
+    ];
+    let node = Cluster::start(&[&usual[..], settings].concat());
+    // A node connects to itself, too.
+    node.set("citus.local_hostname", &node.socket_dir().display().to_string());
+    node.execute("create extension citus");
+    node
+}
+
+fn host(node: &Cluster) -> String {
+    node.socket_dir().display().to_string()
+}
+
 impl Nodes {
     /// Follows the guide, with these settings on each node.
     pub fn start(settings: &[(&str, &str)]) -> Nodes {
-        let start = || {
-            let usual = [
-                ("shared_preload_libraries", "citus, webhook_delivery"),
-                ("citus.node_conninfo", "sslmode=disable"),
-                ("wal_level", "logical"),
-                ("max_worker_processes", "32"),
-                ("max_prepared_transactions", "20"),
-            ];
-            let node = Cluster::start(&[&usual[..], settings].concat());
-            // A node connects to itself, too.
-            node.set("citus.local_hostname", &node.socket_dir().display().to_string());
-            node.execute("create extension citus");
-            node
-        };
+        let start = || start_node(settings);
         let nodes = Nodes { coordinator: start(), workers: vec![start(), start()] };
-        let host = |node: &Cluster| node.socket_dir().display().to_string();
         nodes.coordinator.execute(&format!("select citus_set_coordinator_host('{}', 5432)", host(&nodes.coordinator)));
         for worker in &nodes.workers {
             nodes.coordinator.execute(&format!("select citus_add_node('{}', 5432)", host(worker)));
@@ -70,31 +79,38 @@ impl Nodes {
         for (code, place) in snippets() {
             match place.as_str() {
                 "runs it on the coordinator" => drop(psql(&nodes.coordinator, &code)),
-                "runs it on each worker" => nodes.subscribe(),
-                "resumes each worker" => {
-                    for worker in &nodes.workers {
-                        let types = "select count(*) from webhook_event_types";
-                        wait_until("the configuration", DEADLINE, || {
-                            (worker.query_one::<i64>(types, &[]) > 0).then_some(())
-                        });
-                        psql(worker, &code);
-                    }
-                }
+                "runs it on each worker" => (0..nodes.workers.len()).for_each(|number| nodes.subscribe(number)),
+                "resumes each worker" => (0..nodes.workers.len()).for_each(|number| nodes.resume(number)),
                 _ => panic!("{place}"),
             }
         }
         nodes
     }
 
-    /// Subscribes the workers to the coordinator's configuration, as the guide says.
-    pub fn subscribe(&self) {
-        let (code, _) = snippets().into_iter().find(|(_, place)| place == "runs it on each worker").expect("a snippet");
-        for (number, worker) in self.workers.iter().enumerate() {
-            let code = code
-                .replace("host=coordinator", &format!("host={}", self.coordinator.socket_dir().display()))
-                .replace("worker_1", &format!("worker_{number}"));
-            psql(worker, &code);
-        }
+    /// Subscribes a worker to the coordinator's configuration, as the guide says.
+    pub fn subscribe(&self, number: usize) {
+        let code = snippet("runs it on each worker")
+            .replace("host=coordinator", &format!("host={}", host(&self.coordinator)))
+            .replace("worker_1", &format!("worker_{number}"));
+        psql(&self.workers[number], &code);
+    }
+
+    /// Lets a worker send, when the configuration has arrived.
+    fn resume(&self, number: usize) {
+        let worker = &self.workers[number];
+        let types = "select count(*) from webhook_event_types";
+        wait_until("the configuration", DEADLINE, || (worker.query_one::<i64>(types, &[]) > 0).then_some(()));
+        psql(worker, &snippet("resumes each worker"));
+    }
+
+    /// Adds a worker, as the guide says.
+    pub fn add_worker(&mut self) -> &Cluster {
+        self.workers.push(start_node(&[]));
+        let number = self.workers.len() - 1;
+        self.coordinator.execute(&format!("select citus_add_node('{}', 5432)", host(&self.workers[number])));
+        self.subscribe(number);
+        self.resume(number);
+        &self.workers[number]
     }
 
     /// Creates an endpoint for everything of an auction, and waits until all nodes have it.

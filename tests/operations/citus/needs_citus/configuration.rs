@@ -133,7 +133,7 @@ fn node_without_configuration_says_so_and_keeps_dead_letters() {
         psql(&nodes.coordinator, letters).trim(),
         "55000 this node has not received the endpoints of the coordinator"
     );
-    nodes.subscribe();
+    (0..nodes.workers.len()).for_each(|number| nodes.subscribe(number));
     nodes.wait_on_workers("select exists (select from webhook_delivery.endpoint_secrets)");
     nodes.wait_on_workers("select not webhook_delivery.citus_lacks_configuration()");
     for worker in &nodes.workers {

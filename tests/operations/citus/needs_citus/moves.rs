@@ -100,3 +100,30 @@ fn deliveries_of_a_node_that_was_down_are_made_when_it_is_back() {
     let id = nodes.endpoint(sample::RIVERSIDE, &receiver.url("/"));
     psql(&nodes.coordinator, &format!("delete from webhook_endpoints where id = '{id}'"));
 }
+
+#[test]
+#[ignore = "needs Citus"]
+fn node_that_is_added_delivers_the_shards_that_it_gets() {
+    let mut nodes = Nodes::start(&[]);
+    let receiver = Receiver::start(|_| Reply::ok());
+    nodes.endpoint(sample::RIVERSIDE, &receiver.url("/"));
+    let insert = |nodes: &Nodes, id: i32| {
+        psql(&nodes.coordinator, &format!("insert into orders values ({id}, '{}', 1)", sample::RIVERSIDE));
+    };
+    insert(&nodes, 1);
+    receiver.wait_for_distinct(1, DEADLINE);
+    let (shard, worker) = shards(&nodes, &[sample::RIVERSIDE])[0];
+    let from = nodes.workers[worker].socket_dir().display().to_string();
+    let added = nodes.add_worker().socket_dir().display().to_string();
+    psql(
+        &nodes.coordinator,
+        &format!(
+            "select replicate_reference_tables();
+             select citus_move_shard_placement({shard}, '{from}', 5432, '{added}', 5432, 'block_writes')"
+        ),
+    );
+    insert(&nodes, 2);
+    receiver.wait_for_distinct(2, DEADLINE);
+    nodes.wait_on_workers("select count(*) <= 1 from webhook_deliveries");
+    assert_eq!(nodes.workers[2].query_one::<i64>("select count(*) from webhook_deliveries", &[]), 1);
+}
