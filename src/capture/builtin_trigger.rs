@@ -60,7 +60,7 @@ pub fn capture_row_change(firing: &Firing) {
     // SAFETY: look-ups in the catalogue and in this session's state, inside a transaction.
     let (schema, subtransaction) =
         unsafe { (pg_sys::get_rel_namespace(firing.table()), pg_sys::GetCurrentSubTransactionId()) };
-    let location = Location { schema, shard: placement_of(firing.table()).shard };
+    let location = Location { schema, shard: placement_of(firing).shard };
     let noting = Noting { arguments, columns, before, location, subtransaction };
     // An entry that moves from one submission to another changes both. If both versions of a row
     // have the same key, the note of the new version takes precedence.

@@ -43,7 +43,7 @@ pub fn fire(trigger: &PgTrigger, handle: fn(&Firing)) {
     let firing = unsafe { Firing { relation: &*data.tg_relation, old, new, arguments: arguments(&*data.tg_trigger) } };
     // SAFETY: the tuples are those of the trigger's relation.
     let kind = unsafe { partition_moves::classify(&firing) };
-    if is_switched_off(firing.relation) || !placement_of(firing.table()).makes_events {
+    if is_switched_off(firing.relation) || !placement_of(&firing).makes_events {
         return;
     }
     match kind {

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use pgrx::prelude::*;
 use pgrx::spi::SpiResult;
 
+use super::firing::Firing;
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::invalidation::{LatestSnapshot, changes_of_any_table};
-use crate::postgres::security_context::{as_extension_owner, relation};
+use crate::postgres::security_context::{self, as_extension_owner};
 
 /// Where Citus keeps the rows of a table.
 #[derive(Clone, Copy)]
@@ -27,6 +28,9 @@ const WITHOUT_CITUS: Placement = Placement { shard: None, makes_events: true };
 const MAX_TABLES: usize = 4096;
 
 thread_local! {
+    /// The last table, with the number of changes at which its placement was read: a million rows
+    /// of one table need one look-up.
+    static LAST: Cell<Option<((pg_sys::Oid, u64), Placement)>> = const { Cell::new(None) };
     static KNOWN: RefCell<HashMap<pg_sys::Oid, Placement>> = RefCell::default();
     /// The number of changes of tables when the placements were read. Citus announces changes of
     /// its catalogue as changes of the tables.
@@ -34,22 +38,30 @@ thread_local! {
     static READ: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// The placement of this table, for a trigger that fires on it. Without a subtransaction: Citus would
-/// begin one on other nodes too, whose part of the user's statement may be running.
-pub fn placement_of(table: pg_sys::Oid) -> Placement {
-    if relation(c"pg_catalog", c"pg_dist_partition").is_none() {
-        return WITHOUT_CITUS;
+/// The placement of the table of a trigger that fires; for a partition, of the topmost partitioned
+/// table. Without a subtransaction: Citus would begin one on other nodes too, whose part of the
+/// user's statement may be running.
+pub fn placement_of(firing: &Firing) -> Placement {
+    let (relation, changes) = (firing.relation.rd_id, changes_of_any_table());
+    if let Some((_, known)) = LAST.get().filter(|(of, _)| *of == (relation, changes)) {
+        return known;
     }
-    let changes = changes_of_any_table();
     if READ_AT.replace(changes) != changes || KNOWN.with_borrow(HashMap::len) >= MAX_TABLES {
         KNOWN.take();
     }
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(&table).copied()) {
-        return known;
-    }
-    let found = read(table).unwrap_or_else(|problem| pgrx::error!("could not read the shards of this node: {problem}"));
-    KNOWN.with_borrow_mut(|known| known.insert(table, found));
-    found
+    let known = KNOWN.with_borrow(|known| known.get(&relation).copied());
+    let placement = known.unwrap_or_else(|| {
+        let found = if security_context::relation(c"pg_catalog", c"pg_dist_partition").is_some() {
+            read(firing.table())
+                .unwrap_or_else(|problem| pgrx::error!("could not read the shards of this node: {problem}"))
+        } else {
+            WITHOUT_CITUS
+        };
+        KNOWN.with_borrow_mut(|known| known.insert(relation, found));
+        found
+    });
+    LAST.set(Some(((relation, changes), placement)));
+    placement
 }
 
 fn read(table: pg_sys::Oid) -> SpiResult<Placement> {

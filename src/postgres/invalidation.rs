@@ -62,10 +62,9 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
     });
 }
 
-/// The number of changes of tables that the session has received, of any table.
+/// The number of changes of any table that the session has processed: the server does so whenever
+/// it locks a table, so before each statement.
 pub fn changes_of_any_table() -> u64 {
-    // SAFETY: processes the messages that have arrived, inside a transaction.
-    unsafe { pg_sys::AcceptInvalidationMessages() };
     ALL_CHANGES.get()
 }
 
