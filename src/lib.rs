@@ -128,7 +128,8 @@ extension_sql_file!(
     name = "own_events",
     requires = ["install_triggers", row_event, set_payload_function, check_attached_triggers, backfill_rows]
 );
-extension_sql_file!("../sql/install/access.sql", name = "access", requires = ["own_events"]);
+extension_sql_file!("../sql/install/idempotent_emit.sql", name = "idempotent_emit", requires = ["own_events", emit]);
+extension_sql_file!("../sql/install/access.sql", name = "access", requires = ["idempotent_emit"]);
 extension_sql_file!("../sql/install/history.sql", name = "history", requires = ["access"]);
 extension_sql_file!("../sql/install/test_webhook.sql", name = "test_webhook", requires = ["history"]);
 extension_sql_file!("../sql/install/rotate_secret.sql", name = "rotate_secret", requires = ["test_webhook"]);

@@ -40,6 +40,7 @@ begin
         select format('grant execute on function %s to %s', string_agg(routine::regprocedure::text, ', '), grantee)
         from unnest('{
             "webhook_delivery.emit(text, uuid, json)",
+            "webhook_delivery.emit(text, uuid, json, text)",
             "webhook_delivery.backfill(text, uuid[], text)",
             "webhook_delivery.backfill_rows(text, uuid[], text)",
             "webhook_delivery.emit_statement(text)",

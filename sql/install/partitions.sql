@@ -123,6 +123,8 @@ declare
     before constant timestamptz := now() - retention;
 begin
     is_locked := false;
+    delete from webhook_delivery.idempotency_keys where ctid = any (array(
+        select ctid from webhook_delivery.idempotency_keys where created_at < now() - interval '1 day' limit 100000));
     if retention = interval '0' then
         return;
     end if;

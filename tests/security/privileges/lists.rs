@@ -98,6 +98,7 @@ pub const APPLICATION_RELATIONS: &[&str] =
 pub const APPLICATION_FUNCTIONS: &[&str] = &[
     "webhook_delivery.access_problem()",
     "webhook_delivery.emit(text,uuid,json)",
+    "webhook_delivery.emit(text,uuid,json,text)",
     "webhook_delivery.backfill(text,uuid[],text)",
     "webhook_delivery.backfill_rows(text,uuid[],text)",
     "webhook_delivery.emit_statement(text)",
@@ -130,6 +131,7 @@ pub const OWNER_RELATIONS: &[&str] = &[
     "webhook_delivery.endpoint_targets",
     "webhook_delivery.events",
     "webhook_delivery.events_default",
+    "webhook_delivery.idempotency_keys",
     "webhook_delivery.installations",
     "webhook_delivery.metrics",
     "webhook_delivery.payload_functions",
