@@ -100,7 +100,7 @@ create function webhook_delivery.diagnose_failure(kind public.webhook_error_kind
         when response_status_code between 300 and 399 then 'Redirects are not followed: set url to where it leads.'
         when response_status_code >= 500 then 'The receiver has failed: see its log, at the times of webhook_delivery_attempts.'
         when response_status_code >= 400 then 'The receiver refuses the request: see response_excerpt in webhook_delivery_attempts.'
-        when kind = 'tls' then 'The certificate must be valid for the name in url, be issued by a public authority and be sent with its chain.'
+        when kind = 'tls' then 'The certificate must be valid for the name in url, be issued by a public authority and be sent with its chain. If the receiver requires a client certificate, an operator can set webhook_delivery.client_certificate_file and webhook_delivery.client_key_file.'
         when kind = 'dns' then 'The name in url has no address: correct url, or the DNS entry.'
         when kind in ('address_not_allowed', 'invalid_url') then 'url must lead to the public internet.'
         when kind = 'timeout' then 'Answer first and do the work afterwards. If the receiver gets no request, a firewall may drop the connection.'

@@ -76,7 +76,7 @@ begin
         -- The endpoint is the event's row, so that its operational events arrive in order.
         insert into webhook_delivery.events (id, auction_id, event_type, occurred_at, row_id, data)
         select event_id, emit_operational_event.auction_id, emit_operational_event.event_type, moment, about, emit_operational_event.data
-        where exists (select from wanting)
+        where exists (select from wanting) or current_setting('webhook_delivery.record_all_events')::boolean
     )
     insert into webhook_delivery.queue_recent (due_at, delivery_id, auction_id, endpoint_id, event_id, event_type)
     select moment, webhook_delivery.uuid_v7(), emit_operational_event.auction_id, wanting.endpoint_id, event_id, emit_operational_event.event_type

@@ -28,7 +28,7 @@ use crate::postgres::timeouts::LockWait;
 use crate::timestamp::Timestamp;
 
 /// Sends an event to the endpoints of the auction that want it, if the transaction commits. Returns
-/// the event's id; null if no endpoint wants it. The event is written with the commit: if that
+/// the event's id; null if no endpoint wants it, unless all events are recorded. The event is written with the commit: if that
 /// fails, such as on a full disk (53100), the transaction fails too. No other call can end a
 /// commit; every other event that cannot be captured becomes a dead letter.
 // json has the representation of text; Rust's type for json would format the value again.
@@ -68,7 +68,7 @@ fn emit(
         }
         Err(failure) => failure.raise(),
     };
-    if endpoint_ids.is_empty() {
+    if !subscriptions::is_recorded(&endpoint_ids) {
         return Ok(None);
     }
     let event_id = ids::uuid_v7();

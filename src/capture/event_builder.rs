@@ -280,7 +280,7 @@ fn read_portion(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp, r
     let auction_ids = data.auction_ids.iter().copied();
     let wanting = subscriptions::wanting(client, &event.event_type, auction_ids.clone().flatten())?;
     let wanted = auction_ids.map(|auction_id| {
-        let endpoint_ids = wanting.get(&auction_id?).filter(|endpoints| !endpoints.is_empty())?.clone();
+        let endpoint_ids = wanting.get(&auction_id?).filter(|endpoints| subscriptions::is_recorded(endpoints))?.clone();
         Some(Wanted { event_id: uuid_v7(), auction_id: auction_id?, endpoint_ids })
     });
     Ok(Portion { wanted: wanted.collect(), data })
@@ -301,19 +301,20 @@ fn write_portion(
     fan_out(client, &event.event_type, occurred_at, events)
 }
 
-/// Whether the session has cached that no endpoint wants the event of this row.
+/// Whether the session has cached that no endpoint wants the event of this row, which is not
+/// recorded either.
 fn is_unwanted(event: &Event, row: &Row<'_>) -> bool {
     let endpoints = row.auction_id.and_then(|auction_id| subscriptions::cached(&auction_id, &event.event_type));
-    endpoints.is_some_and(|endpoints| endpoints.is_empty())
+    endpoints.is_some_and(|endpoints| !subscriptions::is_recorded(&endpoints))
 }
 
-/// The rows whose auction has an endpoint that wants the event, and those whose auction is not
-/// known yet.
+/// The rows whose event is recorded, as their auction has an endpoint that wants it, and those whose
+/// auction is not known yet.
 fn wanted<'a>(client: &SpiClient<'_>, event: &Event, rows: &[Row<'a>]) -> SpiResult<Vec<Row<'a>>> {
     let _rights = RoleGuard::of_extension_owner();
     let auction_ids = rows.iter().filter_map(|row| row.auction_id);
     let wanting = subscriptions::wanting(client, &event.event_type, auction_ids)?;
-    let is_wanted = |row: &&Row| row.auction_id.is_none_or(|id| !wanting[&id].is_empty());
+    let is_wanted = |row: &&Row| row.auction_id.is_none_or(|id| subscriptions::is_recorded(&wanting[&id]));
     Ok(rows.iter().filter(is_wanted).copied().collect())
 }
 

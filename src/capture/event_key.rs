@@ -144,13 +144,13 @@ impl EventKey {
         })
     }
 
-    /// Whether it is cached that no endpoint of the auction wants it.
+    /// Whether it is cached that no endpoint of the auction wants it, and that it is not recorded.
     pub fn is_unwanted(self, auction_id: &Uuid) -> bool {
         NAMES.with_borrow(|names| {
             // No event type has a name that is not UTF-8.
             let event_type = names[self.0 as usize].event_type.to_str().ok();
             let wanting = event_type.and_then(|event_type| subscriptions::cached(auction_id, event_type));
-            wanting.is_some_and(|wanting| wanting.is_empty())
+            wanting.is_some_and(|wanting| !subscriptions::is_recorded(&wanting))
         })
     }
 

@@ -12,7 +12,8 @@ use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::wakeup::{self, Wakeup};
 use crate::timestamp::Timestamp;
 
-/// An event that an endpoint is interested in.
+/// An event that is written, with the endpoints that are interested in it: none if all events are
+/// recorded.
 pub struct Wanted {
     pub event_id: Uuid,
     pub auction_id: Uuid,
@@ -21,7 +22,7 @@ pub struct Wanted {
 
 /// Events of one type.
 pub struct Events<'a> {
-    /// `None` for events without an interested endpoint.
+    /// `None` for events that are not written.
     pub wanted: Vec<Option<Wanted>>,
     /// The rows that the events are about, and their data: arrays of the server, as long as
     /// `wanted`.
@@ -33,7 +34,7 @@ thread_local! {
     static STATEMENT: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// Writes the events that have an interested endpoint, and returns their number. Call it with the
+/// Writes the events and their deliveries, and returns the number of the events. Call it with the
 /// rights of the extension's owner and our settings.
 pub fn fan_out(
     client: &mut SpiClient<'_>,
@@ -84,8 +85,10 @@ pub fn fan_out(
             of_deliveries(|(event, _)| id_datum(&event.event_id)),
         ];
         client.update(statement, None, &arguments)?;
-        // If the worker has read past this moment by the commit, it goes back to this moment.
-        wakeup::at_commit(Wakeup::DueAt(moment));
+        if deliveries().next().is_some() {
+            // If the worker has read past this moment by the commit, it goes back to this moment.
+            wakeup::at_commit(Wakeup::DueAt(moment));
+        }
         Ok(written as i64)
     })
 }

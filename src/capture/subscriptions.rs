@@ -18,6 +18,7 @@ use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::errors::refuse;
 use crate::postgres::invalidation::{LatestSnapshot, Topic};
 use crate::postgres::security_context::{self, PinnedSettings};
+use crate::postgres::settings;
 
 /// Maximum number of auctions in the cache, and of endpoints of one auction. Auctions with more
 /// endpoints are read each time, so that many endpoints do not fill the memory of every session.
@@ -61,6 +62,11 @@ pub fn cached(auction_id: &Uuid, event_type: &str) -> Option<Vec<Uuid>> {
         let wanting = subscriptions.iter().filter(|subscription| subscription.wants(event_type));
         Some(wanting.map(|subscription| subscription.endpoint_id).collect())
     })
+}
+
+/// Whether an event that these endpoints want is written.
+pub fn is_recorded(endpoints: &[Uuid]) -> bool {
+    !endpoints.is_empty() || settings::record_all_events()
 }
 
 /// For each of these auctions the endpoints that want events of this type. Reads the auctions that

@@ -1,7 +1,6 @@
 //! The HTTP client: sends one request within bounds of time and size.
 
 use std::io::{ErrorKind, Read};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,7 +15,7 @@ use crate::request::headers;
 use crate::resolver::GuardedResolver;
 use crate::retry::retry_after;
 use crate::timing::{Timing, followed};
-use crate::tls::{TlsTransport, trusted};
+use crate::tls::{TlsFiles, TlsTransport, configuration};
 use crate::transport::Dial;
 use crate::{Attempt, Failure, InvalidUrl, Job, StartError};
 
@@ -49,14 +48,14 @@ pub struct Client {
 impl Client {
     /// `threads`: how many requests may be in flight at once, and so how many connections to one
     /// host are kept.
-    pub fn new(threads: usize, ca_file: Option<&Path>, guard: Arc<AddressGuard>) -> Result<Self, StartError> {
+    pub fn new(threads: usize, tls: &TlsFiles, guard: Arc<AddressGuard>) -> Result<Self, StartError> {
         let resolver = GuardedResolver::new(Arc::clone(&guard), threads);
-        Self::with_resolver(threads, ca_file, guard, resolver)
+        Self::with_resolver(threads, tls, guard, resolver)
     }
 
     fn with_resolver(
         threads: usize,
-        ca_file: Option<&Path>,
+        tls: &TlsFiles,
         guard: Arc<AddressGuard>,
         resolver: GuardedResolver,
     ) -> Result<Self, StartError> {
@@ -76,7 +75,7 @@ impl Client {
             .max_idle_age(MAX_IDLE)
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
-            .tls_config(trusted(ca_file)?)
+            .tls_config(configuration(tls)?)
             .build();
         let connector = Dial(Arc::clone(&guard)).chain(TlsTransport::new(config.clone()));
         Ok(Self { agent: Agent::with_parts(config, connector, resolver), guard })

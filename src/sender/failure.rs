@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::InvalidUrl;
 use crate::address::NotAllowed;
@@ -161,6 +161,9 @@ fn tls_problem(problem: &rustls::Error) -> String {
             CertificateError::Revoked => "certificate has been revoked".into(),
             other => format!("certificate is invalid ({other:?})"),
         },
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the server requires a client certificate".into()
+        }
         rustls::Error::InvalidMessage(_) => "the server does not speak TLS on this port".into(),
         other => other.to_string(),
     }

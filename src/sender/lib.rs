@@ -62,5 +62,5 @@ pub use request::headers;
 pub use resolver::look_up;
 pub use retry::{InvalidSchedule, RetryPolicy, RetrySchedule, backoff};
 pub use timing::Timing;
-pub use tls::StartError;
+pub use tls::{StartError, TlsFiles};
 pub use url::{InvalidPorts, InvalidUrl, Ports, Rules};

@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +13,7 @@ use uuid::Uuid;
 use crate::address_guard::AddressGuard;
 use crate::client::Client;
 use crate::scheduler::{Scheduler, is_slow};
-use crate::{Attempt, Backlog, DeliveryKey, Failure, Job, Journal, Rules, StartError};
+use crate::{Attempt, Backlog, DeliveryKey, Failure, Job, Journal, Rules, StartError, TlsFiles};
 
 /// Enough for a TLS handshake with a long certificate chain. The default of 2 MiB would be too much
 /// for a thousand threads.
@@ -28,7 +27,7 @@ pub struct PoolConfig {
     /// Where requests may go, until `Pool::set_rules`.
     pub rules: Rules,
     /// PEM file with certificate authorities to trust in addition to the machine's.
-    pub ca_file: Option<PathBuf>,
+    pub tls: TlsFiles,
     /// Endpoints that are known to be slow, until they answer.
     pub slow_endpoints: HashSet<Uuid>,
     /// The first finished attempt wakes the submitter, and again this number of finished attempts.
@@ -83,7 +82,7 @@ impl Pool {
     pub fn start(config: PoolConfig) -> Result<Self, StartError> {
         let threads = config.threads.max(1);
         let guard = Arc::new(AddressGuard::new(config.rules));
-        let client = Arc::new(Client::new(threads, config.ca_file.as_deref(), Arc::clone(&guard))?);
+        let client = Arc::new(Client::new(threads, &config.tls, Arc::clone(&guard))?);
         let (wakeup, waker) = UnixStream::pair().map_err(StartError::Resources)?;
         for end in [&wakeup, &waker] {
             end.set_nonblocking(true).map_err(StartError::Resources)?;

@@ -1,22 +1,37 @@
-//! TLS: which servers are trusted.
+//! TLS: which servers are trusted, and the certificate that is shown to those that ask for one.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use ureq::config::Config;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector};
 
 use crate::timing::timed;
 use crate::transport::Socket;
 
+/// The PEM files of TLS.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    /// Certificate authorities that are trusted in addition to the machine's.
+    pub ca: Option<PathBuf>,
+    /// The certificate, with its chain, that is shown to servers that ask for one.
+    pub client_certificate: Option<PathBuf>,
+    /// The private key of the certificate.
+    pub client_key: Option<PathBuf>,
+}
+
 /// Why the pool could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The file with additional certificate authorities cannot be read.
-    UnreadableCaFile {
+    /// A file with certificates or a key cannot be read.
+    UnreadableFile {
         /// The file.
         path: PathBuf,
         /// Why it cannot be read.
@@ -27,6 +42,23 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
     },
+    /// The file has no private key in PEM form, or an unusable one.
+    NoKeyIn {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Other users of the machine may read the private key.
+    KeyOfOthers {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The private key is not that of the client certificate.
+    OtherKey {
+        /// The file of the key.
+        path: PathBuf,
+    },
+    /// There is a client certificate without a key, or a key without a certificate.
+    IncompleteClientCertificate,
     /// The system provides no thread or socket.
     Resources(std::io::Error),
 }
@@ -34,10 +66,18 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnreadableCaFile { path, problem } => write!(f, "could not read {}: {problem}", path.display()),
+            Self::UnreadableFile { path, problem } => write!(f, "could not read {}: {problem}", path.display()),
             Self::NoCertificateIn { path } => {
                 write!(f, "{} contains no PEM certificate, or an invalid one", path.display())
             }
+            Self::NoKeyIn { path } => write!(f, "{} contains no PEM private key, or an invalid one", path.display()),
+            Self::KeyOfOthers { path } => {
+                write!(f, "other users may read {}: its mode must be 0600, or 0640 if root owns it", path.display())
+            }
+            Self::OtherKey { path } => {
+                write!(f, "the key in {} is not that of the client certificate", path.display())
+            }
+            Self::IncompleteClientCertificate => write!(f, "a client certificate needs a file and the file of its key"),
             Self::Resources(problem) => write!(f, "could not create a thread or socket: {problem}"),
         }
     }
@@ -45,13 +85,55 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// The certificate authorities that the machine trusts, and those of the file.
-pub fn trusted(ca_file: Option<&Path>) -> Result<TlsConfig, StartError> {
+/// The configuration of all connections. Trusts the certificate authorities that the machine
+/// trusts, and those of the file.
+pub fn configuration(files: &TlsFiles) -> Result<TlsConfig, StartError> {
     let mut trusted = of_the_machine();
-    if let Some(path) = ca_file {
-        trusted.extend(certificates_in(path)?);
+    if let Some(path) = &files.ca {
+        let authorities = certificates_in(path)?;
+        // Check them here: an invalid one would later be left out silently, and connections to its
+        // servers would fail.
+        let check = |der: &Certificate<'_>| RootCertStore::empty().add(CertificateDer::from(der.der()));
+        authorities.iter().try_for_each(check).map_err(|_| StartError::NoCertificateIn { path: path.clone() })?;
+        trusted.extend(authorities);
     }
-    Ok(TlsConfig::builder().root_certs(RootCerts::from(trusted)).build())
+    let client = match (&files.client_certificate, &files.client_key) {
+        (Some(certificate), Some(key)) => Some(client_certificate(certificate, key)?),
+        (None, None) => None,
+        _ => return Err(StartError::IncompleteClientCertificate),
+    };
+    Ok(TlsConfig::builder().root_certs(RootCerts::from(trusted)).client_cert(client).build())
+}
+
+fn client_certificate(certificate: &Path, key: &Path) -> Result<ClientCert, StartError> {
+    let chain = certificates_in(certificate)?;
+    let path = key.to_owned();
+    let pem = read(key)?;
+    if !is_private(key) {
+        return Err(StartError::KeyOfOthers { path });
+    }
+    // Check the pair here: with an unusable one, each connection would fail.
+    let Ok(der) = PrivateKeyDer::from_pem_slice(&pem) else { return Err(StartError::NoKeyIn { path }) };
+    let Ok(key) = PrivateKey::from_pem(&pem) else { return Err(StartError::NoKeyIn { path }) };
+    let ders = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
+    match CertifiedKey::from_der(ders, der, &ring::default_provider()) {
+        Ok(_) => Ok(ClientCert::new_with_certs(&chain, key)),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(StartError::OtherKey { path }),
+        Err(rustls::Error::InvalidCertificate(_)) => Err(StartError::NoCertificateIn { path: certificate.to_owned() }),
+        Err(_) => Err(StartError::NoKeyIn { path }),
+    }
+}
+
+/// As PostgreSQL requires of ssl_key_file.
+fn is_private(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| {
+        let forbidden = if file.uid() == 0 { 0o037 } else { 0o077 };
+        file.mode() & forbidden == 0
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, StartError> {
+    std::fs::read(path).map_err(|problem| StartError::UnreadableFile { path: path.to_owned(), problem })
 }
 
 /// The authorities that the machine's administrator trusts: the system's store, or the files that
@@ -65,15 +147,11 @@ fn of_the_machine() -> Vec<Certificate<'static>> {
 }
 
 fn certificates_in(path: &Path) -> Result<Vec<Certificate<'static>>, StartError> {
-    let pem = std::fs::read(path).map_err(|problem| StartError::UnreadableCaFile { path: path.to_owned(), problem })?;
+    let pem = read(path)?;
     let broken = || StartError::NoCertificateIn { path: path.to_owned() };
     let mut certificates = Vec::new();
     for item in parse_pem(&pem) {
         if let PemItem::Certificate(certificate) = item.map_err(|_| broken())? {
-            // Check it here: an invalid certificate would later be left out silently, and
-            // connections to its servers would fail.
-            let der = CertificateDer::from(certificate.der());
-            RootCertStore::empty().add(der).map_err(|_| broken())?;
             certificates.push(certificate);
         }
     }
@@ -137,13 +215,15 @@ mod tests {
     use crate::testing::{OK, SOON, Server, Then, certificates, job, loopback, self_signed};
 
     fn client(ca_file: Option<&Path>) -> Client {
-        Client::new(1, ca_file, Arc::new(AddressGuard::new(loopback()))).unwrap()
+        let files = TlsFiles { ca: ca_file.map(Path::to_owned), ..TlsFiles::default() };
+        Client::new(1, &files, Arc::new(AddressGuard::new(loopback()))).unwrap()
     }
 
     #[test]
     fn ca_file_without_certificates_is_rejected_and_named() {
-        assert!(matches!(trusted(Some(Path::new("/nowhere"))), Err(StartError::UnreadableCaFile { .. })));
-        let problem = trusted(Some(Path::new("/dev/null"))).unwrap_err();
+        let with = |ca: &str| configuration(&TlsFiles { ca: Some(ca.into()), ..TlsFiles::default() });
+        assert!(matches!(with("/nowhere"), Err(StartError::UnreadableFile { .. })));
+        let problem = with("/dev/null").unwrap_err();
         assert_eq!(problem.to_string(), "/dev/null contains no PEM certificate, or an invalid one");
     }
 

@@ -1,5 +1,8 @@
 //! TLS: which certificates the worker accepts, and the error in the history for all others.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use webhook_harness::tls::{Certificate, PrivateCa};
 use webhook_harness::{AttemptRow, Cluster, DEADLINE, Endpoint, Receiver, Reply};
 
@@ -75,4 +78,76 @@ fn unreadable_ca_file_is_logged_with_a_hint() {
         Some(cluster.log()).filter(|log| log.contains("HINT:  Check webhook_delivery.ca_file"))
     });
     assert!(log.contains("webhook_delivery could not start sending: could not read /nowhere/ca.pem"), "{log}");
+}
+
+/// Settings for a client certificate of `issuer`, and trust in servers of `ca`.
+fn with_client_certificate(ca: &PrivateCa, certificate: &Path, key: &Path) -> Cluster {
+    let path = |path: &Path| path.display().to_string();
+    Cluster::with_extension(&[
+        ("webhook_delivery.retry_schedule", ""),
+        ("webhook_delivery.allow_http", "off"),
+        ("webhook_delivery.ca_file", &path(ca.pem_path())),
+        ("webhook_delivery.client_certificate_file", &path(certificate)),
+        ("webhook_delivery.client_key_file", &path(key)),
+    ])
+}
+
+#[test]
+fn client_certificate_is_shown_to_receivers_that_require_one() {
+    let ca = PrivateCa::new();
+    let asking = Receiver::start_tls(&ca.valid_for_with_clients(&["localhost"]), |_| Reply::ok());
+    let other = Receiver::start_tls(&ca.valid_for(&["localhost"]), |_| Reply::ok());
+    let (certificate, key) = ca.client_files();
+    let cluster = with_client_certificate(&ca, &certificate, &key);
+    let mut client = cluster.connect();
+    for receiver in [&asking, &other] {
+        let endpoint = Endpoint::create(&mut client, &receiver.url_for_host("localhost", "/"));
+        endpoint.emit(&mut client, 5);
+        endpoint.wait_for(&mut client, 5, "success");
+    }
+    assert_eq!((asking.count(), other.count()), (5, 5));
+}
+
+#[test]
+fn missing_or_foreign_client_certificate_is_named_and_explained() {
+    let (ca, foreign) = (PrivateCa::new(), PrivateCa::new());
+    let asking = ca.valid_for_with_clients(&["localhost"]);
+    let cluster = cluster_trusting(Some(&ca));
+    let attempt = failure(&cluster, &asking, "localhost");
+    assert_eq!(attempt.error_message.unwrap(), "TLS: the server requires a client certificate");
+    let advice = "select string_agg(what_to_do, ' ') from webhook_endpoints, diagnose_webhook(webhook_endpoints.id)";
+    let advice: String = cluster.query_one(advice, &[]);
+    assert!(advice.contains("webhook_delivery.client_certificate_file"), "{advice}");
+
+    let (certificate, key) = foreign.client_files();
+    let attempt = failure(&with_client_certificate(&ca, &certificate, &key), &asking, "localhost");
+    let message = attempt.error_message.unwrap();
+    assert!(message.starts_with("TLS: "), "{message}");
+}
+
+#[test]
+fn unusable_client_certificate_stops_sending_with_its_reason() {
+    let ca = PrivateCa::new();
+    let (certificate, key) = ca.client_files();
+    let (_, other_key) = ca.client_files();
+    let readable = ca.client_files().1;
+    std::fs::set_permissions(&readable, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let none = Path::new("");
+    for (certificate, key, problem) in [
+        (&*certificate, none, "a client certificate needs a file and the file of its key".to_owned()),
+        (none, &*key, "a client certificate needs a file and the file of its key".to_owned()),
+        (
+            &*certificate,
+            &*other_key,
+            format!("the key in {} is not that of the client certificate", other_key.display()),
+        ),
+        (&*certificate, &*readable, format!("other users may read {}", readable.display())),
+        (&*key, &*key, format!("{} contains no PEM certificate, or an invalid one", key.display())),
+        (&*certificate, Path::new("/nowhere/key.pem"), "could not read /nowhere/key.pem".to_owned()),
+    ] {
+        let cluster = with_client_certificate(&ca, certificate, key);
+        webhook_harness::wait_until(&problem, DEADLINE, || {
+            cluster.log().contains(&format!("webhook_delivery could not start sending: {problem}")).then_some(())
+        });
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,9 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use time::{Duration, OffsetDateTime};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::installation::installation;
 
@@ -25,6 +27,8 @@ pub struct PrivateCa {
 pub struct Certificate {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    /// The authority of the client certificates that the server requires.
+    clients: Option<CertificateDer<'static>>,
 }
 
 impl PrivateCa {
@@ -52,6 +56,24 @@ impl PrivateCa {
         self.issue(hosts, OffsetDateTime::now_utc() + Duration::days(1))
     }
 
+    /// The same for a server that requires a client certificate of this authority.
+    pub fn valid_for_with_clients(&self, hosts: &[&str]) -> Certificate {
+        Certificate { clients: Some(self.issuer.der().clone()), ..self.valid_for(hosts) }
+    }
+
+    /// Issues a client certificate, and returns the files for `webhook_delivery.client_certificate_file` and
+    /// `webhook_delivery.client_key_file`.
+    pub fn client_files(&self) -> (PathBuf, PathBuf) {
+        let key = new_key();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "sender");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let files = (write_pem(&certificate.pem()), write_pem(&key.serialize_pem()));
+        fs::set_permissions(&files.1, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+        installation().give_to_server_user(&files.1);
+        files
+    }
+
     /// Issues a certificate that expired yesterday.
     pub fn expired(&self, hosts: &[&str]) -> Certificate {
         self.issue(hosts, OffsetDateTime::now_utc() - Duration::days(1))
@@ -64,7 +86,7 @@ impl PrivateCa {
         params.not_after = not_after;
         let key = new_key();
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Certificate { chain: vec![certificate.der().clone()], key: key.into() }
+        Certificate { chain: vec![certificate.der().clone()], key: key.into(), clients: None }
     }
 }
 
@@ -82,12 +104,21 @@ impl Drop for PrivateCa {
 
 impl Certificate {
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = Arc::new(ring::default_provider());
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .expect("the provider knows the usual versions")
-            .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key())
-            .expect("a certificate with its own key");
+            .expect("the provider knows the usual versions");
+        let config = match &self.clients {
+            None => config.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.clone()).expect("a certificate");
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                config.with_client_cert_verifier(verifier.expect("an authority"))
+            }
+        };
+        let config =
+            config.with_single_cert(self.chain.clone(), self.key.clone_key()).expect("a certificate with its own key");
         TlsAcceptor::from(Arc::new(config))
     }
 }

@@ -23,6 +23,7 @@ pub static DISABLE_AFTER: GucSetting<i32> = GucSetting::<i32>::new(5 * 24 * 3600
 pub static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 pub static CAPTURE: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static MAX_PAYLOAD: GucSetting<i32> = GucSetting::<i32>::new(256);
+pub static RECORD_ALL_EVENTS: GucSetting<bool> = GucSetting::<bool>::new(false);
 pub static ON_CAPTURE_ERROR: GucSetting<OnCaptureError> = GucSetting::<OnCaptureError>::new(OnCaptureError::Warn);
 pub static ACCESS_FUNCTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 pub static ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"webhook_delivery_worker"));
@@ -37,6 +38,8 @@ pub static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CStr
 pub static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 pub static DENIED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 pub static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static CLIENT_CERTIFICATE_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static CLIENT_KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// Defines the settings. Called once, while the server loads the library, after those of other
 /// modules are defined.
@@ -104,6 +107,22 @@ fn define_worker() {
         c"Sets a PEM file with certificate authorities to trust in addition to the system's.",
         c"Read when a worker starts.",
         &CA_FILE,
+        GucContext::Postmaster,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"webhook_delivery.client_certificate_file",
+        c"Sets a PEM file with the certificate, and its chain, for receivers that ask for a client certificate.",
+        c"Read when a worker starts. Needs webhook_delivery.client_key_file.",
+        &CLIENT_CERTIFICATE_FILE,
+        GucContext::Postmaster,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"webhook_delivery.client_key_file",
+        c"Sets the PEM file with the private key of webhook_delivery.client_certificate_file.",
+        c"Read when a worker starts. Its mode must be 0600, or 0640 if root owns it.",
+        &CLIENT_KEY_FILE,
         GucContext::Postmaster,
         GucFlags::SUPERUSER_ONLY,
     );
@@ -183,6 +202,14 @@ fn define_capture() {
         65_536,
         GucContext::Sighup,
         GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_bool_guc(
+        c"webhook_delivery.record_all_events",
+        c"Writes events that no endpoint wants, too.",
+        c"For a publication of webhook_delivery.events, and for replay_webhooks() to endpoints that do not exist yet.",
+        &RECORD_ALL_EVENTS,
+        GucContext::Sighup,
+        GucFlags::default(),
     );
     GucRegistry::define_enum_guc(
         c"webhook_delivery.on_capture_error",

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use pgrx::guc::GucSetting;
 use pgrx::prelude::*;
-use webhook_sender::{RetryPolicy, Rules};
+use webhook_sender::{RetryPolicy, Rules, TlsFiles};
 
 mod definitions;
 
 pub use definitions::{check, define};
 
 use definitions::{
-    ALLOW_HTTP, ALLOWED_NETWORKS, ALLOWED_PORTS, CA_FILE, CAPTURE, DATABASES, DENIED_NETWORKS, DISABLE_AFTER,
-    DISABLE_AFTER_FAILURES, MAX_PAYLOAD, ON_CAPTURE_ERROR, POLL_INTERVAL, POOL_SIZE, REDELIVERIES_PER_MINUTE,
-    REDELIVERIES_PER_SECOND, REQUEST_TIMEOUT, RETENTION, RETRY_AFTER_LIMIT, RETRY_SCHEDULE, ROLE,
+    ALLOW_HTTP, ALLOWED_NETWORKS, ALLOWED_PORTS, CA_FILE, CAPTURE, CLIENT_CERTIFICATE_FILE, CLIENT_KEY_FILE, DATABASES,
+    DENIED_NETWORKS, DISABLE_AFTER, DISABLE_AFTER_FAILURES, MAX_PAYLOAD, ON_CAPTURE_ERROR, POLL_INTERVAL, POOL_SIZE,
+    RECORD_ALL_EVENTS, REDELIVERIES_PER_MINUTE, REDELIVERIES_PER_SECOND, REQUEST_TIMEOUT, RETENTION, RETRY_AFTER_LIMIT,
+    RETRY_SCHEDULE, ROLE,
 };
 
 /// What happens to a transaction whose event cannot be built.
@@ -96,6 +97,11 @@ pub fn max_payload() -> i32 {
     MAX_PAYLOAD.get() * 1024
 }
 
+/// Whether events that no endpoint wants are written too.
+pub fn record_all_events() -> bool {
+    RECORD_ALL_EVENTS.get()
+}
+
 pub fn on_capture_error() -> OnCaptureError {
     ON_CAPTURE_ERROR.get()
 }
@@ -115,7 +121,11 @@ pub fn rules() -> Rules {
     }
 }
 
-pub fn ca_file() -> Option<PathBuf> {
-    let path = text(&CA_FILE);
-    (!path.is_empty()).then(|| path.into())
+pub fn tls_files() -> TlsFiles {
+    let file = |setting| Some(text(setting)).filter(|path| !path.is_empty()).map(PathBuf::from);
+    TlsFiles {
+        ca: file(&CA_FILE),
+        client_certificate: file(&CLIENT_CERTIFICATE_FILE),
+        client_key: file(&CLIENT_KEY_FILE),
+    }
 }
