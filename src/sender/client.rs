@@ -11,12 +11,12 @@ use ureq::{Agent, Body, Error};
 
 use crate::address_guard::AddressGuard;
 use crate::body::body;
+use crate::dial::Dial;
 use crate::request::headers;
 use crate::resolver::GuardedResolver;
 use crate::retry::retry_after;
 use crate::timing::{Timing, followed};
 use crate::tls::{TlsFiles, TlsTransport, configuration};
-use crate::transport::Dial;
 use crate::{Attempt, Failure, InvalidUrl, Job, StartError};
 
 /// Maximum number of bytes of a response that are read, so that the connection can be used again; a
@@ -77,7 +77,7 @@ impl Client {
             .output_buffer_size(OUTPUT_BUFFER)
             .tls_config(configuration(tls)?)
             .build();
-        let connector = Dial(Arc::clone(&guard)).chain(TlsTransport::new(config.clone()));
+        let connector = Dial::new(Arc::clone(&guard)).chain(TlsTransport::new(config.clone()));
         Ok(Self { agent: Agent::with_parts(config, connector, resolver), guard })
     }
 

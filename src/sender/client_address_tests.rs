@@ -72,3 +72,22 @@ fn new_rules_apply_from_the_next_request_on() {
     assert_eq!(client.attempt(job(&server.url())).result, Ok(200));
     assert_eq!(server.connections(), 1);
 }
+
+#[test]
+fn host_whose_ipv6_address_does_not_answer_is_reached_over_ipv4() {
+    let server = Server::start(|_, out| {
+        out.write_all(OK).unwrap();
+        Then::Close
+    });
+    let _silent = crate::dial::tests::silent(&format!("[::1]:{}", server.address.port()));
+    let rules = Rules { networks: "127.0.0.0/8, ::1".parse().unwrap(), ..loopback() };
+    let client = client_of(|_| Ok(vec!["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()]), rules);
+    let url = format!("http://both.example:{}/", server.address.port());
+    for _ in 0..2 {
+        let attempt = client.attempt(job(&url));
+        assert_eq!(attempt.result, Ok(200));
+        assert_eq!(attempt.timing.address, Some("127.0.0.1".parse().unwrap()));
+        assert!(attempt.timing.connect.unwrap() < Duration::from_secs(10));
+    }
+    assert_eq!(server.connections(), 2);
+}

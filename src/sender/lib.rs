@@ -8,7 +8,7 @@
 //! | headers that a customer may add | `header.rs` |
 //! | the HTTP client with its limits of time and size | `client.rs` |
 //! | URLs that an endpoint may have, addresses that a request may reach | `url.rs`, `address.rs`, `address_guard.rs` |
-//! | name look-up, TCP and TLS connections | `resolver.rs`, `transport.rs`, `tls.rs` |
+//! | name look-up, TCP and TLS connections | `resolver.rs`, `dial.rs`, `transport.rs`, `tls.rs` |
 //! | how long each part of a request took | `timing.rs` |
 //! | why an attempt failed | `failure.rs` |
 //! | threads, and which job they take next | `pool.rs`, `scheduler.rs`, `fair_share.rs` |
@@ -27,6 +27,7 @@ mod backlog;
 mod body;
 mod breaker;
 mod client;
+mod dial;
 mod failure;
 mod fair_share;
 mod header;

@@ -6,68 +6,21 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use ureq::Error;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+use ureq::config::Config;
+use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
-use crate::address_guard::AddressGuard;
-use crate::timing::{note, timed};
+use crate::timing::note;
 
 /// Maximum number of bytes that are gathered before they are sent.
 const PACKET: usize = 16 * 1024;
 
-/// Minimum time for the connection to an address.
-const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
-
 /// Maximum time limit, so that sums of times do not overflow.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
-
-/// Makes TCP connections, only to addresses that the guard allows.
-#[derive(Debug)]
-pub struct Dial(pub Arc<AddressGuard>);
-
-impl Connector for Dial {
-    type Out = Socket;
-
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Socket>, Error> {
-        timed(|| self.dial(details), |timing| &mut timing.connect).map(Some)
-    }
-}
-
-impl Dial {
-    fn dial(&self, details: &ConnectionDetails) -> Result<Socket, Error> {
-        let deadline = deadline(&details.timeout);
-        let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
-        let mut untried = details.addrs.len() as u32;
-        for address in details.addrs.iter() {
-            let left = left(deadline, &details.timeout)?;
-            // Half of the remaining time, so that an address that does not answer leaves time for
-            // the next; the last address gets all of it.
-            let share = if untried > 1 { (left / 2).max(MIN_PER_ADDRESS) } else { left };
-            untried -= 1;
-            note(|timing| timing.address = Some(address.ip()));
-            match TcpStream::connect_timeout(address, share) {
-                Ok(stream) => {
-                    // If the connection was reset in the meantime, it has no peer address any more.
-                    // That is an error of the connection, not of its address.
-                    let (peer, own) = (stream.peer_addr()?.ip(), stream.local_addr()?.ip());
-                    self.0.check_connection(peer, own).map_err(|problem| Error::Other(problem.into()))?;
-                    stream.set_nodelay(true)?;
-                    let config = details.config;
-                    let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-                    return Ok(Socket { stream, peer, buffers, unsent: Vec::new(), write_error: None });
-                }
-                Err(problem) => last = problem,
-            }
-        }
-        left(deadline, &details.timeout)?;
-        Err(if is_timeout(&last) { Error::Timeout(details.timeout.reason) } else { Error::Io(last) })
-    }
-}
 
 /// One connection.
 #[derive(Debug)]
@@ -84,6 +37,11 @@ pub struct Socket {
 }
 
 impl Socket {
+    pub fn new(stream: TcpStream, peer: IpAddr, config: &Config) -> Self {
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Self { stream, peer, buffers, unsent: Vec::new(), write_error: None }
+    }
+
     fn send(&mut self, timeout: &NextTimeout) -> Result<(), Error> {
         let deadline = deadline(timeout);
         let mut rest = &self.unsent[..];
@@ -150,17 +108,17 @@ impl Transport for Socket {
     }
 }
 
-fn deadline(timeout: &NextTimeout) -> Instant {
+pub fn deadline(timeout: &NextTimeout) -> Instant {
     Instant::now() + (*timeout.after).min(MAX_TIMEOUT)
 }
 
 /// The remaining time; an error when it is over.
-fn left(deadline: Instant, timeout: &NextTimeout) -> Result<Duration, Error> {
+pub fn left(deadline: Instant, timeout: &NextTimeout) -> Result<Duration, Error> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(Error::Timeout(timeout.reason)) } else { Ok(left) }
 }
 
 /// A timeout of a socket is `WouldBlock`, that of a connection attempt is `TimedOut`.
-fn is_timeout(problem: &io::Error) -> bool {
+pub fn is_timeout(problem: &io::Error) -> bool {
     matches!(problem.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
