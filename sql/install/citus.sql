@@ -74,7 +74,7 @@ $$;
 comment on function webhook_delivery.citus_placement(regclass) is
     'Returns, for the table of a trigger that fires, the first of the co-located shards, which stands for all of them (null if the table is no shard), and whether the rows of this node make events: of a table with copies on several nodes, those of the first node do';
 
-create function webhook_delivery.citus_obstacle(target regclass, source_table regclass) returns text
+create function webhook_delivery.citus_obstacle(target regclass, source_table regclass, is_watched boolean) returns text
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
     as $$
@@ -91,18 +91,19 @@ begin
             from pg_class as class
             left join pg_dist_partition as known on known.logicalrelid = class.oid
         )
-        select format('Citus must keep its rows with those of %s: make it a reference table, or distribute it with colocate_with', $2::regclass)
+        select format('Citus must keep its rows with those of %s: %sdistribute it with colocate_with',
+            $2::regclass, case when $3 then '' else 'make it a reference table, or ' end)
         from placed as target, placed as source
         where target.oid = $1 and source.oid = $2
-            and not (target.oid = source.oid or target.is_reference_table or target.is_local and source.is_local
+            and not (target.oid = source.oid or target.is_reference_table and (source.is_reference_table or not $3) or target.is_local and source.is_local
                 or coalesce(target.colocation = source.colocation, false))
-    $query$ into obstacle using target, source_table;
+    $query$ into obstacle using target, source_table, is_watched;
     return obstacle;
 end
 $$;
 
-comment on function webhook_delivery.citus_obstacle(regclass, regclass) is
-    'Returns why events of the second table cannot read the first where Citus keeps their rows, in words; null if they can';
+comment on function webhook_delivery.citus_obstacle(regclass, regclass, boolean) is
+    'Returns why events of the second table cannot read the first where Citus keeps their rows, in words; null if they can. The triggers of a watched table fire on its own shards, which must have the others beside them';
 
 create function webhook_delivery.citus_shards_here(event_type text, schema text) returns regclass[]
     language plpgsql stable
@@ -122,6 +123,8 @@ begin
                 case when $2 = 'public' then 'public.' else '' end || shard_name(shard.logicalrelid, shard.shardid)) end) as kept
                 on true
             where payload.event_type = $1
+                -- A payload function reads no shard.
+                and not exists (select from webhook_delivery.payload_functions as custom where custom.event_type = $1)
             having count(*) > 0
         $query$ into shards using event_type, schema;
     end if;

@@ -55,7 +55,7 @@ begin
             "webhook_delivery.has_citus()",
             "webhook_delivery.citus_colocated_shards(regclass)",
             "webhook_delivery.citus_placement(regclass)",
-            "webhook_delivery.citus_obstacle(regclass, regclass)",
+            "webhook_delivery.citus_obstacle(regclass, regclass, boolean)",
             "webhook_delivery.execute_for_trigger(text)",
             "webhook_delivery.make_trigger_depend_on_extension(name, regclass)",
             "webhook_delivery.remove_triggers()",
@@ -118,7 +118,7 @@ comment on function webhook_delivery.queue_test(uuid, text) is 'Queues the catal
 comment on function webhook_delivery.redeliver_visible(uuid[]) is 'Implements redeliver(): returns the number of deliveries that are sent again. Raises 53400 for more than webhook_delivery.redeliveries_per_minute of an auction, which redeliver() raises again as PT429';
 comment on function webhook_delivery.cancel(uuid[]) is 'Ends those of these deliveries that the caller sees and that wait for an attempt, as failed with the error "cancelled"; returns their number. A request in flight is not stopped, and may still succeed';
 comment on function webhook_delivery.replay(uuid, timestamptz, timestamptz, text[]) is 'Implements replay_webhooks(): queues the events from the first time until before the second, of these types, for an endpoint that has not received them. Returns their number; null if the caller sees no such endpoint. Raises 53400 for more than webhook_delivery.redeliveries_per_minute of an auction, which replay_webhooks() raises again as PT429';
-comment on function webhook_delivery.deliveries_of_nodes(uuid, timestamptz, integer) is 'Implements webhook_deliveries_of_all_nodes(): null if the caller does not see the auction';
+comment on function webhook_delivery.deliveries_of_nodes(uuid, uuid, integer) is 'Implements webhook_deliveries_of_all_nodes(): null if the caller does not see the auction';
 comment on function webhook_delivery.backfill_rows(text, uuid[], text) is 'Implements backfill()';
 comment on function webhook_delivery.request_of(uuid) is 'Returns URL, headers and body of the last request of a delivery that the caller sees, or of the first if none was made yet; no row if there is no such delivery; null for what was deleted. See webhook_request()';
 comment on function webhook_delivery.diagnose_endpoint(uuid) is 'Returns what diagnose_webhook() needs of an endpoint that the caller sees, in addition to what the caller can read: addresses of its URL or the problem with them (the name is looked up, which takes two seconds at most), the form of its secret (whsec or own), the time until which the previous secret also signs, the state of the worker, whether the endpoint is paused, the event types that it subscribes to and no trigger makes, those whose trigger is disabled, and those that could not be built. No row if there is no such endpoint';

@@ -198,22 +198,27 @@ create function webhook_delivery.disable_endpoint_on_coordinator(endpoint_id uui
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    answer text;
+    answer record;
 begin
     -- For the transaction. The worker has other work than to wait for a coordinator that is down.
     perform set_config('citus.node_connection_timeout', '2000', true);
-    execute 'select result from run_command_on_coordinator($1) where success' into answer
+    execute 'select success, result from run_command_on_coordinator($1)' into answer
         using format('select webhook_delivery.disable_endpoint(%L, %L, %L)', endpoint_id, auction_id, reason);
-    return coalesce(answer = 't', false);
+    if answer.success then
+        return answer.result = 't';
+    end if;
+    raise warning using message = format('could not disable endpoint %s on the coordinator: %s', endpoint_id, answer.result),
+        hint = 'The next failure tries again.';
+    return null;
 exception when others then
     raise warning using errcode = sqlstate, message = format('could not disable endpoint %s on the coordinator: %s', endpoint_id, sqlerrm),
         hint = 'The next failure tries again.';
-    return false;
+    return null;
 end
 $$;
 
 comment on function webhook_delivery.disable_endpoint_on_coordinator(uuid, uuid, text) is
-    'Has the coordinator of Citus disable an endpoint, from which all nodes receive the change. Returns false if that is not possible now; the next failure tries again';
+    'Has the coordinator of Citus disable an endpoint, from which all nodes receive the change. Returns null, with a WARNING, if it does not answer; the next failure tries again';
 
 -- Here and in record_endpoint_health() only ENABLE ALWAYS triggers on the endpoints fire: a role that
 -- can attach a trigger must not act as the extension's owner.
@@ -221,6 +226,8 @@ create function webhook_delivery.disable_endpoint(endpoint_id uuid, auction_id u
     language plpgsql volatile
     set search_path = pg_catalog, pg_temp
     set session_replication_role = replica
+    -- For a node of Citus that calls it: its worker has other work than to wait long for a lock here.
+    set lock_timeout = '1s'
     as $$
 begin
     if webhook_delivery.citus_is_worker() then
@@ -243,7 +250,7 @@ end
 $$;
 
 comment on function webhook_delivery.disable_endpoint(uuid, uuid, text) is
-    'Disables an endpoint and sends webhook.endpoint_disabled; on another node of Citus, has the coordinator do so. Returns false if a session is changing the endpoint, or has disabled it, or the coordinator does not answer';
+    'Disables an endpoint and sends webhook.endpoint_disabled; on another node of Citus, has the coordinator do so. Returns false if a session is changing the endpoint, or has disabled it; null if the coordinator does not answer';
 
 create function webhook_delivery.record_endpoint_health(
     endpoint_ids uuid[], succeeded boolean[], failing_since timestamptz[], failed_deliveries integer[], gone boolean[],
@@ -255,6 +262,7 @@ create function webhook_delivery.record_endpoint_health(
     as $$
 declare
     failing record;
+    disabled boolean := false;
 begin
     return query select * from webhook_delivery.record_recoveries(array(
         select given.id from unnest(endpoint_ids, succeeded) as given (id, has_succeeded) where given.has_succeeded));
@@ -275,7 +283,9 @@ begin
                 else
                     format('nothing has succeeded since %s; the last: %s', webhook_delivery.iso_time(failing.since), failing.error_message)
             end;
-            continue when not webhook_delivery.disable_endpoint(endpoint_id, auction_id, reason);
+            -- A coordinator that does not answer is not asked again now.
+            disabled := case when disabled is not null then webhook_delivery.disable_endpoint(endpoint_id, auction_id, reason) end;
+            continue when disabled is not true;
         else
             event_type := 'webhook.endpoint_failing';
             reason := failing.error_message;

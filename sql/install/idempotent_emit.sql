@@ -17,8 +17,12 @@ comment on column webhook_delivery.idempotency_keys.auction_id is 'Auction of th
 comment on column webhook_delivery.idempotency_keys.idempotency_key is 'Key that the caller has chosen';
 comment on column webhook_delivery.idempotency_keys.event_type is 'Type of the event';
 comment on column webhook_delivery.idempotency_keys.data_hash is 'SHA-256 of the text of its data';
-comment on column webhook_delivery.idempotency_keys.event_id is 'Id that emit() has returned; null if no endpoint wanted the event';
+comment on column webhook_delivery.idempotency_keys.event_id is 'Id that emit() has returned; null if no endpoint wanted the event, or if that was known at the commit only';
 comment on column webhook_delivery.idempotency_keys.created_at is 'Time of the call that sent the event';
+
+-- Without a policy: only the owner and roles that bypass row-level security see its rows, even after
+-- a mistaken grant.
+alter table webhook_delivery.idempotency_keys enable row level security;
 
 select pg_catalog.pg_extension_config_dump('webhook_delivery.idempotency_keys', '');
 
@@ -39,20 +43,26 @@ begin
             message = format('idempotency_key must have 1 to 255 characters, not %s', length(idempotency_key)),
             hint = 'Use an identifier that stays the same when the call is repeated, such as the id of the row or job that makes the event.';
     end if;
-    -- A session that sends the same key at the same time waits here until this transaction ends.
-    insert into webhook_delivery.idempotency_keys as kept (auction_id, idempotency_key, event_type, data_hash)
-    values (emit.auction_id, emit.idempotency_key, emit.event, digest)
-    on conflict on constraint an_auction_has_an_idempotency_key_once
-        do update set event_type = excluded.event_type, data_hash = excluded.data_hash, created_at = excluded.created_at
-        where kept.created_at < excluded.created_at - interval '1 day';
-    if found then
-        new_id := webhook_delivery.emit(event, auction_id, data);
-        update webhook_delivery.idempotency_keys as kept set event_id = new_id
-        where kept.auction_id = emit.auction_id and kept.idempotency_key = emit.idempotency_key;
-        return new_id;
-    end if;
+    -- Without a lock, so that a repeated call does not wait.
     select * into known from webhook_delivery.idempotency_keys as kept
-    where kept.auction_id = emit.auction_id and kept.idempotency_key = emit.idempotency_key;
+    where kept.auction_id = emit.auction_id and kept.idempotency_key = emit.idempotency_key
+        and kept.created_at >= clock_timestamp() - interval '1 day';
+    if not found then
+        -- If another session has sent the key and not committed yet, this waits until it has.
+        insert into webhook_delivery.idempotency_keys as kept (auction_id, idempotency_key, event_type, data_hash)
+        values (emit.auction_id, emit.idempotency_key, emit.event, digest)
+        on conflict on constraint an_auction_has_an_idempotency_key_once
+            do update set event_type = excluded.event_type, data_hash = excluded.data_hash, created_at = excluded.created_at
+            where kept.created_at < excluded.created_at - interval '1 day';
+        if found then
+            new_id := webhook_delivery.emit(event, auction_id, data);
+            update webhook_delivery.idempotency_keys as kept set event_id = new_id
+            where kept.auction_id = emit.auction_id and kept.idempotency_key = emit.idempotency_key;
+            return new_id;
+        end if;
+        select * into known from webhook_delivery.idempotency_keys as kept
+        where kept.auction_id = emit.auction_id and kept.idempotency_key = emit.idempotency_key;
+    end if;
     if (known.event_type, known.data_hash) is distinct from (event, digest) then
         raise exception using
             errcode = 'invalid_parameter_value',

@@ -123,7 +123,7 @@ begin
         target := to_regclass(format('%I.%I', schema, needed.table_name));
         unsuitable := webhook_delivery.unsuitable_columns(target, needed.columns);
         source := to_regclass(format('%I.%I', schema, needed.source_table));
-        obstacle := coalesce(webhook_delivery.reading_obstacle(target, source), webhook_delivery.citus_obstacle(target, source));
+        obstacle := coalesce(webhook_delivery.reading_obstacle(target, source), webhook_delivery.citus_obstacle(target, source, needed.is_watched));
         if target is null then
             result := 'missing';
             detail := format('Table %I.%I does not exist.', schema, needed.table_name);

@@ -123,34 +123,47 @@ declare
     before constant timestamptz := now() - retention;
 begin
     is_locked := false;
-    delete from webhook_delivery.idempotency_keys where ctid = any (array(
-        select ctid from webhook_delivery.idempotency_keys where created_at < now() - interval '1 day' limit 100000));
-    if retention = interval '0' then
-        return;
-    end if;
-    select expired.partition into dropped
-    from unnest('{attempts_retried, attempts_ended, events}'::name[]) with ordinality as known (parent, place)
-    cross join lateral webhook_delivery.partitions(known.parent) as expired
-    where expired.ends_at <= before
-    order by expired.ends_at, known.place
-    limit 1;
-    if found then
-        execute format('drop table webhook_delivery.%I', dropped);
-        return;
-    end if;
-    -- Rows that had no partition: few, some of them the last attempts of deliveries that outlived
-    -- their event.
-    delete from webhook_delivery.events_default where ctid = any (array(
-        select ctid from webhook_delivery.events_default where id < webhook_delivery.uuid_v7_floor(before) limit 10000));
-    delete from webhook_delivery.attempts_ended_default where ctid = any (array(
-        select ctid from webhook_delivery.attempts_ended_default where attempted_at < before limit 10000));
-    delete from webhook_delivery.attempts_retried_default where ctid = any (array(
-        select ctid from webhook_delivery.attempts_retried_default where attempted_at < before limit 10000));
-    delete from public.webhook_deleted_endpoints where ctid = any (array(
-        select ctid from public.webhook_deleted_endpoints where deleted_at < before limit 10000));
-exception when lock_not_available then
-    dropped := null;
-    is_locked := true;
+    begin
+        -- Waits for no transaction that uses a key.
+        with old as (
+            select kept.auction_id, kept.idempotency_key from webhook_delivery.idempotency_keys as kept
+            where kept.created_at < now() - interval '1 day'
+            limit 1000000 for update skip locked
+        )
+        delete from webhook_delivery.idempotency_keys as kept using old
+        where kept.auction_id = old.auction_id and kept.idempotency_key = old.idempotency_key and kept.created_at < now() - interval '1 day';
+    exception when lock_not_available then
+        -- The next call deletes them.
+        null;
+    end;
+    begin
+        if retention = interval '0' then
+            return;
+        end if;
+        select expired.partition into dropped
+        from unnest('{attempts_retried, attempts_ended, events}'::name[]) with ordinality as known (parent, place)
+        cross join lateral webhook_delivery.partitions(known.parent) as expired
+        where expired.ends_at <= before
+        order by expired.ends_at, known.place
+        limit 1;
+        if found then
+            execute format('drop table webhook_delivery.%I', dropped);
+            return;
+        end if;
+        -- Rows that had no partition: few, some of them the last attempts of deliveries that outlived
+        -- their event.
+        delete from webhook_delivery.events_default where ctid = any (array(
+            select ctid from webhook_delivery.events_default where id < webhook_delivery.uuid_v7_floor(before) limit 10000));
+        delete from webhook_delivery.attempts_ended_default where ctid = any (array(
+            select ctid from webhook_delivery.attempts_ended_default where attempted_at < before limit 10000));
+        delete from webhook_delivery.attempts_retried_default where ctid = any (array(
+            select ctid from webhook_delivery.attempts_retried_default where attempted_at < before limit 10000));
+        delete from public.webhook_deleted_endpoints where ctid = any (array(
+            select ctid from public.webhook_deleted_endpoints where deleted_at < before limit 10000));
+    exception when lock_not_available then
+        dropped := null;
+        is_locked := true;
+    end;
 end
 $$;
 

@@ -12,7 +12,7 @@ use pgrx::spi::{self, OwnedPreparedStatement, SpiClient, SpiResult};
 use super::event_key::{Event, Location, RowTable};
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::errors::refuse;
-use crate::postgres::invalidation::{LatestSnapshot, Topic};
+use crate::postgres::invalidation::{LatestSnapshot, Topic, changes_of_any_table};
 use crate::postgres::security_context::{RoleGuard, owner_of_function, owner_of_relation, relation};
 
 /// The payload of an event, from `webhook_delivery.payload_queries` or a payload function of the
@@ -48,13 +48,17 @@ thread_local! {
     static FIND: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
     /// The value of `Topic::changes` when the payloads were read.
     static READ_AT: Cell<u64> = const { Cell::new(0) };
+    /// The number of changes of tables when payloads of shards were read: their names are in them.
+    static SHARDS_READ_AT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// How the data of this event is read; `None` if that is not known. Call it with the rights of the
 /// extension's owner.
 pub fn payload_of(client: &SpiClient<'_>, event: &Event) -> SpiResult<Option<Rc<Payload>>> {
     let changes = Topic::Payloads.changes();
-    if READ_AT.replace(changes) != changes || KNOWN.with_borrow(HashMap::len) >= MAX_PAYLOADS {
+    let tables = changes_of_any_table();
+    let is_outdated = event.location.shard.is_some() && SHARDS_READ_AT.replace(tables) != tables;
+    if READ_AT.replace(changes) != changes || is_outdated || KNOWN.with_borrow(HashMap::len) >= MAX_PAYLOADS {
         KNOWN.take();
     }
     let place = (event.event_type.clone(), event.location);

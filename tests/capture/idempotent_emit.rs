@@ -147,3 +147,46 @@ fn key_counts_for_a_day() {
     age(client, "24 hours 1 minute");
     assert_eq!(kept(client), 0, "the worker deletes old keys");
 }
+
+#[test]
+fn repeated_key_takes_no_lock_and_holds_up_no_clean_up() {
+    let (mut application, _receiver) = application();
+    let first = emit(&mut application.client, sample::RIVERSIDE, "{}", Some("a"));
+    let age = "update webhook_delivery.idempotency_keys set created_at = now() - interval '23 hours 59 minutes'";
+    application.client.batch_execute(age).unwrap();
+    let mut other = application.cluster.connect();
+    let mut open = other.transaction().unwrap();
+    assert_eq!(emit(&mut open, sample::RIVERSIDE, "{}", Some("a")), first);
+    application.client.batch_execute("set lock_timeout = '1s'").unwrap();
+    assert_eq!(emit(&mut application.client, sample::RIVERSIDE, "{}", Some("a")), first);
+    application.client.batch_execute("update webhook_delivery.idempotency_keys set idempotency_key = 'a'").unwrap();
+    open.rollback().unwrap();
+
+    // A transaction that sends an expired key again does not keep the worker from its work.
+    application
+        .client
+        .batch_execute("update webhook_delivery.idempotency_keys set created_at = now() - interval '2 days'")
+        .unwrap();
+    let mut open = other.transaction().unwrap();
+    emit(&mut open, sample::RIVERSIDE, "{}", Some("a"));
+    let is_locked = "select is_locked from webhook_delivery.drop_expired()";
+    // The worker itself may hold a lock for a moment.
+    webhook_harness::wait_until("a clean-up", DEADLINE, || {
+        (!application.cluster.query_one::<bool>(is_locked, &[])).then_some(())
+    });
+    open.commit().unwrap();
+    assert_eq!(application.count("select count(*) from webhook_delivery.idempotency_keys"), 1);
+}
+
+#[test]
+fn keys_are_expunged_with_their_events() {
+    let (mut application, _receiver) = application();
+    emit(&mut application.client, sample::RIVERSIDE, r#"{"mail": "sam@example.com"}"#, Some("a"));
+    emit(&mut application.client, sample::RIVERSIDE, "{}", Some("invite sam@example.com"));
+    emit(&mut application.client, sample::RIVERSIDE, "{}", Some("b"));
+    let expunge = "select expunge_webhook_data($1, containing => 'sam@example.com')";
+    application.client.execute(expunge, &[&sample::RIVERSIDE]).unwrap();
+    assert_eq!(application.count("select count(*) from webhook_delivery.idempotency_keys"), 1);
+    application.client.execute("select expunge_webhook_data($1, everything => true)", &[&sample::RIVERSIDE]).unwrap();
+    assert_eq!(application.count("select count(*) from webhook_delivery.idempotency_keys"), 0);
+}

@@ -30,6 +30,6 @@ cross join lateral (
     cross join lateral (select pg_catalog.format('%I.%I', schema.nspname, needed_table.table_name) as name) as named
     left join webhook_delivery.citus_colocated_shards($3) as kept
         on kept.distributed_table operator(pg_catalog.=) pg_catalog.to_regclass(named.name)
-    where needed_table.source_table = payload.source_table
+    where needed_table.source_table = payload.source_table and schema.oid is not null
 ) as needed
 where custom.event_type is not null or payload.event_type is not null

@@ -1,6 +1,6 @@
 -- Deletes events with their data, ends the deliveries that wait for them, and removes excerpts of
 -- responses and addresses of redirects from the history. The attempts stay. Forgets deleted
--- endpoints, unless the events of one row are meant. Returns the number of events deleted.
+-- endpoints, and idempotency keys with the text, unless the events of one row are meant. Returns the number of events deleted.
 -- $1 auction; $2 row that the events must be about, or null; $3 text that their data must contain,
 -- or null
 with gone as (
@@ -21,6 +21,11 @@ with gone as (
         error_message = regexp_replace(log.error_message, ' [(]to .*', '')
     from gone
     where log.auction_id = $1 and log.event_id = gone.id and log.error_message is not null
+), keys as (
+    delete from webhook_delivery.idempotency_keys as known
+    where known.auction_id = $1
+        and (known.event_id in (select gone.id from gone)
+            or $2 is null and ($3 is null or position($3 in known.idempotency_key) > 0))
 ), forgotten as (
     delete from public.webhook_deleted_endpoints as deleted
     where deleted.auction_id = $1 and $2 is null

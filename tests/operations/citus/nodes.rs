@@ -98,8 +98,8 @@ impl Nodes {
     /// Lets a worker send, when the configuration has arrived.
     fn resume(&self, number: usize) {
         let worker = &self.workers[number];
-        let types = "select count(*) from webhook_event_types";
-        wait_until("the configuration", DEADLINE, || (worker.query_one::<i64>(types, &[]) > 0).then_some(()));
+        let has_all = "select count(*) = 4 and bool_and(srsubstate = 'r') from pg_subscription_rel";
+        wait_until("the configuration", DEADLINE, || worker.query_one::<bool>(has_all, &[]).then_some(()));
         psql(worker, &snippet("resumes each worker"));
     }
 

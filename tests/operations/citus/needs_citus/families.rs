@@ -228,7 +228,11 @@ fn tables_that_citus_keeps_apart_are_reported() {
          select create_distributed_table('app.submissions', 'auction_id');
          select create_distributed_table('app.submission_entries', 'submission_id', colocate_with => 'none');
          select create_distributed_table('app.locations', 'auction_id', colocate_with => 'app.submissions');
-         select create_reference_table('app.users');",
+         select create_reference_table('app.users');
+         create table app.problems (like public.problems);
+         create table app.problem_actions (like public.problem_actions);
+         select create_distributed_table('app.problems', 'auction_id');
+         select create_reference_table('app.problem_actions');",
     );
     let report = report(&nodes.coordinator, "app");
     for table in ["submission_entries", "count_types"] {
@@ -236,6 +240,12 @@ fn tables_that_citus_keeps_apart_are_reported() {
         assert!(result.starts_with("unreadable: app."), "{result}");
         assert!(result.contains("keep its rows with those of app.submissions"), "{result}");
     }
+    // Its triggers would fire where the problems are not.
+    let actions = &report["problem_actions "];
+    assert!(
+        actions.ends_with("keep its rows with those of app.problems: distribute it with colocate_with."),
+        "{actions}"
+    );
     for table in ["locations", "users"] {
         assert!(report[&format!("{table} ")].starts_with("found"), "{report:#?}");
     }
