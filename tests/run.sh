@@ -18,6 +18,9 @@ fi
 if command -v go >/dev/null; then
     needs+=(needs_go::)
 fi
+if command -v tinyproxy >/dev/null; then
+    needs+=(needs_proxy::)
+fi
 
 status=0
 # run PACKAGE_OPTIONS... -- FILTERS...

@@ -13,7 +13,7 @@ comment on type public.webhook_delivery_status is
     'State of a delivery: no attempt yet, an attempt has failed and another follows, delivered, or given up';
 
 create type public.webhook_error_kind as enum (
-    'dns', 'address_not_allowed', 'connect', 'tls', 'timeout', 'disconnect', 'http_status', 'invalid_response', 'invalid_url', 'internal',
+    'dns', 'address_not_allowed', 'connect', 'proxy', 'tls', 'timeout', 'disconnect', 'http_status', 'invalid_response', 'invalid_url', 'internal',
     'payload_too_large', 'no_secret', 'endpoint_deleted', 'event_deleted', 'expired', 'cancelled');
 comment on type public.webhook_error_kind is
     'Why an attempt failed, or (from payload_too_large on) why a delivery ended without another attempt';

@@ -105,6 +105,7 @@ create function webhook_delivery.diagnose_failure(kind public.webhook_error_kind
         when kind in ('address_not_allowed', 'invalid_url') then 'url must lead to the public internet.'
         when kind = 'timeout' then 'Answer first and do the work afterwards. If the receiver gets no request, a firewall may drop the connection.'
         when kind = 'connect' then 'The receiver accepts no connection: start it, or correct the port in url.'
+        when kind = 'proxy' then 'The proxy of this server does not work: the operator is to look at webhook_delivery.proxy. This is no failure of the receiver.'
         when kind = 'disconnect' then 'The receiver, or a proxy in front of it, closed the connection before it answered: see its log.'
         when kind = 'payload_too_large' then 'The event is larger than webhook_delivery.max_payload, which an operator may raise.'
         when kind = 'cancelled' then 'redeliver_webhook() sends it after all.'

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::outcome::{EndReason, Outcome};
+use crate::error_kind::ErrorKind;
 use crate::timestamp::Timestamp;
 
 /// Minimum time between two writes.
@@ -89,14 +90,14 @@ impl EndpointHealth {
         self.failing = failing;
     }
 
-    /// Call when the outcome is recorded. Tests do not count. Deliveries that were never sent do
-    /// not count as failures of their endpoint.
+    /// Call when the outcome is recorded. Tests do not count. Deliveries that were never sent, or
+    /// that our proxy has kept from the receiver, do not count as failures of their endpoint.
     pub fn recorded(&mut self, outcome: &Outcome) {
         if outcome.key.is_test {
             return;
         }
         let endpoint_id = outcome.key.endpoint_id;
-        let was_sent = outcome.response_time_ms.is_some();
+        let was_sent = outcome.response_time_ms.is_some() && outcome.error_kind != Some(ErrorKind::Proxy);
         let Some(error_message) = &outcome.error_message else {
             if self.failing.contains(&endpoint_id) || self.changes.contains_key(&endpoint_id) {
                 self.changes.insert(endpoint_id, HealthChange { succeeded: true, ..HealthChange::default() });

@@ -63,7 +63,7 @@ fn start_pool(slow_endpoints: HashSet<Uuid>, journal: Option<Arc<Journal>>) -> P
     let config = PoolConfig {
         threads: settings::pool_size(),
         rules: settings::rules(),
-        tls: settings::tls_files(),
+        connections: settings::connections(),
         slow_endpoints,
         many: MAX_BATCH,
         journal,
@@ -77,7 +77,7 @@ fn start_pool(slow_endpoints: HashSet<Uuid>, journal: Option<Arc<Journal>>) -> P
                 pgrx::function_name!(),
             )
             .set_hint(
-                "Check webhook_delivery.ca_file, client_certificate_file, client_key_file and pool_size. The worker tries again, at first after a second.",
+                "Check webhook_delivery.ca_file, client_certificate_file, client_key_file, proxy, proxy_credentials_file and pool_size. The worker tries again, at first after a second.",
             )
             .report(PgLogLevel::ERROR);
             unreachable!("an ERROR does not return")

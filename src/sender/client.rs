@@ -12,6 +12,7 @@ use ureq::{Agent, Body, Error};
 use crate::address_guard::AddressGuard;
 use crate::body::body;
 use crate::dial::Dial;
+use crate::proxy::{Proxy, ProxyConfig};
 use crate::request::headers;
 use crate::resolver::GuardedResolver;
 use crate::retry::retry_after;
@@ -45,17 +46,26 @@ pub struct Client {
     guard: Arc<AddressGuard>,
 }
 
+/// How connections are made: what the operator configures.
+#[derive(Clone, Debug, Default)]
+pub struct Connections {
+    /// The files of TLS.
+    pub tls: TlsFiles,
+    /// The proxy of all requests.
+    pub proxy: Option<ProxyConfig>,
+}
+
 impl Client {
     /// `threads`: how many requests may be in flight at once, and so how many connections to one
     /// host are kept.
-    pub fn new(threads: usize, tls: &TlsFiles, guard: Arc<AddressGuard>) -> Result<Self, StartError> {
+    pub fn new(threads: usize, connections: &Connections, guard: Arc<AddressGuard>) -> Result<Self, StartError> {
         let resolver = GuardedResolver::new(Arc::clone(&guard), threads);
-        Self::with_resolver(threads, tls, guard, resolver)
+        Self::with_resolver(threads, connections, guard, resolver)
     }
 
-    fn with_resolver(
+    pub fn with_resolver(
         threads: usize,
-        tls: &TlsFiles,
+        connections: &Connections,
         guard: Arc<AddressGuard>,
         resolver: GuardedResolver,
     ) -> Result<Self, StartError> {
@@ -75,9 +85,10 @@ impl Client {
             .max_idle_age(MAX_IDLE)
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
-            .tls_config(configuration(tls)?)
+            .tls_config(configuration(&connections.tls)?)
             .build();
-        let connector = Dial::new(Arc::clone(&guard)).chain(TlsTransport::new(config.clone()));
+        let proxy = connections.proxy.as_ref().map(|config| Proxy::new(config, threads)).transpose()?;
+        let connector = Dial::new(Arc::clone(&guard), proxy).chain(TlsTransport::new(config.clone()));
         Ok(Self { agent: Agent::with_parts(config, connector, resolver), guard })
     }
 

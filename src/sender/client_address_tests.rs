@@ -6,7 +6,7 @@ use super::*;
 fn client_of(look_up: LookUp, rules: Rules) -> Client {
     let guard = Arc::new(AddressGuard::new(rules));
     let resolver = GuardedResolver::with_look_up(Arc::clone(&guard), 4, look_up, Duration::ZERO);
-    Client::with_resolver(4, &TlsFiles::default(), guard, resolver).unwrap()
+    Client::with_resolver(4, &Connections::default(), guard, resolver).unwrap()
 }
 
 #[test]

@@ -18,7 +18,7 @@ mod addresses;
 mod raw;
 
 fn client() -> Client {
-    Client::new(4, &TlsFiles::default(), Arc::new(AddressGuard::new(loopback()))).unwrap()
+    Client::new(4, &Connections::default(), Arc::new(AddressGuard::new(loopback()))).unwrap()
 }
 
 fn say(text: &'static [u8]) -> impl Fn(usize, &mut dyn Write) -> Then {

@@ -15,6 +15,7 @@ use ureq::Error;
 use ureq::unversioned::transport::{ConnectionDetails, Connector};
 
 use crate::address_guard::AddressGuard;
+use crate::proxy::Proxy;
 use crate::timing::{note, timed};
 use crate::transport::{Socket, deadline, is_timeout, left};
 
@@ -33,6 +34,7 @@ const MAX_HOSTS: usize = 4096;
 #[derive(Debug)]
 pub struct Dial {
     guard: Arc<AddressGuard>,
+    proxy: Option<Proxy>,
     /// Whether the last connection to a host was made over IPv6: the next one tries that family
     /// first.
     over_ipv6: Mutex<HashMap<String, bool>>,
@@ -47,8 +49,8 @@ impl Connector for Dial {
 }
 
 impl Dial {
-    pub fn new(guard: Arc<AddressGuard>) -> Self {
-        Self { guard, over_ipv6: Mutex::default() }
+    pub fn new(guard: Arc<AddressGuard>, proxy: Option<Proxy>) -> Self {
+        Self { guard, proxy, over_ipv6: Mutex::default() }
     }
 
     fn dial(&self, details: &ConnectionDetails) -> Result<Socket, Error> {
@@ -56,7 +58,15 @@ impl Dial {
         let host = details.uri.host().unwrap_or_default();
         let addresses: Vec<SocketAddr> = details.addrs.iter().copied().collect();
         let preferred = self.known_families().get(host).copied();
-        match first_to_answer(&in_order(&addresses, preferred), deadline) {
+        let addresses = in_order(&addresses, preferred);
+        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.is_for(host, &addresses)) {
+            // The resolver has checked the addresses; the proxy gets no name that it could look up
+            // otherwise.
+            let (stream, peer) = proxy.connect(&addresses, deadline, &details.timeout)?;
+            stream.set_nodelay(true)?;
+            return Ok(Socket::new(stream, peer, details.config));
+        }
+        match first_to_answer(&addresses, deadline) {
             Ok(stream) => {
                 // If the connection was reset in the meantime, it has no peer address any more.
                 // That is an error of the connection, not of its address.
@@ -102,7 +112,7 @@ fn in_order(addresses: &[SocketAddr], prefers_ipv6: Option<bool>) -> Vec<SocketA
 
 /// Connects to these addresses, each a while after the one before or when that has failed. Returns
 /// the first connection; the error of the last address if there is none.
-fn first_to_answer(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
+pub fn first_to_answer(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut untried = addresses.iter();
     let mut pending = VecDeque::new();
     let mut last_error = io::Error::from(ErrorKind::AddrNotAvailable);
@@ -195,7 +205,7 @@ pub mod tests {
 
     #[test]
     fn families_of_a_bounded_number_of_hosts_are_remembered() {
-        let dial = Dial::new(Arc::default());
+        let dial = Dial::new(Arc::default(), None);
         for number in 0..=MAX_HOSTS {
             dial.remember(&number.to_string(), number % 2 == 0);
             dial.remember("often.example", true);

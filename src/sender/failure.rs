@@ -7,6 +7,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::InvalidUrl;
 use crate::address::NotAllowed;
+use crate::proxy::ProxyProblem;
 
 /// Maximum length of a redirect's target; a longer one is not shown.
 const MAX_LOCATION: usize = 200;
@@ -39,6 +40,8 @@ pub enum Failure {
     },
     /// No connection could be made; says why.
     Connect(String),
+    /// The proxy did not connect; says why.
+    Proxy(String),
     /// The connection broke before the response arrived.
     Disconnected,
     /// No request may be sent to this URL.
@@ -82,6 +85,10 @@ impl Failure {
             Error::HostNotFound => Self::Resolve { host: host.into() },
             Error::BadUri(_) => Self::InvalidUrl(InvalidUrl::Uncallable),
             Error::Other(problem) if problem.is::<NotAllowed>() => Self::AddressNotAllowed,
+            Error::Other(problem) if problem.is::<ProxyProblem>() => match problem.downcast_ref() {
+                Some(ProxyProblem::Proxy(problem)) => Self::Proxy(problem.clone()),
+                _ => Self::Connect(problem.to_string()),
+            },
             Error::Http(problem) => Self::Connect(format!("the request cannot be built: {problem}")),
             Error::Rustls(problem) => Self::Tls(tls_problem(&problem)),
             Error::Tls(problem) => Self::Tls(problem.into()),
@@ -124,6 +131,7 @@ impl fmt::Display for Failure {
                     _ => Ok(()),
                 }
             }
+            Self::Proxy(problem) => write!(f, "proxy: {problem}"),
             Self::Connect(problem) => write!(f, "{problem}"),
             Self::Disconnected => write!(f, "connection closed before a response"),
             Self::InvalidUrl(problem) => write!(f, "invalid URL: {problem}"),

@@ -9,6 +9,8 @@
 //! | the HTTP client with its limits of time and size | `client.rs` |
 //! | URLs that an endpoint may have, addresses that a request may reach | `url.rs`, `address.rs`, `address_guard.rs` |
 //! | name look-up, TCP and TLS connections | `resolver.rs`, `dial.rs`, `transport.rs`, `tls.rs` |
+//! | an HTTP proxy between us and the receivers | `proxy.rs` |
+//! | files of the operator | `files.rs` |
 //! | how long each part of a request took | `timing.rs` |
 //! | why an attempt failed | `failure.rs` |
 //! | threads, and which job they take next | `pool.rs`, `scheduler.rs`, `fair_share.rs` |
@@ -30,11 +32,13 @@ mod client;
 mod dial;
 mod failure;
 mod fair_share;
+mod files;
 mod header;
 mod ids;
 mod job;
 mod journal;
 mod pool;
+mod proxy;
 mod request;
 mod resolver;
 mod retry;
@@ -52,6 +56,7 @@ pub use address::{InvalidNetworks, Networks};
 pub use backlog::{Backlog, Count, Tally};
 pub use body::body;
 pub use breaker::Breaker;
+pub use client::Connections;
 pub use failure::Failure;
 pub use fair_share::Share;
 pub use header::{InvalidHeader, check_header};
@@ -59,6 +64,7 @@ pub use ids::uuid_v7;
 pub use job::{Attempt, DeliveryKey, Destination, Job};
 pub use journal::{Journal, Success};
 pub use pool::{Pool, PoolConfig};
+pub use proxy::{InvalidNoProxy, InvalidProxyUrl, NoProxy, ProxyConfig, ProxyUrl};
 pub use request::headers;
 pub use resolver::look_up;
 pub use retry::{InvalidSchedule, RetryPolicy, RetrySchedule, backoff};

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::address_guard::AddressGuard;
 use crate::client::Client;
 use crate::scheduler::{Scheduler, is_slow};
-use crate::{Attempt, Backlog, DeliveryKey, Failure, Job, Journal, Rules, StartError, TlsFiles};
+use crate::{Attempt, Backlog, Connections, DeliveryKey, Failure, Job, Journal, Rules, StartError};
 
 /// Enough for a TLS handshake with a long certificate chain. The default of 2 MiB would be too much
 /// for a thousand threads.
@@ -26,8 +26,8 @@ pub struct PoolConfig {
     pub threads: usize,
     /// Where requests may go, until `Pool::set_rules`.
     pub rules: Rules,
-    /// PEM file with certificate authorities to trust in addition to the machine's.
-    pub tls: TlsFiles,
+    /// How connections are made.
+    pub connections: Connections,
     /// Endpoints that are known to be slow, until they answer.
     pub slow_endpoints: HashSet<Uuid>,
     /// The first finished attempt wakes the submitter, and again this number of finished attempts.
@@ -82,7 +82,7 @@ impl Pool {
     pub fn start(config: PoolConfig) -> Result<Self, StartError> {
         let threads = config.threads.max(1);
         let guard = Arc::new(AddressGuard::new(config.rules));
-        let client = Arc::new(Client::new(threads, &config.tls, Arc::clone(&guard))?);
+        let client = Arc::new(Client::new(threads, &config.connections, Arc::clone(&guard))?);
         let (wakeup, waker) = UnixStream::pair().map_err(StartError::Resources)?;
         for end in [&wakeup, &waker] {
             end.set_nonblocking(true).map_err(StartError::Resources)?;

@@ -1,7 +1,6 @@
 //! TLS: which servers are trusted, and the certificate that is shown to those that ask for one.
 
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -13,6 +12,7 @@ use ureq::config::Config;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector};
 
+use crate::files::{read, read_private};
 use crate::timing::timed;
 use crate::transport::Socket;
 
@@ -47,8 +47,8 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
     },
-    /// Other users of the machine may read the private key.
-    KeyOfOthers {
+    /// Other users of the machine may read a file with a secret.
+    NotPrivate {
         /// The file.
         path: PathBuf,
     },
@@ -57,6 +57,13 @@ pub enum StartError {
         /// The file of the key.
         path: PathBuf,
     },
+    /// The file has no `user:password`.
+    NoCredentialsIn {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The proxy's address cannot be called.
+    InvalidProxy,
     /// There is a client certificate without a key, or a key without a certificate.
     IncompleteClientCertificate,
     /// The system provides no thread or socket.
@@ -71,12 +78,14 @@ impl fmt::Display for StartError {
                 write!(f, "{} contains no PEM certificate, or an invalid one", path.display())
             }
             Self::NoKeyIn { path } => write!(f, "{} contains no PEM private key, or an invalid one", path.display()),
-            Self::KeyOfOthers { path } => {
+            Self::NotPrivate { path } => {
                 write!(f, "other users may read {}: its mode must be 0600, or 0640 if root owns it", path.display())
             }
             Self::OtherKey { path } => {
                 write!(f, "the key in {} is not that of the client certificate", path.display())
             }
+            Self::NoCredentialsIn { path } => write!(f, "{} has no line user:password", path.display()),
+            Self::InvalidProxy => write!(f, "the address of the proxy is invalid"),
             Self::IncompleteClientCertificate => write!(f, "a client certificate needs a file and the file of its key"),
             Self::Resources(problem) => write!(f, "could not create a thread or socket: {problem}"),
         }
@@ -108,10 +117,7 @@ pub fn configuration(files: &TlsFiles) -> Result<TlsConfig, StartError> {
 fn client_certificate(certificate: &Path, key: &Path) -> Result<ClientCert, StartError> {
     let chain = certificates_in(certificate)?;
     let path = key.to_owned();
-    let pem = read(key)?;
-    if !is_private(key) {
-        return Err(StartError::KeyOfOthers { path });
-    }
+    let pem = read_private(key)?;
     // Check the pair here: with an unusable one, each connection would fail.
     let Ok(der) = PrivateKeyDer::from_pem_slice(&pem) else { return Err(StartError::NoKeyIn { path }) };
     let Ok(key) = PrivateKey::from_pem(&pem) else { return Err(StartError::NoKeyIn { path }) };
@@ -122,18 +128,6 @@ fn client_certificate(certificate: &Path, key: &Path) -> Result<ClientCert, Star
         Err(rustls::Error::InvalidCertificate(_)) => Err(StartError::NoCertificateIn { path: certificate.to_owned() }),
         Err(_) => Err(StartError::NoKeyIn { path }),
     }
-}
-
-/// As PostgreSQL requires of ssl_key_file.
-fn is_private(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|file| {
-        let forbidden = if file.uid() == 0 { 0o037 } else { 0o077 };
-        file.mode() & forbidden == 0
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, StartError> {
-    std::fs::read(path).map_err(|problem| StartError::UnreadableFile { path: path.to_owned(), problem })
 }
 
 /// The authorities that the machine's administrator trusts: the system's store, or the files that
@@ -211,12 +205,12 @@ mod tests {
     use super::*;
     use crate::Failure;
     use crate::address_guard::AddressGuard;
-    use crate::client::Client;
+    use crate::client::{Client, Connections};
     use crate::testing::{OK, SOON, Server, Then, certificates, job, loopback, self_signed};
 
     fn client(ca_file: Option<&Path>) -> Client {
-        let files = TlsFiles { ca: ca_file.map(Path::to_owned), ..TlsFiles::default() };
-        Client::new(1, &files, Arc::new(AddressGuard::new(loopback()))).unwrap()
+        let tls = TlsFiles { ca: ca_file.map(Path::to_owned), ..TlsFiles::default() };
+        Client::new(1, &Connections { tls, proxy: None }, Arc::new(AddressGuard::new(loopback()))).unwrap()
     }
 
     #[test]

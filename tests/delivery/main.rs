@@ -11,6 +11,7 @@ mod kills;
 mod locking;
 mod parking;
 mod pause;
+mod proxy;
 mod rate_limit;
 mod request;
 mod retention;

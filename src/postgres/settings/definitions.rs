@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
-use webhook_sender::{Networks, Ports, RetrySchedule};
+use webhook_sender::{InvalidProxyUrl, Networks, NoProxy, Ports, ProxyUrl, RetrySchedule};
 
 use super::OnCaptureError;
 
@@ -39,7 +39,21 @@ pub static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<C
 pub static DENIED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 pub static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 pub static CLIENT_CERTIFICATE_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static PROXY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static PROXY_CREDENTIALS_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static NO_PROXY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 pub static CLIENT_KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// The address of a proxy, or no text.
+struct ProxyOrNone;
+
+impl FromStr for ProxyOrNone {
+    type Err = InvalidProxyUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() { Ok(Self) } else { text.parse::<ProxyUrl>().map(|_| Self) }
+    }
+}
 
 /// Defines the settings. Called once, while the server loads the library, after those of other
 /// modules are defined.
@@ -126,6 +140,7 @@ fn define_worker() {
         GucContext::Postmaster,
         GucFlags::SUPERUSER_ONLY,
     );
+    define_proxy();
     GucRegistry::define_int_guc(
         c"webhook_delivery.retry_after_limit",
         c"Sets the longest wait that a receiver can request with Retry-After.",
@@ -181,6 +196,43 @@ fn define_worker() {
             None,
         );
     }
+}
+
+fn define_proxy() {
+    // SAFETY: the check hooks are guarded, so no panic passes them.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.proxy",
+            c"Sets the HTTP proxy through which receivers are called.",
+            c"http://HOST:PORT. It is asked to connect (CONNECT) to an address that was looked up and checked here. Read when a worker starts. \
+              If empty, receivers are called directly; environment variables such as https_proxy have no effect.",
+            &PROXY,
+            GucContext::Postmaster,
+            GucFlags::SUPERUSER_ONLY,
+            Some(check::<ProxyOrNone>),
+            None,
+            None,
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"webhook_delivery.no_proxy",
+            c"Sets hosts that are called without the proxy.",
+            c"A list of names, which include their subdomains, addresses and networks, such as 'internal.example, 10.0.0.0/8'.",
+            &NO_PROXY,
+            GucContext::Postmaster,
+            GucFlags::SUPERUSER_ONLY,
+            Some(check::<NoProxy>),
+            None,
+            None,
+        );
+    }
+    GucRegistry::define_string_guc(
+        c"webhook_delivery.proxy_credentials_file",
+        c"Sets a file with the line user:password for the proxy.",
+        c"Read when a worker starts. Its mode must be 0600, or 0640 if root owns it.",
+        &PROXY_CREDENTIALS_FILE,
+        GucContext::Postmaster,
+        GucFlags::SUPERUSER_ONLY,
+    );
 }
 
 /// Settings of capture.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgrx::guc::GucSetting;
 use pgrx::prelude::*;
-use webhook_sender::{RetryPolicy, Rules, TlsFiles};
+use webhook_sender::{Connections, ProxyConfig, RetryPolicy, Rules, TlsFiles};
 
 mod definitions;
 
@@ -14,9 +14,9 @@ pub use definitions::{check, define};
 
 use definitions::{
     ALLOW_HTTP, ALLOWED_NETWORKS, ALLOWED_PORTS, CA_FILE, CAPTURE, CLIENT_CERTIFICATE_FILE, CLIENT_KEY_FILE, DATABASES,
-    DENIED_NETWORKS, DISABLE_AFTER, DISABLE_AFTER_FAILURES, MAX_PAYLOAD, ON_CAPTURE_ERROR, POLL_INTERVAL, POOL_SIZE,
-    RECORD_ALL_EVENTS, REDELIVERIES_PER_MINUTE, REDELIVERIES_PER_SECOND, REQUEST_TIMEOUT, RETENTION, RETRY_AFTER_LIMIT,
-    RETRY_SCHEDULE, ROLE,
+    DENIED_NETWORKS, DISABLE_AFTER, DISABLE_AFTER_FAILURES, MAX_PAYLOAD, NO_PROXY, ON_CAPTURE_ERROR, POLL_INTERVAL,
+    POOL_SIZE, PROXY, PROXY_CREDENTIALS_FILE, RECORD_ALL_EVENTS, REDELIVERIES_PER_MINUTE, REDELIVERIES_PER_SECOND,
+    REQUEST_TIMEOUT, RETENTION, RETRY_AFTER_LIMIT, RETRY_SCHEDULE, ROLE,
 };
 
 /// What happens to a transaction whose event cannot be built.
@@ -121,11 +121,18 @@ pub fn rules() -> Rules {
     }
 }
 
-pub fn tls_files() -> TlsFiles {
+/// How connections are made. The check hooks have validated the texts.
+pub fn connections() -> Connections {
     let file = |setting| Some(text(setting)).filter(|path| !path.is_empty()).map(PathBuf::from);
-    TlsFiles {
+    let proxy = text(&PROXY).parse().ok().map(|url| ProxyConfig {
+        url,
+        credentials_file: file(&PROXY_CREDENTIALS_FILE),
+        no_proxy: text(&NO_PROXY).parse().unwrap_or_default(),
+    });
+    let tls = TlsFiles {
         ca: file(&CA_FILE),
         client_certificate: file(&CLIENT_CERTIFICATE_FILE),
         client_key: file(&CLIENT_KEY_FILE),
-    }
+    };
+    Connections { tls, proxy }
 }
