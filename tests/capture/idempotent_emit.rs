@@ -45,10 +45,10 @@ fn same_key_is_the_same_event_of_its_auction() {
     assert_eq!(receiver.count(), 5);
     assert_eq!(events(&mut application.client), 5);
     // An event that no endpoint wanted stays one.
-    let nobody = Uuid::new_v4();
-    assert_eq!(emit(&mut application.client, nobody, "{}", Some("a")), None);
-    application.endpoint(nobody, &receiver.url("/"), &["*"]);
-    assert_eq!(emit(&mut application.client, nobody, "{}", Some("a")), None);
+    let unsubscribed = Uuid::new_v4();
+    assert_eq!(emit(&mut application.client, unsubscribed, "{}", Some("a")), None);
+    application.endpoint(unsubscribed, &receiver.url("/"), &["*"]);
+    assert_eq!(emit(&mut application.client, unsubscribed, "{}", Some("a")), None);
 }
 
 #[test]

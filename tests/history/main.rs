@@ -1,5 +1,6 @@
 //! The history, and what can be done with deliveries, in SQL and over REST.
 
+mod all_nodes;
 mod event;
 mod expunge;
 mod generated_types;

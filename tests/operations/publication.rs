@@ -151,4 +151,9 @@ fn publication_streams_the_committed_events_and_all_if_the_setting_says_so() {
     let types: Vec<&str> = written.iter().filter_map(|row| row[2].as_deref()).collect();
     assert_eq!(types, ["submission.created", "submission.created", "submission.created", "submission.updated"]);
     assert_eq!(receiver.count(), 2, "recorded events of Hilltop have no endpoint");
+    // An endpoint that is created later can have them.
+    let later = application.endpoint(sample::HILLTOP, &receiver.url("/later"), &["*"]);
+    let replay = "select replay_webhooks($1, since => now() - interval '1 hour')";
+    assert_eq!(application.client.query_one(replay, &[&later.id]).unwrap().get::<_, i64>(0), 2);
+    later.wait_for(&mut application.client, 2, "success");
 }
