@@ -103,7 +103,7 @@ end
 $$;
 
 comment on function webhook_delivery.citus_obstacle(regclass, regclass, boolean) is
-    'Returns why events of the second table cannot read the first where Citus keeps their rows, in words; null if they can. The triggers of a watched table fire on its own shards, which must have the others beside them';
+    'Returns why events of the second table cannot read the first where Citus keeps their rows, in words; null if they can. The triggers of a watched table fire on its own shards, with which the others must be co-located';
 
 create function webhook_delivery.citus_shards_here(event_type text, schema text) returns regclass[]
     language plpgsql stable

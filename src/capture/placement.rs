@@ -51,7 +51,7 @@ pub fn placement_of(firing: &Firing) -> Placement {
     }
     let known = KNOWN.with_borrow(|known| known.get(&relation).copied());
     let placement = known.unwrap_or_else(|| {
-        let found = if security_context::relation(c"pg_catalog", c"pg_dist_partition").is_some() {
+        let found = if has_citus() {
             read(firing.table())
                 .unwrap_or_else(|problem| pgrx::error!("could not read the shards of this node: {problem}"))
         } else {
@@ -62,6 +62,11 @@ pub fn placement_of(firing: &Firing) -> Placement {
     });
     LAST.set(Some(((relation, changes), placement)));
     placement
+}
+
+/// Whether this database has Citus.
+pub fn has_citus() -> bool {
+    security_context::relation(c"pg_catalog", c"pg_dist_partition").is_some()
 }
 
 fn read(table: pg_sys::Oid) -> SpiResult<Placement> {

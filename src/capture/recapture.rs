@@ -134,6 +134,6 @@ fn letter(row: &SpiHeapTupleData<'_>) -> SpiResult<Result<DeadLetter, Unusable>>
     }
     let Some((occurred_at, event_type)) = row.get(1)?.zip(row.get(2)?) else { return Ok(Err(WITHOUT_ROWS)) };
     let row_table = has_data.then(|| RowTable { oid: table.unwrap_or(pg_sys::InvalidOid), owner: pg_sys::InvalidOid });
-    let event = Event { event_type, location: Location { schema, shard: table }, row_table };
+    let event = Event { event_type, location: Location { schema, shard: table.filter(|_| !has_data) }, row_table };
     Ok(Ok(DeadLetter { occurred_at, event, rows }))
 }

@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiError, SpiResult};
 use uuid::Uuid;
 
+use super::placement::has_citus;
 use crate::ids::{id, id_datum};
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::errors::refuse;
@@ -144,7 +145,7 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
 /// Raises an error on a node of Citus that has not received any endpoints: that an auction has none
 /// there says nothing.
 fn check_configuration(client: &SpiClient<'_>) -> SpiResult<()> {
-    if security_context::relation(c"pg_catalog", c"pg_dist_partition").is_some() {
+    if has_citus() {
         let lacks = client.select("select webhook_delivery.citus_lacks_configuration()", Some(1), &[])?;
         if lacks.first().get_one::<bool>()? == Some(true) {
             refuse(
