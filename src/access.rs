@@ -36,6 +36,13 @@ pub fn visible_auction(client: &SpiClient<'_>, endpoint_id: pgrx::Uuid) -> SpiRe
     visible.first().get_one()
 }
 
+/// Whether the caller administers an auction, or null: all of them. Runs with the caller's rights.
+pub fn administers(client: &SpiClient<'_>, auction_id: Option<pgrx::Uuid>) -> SpiResult<bool> {
+    let sql = "select webhook_delivery.is_operator()
+        or $1 operator(pg_catalog.=) any (array(select webhook_delivery.administered_auctions()))";
+    Ok(client.select(sql, Some(1), &[auction_id.into()])?.first().get_one()? == Some(true))
+}
+
 fn read_members() -> SpiResult<Vec<pgrx::Uuid>> {
     Spi::connect(|client| {
         // Without this table the application does not say who administers an auction: no user does.

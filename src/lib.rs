@@ -97,9 +97,14 @@ extension_sql_file!(
     requires = ["endpoints", closest_name]
 );
 extension_sql_file!(
+    "../sql/install/filter.sql",
+    name = "filter",
+    requires = ["endpoint_checks", preview_filter, matches_filter]
+);
+extension_sql_file!(
     "../sql/install/endpoint_writes.sql",
     name = "endpoint_writes",
-    requires = ["endpoint_checks", take_new_endpoint_id]
+    requires = ["filter", take_new_endpoint_id]
 );
 extension_sql_file!("../sql/install/storage.sql", name = "storage", requires = ["endpoint_writes"]);
 extension_sql_file!("../sql/install/queue.sql", name = "queue", requires = ["storage", uuid_v7_time]);

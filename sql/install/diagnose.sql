@@ -159,12 +159,13 @@ create function webhook_delivery.diagnose_events(endpoint public.webhook_endpoin
     set search_path = pg_catalog, pg_temp
     as $$
     select 'events', 'Which events does it receive, and was one queued?', case when latest.created_at is not null then true end,
-        format('It receives %s. ', array_to_string(endpoint.events, ', ')) || case
+        format('It receives %s%s. ', array_to_string(endpoint.events, ', '), ' if ' || endpoint.filter::text) || case
             when latest.created_at is null then 'Nothing was ever queued for it.'
             else format('The latest: %s at %s, now %s.', latest.event_type, webhook_delivery.iso_time(latest.created_at), latest.status)
         end,
         case when latest.created_at is null then
-            'Select the event types that you expect: select event_type, description from webhook_event_types. replay_webhooks() sends events from before the endpoint existed, test_webhook() sends a test.' end
+            'Select the event types that you expect: select event_type, description from webhook_event_types. replay_webhooks() sends events from before the endpoint existed, test_webhook() sends a test.'
+            || case when endpoint.filter is not null then ' preview_webhook_filter() shows which of the latest events match the filter.' else '' end end
     from (values (1)) as one
     left join lateral (
         select delivery.event_type, delivery.status, delivery.created_at

@@ -183,6 +183,10 @@ begin
         perform webhook_delivery.check_endpoint_headers(new.headers::text);
     end if;
     perform webhook_delivery.check_endpoint(new);
+    -- jsonpath has no equality.
+    if tg_op = 'INSERT' or new.filter::text is distinct from old.filter::text then
+        perform webhook_delivery.check_filter(new.filter);
+    end if;
     new.secret := webhook_delivery.accept_secret(tg_op = 'INSERT', new.id, new.secret, case when tg_op = 'UPDATE' then old.secret end);
     return new;
 end

@@ -5,6 +5,7 @@ create table public.webhook_endpoints (
     auction_id uuid not null,
     url text not null,
     events text[] not null,
+    filter jsonpath,
     secret text,
     is_active boolean not null default true,
     description text,
@@ -22,6 +23,7 @@ create table public.webhook_endpoints (
     constraint description_is_at_most_1000_characters check (length(description) <= 1000),
     constraint created_by_is_at_most_255_characters check (length(created_by) <= 255),
     constraint events_has_1_to_100_entries check (cardinality(events) between 1 and 100 and array_ndims(events) = 1),
+    constraint filter_is_at_most_1000_characters check (length(filter::text) <= 1000),
     constraint only_a_disabled_endpoint_says_when_and_why check (
         (disabled_at is null) = (disabled_reason is null) and (disabled_at is null or not is_active)),
     constraint max_per_second_is_between_a_hundredth_and_10000 check (max_per_second between 0.01::real and 10000),
@@ -39,6 +41,8 @@ comment on column public.webhook_endpoints.id is 'Identifier of the endpoint, as
 comment on column public.webhook_endpoints.auction_id is 'Auction whose events are sent. Cannot be changed';
 comment on column public.webhook_endpoints.url is 'URL to which requests are POSTed: https only (http if webhook_delivery.allow_http is on), without user name and password, at most 2,000 characters. Stored in its normal form, which is the URL that is called';
 comment on column public.webhook_endpoints.events is 'Event types that the endpoint subscribes to: exact names, a whole family (submission.*), or * for all';
+comment on column public.webhook_endpoints.filter is
+    'Condition on the data of an event, as a jsonpath predicate of at most 1,000 characters: $.total_car_count > 50 && $.location_name == "North Lot". Events for which it is false are not queued. $event is the event type. Null: no condition. Operational events and tests are not filtered';
 comment on column public.webhook_endpoints.secret is
     'Signing secret when written, 16 to 256 characters; if omitted, a secret is generated, which INSERT ... RETURNING generated_secret(webhook_endpoints) returns this once. Hint of the secret when read: its last four characters';
 comment on column public.webhook_endpoints.is_active is 'Whether the endpoint receives events. If false, new events are not queued for it, unless disabled_at shows that the server has disabled it; queued deliveries wait until it is true again';
@@ -186,7 +190,7 @@ comment on column webhook_delivery.endpoint_targets.max_per_second is 'Maximum n
 comment on column webhook_delivery.endpoint_targets.is_paused is 'Whether the operator has stopped sending to the endpoint or to its auction, tests included';
 
 create view webhook_delivery.subscriptions as
-    select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events
+    select endpoint.auction_id, endpoint.id as endpoint_id, endpoint.events, endpoint.filter
     from public.webhook_endpoints as endpoint
     where endpoint.is_active or endpoint.disabled_at is not null;
 
@@ -194,6 +198,7 @@ comment on view webhook_delivery.subscriptions is 'Endpoints for which new deliv
 comment on column webhook_delivery.subscriptions.auction_id is 'Auction whose events are queued';
 comment on column webhook_delivery.subscriptions.endpoint_id is 'Endpoint for which they are queued';
 comment on column webhook_delivery.subscriptions.events is 'Event types that are queued: exact names, families (submission.*), *';
+comment on column webhook_delivery.subscriptions.filter is 'Condition on the data of the events that are queued, or null';
 
 create function public.generated_secret(endpoint public.webhook_endpoints) returns text
     language sql volatile

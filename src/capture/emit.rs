@@ -17,6 +17,7 @@ use super::event_builder::EventBuilder;
 use super::event_key::{Event, EventKey};
 use super::fan_out::{Events, Wanted, fan_out};
 use super::pending_changes::{PENDING, WholeRow};
+use super::subscriptions::Interested;
 use super::{row_snapshot, subscriptions};
 use crate::ids;
 use crate::postgres::cached_plan::CachedPlan;
@@ -28,9 +29,10 @@ use crate::postgres::timeouts::LockWait;
 use crate::timestamp::Timestamp;
 
 /// Sends an event to the endpoints of the auction that want it, if the transaction commits. Returns
-/// the event's id; null if no endpoint wants it, unless all events are recorded. The event is written with the commit: if that
-/// fails, such as on a full disk (53100), the transaction fails too. No other call can end a
-/// commit; every other event that cannot be captured becomes a dead letter.
+/// the event's id; null if no endpoint wants events of this type, unless all events are recorded.
+/// The event is written with the commit, when filters are applied: if that fails, such as on a full
+/// disk (53100), the transaction fails too. No other call can end a commit; every other event that
+/// cannot be captured becomes a dead letter.
 // json has the representation of text; Rust's type for json would format the value again.
 #[pg_extern(sql = "
     create function webhook_delivery.emit(event text, auction_id uuid, data json) returns uuid
@@ -54,11 +56,11 @@ fn emit(
     // SAFETY: reads a number of this session.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let wanting = match subscriptions::cached(&auction_id, event_type) {
-        Some(endpoint_ids) => Ok(endpoint_ids),
+        Some(endpoints) => Ok(endpoints),
         None => in_subtransaction(|| wanting(event_type, auction_id)),
     };
-    let endpoint_ids = match wanting {
-        Ok(endpoint_ids) => endpoint_ids,
+    let endpoints = match wanting {
+        Ok(endpoints) => endpoints,
         Err(failure) if failure.is_lock_timeout => {
             // The interested endpoints are looked up again at the commit.
             let (event_key, data) = (EventKey::of_emitted(event_type), row_snapshot::SavedRow::Data(data.to_owned()));
@@ -68,11 +70,11 @@ fn emit(
         }
         Err(failure) => failure.raise(),
     };
-    if !subscriptions::is_recorded(&endpoint_ids) {
+    if !subscriptions::is_recorded(&endpoints) {
         return Ok(None);
     }
     let event_id = ids::uuid_v7();
-    let wanted = Wanted { event_id: ids::id(event_id), auction_id, endpoint_ids };
+    let wanted = Wanted { event_id: ids::id(event_id), auction_id, endpoints };
     let emitted = Emitted { event_type: event_type.to_owned(), wanted, data: data.to_owned(), subtransaction };
     let many = PENDING.with_borrow_mut(|changes| {
         changes.emitted.push(emitted);
@@ -83,7 +85,7 @@ fn emit(
 }
 
 /// The interested endpoints of the auction. The wait for a lock is bounded.
-fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Uuid> {
+fn wanting(event_type: &str, auction_id: Uuid) -> Vec<Interested> {
     let _lock_wait = LockWait::bounded();
     let _rights = RoleGuard::of_extension_owner();
     Spi::connect_mut(|client| subscriptions::wanting(client, event_type, std::iter::once(auction_id)))

@@ -25,6 +25,7 @@ use crate::postgres::errors::refuse;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};
 use crate::postgres::settings::{self, OnCaptureError};
 use crate::postgres::subtransaction::{SqlError, in_rolled_back_subtransaction, in_subtransaction};
+use crate::postgres::varlena::Varlena;
 use crate::timestamp::Timestamp;
 
 /// Rows of the first portion. The size of the next ones depends on their data.
@@ -63,7 +64,8 @@ struct Data {
     auction_ids: Vec<Option<Uuid>>,
     /// The rows that the events are about.
     row_ids: Vec<Option<Uuid>>,
-    data: Option<JsonArray>,
+    /// A json[].
+    data: Option<Varlena>,
 }
 
 /// The data of rows, with the interested endpoints.
@@ -222,35 +224,9 @@ impl EventBuilder {
     }
 }
 
-/// An array of type json[]: the server's bytes, in memory of our own.
-struct JsonArray {
-    words: Box<[u64]>,
-}
-
-impl JsonArray {
-    /// # Safety
-    /// The datum is a json[].
-    unsafe fn of(datum: pg_sys::Datum) -> Self {
-        // SAFETY: as the caller promises: `length` bytes are there, and the copy is aligned as the
-        // server aligns an array.
-        let words = unsafe {
-            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
-            let length = pgrx::varsize_any(array);
-            let mut words = vec![0_u64; length.div_ceil(size_of::<u64>())].into_boxed_slice();
-            std::ptr::copy_nonoverlapping(array.cast::<u8>(), words.as_mut_ptr().cast(), length);
-            words
-        };
-        Self { words }
-    }
-
-    fn datum(&self) -> pg_sys::Datum {
-        pg_sys::Datum::from(self.words.as_ptr())
-    }
-}
-
 impl Portion {
     fn bytes(&self) -> usize {
-        self.data.data.as_ref().map_or(0, |data| size_of_val(&*data.words))
+        self.data.data.as_ref().map_or(0, Varlena::bytes)
     }
 }
 
@@ -280,8 +256,8 @@ fn read_portion(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp, r
     let auction_ids = data.auction_ids.iter().copied();
     let wanting = subscriptions::wanting(client, &event.event_type, auction_ids.clone().flatten())?;
     let wanted = auction_ids.map(|auction_id| {
-        let endpoint_ids = wanting.get(&auction_id?).filter(|endpoints| subscriptions::is_recorded(endpoints))?.clone();
-        Some(Wanted { event_id: uuid_v7(), auction_id: auction_id?, endpoint_ids })
+        let endpoints = wanting.get(&auction_id?).filter(|endpoints| subscriptions::is_recorded(endpoints))?.clone();
+        Some(Wanted { event_id: uuid_v7(), auction_id: auction_id?, endpoints })
     });
     Ok(Portion { wanted: wanted.collect(), data })
 }
@@ -332,7 +308,7 @@ fn data_of_row_events(table: RowTable, rows: &[Row<'_>]) -> Data {
         data.push(Some(JsonString(of_row)));
     }
     // SAFETY: a json[].
-    all.data = data.into_datum().map(|data| unsafe { JsonArray::of(data) });
+    all.data = data.into_datum().map(|data| unsafe { Varlena::of(data) });
     all
 }
 
@@ -368,7 +344,7 @@ fn data_of_payload(client: &SpiClient<'_>, event: &Event, occurred_at: Timestamp
             row_ids: ids(row.get(1)?),
             auction_ids: ids(row.get(2)?),
             // SAFETY: the statement casts every type of column to json, so this is a json[].
-            data: row.get_datum_by_ordinal(3)?.map(|data| unsafe { JsonArray::of(data) }),
+            data: row.get_datum_by_ordinal(3)?.map(|data| unsafe { Varlena::of(data) }),
         })
     })
 }

@@ -7,6 +7,8 @@ use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYO
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
+use super::filter;
+use super::subscriptions::{self, Interested};
 use crate::ids::{self, id_datum};
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::wakeup::{self, Wakeup};
@@ -17,7 +19,7 @@ use crate::timestamp::Timestamp;
 pub struct Wanted {
     pub event_id: Uuid,
     pub auction_id: Uuid,
-    pub endpoint_ids: Vec<Uuid>,
+    pub endpoints: Vec<Interested>,
 }
 
 /// Events of one type.
@@ -34,14 +36,19 @@ thread_local! {
     static STATEMENT: RefCell<CachedPlan> = const { RefCell::new(CachedPlan::new()) };
 }
 
-/// Writes the events and their deliveries, and returns the number of the events. Call it with the
-/// rights of the extension's owner and our settings.
+/// Writes the events and their deliveries, and returns the number of the events. An event that all
+/// filters reject is not written. Call it with the rights of the extension's owner and our settings.
 pub fn fan_out(
     client: &mut SpiClient<'_>,
     event_type: &str,
     occurred_at: Timestamp,
-    Events { wanted, row_ids, data }: Events<'_>,
+    Events { mut wanted, row_ids, data }: Events<'_>,
 ) -> SpiResult<i64> {
+    if filter::apply(event_type, &mut wanted, &data) {
+        for event in &mut wanted {
+            event.take_if(|event| !subscriptions::is_recorded(&event.endpoints));
+        }
+    }
     let written = wanted.iter().flatten().count();
     if written == 0 {
         return Ok(0);
@@ -51,7 +58,10 @@ pub fn fan_out(
         wanted.iter().map(|event| event.as_ref().map(of).map(id_datum)).collect::<Vec<_>>().into()
     };
     let deliveries = || {
-        wanted.iter().flatten().flat_map(|event| event.endpoint_ids.iter().map(move |endpoint_id| (event, endpoint_id)))
+        wanted
+            .iter()
+            .flatten()
+            .flat_map(|event| event.endpoints.iter().map(move |endpoint| (event, &endpoint.endpoint_id)))
     };
     let of_deliveries =
         |of: fn((&Wanted, &Uuid)) -> pgrx::Uuid| -> DatumWithOid { deliveries().map(of).collect::<Vec<_>>().into() };

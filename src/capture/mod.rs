@@ -12,6 +12,7 @@
 //! | code emits an event itself, or events of rows that existed before | `emit.rs`, `emitted.rs`, `backfill.rs` |
 //! | who may attach triggers and set payload functions | `caller_rights.rs` |
 //! | the interested endpoints, cached by the session | `subscriptions.rs` |
+//! | an endpoint's condition on the data of its events | `filter.rs` |
 //! | at commit the events are built and written | `at_commit.rs` |
 //! | the data of all noted rows is read, and one queue row is written per interested endpoint | `event_builder.rs`, `payload.rs`, `fan_out.rs` |
 //! | foreign tables cannot be read during a commit | `foreign_tables.rs` |
@@ -31,6 +32,7 @@ mod emitted;
 mod event_builder;
 mod event_key;
 mod fan_out;
+mod filter;
 mod firing;
 mod foreign_tables;
 mod partition_moves;

@@ -7,12 +7,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use pgrx::pg_sys::BuiltinOid::UUIDARRAYOID;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiError, SpiResult};
 use uuid::Uuid;
 
+use super::filter::Filter;
 use super::placement::has_citus;
 use crate::ids::{id, id_datum};
 use crate::postgres::cached_plan::CachedPlan;
@@ -27,9 +29,17 @@ const MAX_AUCTIONS: usize = 4096;
 const MAX_ENDPOINTS: usize = 100;
 
 struct Subscription {
-    endpoint_id: Uuid,
+    endpoint: Interested,
     /// Exact types, families (`submission.*`), `*`.
     events: Vec<String>,
+}
+
+/// An endpoint that wants events of a type.
+#[derive(Clone)]
+pub struct Interested {
+    pub endpoint_id: Uuid,
+    /// It wants only those whose data matches.
+    pub filter: Option<Rc<Filter>>,
 }
 
 #[derive(Default)]
@@ -57,16 +67,16 @@ impl Subscription {
 }
 
 /// The endpoints of an auction that want events of this type; `None` if that is not cached.
-pub fn cached(auction_id: &Uuid, event_type: &str) -> Option<Vec<Uuid>> {
+pub fn cached(auction_id: &Uuid, event_type: &str) -> Option<Vec<Interested>> {
     CACHE.with_borrow(|cache| {
         let subscriptions = cache.by_auction.get(auction_id).filter(|_| cache.is_fresh())?;
         let wanting = subscriptions.iter().filter(|subscription| subscription.wants(event_type));
-        Some(wanting.map(|subscription| subscription.endpoint_id).collect())
+        Some(wanting.map(|subscription| subscription.endpoint.clone()).collect())
     })
 }
 
 /// Whether an event that these endpoints want is written.
-pub fn is_recorded(endpoints: &[Uuid]) -> bool {
+pub fn is_recorded(endpoints: &[Interested]) -> bool {
     !endpoints.is_empty() || settings::record_all_events()
 }
 
@@ -76,7 +86,7 @@ pub fn wanting(
     client: &SpiClient<'_>,
     event_type: &str,
     auction_ids: impl Iterator<Item = Uuid>,
-) -> SpiResult<HashMap<Uuid, Vec<Uuid>>> {
+) -> SpiResult<HashMap<Uuid, Vec<Interested>>> {
     let mut wanting = HashMap::new();
     let mut unknown = Vec::new();
     for auction_id in auction_ids {
@@ -93,7 +103,7 @@ pub fn wanting(
     if !unknown.is_empty() {
         for (auction_id, subscriptions) in read(client, &unknown)? {
             let wanted = subscriptions.iter().filter(|subscription| subscription.wants(event_type));
-            wanting.insert(auction_id, wanted.map(|subscription| subscription.endpoint_id).collect());
+            wanting.insert(auction_id, wanted.map(|subscription| subscription.endpoint.clone()).collect());
             if subscriptions.len() <= MAX_ENDPOINTS {
                 CACHE.with_borrow_mut(|cache| cache.by_auction.insert(auction_id, subscriptions));
             }
@@ -131,7 +141,9 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
         for row in client.select(statement, None, &[ids.into()])? {
             let ids = row.get::<pgrx::Uuid>(1)?.zip(row.get::<pgrx::Uuid>(2)?);
             let Some(((auction_id, endpoint_id), events)) = ids.zip(row.get::<Vec<String>>(3)?) else { continue };
-            let subscription = Subscription { endpoint_id: id(endpoint_id), events };
+            let filter = row.get::<String>(4)?.map(|path| Rc::new(Filter::parse(&path)));
+            let endpoint = Interested { endpoint_id: id(endpoint_id), filter };
+            let subscription = Subscription { endpoint, events };
             found.entry(id(auction_id)).or_default().push(subscription);
         }
         Ok::<_, SpiError>(())

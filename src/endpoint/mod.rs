@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use crate::postgres::errors;
 
 mod diagnosis;
+mod filter;
 mod header;
 mod new_id;
 pub mod secret;

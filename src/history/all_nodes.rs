@@ -3,14 +3,12 @@
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 
+use crate::access::administers;
 use crate::postgres::errors::refuse;
 use crate::postgres::security_context::as_extension_owner;
 
 /// Maximum number of rows of a call. Each node is asked for as many.
 const MAX_ROWS: i32 = 1000;
-
-const IS_VISIBLE: &str = "select webhook_delivery.is_operator()
-    or $1 operator(pg_catalog.=) any (array(select webhook_delivery.administered_auctions()))";
 
 /// Rows of `webhook_deliveries` of all nodes, as a JSON array: the latest of an auction (null: of
 /// all), before a delivery (null: all). Null if the caller does not see the auction.
@@ -27,8 +25,7 @@ fn deliveries_of_nodes(
             "For the next page, give the id of the last row as before.",
         );
     };
-    // With the caller's rights.
-    if Spi::get_one_with_args::<bool>(IS_VISIBLE, &[auction_id.into()])? != Some(true) {
+    if !Spi::connect(|client| administers(client, auction_id))? {
         return Ok(None);
     }
     let _owner = as_extension_owner();

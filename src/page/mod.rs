@@ -53,8 +53,11 @@ fn origins() -> Origins {
 static STYLES: LazyLock<[String; 2]> =
     LazyLock::new(|| [include_str!("vendor/pico.min.css"), include_str!("page.css")].map(escape_non_ascii));
 
-/// The scripts in the order in which they run: each uses definitions of those before it.
-const SCRIPTS: [&str; 22] = [
+/// The scripts in the order in which they run: each uses definitions of those before it. They are
+/// sent without their indentation, a twentieth of the page.
+static SCRIPTS: LazyLock<Vec<String>> = LazyLock::new(|| SOURCES.map(without_indentation).to_vec());
+
+const SOURCES: [&str; 22] = [
     include_str!("vendor/preact.min.js"),
     include_str!("vendor/preact-hooks.umd.js"),
     include_str!("vendor/htm.umd.js"),
@@ -136,7 +139,7 @@ impl Page {
             writeln!(scripts, "<script type=\"text/plain\" id=\"verify-{language}\">{code}</script>")
                 .expect("a text can be written to");
         }
-        for script in SCRIPTS {
+        for script in SCRIPTS.iter() {
             writeln!(scripts, "<script>{script}</script>").expect("a text can be written to");
         }
         // Only the skeleton's own placeholders are replaced: styles and scripts are not searched.
@@ -202,6 +205,11 @@ static HASHES_OF_STYLES: LazyLock<String> = LazyLock::new(|| hashes(STYLES.as_sl
 fn hashes(texts: &[impl AsRef<[u8]>]) -> String {
     let hash = |text: &_| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
     texts.iter().map(hash).collect::<Vec<_>>().join(" ")
+}
+
+/// A script without the white space at the beginning of its lines.
+fn without_indentation(script: &str) -> String {
+    script.lines().flat_map(|line| [line.trim_start(), "\n"]).collect()
 }
 
 /// A style sheet with CSS escapes for all characters that are not ASCII. The space ends the escape

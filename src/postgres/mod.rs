@@ -13,9 +13,11 @@
 //! | errors that do not end the user's transaction | `subtransaction.rs` |
 //! | errors and warnings that we raise | `errors.rs`, `warning.rs` |
 //! | timeouts while we work in a user's commit | `timeouts.rs` |
+//! | work that may take only some milliseconds | `time_limit.rs` |
 //! | plans that a session keeps | `cached_plan.rs` |
 //! | when a session has to reread what it has cached | `invalidation.rs` |
 //! | sizes of our tables, for the planner | `planner.rs` |
+//! | values of the server that outlive their statement | `varlena.rs` |
 
 pub mod background_worker;
 pub mod cached_plan;
@@ -27,7 +29,9 @@ pub mod planner;
 pub mod security_context;
 pub mod settings;
 pub mod subtransaction;
+pub mod time_limit;
 pub mod timeouts;
+pub mod varlena;
 pub mod wakeup;
 pub mod warning;
 pub mod worker_settings;

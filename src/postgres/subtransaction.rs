@@ -7,6 +7,8 @@ use pgrx::PgTryBuilder;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 
+use super::time_limit;
+
 /// An SQL error as a value, with the fields that a user would read.
 #[derive(Debug, Clone)]
 pub struct SqlError {
@@ -46,7 +48,7 @@ impl SqlError {
 }
 
 /// Runs `work` in a subtransaction. An error rolls back its changes and is returned as a value;
-/// only the cancellation of the statement remains an error.
+/// only the cancellation of the statement remains an error, unless a time limit caused it.
 pub fn in_subtransaction<T>(work: impl FnOnce() -> T) -> Result<T, SqlError> {
     run(work, AtSuccess::Keep)
 }
@@ -132,7 +134,7 @@ impl Witness {
 
     fn failure(self, error: CaughtError) -> SqlError {
         match error {
-            CaughtError::PostgresError(_) if self.was_cancelled => error.rethrow(),
+            CaughtError::PostgresError(_) if self.was_cancelled && !time_limit::has_expired() => error.rethrow(),
             CaughtError::PostgresError(_) => {
                 let failure = SqlError::from(error);
                 SqlError {

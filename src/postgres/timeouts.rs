@@ -65,20 +65,23 @@ pub struct TimeoutGuard {
     running: Vec<(u32, pg_sys::TimestampTz)>,
 }
 
+/// The timeouts of the user that are running.
+pub fn active() -> Vec<u32> {
+    // SAFETY: reads timers of this process; the numbers are the server's own.
+    LIMITS.iter().filter(|id| unsafe { get_timeout_active(**id) }).copied().collect()
+}
+
 impl TimeoutGuard {
     pub fn suspend() -> Self {
-        // SAFETY: reads and disarms timers of this process; the numbers are the server's own.
-        let running = unsafe {
-            let running: Vec<_> = LIMITS.iter().filter(|id| get_timeout_active(**id)).copied().collect();
-            running
-                .into_iter()
-                .map(|id| {
-                    let finish = get_timeout_finish_time(id);
-                    disable_timeout(id, false);
-                    (id, finish)
-                })
-                .collect()
+        let suspend = |id| {
+            // SAFETY: reads and disarms a timer of this process.
+            unsafe {
+                let finish = get_timeout_finish_time(id);
+                disable_timeout(id, false);
+                (id, finish)
+            }
         };
+        let running = active().into_iter().map(suspend).collect();
         Self { _lock_wait: LockWait::bounded(), running }
     }
 }

@@ -7,6 +7,7 @@ mod catalogue;
 mod emit;
 mod event_type;
 mod families;
+mod filter;
 mod idempotent_emit;
 mod large_transactions;
 mod lock_contention;

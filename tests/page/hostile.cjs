@@ -83,7 +83,7 @@ module.exports = async (stage) => {
   await page.getByRole("textbox", { name: "URL" }).fill(`https://example.com:99/${ATTACK}`);
   await page.getByRole("textbox", { name: "URL" }).press("Tab");
   await page.locator('input[aria-invalid="true"]').waitFor();
-  await page.getByText("More: secret, headers").click();
+  await page.getByText("More: filter").click();
   await page.getByLabel("Custom headers").fill(ATTACK);
   await page.getByRole("checkbox", { name: "evil.*" }).check();
   await page.getByRole("button", { name: "Create endpoint" }).click();

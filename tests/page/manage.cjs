@@ -13,7 +13,16 @@ module.exports = async (stage) => {
   await page.getByLabel("Description").fill("of our warehouse");
   await page.getByRole("checkbox", { name: "submission.*" }).uncheck();
   await page.getByRole("checkbox", { name: "submission.updated" }).check();
-  await page.getByText("More: headers").click();
+  await page.getByText("More: filter").click();
+  // A filter is tried before it is saved.
+  await page.getByLabel("Filter").fill("$.total_car_count > 50");
+  await page.getByRole("button", { name: "Try it" }).click();
+  const tried = page.getByRole("list", { name: "Events to which the filter applies" });
+  await tried.getByText("submission.updated").waitFor();
+  assert.match(await tried.innerText(), /^Sent/);
+  await page.getByLabel("Filter").first().fill("$.total_car_count < 50");
+  await page.getByRole("button", { name: "Try it" }).click();
+  await tried.getByText("Not sent").waitFor();
   await page.getByLabel("Custom headers").fill("X-Environment: test\nAuthorization: Bearer abc:def");
   await page.getByRole("switch", { name: "Strictly in order" }).check();
   await page.getByLabel("Maximum requests per second").fill("2.5");
@@ -21,22 +30,23 @@ module.exports = async (stage) => {
   await page.getByLabel("Waits after failed attempts").fill("10 seconds, 1 hour");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByText("of our warehouse").waitFor();
-  assert.equal(row("events, headers, ordered, max_per_second, retry_schedule"),
-    '{submission.updated}|{"Authorization": "Bearer abc:def", "X-Environment": "test"}|t|2.5|{00:00:10,01:00:00}');
+  assert.equal(row("events, filter, headers, ordered, max_per_second, retry_schedule"),
+    '{submission.updated}|($."total_car_count" < 50)|{"Authorization": "Bearer abc:def", "X-Environment": "test"}|t|2.5|{00:00:10,01:00:00}');
 
   // What the database refuses is at its field, which stays to be corrected.
   await page.getByRole("button", { name: "Edit" }).click();
-  await page.getByText("More: headers").click();
+  await page.getByText("More: filter").click();
   assert.equal(await page.getByLabel("Waits after failed attempts").inputValue(), "00:00:10, 01:00:00");
   const field = (label) => page.getByLabel(label);
   for (const [label, wrong, right] of [
+    ["Filter", "$.total_car_count", "$.total_car_count > 50"],
     ["Custom headers", "Host: example.com", "X-Environment: test"],
     ["Waits after failed attempts", "soon", "1 minute"],
     ["Waits after failed attempts", "40 days", "1 minute"],
     ["Maximum requests per second", "20000", "2.5"],
   ]) {
     await field(label).fill(wrong);
-    await page.getByText("More: headers").click();
+    await page.getByText("More: filter").click();
     await page.getByRole("button", { name: "Save" }).click();
     await page.getByRole("alert").waitFor();
     const [name, isFocused] = await field(label).evaluate((field) => [field.getAttribute("aria-invalid"), field === document.activeElement]);
@@ -57,13 +67,13 @@ module.exports = async (stage) => {
   await page.getByRole("button", { name: "Save" }).click();
   await until("the saved schedule", () => row("retry_schedule") === "{}");
   await page.getByRole("button", { name: "Edit" }).click();
-  await page.getByText("More: headers").click();
+  await page.getByText("More: filter").click();
   await page.getByLabel("Retries after a failure").selectOption("patient");
   await page.getByRole("button", { name: "Save" }).click();
   // What was saved is what is edited next, even before it is loaded again.
   await until("the saved schedule", () => row("retry_schedule") === '{00:01:00,00:10:00,01:00:00,06:00:00,"1 day","2 days","4 days"}');
   await page.getByRole("button", { name: "Edit" }).click();
-  await page.getByText("More: headers").click();
+  await page.getByText("More: filter").click();
   assert.equal(await page.getByLabel("Retries after a failure").inputValue(), "patient");
   await page.getByLabel("Description").fill("never saved");
   await page.getByRole("link", { name: "Delivery history" }).click();
@@ -91,7 +101,7 @@ module.exports = async (stage) => {
   await page.getByRole("heading", { name: /Turned off/ }).waitFor();
   assert.equal(row("is_active"), "f");
   stage.sql(`insert into webhook_endpoints (auction_id, url, events) values ('${stage.auctions.riverside}', '${stage.receiver}/other', '{*}')`);
-  stage.emit('{"meanwhile": true}', 1, "submission.updated");
+  stage.emit('{"total_car_count": 51}', 1, "submission.updated");
   await page.getByRole("button", { name: "Turn on" }).click();
   await page.getByRole("heading", { name: /Active/ }).waitFor();
   await page.getByRole("region", { name: "Missed events" }).getByRole("button", { name: "Replay them" }).click();

@@ -1,10 +1,11 @@
--- Queues past events for an endpoint that has not received them.
+-- Queues past events for an endpoint that has not received them and whose filter does not reject them.
 -- $1 endpoint, $2 its auction, $3 and $4 bounds of the period, of which $4 is excluded, $5 types as
 -- in an endpoint's events, $6 due time of the first delivery, $7 microseconds between two
 -- deliveries, $8 maximum number to queue, null for all
 with wanted as materialized (
     select event.id, event.event_type, row_number() over (order by event.id) - 1 as place
     from webhook_delivery.events as event
+    cross join (select endpoint.filter from public.webhook_endpoints as endpoint where endpoint.id = $1) as wanting
     where event.id >= webhook_delivery.uuid_v7_floor($3) and event.id < webhook_delivery.uuid_v7_floor($4)
         and event.auction_id = $2
         -- Excludes tests: their events have not happened. A test is queued together with its event.
@@ -20,6 +21,8 @@ with wanted as materialized (
             select from webhook_delivery.queue as waiting where waiting.event_id = event.id and waiting.endpoint_id = $1)
         and not exists (
             select from webhook_delivery.attempts_ended as ended where ended.event_id = event.id and ended.endpoint_id = $1)
+        and (wanting.filter is null or event.event_type like 'webhook.%'
+            or webhook_delivery.matches_filter(wanting.filter, $2, event.event_type, event.data) is not false)
     order by event.id
     limit $8
 )

@@ -63,6 +63,7 @@ function Facts({ endpoint, health }) {
   const [median, slow] = [health?.response_time_p50_ms, health?.response_time_p95_ms].map(format.milliseconds);
   const facts = [
     [t.endpoint.events, endpoint.events.map((event) => html`<code>${event}</code> `)],
+    ...(endpoint.filter ? [[t.filter.label, html`<code>${endpoint.filter}</code>`]] : []),
     [t.endpoint.delivered, format.percent(health?.success_rate_24h)],
     [t.endpoint.responseTime, median ? t.endpoint.percentiles(median, slow) : t.common.none],
     [t.endpoint.waiting, format.number(health?.queued ?? 0)],

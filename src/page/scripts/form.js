@@ -67,6 +67,21 @@ function RetryFields({ draft, change, problem }) {
         onInput=${(event) => change("retry_schedule")(event.target.value)} />`} />`}`;
 }
 
+/** The filter, and what it does with the latest events of the auction and the catalogue's examples. */
+function FilterField({ value, change, problem, auction_id, events }) {
+  const [tried, setTried] = useState(null);
+  const [failed, setFailed] = useState(null);
+  const attempt = async () => setTried(await api.call("preview_webhook_filter", { auction_id, filter: value, events: events.length ? events : undefined }));
+  return html`<${Field} label=${t.filter.label} help=${t.filter.help} problem=${problem ?? failed}
+      control=${(attributes) => html`<span class="with-button"><input value=${value} placeholder="$.total_car_count > 50" spellcheck=${false} autocomplete="off"
+        ...${attributes} onInput=${(event) => (change(event.target.value), setTried(null), setFailed(null))} />
+        <${Action} class="small outline" act=${attempt} onProblem=${setFailed} disabled=${!value}>${t.filter.attempt}<//></span>`} />
+    ${tried && html`<ul class="tried" aria-label=${t.filter.tried}>${tried.map((event) => html`<li>
+      <${Badge} name=${event.matches === false ? "off" : "success"}>${event.matches === false ? t.filter.rejected : t.filter.sent}<//>
+      ${event.matches === null && t.filter.unknown} <code>${event.event_type}</code> ${event.occurred_at && html`<${Ago} time=${event.occurred_at} />`}
+      <${Json} title=${event.occurred_at ? t.filter.data : t.common.example} value=${event.data} /></li>`)}</ul>`}`;
+}
+
 const headersAsText = (headers) => Object.entries(headers).map(([name, value]) => `${name}: ${value}`).join("\n");
 
 function headersFromText(text) {
@@ -81,7 +96,7 @@ function headersFromText(text) {
 /** What the form starts with: an endpoint, or nothing. */
 function draftOf(endpoint) {
   return {
-    url: endpoint?.url ?? "", description: endpoint?.description ?? "", events: endpoint?.events ?? [], secret: "",
+    url: endpoint?.url ?? "", description: endpoint?.description ?? "", events: endpoint?.events ?? [], filter: endpoint?.filter ?? "", secret: "",
     headers: headersAsText(endpoint?.headers ?? {}), ordered: endpoint?.ordered ?? false, max_per_second: endpoint?.max_per_second ?? "",
     preset: presetOf(endpoint?.retry_schedule), retry_schedule: endpoint?.retry_schedule?.join(", ") ?? "",
   };
@@ -96,7 +111,7 @@ function rowOf(draft) {
   const waits = draft.retry_schedule.split(",").map((wait) => wait.trim()).filter(Boolean);
   if (draft.preset === "custom" && !waits.length) throw new Problem(t.form.waitsHelp, null, { field: "retry_schedule" });
   return {
-    url: draft.url, events: draft.events, description: draft.description || null, headers: headersFromText(draft.headers), ordered: draft.ordered,
+    url: draft.url, events: draft.events, filter: draft.filter || null, description: draft.description || null, headers: headersFromText(draft.headers), ordered: draft.ordered,
     max_per_second: rate, retry_schedule: draft.preset === "custom" ? waits : PRESETS[draft.preset],
   };
 }
@@ -136,7 +151,8 @@ function EndpointForm({ endpoint, endpoints, auctions, catalogue, saved, cancel 
     wrong.focus();
   }, [problem]);
 
-  const isOther = (known) => known.id !== endpoint?.id && known.auction_id === (endpoint?.auction_id ?? auction_id);
+  const auctionOfEndpoint = endpoint?.auction_id ?? auction_id;
+  const isOther = (known) => known.id !== endpoint?.id && known.auction_id === auctionOfEndpoint;
   const others = endpoints.filter(isOther).map(({ url }) => url);
 
   async function save() {
@@ -144,6 +160,10 @@ function EndpointForm({ endpoint, endpoints, auctions, catalogue, saved, cancel 
     await api.call("check_webhook_url", { url: draft.url }).catch((problem) => {
       throw Object.assign(problem, { field: "url" });
     });
+    if (row.filter)
+      await api.call("preview_webhook_filter", { auction_id: auctionOfEndpoint, filter: row.filter }).catch((problem) => {
+        throw Object.assign(problem, { field: "filter" });
+      });
     const secret = draft.secret ? { secret: draft.secret } : {};
     const written = endpoint
       ? await api.update("webhook_endpoints", endpoint.id, row)
@@ -160,6 +180,7 @@ function EndpointForm({ endpoint, endpoints, auctions, catalogue, saved, cancel 
       placeholder=${t.form.descriptionHint} ...${attributes} onInput=${typed("description")} />`} />
     <${EventTree} catalogue=${catalogue} events=${draft.events} change=${change("events")} problem=${problemOf("events")} />
     <details><summary>${endpoint ? t.form.more : t.form.moreNew}</summary>
+      <${FilterField} value=${draft.filter} change=${change("filter")} problem=${problemOf("filter")} auction_id=${auctionOfEndpoint} events=${draft.events} />
       ${!endpoint && html`<${SecretField} value=${draft.secret} change=${change("secret")} problem=${problemOf("secret")} />`}
       <${Field} label=${t.form.headers} problem=${problemOf("headers")} control=${(attributes) => html`<textarea rows="2" value=${draft.headers}
         placeholder="Authorization: Bearer \u2026" spellcheck=${false} ...${attributes} onInput=${typed("headers")}></textarea>`} />

@@ -244,8 +244,8 @@ TEXTS.en = (() => {
       descriptionHint: "for yourself",
       events: "Events",
       noEvents: "No event is selected. Select at least one.",
-      moreNew: "More: secret, headers, order, rate, retries",
-      more: "More: headers, order, rate, retries",
+      moreNew: "More: filter, secret, headers, order, rate, retries",
+      more: "More: filter, headers, order, rate, retries",
       secretHint: "generated",
       secretHelp: "If empty, a secret is generated and shown once. Your own must have 16 to 256 characters.",
       show: "Show",
@@ -271,6 +271,17 @@ TEXTS.en = (() => {
       discardTitle: "Discard what you have typed?",
       discardAbout: "It has not been saved.",
       discard: "Discard",
+    },
+
+    filter: {
+      label: "Filter",
+      help: "Only events whose data matches are sent: a jsonpath condition. If empty, all are.",
+      attempt: "Try it",
+      tried: "Events to which the filter applies",
+      sent: "Sent",
+      rejected: "Not sent",
+      unknown: "neither true nor false:",
+      data: "Data",
     },
 
     test: {

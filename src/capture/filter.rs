@@ -1,0 +1,243 @@
+//! Filters: an endpoint's condition on the data of its events.
+//!
+//! A filter is a jsonpath predicate of the customer. It decides which events are queued for the
+//! endpoint, and can lose none: an event is left out only if the filter is false. If it is unknown,
+//! fails, or takes too long, or if jsonb cannot hold the data, then the event is sent.
+//!
+//! The time that filters take is bounded, because a jsonpath of a few characters can take longer
+//! than the age of the universe. Each auction has an allowance in each session, which evaluations
+//! use up. Without allowance no filter of the auction is evaluated, and all its events are sent.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::time::{Duration, Instant};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::memcxt::PgMemoryContexts;
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use super::fan_out::Wanted;
+use crate::ids::id;
+use crate::postgres::time_limit;
+use crate::postgres::varlena::Varlena;
+
+/// Maximum allowance of an auction in a session: the longest that its filters extend a commit of a
+/// few events.
+const MAX_ALLOWANCE: Duration = Duration::from_millis(100);
+
+/// What each evaluation adds to the allowance, and each byte of its data: about what the delivery
+/// costs that it may save, and several times what a simple filter takes.
+const PER_EVALUATION: Duration = Duration::from_micros(20);
+const PER_BYTE: Duration = Duration::from_nanos(20);
+
+/// The allowance also grows with time, by this fraction of it.
+const REGROWTH: u32 = 100;
+
+/// Maximum number of auctions with an allowance of their own in a session.
+const MAX_AUCTIONS: usize = 4096;
+
+/// Maximum number of failed evaluations in one statement. After these the events are sent without
+/// being filtered, because each failure costs a subtransaction.
+const MAX_FAILURES: usize = 16;
+
+/// A jsonpath.
+pub struct Filter(Varlena);
+
+impl Filter {
+    /// Raises an error for a text that is not a jsonpath.
+    pub fn parse(path: &str) -> Self {
+        let path = CString::new(path).unwrap_or_default();
+        // SAFETY: a text that lives until the call returns; the result is a jsonpath.
+        unsafe {
+            let path = pgrx::direct_function_call_as_datum(pg_sys::jsonpath_in, &[Some(path.as_ptr().into())]);
+            Self::of(path.unwrap_or(pg_sys::Datum::null()))
+        }
+    }
+
+    /// # Safety
+    /// The datum is a jsonpath.
+    unsafe fn of(path: pg_sys::Datum) -> Self {
+        // SAFETY: a jsonpath has a length word.
+        Self(unsafe { Varlena::of(path) })
+    }
+}
+
+/// The time that the filters of an auction may take, at a moment.
+#[derive(Clone, Copy)]
+struct Allowance {
+    left: Duration,
+    at: Instant,
+}
+
+thread_local! {
+    static ALLOWANCES: RefCell<HashMap<Uuid, Allowance>> = RefCell::default();
+}
+
+impl Allowance {
+    fn of(auction_id: &Uuid) -> Self {
+        let at = Instant::now();
+        let known = ALLOWANCES.with_borrow(|allowances| allowances.get(auction_id).copied());
+        let left = known.map_or(MAX_ALLOWANCE, |known| known.left + (at - known.at) / REGROWTH);
+        Self { left: left.min(MAX_ALLOWANCE), at }
+    }
+
+    fn add(&mut self, evaluations: &[Evaluation<'_>]) {
+        // SAFETY: values of json.
+        let bytes: usize = evaluations.iter().map(|of| unsafe { pgrx::varsize_any(of.data.cast_mut_ptr()) }).sum();
+        let times = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        self.left += PER_EVALUATION * times(evaluations.len()) + PER_BYTE * times(bytes);
+    }
+
+    fn charge(&mut self, took: Duration) {
+        self.left = self.left.saturating_sub(took);
+    }
+
+    fn keep(self, auction_id: Uuid) {
+        let allowance = Self { left: self.left.min(MAX_ALLOWANCE), at: Instant::now() };
+        ALLOWANCES.with_borrow_mut(|allowances| {
+            if allowances.len() >= MAX_AUCTIONS && !allowances.contains_key(&auction_id) {
+                allowances.clear();
+            }
+            allowances.insert(auction_id, allowance);
+        });
+    }
+}
+
+/// An evaluation to be made: a filter on the data of an event.
+struct Evaluation<'a> {
+    filter: &'a Filter,
+    /// A json value. Evaluations of the same data follow each other.
+    data: pg_sys::Datum,
+}
+
+/// Removes the endpoints whose filter rejects the event from these events of one type. Returns
+/// whether there was any filter. `data` is a json[] with the data of each event.
+pub fn apply(event_type: &str, wanted: &mut [Option<Wanted>], data: &DatumWithOid<'_>) -> bool {
+    let has_filter = |event: &Wanted| event.endpoints.iter().any(|endpoint| endpoint.filter.is_some());
+    let filtered =
+        |event: &Option<Wanted>| event.as_ref().filter(|event| has_filter(event)).map(|event| event.auction_id);
+    let mut places: Vec<(Uuid, usize)> =
+        wanted.iter().enumerate().filter_map(|(place, event)| Some((filtered(event)?, place))).collect();
+    if places.is_empty() {
+        return false;
+    }
+    let Some(data) = data.datum() else { return false };
+    // SAFETY: a json[].
+    let data = unsafe { elements(data.sans_lifetime()) };
+    places.sort_by_key(|(auction_id, _)| *auction_id);
+    for of_auction in places.chunk_by(|(one, _), (other, _)| one == other) {
+        let of_event = |place: usize| {
+            let filters = wanted[place].iter().flat_map(|event| &event.endpoints).filter_map(|e| e.filter.as_deref());
+            filters
+                .zip(std::iter::repeat(data[place]))
+                .filter_map(|(filter, data)| Some(Evaluation { filter, data: data? }))
+        };
+        let evaluations: Vec<_> = of_auction.iter().flat_map(|(_, place)| of_event(*place)).collect();
+        let mut matches = evaluate(of_auction[0].0, event_type, &evaluations).into_iter();
+        for (_, place) in of_auction {
+            if let (Some(event), Some(_)) = (&mut wanted[*place], data[*place]) {
+                let mut is_sent = || matches.next().flatten() != Some(false);
+                event.endpoints.retain(|endpoint| endpoint.filter.is_none() || is_sent());
+            }
+        }
+    }
+    true
+}
+
+/// The elements of an array of json.
+///
+/// # Safety
+/// The datum is a json[].
+unsafe fn elements(array: pg_sys::Datum) -> Vec<Option<pg_sys::Datum>> {
+    let (mut values, mut nulls, mut number) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+    // SAFETY: as the caller promises; json has variable length and is aligned like int. The server
+    // sets the three outputs, arrays of this number of elements.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast();
+        let align = b'i' as std::ffi::c_char;
+        pg_sys::deconstruct_array(array, pg_sys::JSONOID, -1, false, align, &mut values, &mut nulls, &mut number);
+        (0..number as usize).map(|place| (!*nulls.add(place)).then(|| *values.add(place))).collect()
+    }
+}
+
+/// For each evaluation whether the filter is true; `None` if it is unknown, failed or was not
+/// evaluated.
+fn evaluate(auction_id: Uuid, event_type: &str, evaluations: &[Evaluation<'_>]) -> Vec<Option<bool>> {
+    let matches: Vec<Cell<Option<bool>>> = vec![Cell::new(None); evaluations.len()];
+    let next = Cell::new(0);
+    let mut allowance = Allowance::of(&auction_id);
+    allowance.add(evaluations);
+    let mut failures = 0;
+    while next.get() < evaluations.len() && failures < MAX_FAILURES && !allowance.left.is_zero() {
+        let began = Instant::now();
+        let outcome = time_limit::within(allowance.left, || evaluate_from(&next, event_type, evaluations, &matches));
+        allowance.charge(began.elapsed());
+        if outcome.is_err() {
+            failures += 1;
+            next.set(next.get() + 1);
+        }
+    }
+    allowance.keep(auction_id);
+    matches.into_iter().map(Cell::into_inner).collect()
+}
+
+/// Makes the evaluations from this place on. After an error, `next` is the place of the one that
+/// failed.
+fn evaluate_from(next: &Cell<usize>, event_type: &str, evaluations: &[Evaluation<'_>], matches: &[Cell<Option<bool>>]) {
+    let variables = jsonb(&serde_json::json!({ "event": event_type }).to_string());
+    let mut context = PgMemoryContexts::new("webhook filter");
+    let mut last: Option<(pg_sys::Datum, Option<pg_sys::Datum>)> = None;
+    while let Some(Evaluation { filter, data }) = evaluations.get(next.get()) {
+        if last.is_none_or(|(of, _)| !std::ptr::eq(of.cast_mut_ptr::<u8>(), data.cast_mut_ptr())) {
+            // SAFETY: no value in the context is used any more.
+            unsafe { context.reset() };
+            last = None;
+        }
+        // SAFETY: the arguments have the types of the functions, and live in this context or longer.
+        let found = unsafe {
+            context.switch_to(|_| {
+                let document = match last {
+                    Some((_, document)) => document,
+                    None => {
+                        let text = pg_sys::text_to_cstring(data.cast_mut_ptr());
+                        pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text.into())])
+                    }
+                };
+                last = Some((*data, document));
+                let is_silent = Some(true.into());
+                let arguments = [document, Some(filter.0.datum()), variables, is_silent];
+                pgrx::direct_function_call::<bool>(pg_sys::jsonb_path_match, &arguments)
+            })
+        };
+        matches[next.get()].set(found);
+        next.set(next.get() + 1);
+    }
+}
+
+/// This JSON text as jsonb.
+fn jsonb(text: &str) -> Option<pg_sys::Datum> {
+    let text = CString::new(text).unwrap_or_default();
+    // SAFETY: a text that lives until the call returns.
+    unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text.as_ptr().into())]) }
+}
+
+/// Whether the data of an event of this auction matches a filter; null if the filter is neither
+/// true nor false, fails, or takes too long: then the event is sent.
+// jsonpath and json are passed as the bytes that they have.
+#[pg_extern(sql = "
+    create function webhook_delivery.matches_filter(filter jsonpath, auction_id uuid, event_type text, data json) returns boolean
+        language c volatile strict cost 1000 as 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+")]
+fn matches_filter(
+    filter: pgrx::AnyElement,
+    auction_id: pgrx::Uuid,
+    event_type: &str,
+    data: pgrx::AnyElement,
+) -> Option<bool> {
+    // SAFETY: the types of the SQL function's arguments.
+    let (filter, data) = unsafe { (Filter::of(filter.datum()), pg_sys::pg_detoast_datum(data.datum().cast_mut_ptr())) };
+    let evaluation = Evaluation { filter: &filter, data: data.into() };
+    evaluate(id(auction_id), event_type, &[evaluation])[0]
+}

@@ -1,0 +1,292 @@
+//! Filters by content: an endpoint receives the events whose data matches its condition.
+
+use postgres::{Client, GenericClient};
+use uuid::Uuid;
+use webhook_harness::{Application, Endpoint, Submission, refusal, sample};
+
+const LARGE_NORTH_LOT: &str = r#"$.total_car_count > 50 && $.location_name == "North Lot""#;
+
+/// A paused application with an endpoint of Riverside for everything, and its filter.
+fn scene(filter: &str) -> (Application, Endpoint) {
+    let mut application = Application::start(&[]);
+    application.client.batch_execute("select webhook_delivery.pause()").unwrap();
+    let endpoint = application.endpoint(sample::RIVERSIDE, "https://example.com/", &["*"]);
+    set_filter(&mut application.client, &endpoint, Some(filter));
+    (application, endpoint)
+}
+
+#[track_caller]
+fn set_filter(client: &mut impl GenericClient, endpoint: &Endpoint, filter: Option<&str>) {
+    let update = "update webhook_endpoints set filter = $2::text::jsonpath where id = $1";
+    client.execute(update, &[&endpoint.id, &filter]).unwrap();
+}
+
+#[track_caller]
+fn emit(client: &mut impl GenericClient, event_type: &str, data: &str) {
+    let emit = "select webhook_delivery.emit($1, $2, $3::text::json)";
+    client.execute(emit, &[&event_type, &sample::RIVERSIDE, &data]).unwrap();
+}
+
+/// Data of the events that are queued, in their order.
+fn queued(client: &mut Client) -> Vec<String> {
+    let query = "select event.data::text from webhook_delivery.queue as queued
+        join webhook_delivery.events as event on event.id = queued.event_id order by queued.delivery_id";
+    client.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+fn count(client: &mut Client, table: &str) -> i64 {
+    client.query_one(&format!("select count(*) from webhook_delivery.{table}"), &[]).unwrap().get(0)
+}
+
+fn with_cars(number: i32) -> Submission {
+    Submission { entries: vec![(sample::SEDAN, number)], ..Submission::of_riverside() }
+}
+
+#[test]
+fn only_events_that_match_are_queued() {
+    let (mut application, _) = scene(LARGE_NORTH_LOT);
+    let client = &mut application.client;
+    with_cars(51).insert(client);
+    with_cars(50).insert(client);
+    assert_eq!(queued(client).len(), 1);
+    // The event that nobody receives is not written.
+    assert_eq!(count(client, "events"), 1);
+}
+
+#[test]
+fn filter_of_one_endpoint_does_not_concern_another() {
+    let (mut application, filtered) = scene(LARGE_NORTH_LOT);
+    let other = application.endpoint(sample::RIVERSIDE, "https://example.com/", &["submission.created"]);
+    let client = &mut application.client;
+    with_cars(50).insert(client);
+    assert_eq!((filtered.deliveries(client).len(), other.deliveries(client).len()), (0, 1));
+    with_cars(51).insert(client);
+    assert_eq!((filtered.deliveries(client).len(), other.deliveries(client).len()), (1, 2));
+}
+
+#[test]
+fn filter_decides_on_each_event_of_a_transaction() {
+    let (mut application, endpoint) = scene("$.n >= 2000");
+    let client = &mut application.client;
+    let mut transaction = client.transaction().unwrap();
+    let emit = "select webhook_delivery.emit('submission.created', $1, json_build_object('n', n)) from generate_series(1, 3000) as n";
+    transaction.execute(emit, &[&sample::RIVERSIDE]).unwrap();
+    let mut savepoint = transaction.transaction().unwrap();
+    savepoint.execute(emit, &[&sample::RIVERSIDE]).unwrap();
+    savepoint.rollback().unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(endpoint.deliveries(client).len(), 1001);
+}
+
+#[test]
+fn changed_filter_applies_to_the_next_event_of_every_session() {
+    let (mut application, endpoint) = scene("$.n > 1");
+    let mut session = application.cluster.connect();
+    for (filter, queued) in [(None, 1), (Some("$.n > 0"), 2), (Some("$.n > 1"), 2), (None, 3)] {
+        set_filter(&mut application.client, &endpoint, filter);
+        emit(&mut session, "submission.created", r#"{"n": 1}"#);
+        assert_eq!(endpoint.deliveries(&mut application.client).len(), queued, "{filter:?}");
+    }
+}
+
+#[test]
+fn event_is_sent_unless_its_filter_is_false() {
+    let cases = [
+        // Neither true nor false.
+        ("strict $.missing > 1", "{}"),
+        ("$.n > 1", r#"{"n": "a text"}"#),
+        ("$.at.datetime() > \"2026-01-01\".datetime()", r#"{"at": "2026-01-01T00:00:00Z"}"#),
+        // jsonb cannot hold the data.
+        ("$.n > 1", r#"{"n": 1, "text": "\u0000"}"#),
+        ("$.n > 1", r#"{"n": 1, "text": "\ud800"}"#),
+        ("$.n > 1", r#"{"n": 1e1000000}"#),
+    ];
+    let (mut application, endpoint) = scene("$.n > 1");
+    let client = &mut application.client;
+    for (filter, data) in cases {
+        set_filter(client, &endpoint, Some(filter));
+        emit(client, "submission.created", r#"{"n": 0, "at": "2025-01-01"}"#);
+        emit(client, "submission.created", data);
+        assert_eq!(queued(client).pop().as_deref(), Some(data), "{filter}");
+    }
+    // Data that cannot be evaluated does not stop the filter for the events around it.
+    let before = queued(client).len();
+    set_filter(client, &endpoint, Some("$.n > 1"));
+    let mut transaction = client.transaction().unwrap();
+    for data in [r#"{"n": 1}"#, r#"{"n": 1, "text": "\u0000"}"#, r#"{"n": 1}"#, r#"{"n": 2}"#] {
+        emit(&mut transaction, "submission.created", data);
+    }
+    transaction.commit().unwrap();
+    assert_eq!(queued(client).len(), before + 2);
+}
+
+/// Filters that would take hours. The test ends because their time is limited.
+#[test]
+fn filter_cannot_hold_up_a_commit() {
+    let (mut application, endpoint) = scene("$.n > 1");
+    let nested =
+        |depth: usize| (0..depth).fold("@ == -1".to_owned(), |inner, _| format!("exists($.numbers[*] ? ({inner}))"));
+    let hostile = [
+        nested(20),
+        format!("exists($.**{} ? (@ == -1))", ".**".repeat(200)),
+        r#"$.text like_regex "^(a+)(a+)(a+)(a+)\\1\\2\\3\\4(a|b)$""#.to_owned(),
+    ];
+    let client = &mut application.client;
+    let data = format!(
+        r#"{{"n": 0, "numbers": {:?}, "text": "{}", "deep": {}1{}}}"#,
+        (0..3000).collect::<Vec<i32>>(),
+        "a".repeat(3000),
+        "[".repeat(300),
+        "]".repeat(300),
+    );
+    let mut sent = 0;
+    for filter in hostile {
+        set_filter(client, &endpoint, Some(&filter));
+        let mut transaction = client.transaction().unwrap();
+        for _ in 0..5 {
+            emit(&mut transaction, "submission.created", &data);
+        }
+        transaction.commit().unwrap();
+        sent += 5;
+        assert_eq!(queued(client).len(), sent, "{filter}");
+        // No cancellation is left over.
+        client.execute("select pg_sleep(0.01)", &[]).unwrap();
+    }
+}
+
+#[test]
+fn filter_without_time_left_does_not_stop_those_of_other_auctions() {
+    let (mut application, endpoint) = scene("$.n > 1");
+    let other = application.endpoint(sample::HILLTOP, "https://example.com/", &["*"]);
+    let client = &mut application.client;
+    set_filter(client, &endpoint, Some(&format!("exists($.**{} ? (@ == -1))", ".**".repeat(200))));
+    set_filter(client, &other, Some("$.n > 1"));
+    let emit = "select webhook_delivery.emit('submission.created', auction_id, json_build_object('n', n, 'deep', $3::text::json))
+        from unnest(array[$1, $2]::uuid[]) as auction_id, generate_series(1, 2) as n";
+    let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
+    client.execute(emit, &[&sample::RIVERSIDE, &sample::HILLTOP, &deep]).unwrap();
+    assert_eq!((endpoint.deliveries(client).len(), other.deliveries(client).len()), (2, 1));
+}
+
+#[test]
+fn filter_that_is_no_condition_is_refused() {
+    let (mut application, endpoint) = scene("$.n > 1");
+    let client = &mut application.client;
+    let long = format!("$.a == \"{}\"", "x".repeat(1000));
+    for (filter, message) in [
+        ("$.total_car_count", "filter must be a condition on the data, which is true or false"),
+        ("$.entries[*] ? (@.car_count > 20)", "filter must be a condition on the data, which is true or false"),
+        ("$limit > 1", r#"could not find jsonpath variable "limit""#),
+        (&long, "filter must have at most 1000 characters, not 1013"),
+    ] {
+        let update = "update webhook_endpoints set filter = $2::text::jsonpath where id = $1";
+        let refused = refusal(client, update, &[&endpoint.id, &filter]);
+        assert_eq!((refused.code().code(), refused.message()), ("22023", message), "{filter}");
+        assert!(refused.hint().unwrap().contains(LARGE_NORTH_LOT), "{refused:?}");
+    }
+}
+
+#[test]
+fn variable_event_is_the_type_of_the_event() {
+    let (mut application, endpoint) = scene(r#"$event != "submission.created" || $.n > 1"#);
+    let client = &mut application.client;
+    for (event_type, data) in [
+        ("submission.created", r#"{"n": 1}"#),
+        ("submission.created", r#"{"n": 2}"#),
+        ("problem.created", r#"{"n": 1}"#),
+    ] {
+        emit(client, event_type, data);
+    }
+    assert_eq!(endpoint.deliveries(client).len(), 2);
+}
+
+#[test]
+fn tests_and_operational_events_are_not_filtered() {
+    let (mut application, endpoint) = scene("$.n == 1");
+    let client = &mut application.client;
+    client.execute("update webhook_endpoints set events = '{*, webhook.*}' where id = $1", &[&endpoint.id]).unwrap();
+    client.execute("select test_webhook($1, 'submission.created')", &[&endpoint.id]).unwrap();
+    assert_eq!(endpoint.deliveries(client).len(), 1);
+    let about = application.endpoint(sample::RIVERSIDE, "https://example.com/", &["problem.created"]);
+    let client = &mut application.client;
+    let emit = "select webhook_delivery.emit_operational_event('webhook.endpoint_failing', $1, $2, '{}')";
+    client.execute(emit, &[&sample::RIVERSIDE, &about.id]).unwrap();
+    assert_eq!(endpoint.deliveries(client).len(), 2);
+}
+
+#[test]
+fn rejected_event_is_recorded_if_all_events_are() {
+    let (mut application, endpoint) = scene("$.n == 1");
+    application.cluster.set("webhook_delivery.record_all_events", "on");
+    let client = &mut application.client;
+    emit(client, "submission.created", r#"{"n": 2}"#);
+    assert_eq!((count(client, "events"), endpoint.deliveries(client).len()), (1, 0));
+}
+
+#[test]
+fn replay_applies_the_filter() {
+    let (mut application, _) = scene("$.n > 0");
+    let client = &mut application.client;
+    for n in 1..=4 {
+        emit(client, "submission.created", &format!(r#"{{"n": {n}}}"#));
+    }
+    let new = application.endpoint(sample::RIVERSIDE, "https://example.com/", &["*"]);
+    let client = &mut application.client;
+    set_filter(client, &new, Some("$.n > 2"));
+    let replay = "select replay_webhooks($1, now() - interval '1 hour', now() + interval '1 minute')";
+    assert_eq!(client.query_one(replay, &[&new.id]).unwrap().get::<_, i64>(0), 2);
+    // What was rejected can still be replayed.
+    set_filter(client, &new, None);
+    assert_eq!(client.query_one(replay, &[&new.id]).unwrap().get::<_, i64>(0), 2);
+}
+
+#[test]
+fn preview_tries_a_filter_on_sent_events_and_examples() {
+    let mut application = Application::start(&[]);
+    let receiver = webhook_harness::Receiver::start(|_| webhook_harness::Reply::ok());
+    application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
+    for cars in [51, 50] {
+        with_cars(cars).insert(&mut application.client);
+        application.settle();
+    }
+    let preview = "select event_type, occurred_at is not null, matches
+        from preview_webhook_filter($1, $2, array[$3])";
+    let mut tried = |filter: &str, events: &str| -> Vec<(String, bool, Option<bool>)> {
+        let rows = application.client.query(preview, &[&sample::RIVERSIDE, &filter, &events]).unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+    };
+    let created = "submission.created".to_owned();
+    assert_eq!(
+        tried(LARGE_NORTH_LOT, &created),
+        [
+            (created.clone(), true, Some(false)),
+            (created.clone(), true, Some(true)),
+            (created.clone(), false, Some(true))
+        ]
+    );
+    assert!(tried(r#"$event == "problem.created""#, "problem.*").contains(&(
+        "problem.created".into(),
+        false,
+        Some(true)
+    )));
+    // Neither true nor false.
+    assert!(tried("strict $.missing > 1", "*").iter().all(|(_, _, matches)| matches.is_none()));
+}
+
+#[test]
+fn preview_is_for_those_who_administer_the_auction() {
+    let mut application = Application::start(&[]);
+    let mut tenant = application.create_tenant(sample::DANA);
+    let preview = "select * from preview_webhook_filter($1, $2)";
+    let condition = "$.total_car_count > 50";
+    assert!(!tenant.query(preview, &[&sample::RIVERSIDE, &condition]).unwrap().is_empty());
+    let refused = refusal(&mut tenant, preview, &[&sample::HILLTOP, &condition]);
+    assert_eq!(refused.code().code(), "42501", "{refused:?}");
+    let nobody: Option<Uuid> = None;
+    assert_eq!(refusal(&mut tenant, preview, &[&nobody, &condition]).code().code(), "22004");
+    for (invalid, message) in [("$.a >", "invalid filter: "), ("$.a", "filter must be a condition")] {
+        let refused = refusal(&mut tenant, preview, &[&sample::RIVERSIDE, &invalid]);
+        assert_eq!(refused.code().code(), "22023", "{invalid}");
+        assert!(refused.message().starts_with(message), "{refused:?}");
+    }
+}
