@@ -104,7 +104,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/install/endpoint_writes.sql",
     name = "endpoint_writes",
-    requires = ["filter", take_new_endpoint_id]
+    requires = ["filter", take_new_endpoint_id, seal_secret, stash_signing_key, take_stashed_signing_key]
 );
 extension_sql_file!("../sql/install/storage.sql", name = "storage", requires = ["endpoint_writes"]);
 extension_sql_file!("../sql/install/queue.sql", name = "queue", requires = ["storage", uuid_v7_time]);

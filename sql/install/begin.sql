@@ -18,6 +18,10 @@ create type public.webhook_error_kind as enum (
 comment on type public.webhook_error_kind is
     'Why an attempt failed, or (from payload_too_large on) why a delivery ended without another attempt';
 
+create type public.webhook_signature as enum ('hmac', 'ed25519');
+comment on type public.webhook_signature is
+    'How webhook-signature is made: with the secret that both sides know (HMAC-SHA256), or with a private key that only the sender knows (Ed25519)';
+
 create type public.webhook_queued_delivery as (delivery_id uuid, status public.webhook_delivery_status, follow text, note text);
 comment on type public.webhook_queued_delivery is
     'A delivery that a call has queued: its id, its status, the query or REST path that shows its outcome, and why it waits, null if it does not';
@@ -27,7 +31,7 @@ create type public.webhook_delivery_request as (
 comment on type public.webhook_delivery_request is
     'What a delivery sends, how a receiver verifies it, and the requests that were made';
 
-revoke all on type public.webhook_delivery_status, public.webhook_error_kind, public.webhook_queued_delivery,
+revoke all on type public.webhook_delivery_status, public.webhook_error_kind, public.webhook_signature, public.webhook_queued_delivery,
     public.webhook_delivery_request from public;
 
 -- Tables and functions for tenants are created in public, which PostgREST serves, whatever schema

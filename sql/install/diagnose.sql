@@ -264,16 +264,19 @@ create function webhook_delivery.diagnose_signature(endpoint_id uuid, secret_for
     select 'signature', 'How is the signature verified?', checked.is_fine,
         case secret_form
             when 'whsec' then 'The secret begins with whsec_. X-Webhook-Signature: its key is the whole text. webhook-signature: its key is what follows whsec_, decoded from base64; a Standard Webhooks library does that itself.'
+            when 'ed25519' then 'webhook-signature: with the public key of the endpoint (public_key). X-Webhook-Signature: with the secret.'
+            when 'encrypted' then 'The secret cannot be decrypted.'
             when 'own' then 'The secret is one of your own, and its bytes are the key. A Standard Webhooks library takes it as whsec_ and its base64.'
             else 'It has no secret.'
         end || coalesce(' Until ' || webhook_delivery.iso_time(previous_secret_until)
             || ' webhook-signature carries the signature of the previous secret as well; X-Webhook-Signature does not.', ''),
         case
             when secret_form is null then format('Set one: select rotate_webhook_secret(%L)', endpoint_id)
+            when secret_form = 'encrypted' then 'The operator finds the reason in webhook_delivery.status. Nothing is sent until the key is there.'
             when not checked.is_fine then 'Verify the body byte for byte as it was received, before it is parsed. webhook_request() shows body, headers and signature of a delivery.'
         end
     from (
-        select secret_form is not null and not exists (
+        select secret_form is distinct from 'encrypted' and secret_form is not null and not exists (
             select from (
                 select attempt.response_status_code from webhook_delivery.recent_attempts(endpoint_id) as attempt
                 where attempt.status = 'failed'

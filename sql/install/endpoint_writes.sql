@@ -106,9 +106,7 @@ create function webhook_delivery.accept_secret(is_new boolean, endpoint_id uuid,
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    stored constant text := (
-        select webhook_delivery.secret_hint(known.secret) from webhook_delivery.endpoint_secrets as known
-        where known.endpoint_id = accept_secret.endpoint_id);
+    stored constant text := (select known.secret from public.webhook_endpoints as known where known.id = accept_secret.endpoint_id);
 begin
     if webhook_delivery.rotation(endpoint_id) is not null then
         given := null;
@@ -147,6 +145,24 @@ $$;
 
 comment on function webhook_delivery.accept_secret(boolean, uuid, text, text) is
     'Stashes the secret that was given for an endpoint, or a generated one, for store_endpoint_secret(). Returns the hint for the row, which logical decoding and other triggers read';
+
+create function webhook_delivery.accept_signature(endpoint_id uuid, signature public.webhook_signature, present_key text) returns text
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    -- An upsert of an existing endpoint was here first as INSERT.
+    perform webhook_delivery.take_stashed_signing_key(endpoint_id);
+    if signature = 'hmac' then
+        return null;
+    end if;
+    return case when present_key is null or webhook_delivery.rotation(endpoint_id) is not null
+        then webhook_delivery.stash_signing_key(endpoint_id) else present_key end;
+end
+$$;
+
+comment on function webhook_delivery.accept_signature(uuid, public.webhook_signature, text) is
+    'Returns the public key of an endpoint, null if it has none. A new key pair is stashed for store_endpoint_secret()';
 
 create function webhook_delivery.prepare_endpoint() returns trigger
     language plpgsql security definer
@@ -188,12 +204,35 @@ begin
         perform webhook_delivery.check_filter(new.filter);
     end if;
     new.secret := webhook_delivery.accept_secret(tg_op = 'INSERT', new.id, new.secret, case when tg_op = 'UPDATE' then old.secret end);
+    new.public_key := webhook_delivery.accept_signature(new.id, new.signature, case when tg_op = 'UPDATE' then old.public_key end);
     return new;
 end
 $$;
 
 comment on function webhook_delivery.prepare_endpoint() is
-    'Checks the row, sets the columns that the server maintains (created_at, created_by, updated_at), and takes the secret out of the row';
+    'Checks the row, sets the columns that the server maintains (created_at, created_by, updated_at, public_key), and takes the secret out of the row';
+
+create function webhook_delivery.replace_secret(endpoint_id uuid, algorithm public.webhook_signature, secret text, keep_old_for interval) returns void
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+    as $$
+#variable_conflict use_column
+begin
+    -- The old secret may be replaced because it has leaked: it keeps signing only for the time that
+    -- a rotation sets.
+    delete from webhook_delivery.endpoint_secrets as stored
+    where stored.endpoint_id = replace_secret.endpoint_id and stored.algorithm = replace_secret.algorithm
+        and (stored.is_previous or keep_old_for is null or keep_old_for = interval '0');
+    update webhook_delivery.endpoint_secrets as stored set is_previous = true, signs_until = now() + keep_old_for
+    where stored.endpoint_id = replace_secret.endpoint_id and stored.algorithm = replace_secret.algorithm;
+    insert into webhook_delivery.endpoint_secrets (endpoint_id, algorithm, key_id, secret)
+    select replace_secret.endpoint_id, replace_secret.algorithm, sealed.key_id, sealed.secret
+    from webhook_delivery.seal_secret(replace_secret.endpoint_id, replace_secret.algorithm::text, replace_secret.secret) as sealed;
+end
+$$;
+
+comment on function webhook_delivery.replace_secret(uuid, public.webhook_signature, text, interval) is
+    'Stores a secret of an endpoint, encrypted if webhook_delivery.secret_key_file is set. The present one also signs for a while';
 
 create function webhook_delivery.store_endpoint_secret() returns trigger
     language plpgsql security definer
@@ -202,21 +241,21 @@ create function webhook_delivery.store_endpoint_secret() returns trigger
 declare
     is_unknown constant boolean := webhook_delivery.stashed_is_unknown(new.id);
     given constant text := webhook_delivery.take_stashed_secret(new.id);
+    signing_key constant text := webhook_delivery.take_stashed_signing_key(new.id);
     keep_old_for constant interval := make_interval(secs => webhook_delivery.rotation(new.id));
 begin
     if given is not null then
-        -- The old secret may be replaced because it has leaked: it keeps signing only for the time
-        -- that a rotation sets.
-        insert into webhook_delivery.endpoint_secrets as stored (endpoint_id, secret) values (new.id, given)
-        on conflict (endpoint_id) do update set
-            secret = excluded.secret,
-            previous_secret = case when keep_old_for > interval '0' then stored.secret end,
-            previous_until = case when keep_old_for > interval '0' then now() + keep_old_for end;
+        perform webhook_delivery.replace_secret(new.id, 'hmac', given, keep_old_for);
         if is_unknown then
             raise notice using
                 message = format('endpoint %s has a generated secret that was not shown', new.id),
                 hint = 'Use INSERT ... RETURNING generated_secret(webhook_endpoints), or set a secret of your own with UPDATE.';
         end if;
+    end if;
+    if signing_key is not null then
+        perform webhook_delivery.replace_secret(new.id, 'ed25519', signing_key, keep_old_for);
+    elsif new.signature = 'hmac' then
+        delete from webhook_delivery.endpoint_secrets as stored where stored.endpoint_id = new.id and stored.algorithm = 'ed25519';
     end if;
     if tg_op = 'UPDATE'
         and (new.is_active, new.ordered, new.max_per_second) is distinct from (old.is_active, old.ordered, old.max_per_second)
@@ -230,7 +269,7 @@ end
 $$;
 
 comment on function webhook_delivery.store_endpoint_secret() is
-    'Trigger: stores the secret in the private schema, and wakes the worker if the endpoint is enabled, disabled or limited';
+    'Trigger: stores the secrets in the private schema, and wakes the worker if the endpoint is enabled, disabled or limited';
 
 -- An AFTER trigger, because row-level security has been checked before it fires: a tenant must not
 -- learn how many endpoints another auction has.

@@ -7,6 +7,8 @@ create table public.webhook_endpoints (
     events text[] not null,
     filter jsonpath,
     secret text,
+    signature public.webhook_signature not null default 'hmac',
+    public_key text,
     is_active boolean not null default true,
     description text,
     headers jsonb not null default '{}',
@@ -24,6 +26,7 @@ create table public.webhook_endpoints (
     constraint created_by_is_at_most_255_characters check (length(created_by) <= 255),
     constraint events_has_1_to_100_entries check (cardinality(events) between 1 and 100 and array_ndims(events) = 1),
     constraint filter_is_at_most_1000_characters check (length(filter::text) <= 1000),
+    constraint only_ed25519_has_a_public_key check ((signature = 'ed25519') = (public_key is not null)),
     constraint only_a_disabled_endpoint_says_when_and_why check (
         (disabled_at is null) = (disabled_reason is null) and (disabled_at is null or not is_active)),
     constraint max_per_second_is_between_a_hundredth_and_10000 check (max_per_second between 0.01::real and 10000),
@@ -45,6 +48,10 @@ comment on column public.webhook_endpoints.filter is
     'Condition on the data of an event, as a jsonpath predicate of at most 1,000 characters: $.total_car_count > 50 && $.location_name == "North Lot". Events for which it is false are not queued. $event is the event type. Null: no condition. Operational events and tests are not filtered';
 comment on column public.webhook_endpoints.secret is
     'Signing secret when written, 16 to 256 characters; if omitted, a secret is generated, which INSERT ... RETURNING generated_secret(webhook_endpoints) returns this once. Hint of the secret when read: its last four characters';
+comment on column public.webhook_endpoints.signature is
+    'How webhook-signature is made: hmac, with the secret (v1), or ed25519, with a private key that only the server knows (v1a). X-Webhook-Signature is made with the secret in both cases';
+comment on column public.webhook_endpoints.public_key is
+    'Public key with which receivers verify webhook-signature if signature is ed25519: whpk_ and 32 bytes in base64. Set by the server; null for hmac';
 comment on column public.webhook_endpoints.is_active is 'Whether the endpoint receives events. If false, new events are not queued for it, unless disabled_at shows that the server has disabled it; queued deliveries wait until it is true again';
 comment on column public.webhook_endpoints.description is 'Note of the customer';
 comment on column public.webhook_endpoints.headers is
@@ -83,21 +90,26 @@ comment on column public.webhook_deleted_endpoints.deleted_at is 'Time at which 
 
 create table webhook_delivery.endpoint_secrets (
     endpoint_id uuid not null,
+    algorithm public.webhook_signature not null,
+    is_previous boolean not null default false,
     secret text not null,
-    previous_secret text,
-    previous_until timestamptz,
+    key_id text,
+    signs_until timestamptz,
     -- No foreign key: pg_restore --jobs may restore the secrets before the endpoints.
-    constraint one_secret_per_endpoint primary key (endpoint_id),
-    constraint secret_has_16_to_256_characters check (length(secret) between 16 and 256),
-    constraint a_previous_secret_is_kept_until_some_time check ((previous_secret is null) = (previous_until is null))
+    constraint one_secret_of_each_algorithm_and_the_one_before primary key (endpoint_id, algorithm, is_previous),
+    constraint secret_has_16_to_256_characters check (length(secret) between 16 and 256 or key_id is not null and length(secret) <= 2000),
+    constraint only_a_previous_secret_ends check (is_previous = (signs_until is not null))
 );
 
-comment on table webhook_delivery.endpoint_secrets is 'Signing secrets of endpoints. Only the owner reads this table, and the worker through endpoint_targets';
+comment on table webhook_delivery.endpoint_secrets is
+    'Secrets that sign the requests of endpoints. Only the owner reads this table, and the worker through endpoint_targets';
 comment on column webhook_delivery.endpoint_secrets.endpoint_id is 'Endpoint whose requests the secret signs';
-comment on column webhook_delivery.endpoint_secrets.secret is 'HMAC-SHA256 key as the customer gave it, or whsec_<base64> if generated';
-
-comment on column webhook_delivery.endpoint_secrets.previous_secret is 'Previous secret, which also signs while receivers change to the new one; null if none is kept';
-comment on column webhook_delivery.endpoint_secrets.previous_until is 'Time at which the previous secret stops signing';
+comment on column webhook_delivery.endpoint_secrets.algorithm is 'Signature that the secret makes: every endpoint has a secret for hmac';
+comment on column webhook_delivery.endpoint_secrets.is_previous is 'Whether the secret was replaced, and also signs while receivers change to the new one';
+comment on column webhook_delivery.endpoint_secrets.secret is
+    'The secret if key_id is null: for hmac as the customer gave it, or whsec_<base64> if generated; for ed25519 whsk_<base64 of the private key>. Otherwise base64 of the encrypted secret: nonce, ciphertext and tag of XChaCha20-Poly1305';
+comment on column webhook_delivery.endpoint_secrets.key_id is 'Key of webhook_delivery.secret_key_file that has encrypted the secret; null if it is not encrypted';
+comment on column webhook_delivery.endpoint_secrets.signs_until is 'Time at which a previous secret stops signing; null for the present one';
 
 create table webhook_delivery.auction_usage (
     auction_id uuid not null,
@@ -163,10 +175,9 @@ create view webhook_delivery.endpoint_targets as
         endpoint.auction_id,
         endpoint.is_active,
         endpoint.url,
-        case
-            when stored.previous_until > pg_catalog.now() then array[stored.secret, stored.previous_secret]
-            when stored.secret is not null then array[stored.secret]
-        end as secrets,
+        stored.algorithms,
+        stored.key_ids,
+        stored.secrets,
         endpoint.headers,
         endpoint.retry_schedule,
         endpoint.ordered,
@@ -175,14 +186,27 @@ create view webhook_delivery.endpoint_targets as
         or endpoint.auction_id = any (array(
             select pause.auction_id from webhook_delivery.pauses as pause where pause.auction_id is not null)) as is_paused
     from public.webhook_endpoints as endpoint
-    left join webhook_delivery.endpoint_secrets as stored on stored.endpoint_id = endpoint.id;
+    left join lateral (
+        select
+            pg_catalog.array_agg(signing.algorithm::text) as algorithms,
+            pg_catalog.array_agg(signing.key_id) as key_ids,
+            pg_catalog.array_agg(signing.secret) as secrets
+        from (
+            select one.algorithm, one.key_id, one.secret
+            from webhook_delivery.endpoint_secrets as one
+            where one.endpoint_id = endpoint.id and (one.signs_until is null or one.signs_until > pg_catalog.now())
+            order by one.algorithm, one.is_previous
+        ) as signing
+    ) as stored on true;
 
 comment on view webhook_delivery.endpoint_targets is 'Every endpoint, with the secrets that sign its requests';
 comment on column webhook_delivery.endpoint_targets.id is 'Identifier of the endpoint';
 comment on column webhook_delivery.endpoint_targets.auction_id is 'Auction of the endpoint';
 comment on column webhook_delivery.endpoint_targets.url is 'URL to which requests are sent';
 comment on column webhook_delivery.endpoint_targets.is_active is 'Whether the endpoint receives anything but tests';
-comment on column webhook_delivery.endpoint_targets.secrets is 'Secrets that sign the requests: the present one, followed by the previous one while that is kept. Null if there is none';
+comment on column webhook_delivery.endpoint_targets.algorithms is 'Algorithms of the secrets that sign the requests: of each the present one, followed by the previous one while that signs. Null if there is none';
+comment on column webhook_delivery.endpoint_targets.key_ids is 'Keys that have encrypted these secrets, null for one that is not encrypted';
+comment on column webhook_delivery.endpoint_targets.secrets is 'These secrets, as endpoint_secrets has them';
 comment on column webhook_delivery.endpoint_targets.headers is 'Headers that the customer has set';
 comment on column webhook_delivery.endpoint_targets.retry_schedule is 'Waits of the endpoint''s own after failed attempts, or null';
 comment on column webhook_delivery.endpoint_targets.ordered is 'Whether deliveries are sent one at a time';

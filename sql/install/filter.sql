@@ -35,7 +35,7 @@ begin
     raise exception using
         errcode = 'invalid_parameter_value',
         message = problem,
-        hint = 'Compare a value: $.total_car_count > 50 && $.location_name == "North Lot". For the elements of an array: exists($.inventory_entries[*] ? (@.car_count > 20)). The only variable is $event, the event type.';
+        hint = 'Compare a value: $.total_car_count > 50 && $.location_name == "North Lot". For the elements of an array: exists($.entries[*] ? (@.car_count > 20)). The only variable is $event, the event type.';
 end
 $$;
 

@@ -20,8 +20,10 @@ begin
     if delivery.headers is not null then
         verify := format(
             'X-Webhook-Signature is sha256= and what this prints, with the body as it is, to the byte: printf %%s "$BODY" | openssl dgst -sha256 -hmac "$SECRET" (the whole secret, with whsec_ where it begins so). '
-            'webhook-signature covers "%s.%s." and the body; a Standard Webhooks library verifies it.',
-            delivery.headers ->> 'webhook-id', delivery.headers ->> 'webhook-timestamp');
+            'webhook-signature covers "%s.%s." and the body; %s.',
+            delivery.headers ->> 'webhook-id', delivery.headers ->> 'webhook-timestamp',
+            case when starts_with(delivery.headers ->> 'webhook-signature', 'v1a,')
+                then 'the public key of the endpoint verifies it (Ed25519, in base64 after v1a,)' else 'a Standard Webhooks library verifies it' end);
     end if;
     if has_column_privilege('webhook_delivery.attempts', 'address', 'select') then
         select coalesce(json_agg(made order by made.attempt), '[]') into attempts

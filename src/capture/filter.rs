@@ -46,19 +46,12 @@ const MAX_FAILURES: usize = 16;
 pub struct Filter(Varlena);
 
 impl Filter {
-    /// Raises an error for a text that is not a jsonpath.
-    pub fn parse(path: &str) -> Self {
-        let path = CString::new(path).unwrap_or_default();
-        // SAFETY: a text that lives until the call returns; the result is a jsonpath.
-        unsafe {
-            let path = pgrx::direct_function_call_as_datum(pg_sys::jsonpath_in, &[Some(path.as_ptr().into())]);
-            Self::of(path.unwrap_or(pg_sys::Datum::null()))
-        }
-    }
-
+    /// The binary form, because reading the text form compiles its regular expressions, which may
+    /// take a second and has no time limit.
+    ///
     /// # Safety
     /// The datum is a jsonpath.
-    unsafe fn of(path: pg_sys::Datum) -> Self {
+    pub unsafe fn of(path: pg_sys::Datum) -> Self {
         // SAFETY: a jsonpath has a length word.
         Self(unsafe { Varlena::of(path) })
     }

@@ -138,10 +138,12 @@ fn read(client: &SpiClient<'_>, auction_ids: &[Uuid]) -> SpiResult<HashMap<Uuid,
         let sql = include_str!("../../sql/statements/capture/subscriptions.sql");
         let statement = statement.for_reading(client, sql, &[UUIDARRAYOID])?;
         let _latest = LatestSnapshot::take();
-        for row in client.select(statement, None, &[ids.into()])? {
+        let mut rows = client.select(statement, None, &[ids.into()])?;
+        while let Some(row) = rows.next() {
             let ids = row.get::<pgrx::Uuid>(1)?.zip(row.get::<pgrx::Uuid>(2)?);
             let Some(((auction_id, endpoint_id), events)) = ids.zip(row.get::<Vec<String>>(3)?) else { continue };
-            let filter = row.get::<String>(4)?.map(|path| Rc::new(Filter::parse(&path)));
+            // SAFETY: a jsonpath.
+            let filter = rows.get_datum_by_ordinal(4)?.map(|path| Rc::new(unsafe { Filter::of(path) }));
             let endpoint = Interested { endpoint_id: id(endpoint_id), filter };
             let subscription = Subscription { endpoint, events };
             found.entry(id(auction_id)).or_default().push(subscription);

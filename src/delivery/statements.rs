@@ -15,6 +15,7 @@ use super::outcome_rows::OutcomeType;
 use super::parking_statements::ParkingStatements;
 use super::queue_row::{Batch, Bounds, Event, MAX_BATCH_BYTES, Position, QueueRow, required};
 use super::target::Target;
+use crate::endpoint::stored_secrets::KeyFile;
 use crate::ids::{id, id_datum};
 use crate::postgres::settings::DisablePolicy;
 use crate::timestamp::Timestamp;
@@ -177,7 +178,8 @@ impl Statements {
         }
         let ids: Vec<pgrx::Uuid> = endpoint_ids.iter().map(id_datum).collect();
         let rows = client.select(&self.targets, None, &[ids.into()])?;
-        rows.map(|row| Target::from_row(&row)).collect()
+        let keys = KeyFile::default();
+        rows.map(|row| Target::from_row(&row, &keys)).collect()
     }
 
     /// These endpoints, without those that are deleted.

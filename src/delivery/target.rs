@@ -10,6 +10,7 @@ use webhook_sender::{Destination, RetrySchedule};
 
 use super::queue_row::required;
 use crate::endpoint::headers_in;
+use crate::endpoint::stored_secrets::{self, KeyFile, Secrets};
 use crate::ids::id;
 
 /// How deliveries are sent to an endpoint.
@@ -34,24 +35,30 @@ pub struct Target {
 
 impl Target {
     /// The endpoint's id and the rest of a row of `targets.sql`.
-    pub fn from_row(row: &SpiHeapTupleData<'_>) -> SpiResult<(Uuid, Self)> {
-        let (url, secrets) = (required(row.get(4)?), row.get::<Vec<String>>(5)?);
-        let headers = headers_in(row.get(6)?);
-        let waits = row.get::<Vec<Interval>>(7)?;
+    /// Raises an error if a secret cannot be decrypted: then nothing is sent until the operator has
+    /// provided the key.
+    pub fn from_row(row: &SpiHeapTupleData<'_>, keys: &KeyFile) -> SpiResult<(Uuid, Self)> {
+        let endpoint_id = id(required(row.get(1)?));
+        let url = required(row.get(4)?);
+        let secrets = stored_secrets::in_row(row, 5, endpoint_id, keys)?.unwrap_or_else(|problem| problem.raise());
+        let headers = headers_in(row.get(8)?);
+        let waits = row.get::<Vec<Interval>>(9)?;
         let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.iter().map(duration)));
-        let ordered = required(row.get(8)?);
-        let spacing = row.get::<f32>(9)?.map_or(Duration::ZERO, |per_second| {
+        let ordered = required(row.get(10)?);
+        let spacing = row.get::<f32>(11)?.map_or(Duration::ZERO, |per_second| {
             Duration::try_from_secs_f32(1.0 / per_second).unwrap_or(Duration::MAX)
         });
-        let destination = |secrets| Arc::new(Destination { url, secrets, headers, retry_schedule, ordered });
+        let destination = |Secrets { secrets, signing_keys }| {
+            Arc::new(Destination { url, secrets, signing_keys, headers, retry_schedule, ordered })
+        };
         let target = Self {
             auction_id: id(required(row.get(2)?)),
             is_active: required(row.get(3)?),
-            is_paused: required(row.get(10)?),
+            is_paused: required(row.get(12)?),
             terms: Terms { ordered, spacing },
             destination: secrets.map(destination),
         };
-        Ok((id(required(row.get(1)?)), target))
+        Ok((endpoint_id, target))
     }
 
     /// Whether it receives anything but tests.

@@ -51,6 +51,16 @@ impl Tasks {
         }
     }
 
+    /// Failed tasks are tried again at once.
+    pub fn retry_now(&mut self) {
+        let Self { reading, recording, slow_endpoints, health, maintenance, expiry, recapture, parking } = self;
+        for task in [reading, recording, slow_endpoints, health, maintenance, expiry, recapture, parking] {
+            if let Some(failing) = &mut task.failing {
+                failing.next_try = Instant::now();
+            }
+        }
+    }
+
     /// The failing tasks, and since when the first of them fails.
     pub fn problem(&self) -> Option<(Timestamp, String)> {
         let Self { reading, recording, slow_endpoints, health, maintenance, expiry, recapture, parking } = self;

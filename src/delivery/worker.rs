@@ -111,6 +111,7 @@ impl Worker {
             if background_worker::reload_settings_if_requested() {
                 self.next_database_check = Instant::now();
                 (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
+                self.tasks.retry_now();
                 if let Some(Runtime { pool, .. }) = &self.runtime {
                     pool.set_rules(settings::rules());
                 }

@@ -8,8 +8,10 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use webhook_sender::{Failure, look_up};
 
+use super::stored_secrets::{self, KeyFile, Secrets};
 use crate::access::visible_auction;
 use crate::error_kind::ErrorKind;
+use crate::ids::id;
 use crate::postgres::security_context::as_extension_owner;
 use crate::postgres::{background_worker, settings};
 
@@ -29,7 +31,7 @@ fn diagnose_endpoint(
             name!(addresses, Option<String>),
             name!(problem_kind, Option<&'static str>),
             name!(problem, Option<String>),
-            name!(secret_form, Option<String>),
+            name!(secret_form, Option<&'static str>),
             name!(previous_secret_until, Option<TimestampWithTimeZone>),
             name!(state, Option<String>),
             name!(is_paused, Option<bool>),
@@ -49,10 +51,15 @@ fn diagnose_endpoint(
         let found = client.select(diagnose_endpoint, Some(1), &[endpoint_id.into()])?;
         let Some(found) = found.into_iter().next() else { return Ok(None) };
         let url: String = found.get(1)?.unwrap_or_default();
+        let keys = KeyFile::default();
+        let secret_form = match stored_secrets::in_row(&found, 2, id(endpoint_id), &keys)? {
+            Ok(secrets) => secrets.and_then(|secrets| form(&secrets)),
+            Err(_) => Some("encrypted"),
+        };
         Ok::<_, SpiError>(Some((
             url,
-            (found.get(2)?, found.get(3)?, found.get(4)?, found.get(5)?),
-            (found.get(6)?, found.get(7)?, found.get(8)?),
+            (secret_form, found.get(5)?, found.get(6)?, found.get(7)?),
+            (found.get(8)?, found.get(9)?, found.get(10)?),
         )))
     })?;
     Ok(TableIterator::new(found.map(
@@ -76,6 +83,16 @@ fn diagnose_endpoint(
             )
         },
     )))
+}
+
+/// The form of the present secret, as it is explained.
+fn form(secrets: &Secrets) -> Option<&'static str> {
+    let secret = secrets.secrets.first()?;
+    Some(match (secrets.signing_keys.is_empty(), secret.starts_with("whsec_")) {
+        (false, _) => "ed25519",
+        (true, true) => "whsec",
+        (true, false) => "own",
+    })
 }
 
 /// The addresses that a request to this URL would be sent to, or why it would not be sent. Tenants

@@ -9,6 +9,7 @@ mod filter;
 mod header;
 mod new_id;
 pub mod secret;
+pub mod stored_secrets;
 mod suggestion;
 mod test_delivery;
 mod url;

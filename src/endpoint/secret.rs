@@ -9,9 +9,11 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pgrx::prelude::*;
+use webhook_sender::SigningKey;
 
 use super::refuse;
-use crate::postgres::errors::check_writable;
+use super::stored_secrets::Algorithm;
+use crate::postgres::errors::{self, check_writable};
 
 /// A secret on its way from the row's BEFORE trigger to its AFTER trigger. Only the AFTER trigger
 /// knows that the row was written.
@@ -25,9 +27,9 @@ struct StashedSecret {
 }
 
 thread_local! {
-    /// By endpoint. If a statement writes no row (ON CONFLICT DO NOTHING), its secret is removed
+    /// By endpoint and algorithm. If a statement writes no row (ON CONFLICT DO NOTHING), its secret is removed
     /// when it ends.
-    static STASH: RefCell<HashMap<[u8; 16], StashedSecret>> = RefCell::default();
+    static STASH: RefCell<HashMap<([u8; 16], Algorithm), StashedSecret>> = RefCell::default();
 
     /// The subtransactions of the running statements that write endpoints. They are nested: a
     /// function in the RETURNING clause of one may run another.
@@ -100,7 +102,33 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
 }
 
 fn of_stashed<T>(endpoint_id: pgrx::Uuid, look: impl FnOnce(&mut StashedSecret) -> T) -> Option<T> {
-    STASH.with_borrow_mut(|stash| stash.get_mut(endpoint_id.as_bytes()).map(look))
+    STASH.with_borrow_mut(|stash| stash.get_mut(&(*endpoint_id.as_bytes(), Algorithm::Hmac)).map(look))
+}
+
+fn stash(endpoint_id: pgrx::Uuid, algorithm: Algorithm, secret: String, is_generated: bool) {
+    let depth = STATEMENTS.with_borrow(Vec::len);
+    STASH.with_borrow_mut(|stash| {
+        let stashed = StashedSecret { secret, is_generated, was_shown: false, depth };
+        stash.insert((*endpoint_id.as_bytes(), algorithm), stashed);
+    });
+}
+
+fn take(endpoint_id: pgrx::Uuid, algorithm: Algorithm) -> Option<String> {
+    STASH.with_borrow_mut(|stash| stash.remove(&(*endpoint_id.as_bytes(), algorithm)).map(|stashed| stashed.secret))
+}
+
+fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).unwrap_or_else(|problem| fail_without_random_bytes(problem));
+    bytes
+}
+
+pub fn fail_without_random_bytes(problem: getrandom::Error) -> ! {
+    errors::refuse(
+        PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
+        format!("could not generate random bytes for a secret: {problem}"),
+        "The operating system provides them: try again.",
+    )
 }
 
 /// Raises an error (22023) for a secret of fewer than 16 or more than 256 characters, or one that
@@ -120,24 +148,28 @@ fn check_secret(secret: &str) {
 /// A new secret: `whsec_` and 32 random bytes of the operating system in base64.
 #[pg_extern(volatile, schema = "webhook_delivery")]
 fn generate_secret() -> String {
-    let mut bytes = [0_u8; 32];
-    if let Err(problem) = getrandom::fill(&mut bytes) {
-        ereport!(
-            ERROR,
-            PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
-            format!("could not generate random bytes for a secret: {problem}")
-        );
-    }
-    format!("whsec_{}", STANDARD.encode(bytes))
+    format!("whsec_{}", STANDARD.encode(random_bytes()))
 }
 
 /// Keeps a secret until the row is written.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn stash_secret(endpoint_id: pgrx::Uuid, secret: String, is_generated: bool) {
-    let depth = STATEMENTS.with_borrow(Vec::len);
-    STASH.with_borrow_mut(|stash| {
-        stash.insert(*endpoint_id.as_bytes(), StashedSecret { secret, is_generated, was_shown: false, depth })
-    });
+    stash(endpoint_id, Algorithm::Hmac, secret, is_generated);
+}
+
+/// Generates a key pair and keeps the private key until the row is written. Returns the public key.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn stash_signing_key(endpoint_id: pgrx::Uuid) -> Option<String> {
+    let private_key = format!("whsk_{}", STANDARD.encode(random_bytes()));
+    let public_key = SigningKey::from_secret(&private_key)?.public_key();
+    stash(endpoint_id, Algorithm::Ed25519, private_key, false);
+    Some(public_key)
+}
+
+/// Removes and returns the stashed private key; null if there is none.
+#[pg_extern(volatile, strict, schema = "webhook_delivery")]
+fn take_stashed_signing_key(endpoint_id: pgrx::Uuid) -> Option<String> {
+    take(endpoint_id, Algorithm::Ed25519)
 }
 
 /// The stashed secret; null if there is none.
@@ -171,7 +203,7 @@ fn show_generated_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
 /// Removes and returns the stashed secret; null if there is none.
 #[pg_extern(volatile, strict, schema = "webhook_delivery")]
 fn take_stashed_secret(endpoint_id: pgrx::Uuid) -> Option<String> {
-    STASH.with_borrow_mut(|stash| stash.remove(endpoint_id.as_bytes()).map(|stashed| stashed.secret))
+    take(endpoint_id, Algorithm::Hmac)
 }
 
 /// Call when a statement that writes endpoints begins.

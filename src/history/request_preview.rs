@@ -8,6 +8,7 @@ use pgrx::spi::{SpiError, SpiResult};
 use webhook_sender::{DeliveryKey, Destination, Job, body, headers};
 
 use crate::endpoint::headers_in;
+use crate::endpoint::stored_secrets::{self, KeyFile, Secrets};
 use crate::ids::id;
 use crate::postgres::security_context::as_extension_owner;
 use crate::timestamp::Timestamp;
@@ -55,16 +56,22 @@ fn find(delivery_id: pgrx::Uuid) -> SpiResult<Option<RequestPreview>> {
 
         let _owner = as_extension_owner();
         let arguments = [event_id.into(), endpoint_id.into(), auction_id.into()];
-        let found = client.select(include_str!("../../sql/statements/history/sent.sql"), Some(1), &arguments)?.first();
+        let sent = include_str!("../../sql/statements/history/sent.sql");
+        let Some(found) = client.select(sent, Some(1), &arguments)?.next() else { return Ok(None) };
         let url: Option<String> = found.get(3)?;
         let event = found.get::<Timestamp>(1)?.zip(found.get::<String>(2)?);
         let Some((occurred_at, data)) = event else {
             return Ok(Some(RequestPreview { url, headers: None, body: None }));
         };
+        let keys = KeyFile::default();
+        let secrets = stored_secrets::in_row(&found, 4, id(endpoint_id), &keys)?;
+        let Secrets { secrets, signing_keys } =
+            secrets.unwrap_or_else(|problem| problem.raise_for_tenant()).unwrap_or_default();
         let destination = Destination {
             url: url.clone().unwrap_or_default(),
-            secrets: found.get(4)?.unwrap_or_default(),
-            headers: headers_in(found.get(5)?),
+            secrets,
+            signing_keys,
+            headers: headers_in(found.get(7)?),
             ..Destination::default()
         };
         let key = DeliveryKey {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use crate::{Failure, RetrySchedule, Timing};
+use crate::{Failure, RetrySchedule, SigningKey, Timing};
 
 /// Identifies an attempt of a delivery. It passes through the pool unchanged, so that the submitter
 /// finds the delivery again.
@@ -59,6 +59,9 @@ pub struct Destination {
     /// The secrets that sign requests: the current one first, then those that receivers may still
     /// use to verify. Empty only in an attempt that another process has made.
     pub secrets: Vec<String>,
+    /// The keys of the asymmetric `webhook-signature`, newest first. If empty, the secrets make
+    /// that signature.
+    pub signing_keys: Vec<SigningKey>,
     /// The customer's headers, checked by `check_header`.
     pub headers: Vec<(String, String)>,
     /// The endpoint's retry schedule; `None` for the default one.
@@ -69,7 +72,7 @@ pub struct Destination {
 }
 
 impl fmt::Debug for Destination {
-    /// Omits secrets and headers, which would otherwise get into a log.
+    /// Omits secrets, keys and headers, which would otherwise get into a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Destination").field("url", &self.url).finish_non_exhaustive()
     }

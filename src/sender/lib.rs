@@ -5,12 +5,13 @@
 //! |---|---|
 //! | an attempt, before and after it is made | `job.rs` |
 //! | body, headers and signature of a request | `body.rs`, `request.rs`, `signature.rs` |
+//! | encryption of signing secrets at rest | `secret_keys.rs` |
 //! | headers that a customer may add | `header.rs` |
 //! | the HTTP client with its limits of time and size | `client.rs` |
 //! | URLs that an endpoint may have, addresses that a request may reach | `url.rs`, `address.rs`, `address_guard.rs` |
 //! | name look-up, TCP and TLS connections | `resolver.rs`, `dial.rs`, `transport.rs`, `tls.rs` |
 //! | an HTTP proxy between us and the receivers | `proxy.rs` |
-//! | files of the operator | `files.rs` |
+//! | files of the operator, and what can be wrong with them | `files.rs`, `start_error.rs` |
 //! | how long each part of a request took | `timing.rs` |
 //! | why an attempt failed | `failure.rs` |
 //! | threads, and which job they take next | `pool.rs`, `scheduler.rs`, `fair_share.rs` |
@@ -44,7 +45,9 @@ mod resolver;
 mod retry;
 mod row_order;
 mod scheduler;
+mod secret_keys;
 mod signature;
+mod start_error;
 #[cfg(test)]
 mod testing;
 mod timing;
@@ -68,6 +71,9 @@ pub use proxy::{InvalidNoProxy, InvalidProxyUrl, NoProxy, ProxyConfig, ProxyUrl}
 pub use request::headers;
 pub use resolver::look_up;
 pub use retry::{InvalidSchedule, RetryPolicy, RetrySchedule, backoff};
+pub use secret_keys::{SecretKeys, UnopenedSecret};
+pub use signature::SigningKey;
+pub use start_error::StartError;
 pub use timing::Timing;
-pub use tls::{StartError, TlsFiles};
+pub use tls::TlsFiles;
 pub use url::{InvalidPorts, InvalidUrl, Ports, Rules};

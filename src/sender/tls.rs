@@ -1,6 +1,5 @@
 //! TLS: which servers are trusted, and the certificate that is shown to those that ask for one.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -12,6 +11,7 @@ use ureq::config::Config;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector};
 
+use crate::StartError;
 use crate::files::{read, read_private};
 use crate::timing::timed;
 use crate::transport::Socket;
@@ -26,73 +26,6 @@ pub struct TlsFiles {
     /// The private key of the certificate.
     pub client_key: Option<PathBuf>,
 }
-
-/// Why the pool could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// A file with certificates or a key cannot be read.
-    UnreadableFile {
-        /// The file.
-        path: PathBuf,
-        /// Why it cannot be read.
-        problem: std::io::Error,
-    },
-    /// The file can be read, but contains no certificate in PEM form, or a broken one.
-    NoCertificateIn {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file has no private key in PEM form, or an unusable one.
-    NoKeyIn {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Other users of the machine may read a file with a secret.
-    NotPrivate {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The private key is not that of the client certificate.
-    OtherKey {
-        /// The file of the key.
-        path: PathBuf,
-    },
-    /// The file has no `user:password`.
-    NoCredentialsIn {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The proxy's address cannot be called.
-    InvalidProxy,
-    /// There is a client certificate without a key, or a key without a certificate.
-    IncompleteClientCertificate,
-    /// The system provides no thread or socket.
-    Resources(std::io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnreadableFile { path, problem } => write!(f, "could not read {}: {problem}", path.display()),
-            Self::NoCertificateIn { path } => {
-                write!(f, "{} contains no PEM certificate, or an invalid one", path.display())
-            }
-            Self::NoKeyIn { path } => write!(f, "{} contains no PEM private key, or an invalid one", path.display()),
-            Self::NotPrivate { path } => {
-                write!(f, "other users may read {}: its mode must be 0600, or 0640 if root owns it", path.display())
-            }
-            Self::OtherKey { path } => {
-                write!(f, "the key in {} is not that of the client certificate", path.display())
-            }
-            Self::NoCredentialsIn { path } => write!(f, "{} has no line user:password", path.display()),
-            Self::InvalidProxy => write!(f, "the address of the proxy is invalid"),
-            Self::IncompleteClientCertificate => write!(f, "a client certificate needs a file and the file of its key"),
-            Self::Resources(problem) => write!(f, "could not create a thread or socket: {problem}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// The configuration of all connections. Trusts the certificate authorities that the machine
 /// trusts, and those of the file.

@@ -1,14 +1,12 @@
 //! The egress proxy: tinyproxy, as an operator would run it.
 
 mod needs_proxy {
-    use std::io::Write;
     use std::net::TcpListener;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Stdio};
 
     use webhook_harness::tls::PrivateCa;
-    use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, installation, wait_until};
+    use webhook_harness::{Cluster, DEADLINE, Endpoint, Receiver, Reply, private_file, wait_until};
 
     /// tinyproxy, which asks for `user` with the password `secret`.
     struct Proxy {
@@ -50,16 +48,6 @@ mod needs_proxy {
         }
     }
 
-    fn credentials(text: &str) -> PathBuf {
-        let dir = installation().target_dir().join("certificates");
-        std::fs::create_dir_all(&dir).expect("a folder");
-        let mut file = tempfile::NamedTempFile::new_in(dir).expect("a file");
-        file.write_all(text.as_bytes()).expect("written");
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o600)).expect("the file is ours");
-        installation().give_to_server_user(file.path());
-        file.into_temp_path().keep().expect("the file stays")
-    }
-
     fn cluster(proxy: &str, credentials: &Path, more: &[(&str, &str)]) -> Cluster {
         let path = credentials.display().to_string();
         let usual = [
@@ -79,7 +67,7 @@ mod needs_proxy {
         let ca_file = ca.pem_path().display().to_string();
         let cluster = cluster(
             &proxy.url(),
-            &credentials("user:secret\n"),
+            &private_file("user:secret\n"),
             &[("webhook_delivery.allow_http", "off"), ("webhook_delivery.ca_file", &ca_file)],
         );
         let mut client = cluster.connect();
@@ -101,7 +89,7 @@ mod needs_proxy {
         let proxy = Proxy::start();
         let receiver = Receiver::start(|_| Reply::ok());
         let rules = [("webhook_delivery.disable_after_failures", "1"), ("webhook_delivery.disable_after", "1ms")];
-        let cluster = cluster(&proxy.url(), &credentials("user:wrong"), &rules);
+        let cluster = cluster(&proxy.url(), &private_file("user:wrong"), &rules);
         let mut client = cluster.connect();
         let endpoint = Endpoint::create(&mut client, &receiver.url("/"));
         endpoint.emit(&mut client, 3);

@@ -6,4 +6,6 @@ mod health;
 mod rotation;
 mod rows;
 mod secrets;
+mod secrets_at_rest;
+mod signature;
 mod test_webhook;

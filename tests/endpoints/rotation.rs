@@ -52,7 +52,7 @@ fn kept_old_secret_and_new_secret_both_verify() {
     scene
         .application
         .client
-        .batch_execute("update webhook_delivery.endpoint_secrets set previous_until = now()")
+        .batch_execute("update webhook_delivery.endpoint_secrets set signs_until = now() where is_previous")
         .unwrap();
     let requests = scene.next_request();
     assert_signed(&new, &requests);

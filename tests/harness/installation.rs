@@ -1,5 +1,7 @@
 //! The PostgreSQL installation that the tests use, and the user that runs its servers.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -130,6 +132,20 @@ impl Installation {
                 .unwrap_or_else(|e| panic!("could not change the owner of {} to {}: {e}", path.display(), user.name));
         }
     }
+}
+
+/// Writes a file that only the user that runs the servers can read.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn private_file(content: &str) -> PathBuf {
+    let dir = installation().target_dir().join("certificates");
+    fs::create_dir_all(&dir).expect("a folder");
+    let file = tempfile::NamedTempFile::new_in(dir).expect("a file");
+    fs::write(file.path(), content).expect("written");
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).expect("the file is ours");
+    installation().give_to_server_user(file.path());
+    file.into_temp_path().keep().expect("the file stays")
 }
 
 impl RunAs {

@@ -34,7 +34,7 @@ mod wait;
 pub use application::{Application, Submission, sample};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use endpoint::{AttemptRow, Delivery, Endpoint};
-pub use installation::{Installation, checkout, installation};
+pub use installation::{Installation, checkout, installation, private_file};
 pub use inventory::inventory;
 pub use life_cycle::StopMode;
 pub use listener::Listener;

@@ -1,7 +1,7 @@
 //! Verification of signatures as a receiver does it, with code that is not ours.
 //!
 //! There are three verifiers: Python's `hmac`, Node's `crypto`, and the library `standardwebhooks`,
-//! which receivers install from a registry.
+//! which receivers install from a registry. Asymmetric signatures are verified by Node's `crypto`.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -44,6 +44,16 @@ pub fn with_standard_webhooks(secret: &str, requests: &[Request]) -> Verdicts {
     let verifier = verifier.expect("a secret that the library accepts");
     let verdict = |request: &Request| verifier.verify(&request.body, &header_map(request)).map_err(|e| e.to_string());
     requests.iter().map(verdict).collect()
+}
+
+/// Verifies the asymmetric signature (`v1a`) of each request with Node's `crypto` and the endpoint's
+/// public key.
+///
+/// # Panics
+/// If Node is not installed.
+pub fn with_public_key(public_key: &str, requests: &[Request]) -> Verdicts {
+    let verifier = Command::new("node").args(["-e", include_str!("verify-ed25519.js")]).spawn_verifier();
+    verifier.expect("node is needed to verify signatures").ask(public_key, requests)
 }
 
 /// Counts the requests whose signatures every installed verifier accepts.

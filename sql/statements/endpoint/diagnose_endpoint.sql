@@ -25,9 +25,9 @@ with wanted as (
     where event.row_id is null
 )
 select endpoint.url,
-    case when starts_with(endpoint.secrets[1], 'whsec_') then 'whsec' when endpoint.secrets[1] is not null then 'own' end,
-    (select stored.previous_until from webhook_delivery.endpoint_secrets as stored
-        where stored.endpoint_id = endpoint.id and stored.previous_until > now()),
+    endpoint.algorithms, endpoint.key_ids, endpoint.secrets,
+    (select max(stored.signs_until) from webhook_delivery.endpoint_secrets as stored
+        where stored.endpoint_id = endpoint.id and stored.signs_until > now()),
     webhook_delivery.worker_state(here.state, worker.pid, worker.problem, worker.idle_reason),
     endpoint.is_paused,
     -- Event types that the endpoint subscribes to: those that no trigger makes, those whose trigger

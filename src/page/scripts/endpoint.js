@@ -68,6 +68,7 @@ function Facts({ endpoint, health }) {
     [t.endpoint.responseTime, median ? t.endpoint.percentiles(median, slow) : t.common.none],
     [t.endpoint.waiting, format.number(health?.queued ?? 0)],
     [t.endpoint.secret, html`<code>${endpoint.secret}</code>`],
+    ...(endpoint.public_key ? [[t.endpoint.publicKey, html`<code>${endpoint.public_key}</code> <${Copy} text=${endpoint.public_key} what=${t.endpoint.theKey} />`]] : []),
     [t.endpoint.created, html`<${Ago} time=${endpoint.created_at} /> ${endpoint.created_by && t.endpoint.byUser(html`<code>${endpoint.created_by}</code>`)}`],
   ];
   return html`<dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;

@@ -96,7 +96,7 @@ function headersFromText(text) {
 /** What the form starts with: an endpoint, or nothing. */
 function draftOf(endpoint) {
   return {
-    url: endpoint?.url ?? "", description: endpoint?.description ?? "", events: endpoint?.events ?? [], filter: endpoint?.filter ?? "", secret: "",
+    url: endpoint?.url ?? "", description: endpoint?.description ?? "", events: endpoint?.events ?? [], filter: endpoint?.filter ?? "", secret: "", signature: endpoint?.signature ?? "hmac",
     headers: headersAsText(endpoint?.headers ?? {}), ordered: endpoint?.ordered ?? false, max_per_second: endpoint?.max_per_second ?? "",
     preset: presetOf(endpoint?.retry_schedule), retry_schedule: endpoint?.retry_schedule?.join(", ") ?? "",
   };
@@ -111,7 +111,7 @@ function rowOf(draft) {
   const waits = draft.retry_schedule.split(",").map((wait) => wait.trim()).filter(Boolean);
   if (draft.preset === "custom" && !waits.length) throw new Problem(t.form.waitsHelp, null, { field: "retry_schedule" });
   return {
-    url: draft.url, events: draft.events, filter: draft.filter || null, description: draft.description || null, headers: headersFromText(draft.headers), ordered: draft.ordered,
+    url: draft.url, events: draft.events, filter: draft.filter || null, signature: draft.signature, description: draft.description || null, headers: headersFromText(draft.headers), ordered: draft.ordered,
     max_per_second: rate, retry_schedule: draft.preset === "custom" ? waits : PRESETS[draft.preset],
   };
 }
@@ -182,6 +182,7 @@ function EndpointForm({ endpoint, endpoints, auctions, catalogue, saved, cancel 
     <details><summary>${endpoint ? t.form.more : t.form.moreNew}</summary>
       <${FilterField} value=${draft.filter} change=${change("filter")} problem=${problemOf("filter")} auction_id=${auctionOfEndpoint} events=${draft.events} />
       ${!endpoint && html`<${SecretField} value=${draft.secret} change=${change("secret")} problem=${problemOf("secret")} />`}
+      <${Choice} label=${t.form.signature} value=${draft.signature} choose=${change("signature")} options=${Object.entries(t.form.signatures)} />
       <${Field} label=${t.form.headers} problem=${problemOf("headers")} control=${(attributes) => html`<textarea rows="2" value=${draft.headers}
         placeholder="Authorization: Bearer \u2026" spellcheck=${false} ...${attributes} onInput=${typed("headers")}></textarea>`} />
       <label><input type="checkbox" role="switch" checked=${draft.ordered} onChange=${typed("ordered")} /> ${t.form.ordered}

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
-use webhook_sender::{InvalidProxyUrl, Networks, NoProxy, Ports, ProxyUrl, RetrySchedule};
+use webhook_sender::RetrySchedule;
 
 use super::OnCaptureError;
 
@@ -33,27 +33,6 @@ pub static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
 pub static REDELIVERIES_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 pub static BUSY_EVENTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 pub static REDELIVERIES_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
-pub static ALLOW_HTTP: GucSetting<bool> = GucSetting::<bool>::new(false);
-pub static ALLOWED_PORTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"80, 443"));
-pub static ALLOWED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-pub static DENIED_NETWORKS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-pub static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-pub static CLIENT_CERTIFICATE_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-pub static PROXY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-pub static PROXY_CREDENTIALS_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-pub static NO_PROXY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-pub static CLIENT_KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-
-/// The address of a proxy, or no text.
-struct ProxyOrNone;
-
-impl FromStr for ProxyOrNone {
-    type Err = InvalidProxyUrl;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() { Ok(Self) } else { text.parse::<ProxyUrl>().map(|_| Self) }
-    }
-}
 
 /// Defines the settings. Called once, while the server loads the library, after those of other
 /// modules are defined.
@@ -61,7 +40,7 @@ pub fn define() {
     define_worker();
     define_capture();
     define_tenants();
-    define_addresses();
+    super::connections::define();
     // SAFETY: a NUL-terminated literal. From here on a misspelt webhook_delivery.* setting is an
     // error, not silently ignored.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"webhook_delivery".as_ptr()) };
@@ -116,31 +95,6 @@ fn define_worker() {
         GucContext::Sighup,
         GucFlags::UNIT_MS,
     );
-    GucRegistry::define_string_guc(
-        c"webhook_delivery.ca_file",
-        c"Sets a PEM file with certificate authorities to trust in addition to the system's.",
-        c"Read when a worker starts.",
-        &CA_FILE,
-        GucContext::Postmaster,
-        GucFlags::SUPERUSER_ONLY,
-    );
-    GucRegistry::define_string_guc(
-        c"webhook_delivery.client_certificate_file",
-        c"Sets a PEM file with the certificate, and its chain, for receivers that ask for a client certificate.",
-        c"Read when a worker starts. Needs webhook_delivery.client_key_file.",
-        &CLIENT_CERTIFICATE_FILE,
-        GucContext::Postmaster,
-        GucFlags::SUPERUSER_ONLY,
-    );
-    GucRegistry::define_string_guc(
-        c"webhook_delivery.client_key_file",
-        c"Sets the PEM file with the private key of webhook_delivery.client_certificate_file.",
-        c"Read when a worker starts. Its mode must be 0600, or 0640 if root owns it.",
-        &CLIENT_KEY_FILE,
-        GucContext::Postmaster,
-        GucFlags::SUPERUSER_ONLY,
-    );
-    define_proxy();
     GucRegistry::define_int_guc(
         c"webhook_delivery.retry_after_limit",
         c"Sets the longest wait that a receiver can request with Retry-After.",
@@ -196,43 +150,6 @@ fn define_worker() {
             None,
         );
     }
-}
-
-fn define_proxy() {
-    // SAFETY: the check hooks are guarded, so no panic passes them.
-    unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            c"webhook_delivery.proxy",
-            c"Sets the HTTP proxy through which receivers are called.",
-            c"http://HOST:PORT. It is asked to connect (CONNECT) to an address that was looked up and checked here. Read when a worker starts. \
-              If empty, receivers are called directly; environment variables such as https_proxy have no effect.",
-            &PROXY,
-            GucContext::Postmaster,
-            GucFlags::SUPERUSER_ONLY,
-            Some(check::<ProxyOrNone>),
-            None,
-            None,
-        );
-        GucRegistry::define_string_guc_with_hooks(
-            c"webhook_delivery.no_proxy",
-            c"Sets hosts that are called without the proxy.",
-            c"A list of names, which include their subdomains, addresses and networks, such as 'internal.example, 10.0.0.0/8'.",
-            &NO_PROXY,
-            GucContext::Postmaster,
-            GucFlags::SUPERUSER_ONLY,
-            Some(check::<NoProxy>),
-            None,
-            None,
-        );
-    }
-    GucRegistry::define_string_guc(
-        c"webhook_delivery.proxy_credentials_file",
-        c"Sets a file with the line user:password for the proxy.",
-        c"Read when a worker starts. Its mode must be 0600, or 0640 if root owns it.",
-        &PROXY_CREDENTIALS_FILE,
-        GucContext::Postmaster,
-        GucFlags::SUPERUSER_ONLY,
-    );
 }
 
 /// Settings of capture.
@@ -334,56 +251,6 @@ fn define_tenants() {
         GucContext::Suset,
         GucFlags::default(),
     );
-}
-
-/// Settings for where requests may go.
-fn define_addresses() {
-    GucRegistry::define_bool_guc(
-        c"webhook_delivery.allow_http",
-        c"Accepts endpoints with http:// URLs.",
-        c"For development: without TLS, events can be read on the way.",
-        &ALLOW_HTTP,
-        GucContext::Sighup,
-        GucFlags::default(),
-    );
-    // SAFETY: the check hook is guarded, so no panic passes it.
-    unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            c"webhook_delivery.allowed_ports",
-            c"Sets the ports that URLs of endpoints may have.",
-            c"A list of ports and ranges such as '80, 443, 8000-8999'.",
-            &ALLOWED_PORTS,
-            GucContext::Sighup,
-            GucFlags::default(),
-            Some(check::<Ports>),
-            None,
-            None,
-        );
-        GucRegistry::define_string_guc_with_hooks(
-            c"webhook_delivery.allowed_networks",
-            c"Sets the networks, in addition to the public internet, to which requests may be sent.",
-            c"A list of addresses and networks such as '10.1.0.0/16, ::1'. For development: users who write endpoints reach \
-              all that the server reaches there.",
-            &ALLOWED_NETWORKS,
-            GucContext::Sighup,
-            GucFlags::SUPERUSER_ONLY,
-            Some(check::<Networks>),
-            None,
-            None,
-        );
-        GucRegistry::define_string_guc_with_hooks(
-            c"webhook_delivery.denied_networks",
-            c"Sets the networks of the public internet to which no requests may be sent.",
-            c"A list such as '198.51.100.0/24, 2001:db8::/32', for machines of your own that have public addresses. Takes \
-              precedence over webhook_delivery.allowed_networks.",
-            &DENIED_NETWORKS,
-            GucContext::Sighup,
-            GucFlags::SUPERUSER_ONLY,
-            Some(check::<Networks>),
-            None,
-            None,
-        );
-    }
 }
 
 /// The check hook of a setting whose text must parse as a `T`; the reason why it does not becomes

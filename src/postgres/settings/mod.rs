@@ -8,15 +8,19 @@ use pgrx::guc::GucSetting;
 use pgrx::prelude::*;
 use webhook_sender::{Connections, ProxyConfig, RetryPolicy, Rules, TlsFiles};
 
+mod connections;
 mod definitions;
 
 pub use definitions::{check, define};
 
+use connections::{
+    ALLOW_HTTP, ALLOWED_NETWORKS, ALLOWED_PORTS, CA_FILE, CLIENT_CERTIFICATE_FILE, CLIENT_KEY_FILE, DENIED_NETWORKS,
+    NO_PROXY, PROXY, PROXY_CREDENTIALS_FILE, SECRET_KEY_FILE,
+};
 use definitions::{
-    ALLOW_HTTP, ALLOWED_NETWORKS, ALLOWED_PORTS, CA_FILE, CAPTURE, CLIENT_CERTIFICATE_FILE, CLIENT_KEY_FILE, DATABASES,
-    DENIED_NETWORKS, DISABLE_AFTER, DISABLE_AFTER_FAILURES, MAX_PAYLOAD, NO_PROXY, ON_CAPTURE_ERROR, POLL_INTERVAL,
-    POOL_SIZE, PROXY, PROXY_CREDENTIALS_FILE, RECORD_ALL_EVENTS, REDELIVERIES_PER_MINUTE, REDELIVERIES_PER_SECOND,
-    REQUEST_TIMEOUT, RETENTION, RETRY_AFTER_LIMIT, RETRY_SCHEDULE, ROLE,
+    CAPTURE, DATABASES, DISABLE_AFTER, DISABLE_AFTER_FAILURES, MAX_PAYLOAD, ON_CAPTURE_ERROR, POLL_INTERVAL, POOL_SIZE,
+    RECORD_ALL_EVENTS, REDELIVERIES_PER_MINUTE, REDELIVERIES_PER_SECOND, REQUEST_TIMEOUT, RETENTION, RETRY_AFTER_LIMIT,
+    RETRY_SCHEDULE, ROLE,
 };
 
 /// What happens to a transaction whose event cannot be built.
@@ -121,9 +125,18 @@ pub fn rules() -> Rules {
     }
 }
 
+/// The file of an optional setting.
+fn file(setting: &GucSetting<Option<CString>>) -> Option<PathBuf> {
+    Some(text(setting)).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The file with the keys that encrypt secrets; `None` if they are not encrypted.
+pub fn secret_key_file() -> Option<PathBuf> {
+    file(&SECRET_KEY_FILE)
+}
+
 /// How connections are made. The check hooks have validated the texts.
 pub fn connections() -> Connections {
-    let file = |setting| Some(text(setting)).filter(|path| !path.is_empty()).map(PathBuf::from);
     let proxy = text(&PROXY).parse().ok().map(|url| ProxyConfig {
         url,
         credentials_file: file(&PROXY_CREDENTIALS_FILE),

@@ -12,14 +12,16 @@ fn every_check_constraint_of_an_endpoint_has_a_hint() {
         ("created_by_is_at_most_255_characters", None),
         ("description_is_at_most_1000_characters", Some("description = repeat('x', 1001)")),
         ("events_has_1_to_100_entries", Some("events = '{}'")),
+        ("filter_is_at_most_1000_characters", Some("filter = ('$.a == \"' || repeat('x', 1000) || '\"')::jsonpath")),
         ("headers_is_an_object", Some("headers = '[]'")),
         ("max_per_second_is_between_a_hundredth_and_10000", Some("max_per_second = 0")),
         ("only_a_disabled_endpoint_says_when_and_why", None),
+        ("only_ed25519_has_a_public_key", None),
         ("retry_schedule_has_at_most_100_waits_of_1_second_to_30_days", Some("retry_schedule = '{31 days}'")),
         ("url_is_at_most_2000_characters", Some("url = 'https://example.com/' || repeat('x', 2000)")),
     ];
-    // Without a violation here: the server sets created_by, and refuses the other with a HINT of
-    // its own to all but operators.
+    // Without a violation here: the server sets created_by and public_key, and refuses the other
+    // with a HINT of its own to all but operators.
     assert_eq!(constraints, violations.map(|(name, _)| name));
     client
         .batch_execute("insert into webhook_endpoints (auction_id, url, events) values (gen_random_uuid(), 'https://example.com/', '{*}')")

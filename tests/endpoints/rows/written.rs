@@ -216,7 +216,7 @@ fn nested_statement_neither_exceeds_limit_nor_loses_secret() {
     for _ in 0..2 {
         let row = client.query_one(nested, &[&sample::RIVERSIDE, &own]).unwrap();
         let (id, secret): (Uuid, String) = (row.get(0), row.get(1));
-        let stored = "select secret from webhook_delivery.endpoint_secrets where endpoint_id = $1";
+        let stored = "select secret from webhook_delivery.endpoint_secrets where endpoint_id = $1 and not is_previous";
         assert_eq!(client.query_one(stored, &[&id]).unwrap().get::<_, String>(0), secret);
         let rotated: String = row.get(2);
         assert_eq!(client.query_one(stored, &[&own]).unwrap().get::<_, String>(0), rotated);

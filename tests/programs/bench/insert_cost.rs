@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use postgres::Client;
 
-use crate::report::{InsertRatio, median};
+use crate::report::{FilterRatio, InsertRatio, median};
 use crate::testbed::{AUCTION, Testbed};
 
 /// Number of sessions in the shape with several sessions.
@@ -84,6 +84,25 @@ impl Shape {
 pub fn of_the_transaction_alone(testbed: &Testbed) -> InsertRatio {
     testbed.stop_worker();
     measure(testbed, || {})
+}
+
+/// The speed of an INSERT while the only endpoint has a filter that accepts or rejects the event, as
+/// a share of the speed while it has none. Call it when the worker is stopped.
+pub fn of_a_filter(testbed: &Testbed) -> FilterRatio {
+    testbed.activate_endpoints(1);
+    let mut sessions = vec![testbed.connect()];
+    let (mut accepting, mut rejecting) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let [without, accepts, rejects] = [None, Some(59), Some(0)].map(|count| {
+            let filter = count.map(|count| format!("$.total_car_count < {count} && $.location_name == \"North Lot\""));
+            testbed.set_filter(filter.as_deref());
+            Shape::One.block(&mut sessions)
+        });
+        accepting.push(without / accepts);
+        rejecting.push(without / rejects);
+    }
+    testbed.set_filter(None);
+    FilterRatio { accepts: median(&accepting), rejects: median(&rejecting) }
 }
 
 /// The cost that the user sees on a machine that also delivers, where worker and receiver use the

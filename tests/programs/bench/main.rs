@@ -17,6 +17,7 @@ mod process_usage;
 mod progress;
 mod report;
 mod rounds;
+mod signing_cost;
 mod testbed;
 mod throughput;
 mod unreachable_endpoints;
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
     report.latency_beside_hanging_ms = hanging_endpoints::measure(&testbed);
     println!("  deliveries with a fifth of the endpoints unreachable, and with none …");
     report.with_unreachable_ratio = unreachable_endpoints::measure(&testbed);
+    println!("  deliveries signed with Ed25519, and with an encrypted secret …");
+    report.signing_ratio = signing_cost::measure(&testbed);
     println!("  duplicate requests after a kill of the worker …");
     report.duplicates_per_kill = worker_kills::measure(&testbed);
     println!("  cost of an INSERT with 0, 1 and 5 interested endpoints, while the worker delivers …");
@@ -55,8 +58,10 @@ fn main() -> ExitCode {
     report.history_ms = history::measure(&testbed);
     println!("  cost of an INSERT for the transaction alone …");
     report.insert_ratio = insert_cost::of_the_transaction_alone(&testbed);
+    println!("  cost of a filter …");
+    report.filter_ratio = insert_cost::of_a_filter(&testbed);
     println!("  cost of a custom event …");
-    report.emit_us = emit_cost::measure(&testbed);
+    (report.emit_us, report.emit_with_key_us) = emit_cost::measure(&testbed);
     println!("  cost of an event of each family for the transaction alone …");
     report.family_ratio = family_cost::measure(&testbed);
 

@@ -9,6 +9,7 @@ use webhook_harness::installation;
 
 use crate::large_insert::ROWS;
 use crate::rounds::{Round, Rounds};
+use crate::signing_cost::SigningRatio;
 
 #[derive(Clone, Default, Serialize)]
 pub struct Latency {
@@ -35,6 +36,14 @@ pub struct InsertRatio {
     pub hundred_rows: f64,
     /// Eight concurrent sessions, with one endpoint.
     pub eight_clients: f64,
+}
+
+/// Speed of an INSERT with a filter as a share of the speed without one.
+#[derive(Default, Serialize)]
+pub struct FilterRatio {
+    /// The filter accepts the event, or rejects it.
+    pub accepts: f64,
+    pub rejects: f64,
 }
 
 /// Seconds, and peaks of the session's private memory in MiB.
@@ -84,7 +93,10 @@ pub struct Report {
     /// family.
     pub family_ratio: BTreeMap<&'static str, f64>,
     pub insert_ratio_while_delivering: InsertRatio,
+    pub filter_ratio: FilterRatio,
+    pub signing_ratio: SigningRatio,
     pub emit_us: f64,
+    pub emit_with_key_us: f64,
     pub duplicates_per_kill: f64,
 }
 
@@ -121,6 +133,10 @@ impl Report {
             "",
         );
 
+        let SigningRatio { ed25519, encrypted } = self.signing_ratio;
+        row("deliveries/s with Ed25519, relative to HMAC", &format!("{ed25519:.2}"), "", "1");
+        row("  with an encrypted secret, relative to a plain one", &format!("{encrypted:.2}"), "", "1");
+
         let history = &self.history_ms;
         row("a tenant's latest 50, of an endpoint with 100,000", &p99(history.endpoint), "5 ms", "");
         row("  of all its endpoints, among 1,000,000", &p99(history.all), "20 ms", "");
@@ -139,7 +155,11 @@ impl Report {
         for (family, ratio) in &self.family_ratio {
             row(&format!("  an event of the family {family}"), &format!("{ratio:.2}"), "0.40", "1");
         }
+        let FilterRatio { accepts, rejects } = self.filter_ratio;
+        row("INSERT with a filter that accepts, of one without", &format!("{accepts:.2}"), "0.90", "1");
+        row("  with a filter that rejects", &format!("{rejects:.2}"), "", "");
         row("emit(), each of 20,000 in one statement", &format!("{:.1} µs", self.emit_us), "20 µs", "");
+        row("  with an idempotency key", &format!("{:.1} µs", self.emit_with_key_us), "", "");
 
         let large = &self.large_insert;
         row(&format!("{ROWS} rows in one INSERT, no triggers"), &format!("{:.1} s", large.bare_s), "", "");
@@ -169,6 +189,9 @@ impl Report {
             "insert_ratio": self.insert_ratio,
             "insert_ratio_while_delivering": self.insert_ratio_while_delivering,
             "emit_us": rounded(self.emit_us),
+            "emit_with_key_us": rounded(self.emit_with_key_us),
+            "filter_ratio": self.filter_ratio,
+            "signing_ratio": self.signing_ratio,
             "wal_bytes_per_delivery": rounded(rounds.median(|round| round.wal_bytes_per_delivery)),
             "duplicates_per_kill": rounded(self.duplicates_per_kill),
             "worker_cpu_us_per_delivery": rounded(rounds.median(|round| round.worker_cpu_us_per_delivery)),

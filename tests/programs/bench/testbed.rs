@@ -68,6 +68,12 @@ impl Testbed {
         ));
     }
 
+    /// Sets the filter of all endpoints.
+    pub fn set_filter(&self, filter: Option<&str>) {
+        let set = "update webhook_endpoints set filter = $1::text::jsonpath";
+        self.connect().execute(set, &[&filter]).expect("a filter");
+    }
+
     /// Stops the worker. Nothing is delivered after this call.
     pub fn stop_worker(&self) {
         self.wait_until_queue_is_empty();

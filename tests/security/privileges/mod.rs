@@ -242,6 +242,9 @@ fn tenant_reads_no_secret_in_any_relation() {
         "select webhook_delivery.stashed_secret($1)",
         "select webhook_delivery.take_stashed_secret($1)",
         "select webhook_delivery.stashed_is_unknown($1)",
+        "select webhook_delivery.take_stashed_signing_key($1)",
+        "select webhook_delivery.seal_secret($1, 'hmac', 'a secret')",
+        "select webhook_delivery.reencrypt_secrets($1::uuid is null)",
     ] {
         let parameters: &[&(dyn postgres::types::ToSql + Sync)] = &[&endpoint.id];
         let parameters = if query.contains("$1") { parameters } else { &[] };
