@@ -121,10 +121,10 @@ const FUNCTIONS: &str = "select case when nspname = 'public' then '' else nspnam
             or proname ~ '^grant_' or proname in ('redeliver', 'cancel', 'administered_auctions', 'emit', 'backfill', 'emit_statement',
                 'register_event_type', 'schema_of', 'set_payload_function', 'row_event', 'capture_row_change', 'capture_partition_move',
                 'install_triggers', 'remove_triggers', 'recapture', 'pause', 'resume', 'wait_for_delivery', 'create_partitions',
-                'admin_page', 'drop_expired'))
+                'admin_page', 'drop_expired', 'reencrypt_secrets'))
         -- PostgREST takes these for relationships.
         and not (nspname = 'public' and proname in (select relname from pg_class where relnamespace = 'public'::regnamespace))
-    order by nspname <> 'public', proname";
+    order by nspname <> 'public', proname, 2";
 
 const TYPES: &str = "select typname::text, obj_description(oid, 'pg_type'),
         array_to_string(array(select enumlabel from pg_enum where enumtypid = pg_type.oid order by enumsortorder), ', ')
