@@ -99,7 +99,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/install/filter.sql",
     name = "filter",
-    requires = ["endpoint_checks", preview_filter, matches_filter]
+    requires = ["endpoint_checks", preview_filter, matches_filter, normal_filter]
 );
 extension_sql_file!(
     "../sql/install/endpoint_writes.sql",

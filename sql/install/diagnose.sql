@@ -159,7 +159,7 @@ create function webhook_delivery.diagnose_events(endpoint public.webhook_endpoin
     set search_path = pg_catalog, pg_temp
     as $$
     select 'events', 'Which events does it receive, and was one queued?', case when latest.created_at is not null then true end,
-        format('It receives %s%s. ', array_to_string(endpoint.events, ', '), ' if ' || endpoint.filter::text) || case
+        format('It receives %s%s. ', array_to_string(endpoint.events, ', '), ' if ' || endpoint.filter) || case
             when latest.created_at is null then 'Nothing was ever queued for it.'
             else format('The latest: %s at %s, now %s.', latest.event_type, webhook_delivery.iso_time(latest.created_at), latest.status)
         end,

@@ -192,6 +192,9 @@ begin
     if new.url is not null and (tg_op = 'INSERT' or new.url is distinct from old.url) then
         new.url := webhook_delivery.normal_url(new.url);
     end if;
+    if tg_op = 'INSERT' or new.filter is distinct from old.filter then
+        new.filter := webhook_delivery.normal_filter(new.filter);
+    end if;
     if tg_op = 'INSERT' or new.events is distinct from old.events then
         perform webhook_delivery.check_endpoint_events(new.events);
     end if;
@@ -199,10 +202,6 @@ begin
         perform webhook_delivery.check_endpoint_headers(new.headers::text);
     end if;
     perform webhook_delivery.check_endpoint(new);
-    -- jsonpath has no equality.
-    if tg_op = 'INSERT' or new.filter::text is distinct from old.filter::text then
-        perform webhook_delivery.check_filter(new.filter);
-    end if;
     new.secret := webhook_delivery.accept_secret(tg_op = 'INSERT', new.id, new.secret, case when tg_op = 'UPDATE' then old.secret end);
     new.public_key := webhook_delivery.accept_signature(new.id, new.signature, case when tg_op = 'UPDATE' then old.public_key end);
     return new;

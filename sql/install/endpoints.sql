@@ -5,7 +5,7 @@ create table public.webhook_endpoints (
     auction_id uuid not null,
     url text not null,
     events text[] not null,
-    filter jsonpath,
+    filter text,
     secret text,
     signature public.webhook_signature not null default 'hmac',
     public_key text,
@@ -25,7 +25,7 @@ create table public.webhook_endpoints (
     constraint description_is_at_most_1000_characters check (length(description) <= 1000),
     constraint created_by_is_at_most_255_characters check (length(created_by) <= 255),
     constraint events_has_1_to_100_entries check (cardinality(events) between 1 and 100 and array_ndims(events) = 1),
-    constraint filter_is_at_most_1000_characters check (length(filter::text) <= 1000),
+    constraint filter_is_at_most_1000_characters check (length(filter) <= 1000),
     constraint only_ed25519_has_a_public_key check ((signature = 'ed25519') = (public_key is not null)),
     constraint only_a_disabled_endpoint_says_when_and_why check (
         (disabled_at is null) = (disabled_reason is null) and (disabled_at is null or not is_active)),
@@ -45,7 +45,7 @@ comment on column public.webhook_endpoints.auction_id is 'Auction whose events a
 comment on column public.webhook_endpoints.url is 'URL to which requests are POSTed: https only (http if webhook_delivery.allow_http is on), without user name and password, at most 2,000 characters. Stored in its normal form, which is the URL that is called';
 comment on column public.webhook_endpoints.events is 'Event types that the endpoint subscribes to: exact names, a whole family (submission.*), or * for all';
 comment on column public.webhook_endpoints.filter is
-    'Condition on the data of an event, as a jsonpath predicate of at most 1,000 characters: $.total_car_count > 50 && $.location_name == "North Lot". Events for which it is false are not queued. $event is the event type. Null: no condition. Operational events and tests are not filtered';
+    'Condition on the data of an event, as a jsonpath that compares paths with literals: $.total_car_count > 50 && $.location_name == "North Lot". At most 1,000 characters; stored in its normal form. Events for which it is false are not queued. $event is the event type. Null: no condition. Operational events and tests are not filtered';
 comment on column public.webhook_endpoints.secret is
     'Signing secret when written, 16 to 256 characters; if omitted, a secret is generated, which INSERT ... RETURNING generated_secret(webhook_endpoints) returns this once. Hint of the secret when read: its last four characters';
 comment on column public.webhook_endpoints.signature is
@@ -197,6 +197,7 @@ create view webhook_delivery.endpoint_targets as
             where one.endpoint_id = endpoint.id and (one.signs_until is null or one.signs_until > pg_catalog.now())
             order by one.algorithm, one.is_previous
         ) as signing
+        having bool_or(signing.algorithm = 'hmac') and (endpoint.signature = 'hmac' or bool_or(signing.algorithm = 'ed25519'))
     ) as stored on true;
 
 comment on view webhook_delivery.endpoint_targets is 'Every endpoint, with the secrets that sign its requests';
@@ -204,7 +205,7 @@ comment on column webhook_delivery.endpoint_targets.id is 'Identifier of the end
 comment on column webhook_delivery.endpoint_targets.auction_id is 'Auction of the endpoint';
 comment on column webhook_delivery.endpoint_targets.url is 'URL to which requests are sent';
 comment on column webhook_delivery.endpoint_targets.is_active is 'Whether the endpoint receives anything but tests';
-comment on column webhook_delivery.endpoint_targets.algorithms is 'Algorithms of the secrets that sign the requests: of each the present one, followed by the previous one while that signs. Null if there is none';
+comment on column webhook_delivery.endpoint_targets.algorithms is 'Algorithms of the secrets that sign the requests: of each the present one, followed by the previous one while that signs. Null if one that is needed is missing';
 comment on column webhook_delivery.endpoint_targets.key_ids is 'Keys that have encrypted these secrets, null for one that is not encrypted';
 comment on column webhook_delivery.endpoint_targets.secrets is 'These secrets, as endpoint_secrets has them';
 comment on column webhook_delivery.endpoint_targets.headers is 'Headers that the customer has set';

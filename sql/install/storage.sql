@@ -237,8 +237,8 @@ create function webhook_delivery.tenant_routines() returns oid[]
     as $$
     select array_agg(oid) from pg_catalog.pg_proc
     where pronamespace = 'webhook_delivery'::regnamespace and proname in (
-            'administered_auctions', 'auctions_of_member', 'begin_rotation', 'cancel', 'check_period', 'check_endpoint_events', 'check_filter', 'count_queue', 'deliveries_of_nodes', 'expunge', 'follow_delivery',
-            'is_operator', 'is_rest_call', 'iso_time', 'named_auctions', 'next_attempt_at', 'normal_url', 'preview_filter', 'query_hint', 'queue_test', 'queued_delivery', 'recent_attempts', 'refuse_filter', 'refuse_unknown_event_types', 'closest_name', 'new_endpoint_id', 'take_new_endpoint_id',
+            'administered_auctions', 'auctions_of_member', 'begin_rotation', 'cancel', 'check_period', 'check_endpoint_events', 'count_queue', 'deliveries_of_nodes', 'expunge', 'follow_delivery',
+            'is_operator', 'is_rest_call', 'iso_time', 'named_auctions', 'next_attempt_at', 'normal_url', 'preview_filter', 'query_hint', 'queue_test', 'queued_delivery', 'recent_attempts', 'refuse_unknown_event_types', 'closest_name', 'new_endpoint_id', 'take_new_endpoint_id',
             'refuse_unknown_delivery', 'refuse_unknown_endpoint', 'replay', 'redeliver', 'redeliver_visible', 'request_of',
             'show_generated_secret', 'speaks_for_every_auction', 'uuid_v7',
             'uuid_v7_time', 'visible_auction')

@@ -4,13 +4,14 @@
 //! endpoint, and can lose none: an event is left out only if the filter is false. If it is unknown,
 //! fails, or takes too long, or if jsonb cannot hold the data, then the event is sent.
 //!
-//! The time that filters take is bounded, because a jsonpath of a few characters can take longer
-//! than the age of the universe. Each auction has an allowance in each session, which evaluations
-//! use up. Without allowance no filter of the auction is evaluated, and all its events are sent.
+//! The time that filters take is bounded. `webhook_sender::check_filter` accepts only conditions
+//! whose time is proportional to the data. Each auction has an allowance of processor time in each
+//! session, which evaluations use up, and a timer ends those that exceed it. Without allowance no filter of
+//! the auction is evaluated, and all its events are sent.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::time::{Duration, Instant};
 
 use pgrx::datum::DatumWithOid;
@@ -34,6 +35,9 @@ const PER_BYTE: Duration = Duration::from_nanos(20);
 
 /// The allowance also grows with time, by this fraction of it.
 const REGROWTH: u32 = 100;
+
+/// Evaluations begin only with this allowance.
+const MIN_ALLOWANCE: Duration = Duration::from_millis(1);
 
 /// Maximum number of auctions with an allowance of their own in a session.
 const MAX_AUCTIONS: usize = 4096;
@@ -60,7 +64,8 @@ impl Filter {
 /// The time that the filters of an auction may take, at a moment.
 #[derive(Clone, Copy)]
 struct Allowance {
-    left: Duration,
+    /// In microseconds. Negative after an evaluation that could not be ended in time.
+    left: i64,
     at: Instant,
 }
 
@@ -68,27 +73,38 @@ thread_local! {
     static ALLOWANCES: RefCell<HashMap<Uuid, Allowance>> = RefCell::default();
 }
 
+const MAX_MICROS: i64 = MAX_ALLOWANCE.as_micros() as i64;
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
 impl Allowance {
     fn of(auction_id: &Uuid) -> Self {
         let at = Instant::now();
         let known = ALLOWANCES.with_borrow(|allowances| allowances.get(auction_id).copied());
-        let left = known.map_or(MAX_ALLOWANCE, |known| known.left + (at - known.at) / REGROWTH);
-        Self { left: left.min(MAX_ALLOWANCE), at }
+        let left = known.map_or(MAX_MICROS, |known| known.left.saturating_add(micros((at - known.at) / REGROWTH)));
+        Self { left: left.min(MAX_MICROS), at }
     }
 
     fn add(&mut self, evaluations: &[Evaluation<'_>]) {
         // SAFETY: values of json.
         let bytes: usize = evaluations.iter().map(|of| unsafe { pgrx::varsize_any(of.data.cast_mut_ptr()) }).sum();
         let times = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        self.left += PER_EVALUATION * times(evaluations.len()) + PER_BYTE * times(bytes);
+        self.left += micros(PER_EVALUATION * times(evaluations.len()) + PER_BYTE * times(bytes));
     }
 
     fn charge(&mut self, took: Duration) {
-        self.left = self.left.saturating_sub(took);
+        self.left = self.left.saturating_sub(micros(took));
+    }
+
+    /// The time that evaluations may take now; `None` if there is not enough.
+    fn time(&self) -> Option<Duration> {
+        u64::try_from(self.left).ok().map(Duration::from_micros).filter(|left| *left >= MIN_ALLOWANCE)
     }
 
     fn keep(self, auction_id: Uuid) {
-        let allowance = Self { left: self.left.min(MAX_ALLOWANCE), at: Instant::now() };
+        let allowance = Self { left: self.left.min(MAX_MICROS), at: Instant::now() };
         ALLOWANCES.with_borrow_mut(|allowances| {
             if allowances.len() >= MAX_AUCTIONS && !allowances.contains_key(&auction_id) {
                 allowances.clear();
@@ -163,10 +179,13 @@ fn evaluate(auction_id: Uuid, event_type: &str, evaluations: &[Evaluation<'_>]) 
     let mut allowance = Allowance::of(&auction_id);
     allowance.add(evaluations);
     let mut failures = 0;
-    while next.get() < evaluations.len() && failures < MAX_FAILURES && !allowance.left.is_zero() {
-        let began = Instant::now();
-        let outcome = time_limit::within(allowance.left, || evaluate_from(&next, event_type, evaluations, &matches));
-        allowance.charge(began.elapsed());
+    while next.get() < evaluations.len()
+        && failures < MAX_FAILURES
+        && let Some(time) = allowance.time()
+    {
+        let began = time_limit::processor_time();
+        let outcome = time_limit::within(time, || evaluate_from(&next, event_type, evaluations, &matches));
+        allowance.charge(time_limit::processor_time() - began);
         if outcome.is_err() {
             failures += 1;
             next.set(next.get() + 1);
@@ -195,10 +214,14 @@ fn evaluate_from(next: &Cell<usize>, event_type: &str, evaluations: &[Evaluation
                     Some((_, document)) => document,
                     None => {
                         let text = pg_sys::text_to_cstring(data.cast_mut_ptr());
-                        pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text.into())])
+                        let is_small = !has_large_exponent(CStr::from_ptr(text).to_bytes());
+                        is_small
+                            .then(|| pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text.into())]))
+                            .flatten()
                     }
                 };
                 last = Some((*data, document));
+                document?;
                 let is_silent = Some(true.into());
                 let arguments = [document, Some(filter.0.datum()), variables, is_silent];
                 pgrx::direct_function_call::<bool>(pg_sys::jsonb_path_match, &arguments)
@@ -207,6 +230,17 @@ fn evaluate_from(next: &Cell<usize>, event_type: &str, evaluations: &[Evaluation
         matches[next.get()].set(found);
         next.set(next.get() + 1);
     }
+}
+
+/// Whether a number in this JSON text may have an exponent of three digits or more: jsonb stores all
+/// digits of a number, so that a thousand bytes of text can become a hundred megabytes.
+fn has_large_exponent(text: &[u8]) -> bool {
+    text.windows(6).any(|window| {
+        matches!(window[1], b'e' | b'E') && window[0].is_ascii_digit() && {
+            let exponent = if matches!(window[2], b'+' | b'-') { &window[3..] } else { &window[2..5] };
+            exponent.iter().all(u8::is_ascii_digit)
+        }
+    })
 }
 
 /// This JSON text as jsonb.

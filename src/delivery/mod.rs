@@ -42,4 +42,5 @@ mod target;
 mod task;
 mod throttle;
 mod throughput;
+mod unreadable_secrets;
 mod worker;

@@ -202,12 +202,12 @@ impl QueueRow {
             return end(key, event_type, reason);
         };
         let Some(target) = target else { return end(key, event_type, EndReason::EndpointDeleted) };
-        let Some(destination) = &target.destination else {
-            return end(key, event_type, EndReason::NoSecret);
-        };
         if target.is_paused || !target.is_active && !key.is_test {
             return Action::Wait;
         }
+        let Some(destination) = &target.destination else {
+            return end(key, event_type, EndReason::NoSecret);
+        };
         let Some(data) = data else {
             return end(key, event_type, EndReason::PayloadTooLarge { bytes, limit: bounds.payload });
         };

@@ -15,6 +15,7 @@ use super::outcome_rows::OutcomeType;
 use super::parking_statements::ParkingStatements;
 use super::queue_row::{Batch, Bounds, Event, MAX_BATCH_BYTES, Position, QueueRow, required};
 use super::target::Target;
+use super::unreadable_secrets::UnreadableSecrets;
 use crate::endpoint::stored_secrets::KeyFile;
 use crate::ids::{id, id_datum};
 use crate::postgres::settings::DisablePolicy;
@@ -41,6 +42,7 @@ pub struct Statements {
     expire: OwnedPreparedStatement,
     has_locked_errors: OwnedPreparedStatement,
     pub parking: ParkingStatements,
+    pub unreadable_secrets: UnreadableSecrets,
 }
 
 impl Statements {
@@ -95,6 +97,7 @@ impl Statements {
                 expire: writing(include_str!("../../sql/statements/delivery/expire.sql"), &[UUIDOID])?,
                 has_locked_errors: reading(include_str!("../../sql/statements/delivery/has_locked_errors.sql"), &[])?,
                 parking: ParkingStatements::prepare(client)?,
+                unreadable_secrets: UnreadableSecrets::default(),
             })
         })
     }
@@ -179,7 +182,11 @@ impl Statements {
         let ids: Vec<pgrx::Uuid> = endpoint_ids.iter().map(id_datum).collect();
         let rows = client.select(&self.targets, None, &[ids.into()])?;
         let keys = KeyFile::default();
-        rows.map(|row| Target::from_row(&row, &keys)).collect()
+        let targets: HashMap<Uuid, Target> = rows.map(|row| Target::from_row(&row, &keys)).collect::<SpiResult<_>>()?;
+        if let Some(problem) = targets.values().find_map(|target| target.secret_problem.as_ref()) {
+            self.unreadable_secrets.found(problem);
+        }
+        Ok(targets)
     }
 
     /// These endpoints, without those that are deleted.

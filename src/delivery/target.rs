@@ -26,8 +26,10 @@ pub struct Terms {
 pub struct Target {
     pub auction_id: Uuid,
     pub is_active: bool,
-    /// Paused by the operator; then it receives no tests either.
+    /// Paused by the operator, or because of its secret; then it receives no tests either.
     pub is_paused: bool,
+    /// Why its secret cannot be decrypted.
+    pub secret_problem: Option<String>,
     pub terms: Terms,
     /// `None` if it has no secret.
     pub destination: Option<Arc<Destination>>,
@@ -35,12 +37,15 @@ pub struct Target {
 
 impl Target {
     /// The endpoint's id and the rest of a row of `targets.sql`.
-    /// Raises an error if a secret cannot be decrypted: then nothing is sent until the operator has
-    /// provided the key.
+    /// Raises an error if the key file cannot be read: then nothing is sent until it can.
     pub fn from_row(row: &SpiHeapTupleData<'_>, keys: &KeyFile) -> SpiResult<(Uuid, Self)> {
         let endpoint_id = id(required(row.get(1)?));
         let url = required(row.get(4)?);
-        let secrets = stored_secrets::in_row(row, 5, endpoint_id, keys)?.unwrap_or_else(|problem| problem.raise());
+        let (secrets, secret_problem) = match stored_secrets::in_row(row, 5, endpoint_id, keys)? {
+            Ok(secrets) => (secrets, None),
+            Err(problem) if problem.is_of_one_endpoint() => (None, Some(problem.to_string())),
+            Err(problem) => problem.raise(),
+        };
         let headers = headers_in(row.get(8)?);
         let waits = row.get::<Vec<Interval>>(9)?;
         let retry_schedule = waits.map(|waits| RetrySchedule::of_waits(waits.iter().map(duration)));
@@ -54,7 +59,8 @@ impl Target {
         let target = Self {
             auction_id: id(required(row.get(2)?)),
             is_active: required(row.get(3)?),
-            is_paused: required(row.get(12)?),
+            is_paused: required::<bool>(row.get(12)?) || secret_problem.is_some(),
+            secret_problem,
             terms: Terms { ordered, spacing },
             destination: secrets.map(destination),
         };

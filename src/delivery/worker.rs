@@ -112,6 +112,7 @@ impl Worker {
                 self.next_database_check = Instant::now();
                 (self.next_maintenance, self.next_expiry) = (Instant::now(), Instant::now());
                 self.tasks.retry_now();
+                self.schedule.request_rescan();
                 if let Some(Runtime { pool, .. }) = &self.runtime {
                     pool.set_rules(settings::rules());
                 }
@@ -301,7 +302,7 @@ impl Worker {
             last_minute: self.throughput.last_minute(),
             last_failure: self.throughput.last_failure().cloned(),
             idle_reason: self.idle.map(Idle::reason),
-            problem: self.tasks.problem(),
+            problem: self.tasks.problem().or_else(|| self.runtime.as_ref()?.statements.unreadable_secrets.problem()),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::ids::id;
 use crate::postgres::errors::refuse;
 use crate::postgres::security_context::as_extension_owner;
 use crate::postgres::settings;
+use crate::postgres::timeouts::LockWait;
 
 /// The values of the type `webhook_signature`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,7 +64,7 @@ pub enum SecretProblem<'a> {
         endpoint_id: Uuid,
         key_id: String,
     },
-    /// The secret was altered, or comes from the row of another endpoint.
+    /// The secret was altered, comes from the row of another endpoint, or is no private key.
     Altered {
         endpoint_id: Uuid,
     },
@@ -79,7 +80,7 @@ impl fmt::Display for SecretProblem<'_> {
                 "the secret of endpoint {endpoint_id} is encrypted with the key {key_id}, which webhook_delivery.secret_key_file does not have"
             ),
             Self::Altered { endpoint_id } => {
-                write!(f, "the encrypted secret of endpoint {endpoint_id} was altered or belongs to another endpoint")
+                write!(f, "the secret of endpoint {endpoint_id} was altered or belongs to another endpoint")
             }
         }
     }
@@ -89,6 +90,20 @@ impl SecretProblem<'_> {
     const HINT: &'static str =
         "Give the file the key that has encrypted the secrets; any number of keys may be in it, one per line.";
 
+    /// Whether it concerns one endpoint; otherwise all secrets.
+    pub fn is_of_one_endpoint(&self) -> bool {
+        matches!(self, Self::UnknownKey { .. } | Self::Altered { .. })
+    }
+
+    /// For the log only: messages of level LOG reach clients that ask for them.
+    fn log(&self) {
+        ereport!(
+            PgLogLevel::LOG_SERVER_ONLY,
+            PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
+            format!("webhook_delivery: {self}")
+        );
+    }
+
     /// For the operator.
     pub fn raise(&self) -> ! {
         refuse(PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR, self.to_string(), Self::HINT)
@@ -97,7 +112,7 @@ impl SecretProblem<'_> {
     /// For a tenant, who learns nothing of the server's files. The operator finds the problem in
     /// the log.
     pub fn raise_for_tenant(&self) -> ! {
-        pgrx::log!("webhook_delivery: {self}");
+        self.log();
         refuse(
             PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
             "the secret of the endpoint cannot be decrypted",
@@ -158,7 +173,10 @@ pub fn in_row<'a>(
         };
         match algorithm {
             Algorithm::Hmac => opened.secrets.push(secret),
-            Algorithm::Ed25519 => opened.signing_keys.extend(SigningKey::from_secret(&secret)),
+            Algorithm::Ed25519 => match SigningKey::from_secret(&secret) {
+                Some(key) => opened.signing_keys.push(key),
+                None => return Ok(Err(SecretProblem::Altered { endpoint_id })),
+            },
         }
     }
     Ok(Ok(Some(opened)))
@@ -169,7 +187,7 @@ fn seal(file: &KeyFile, endpoint_id: Uuid, algorithm: Algorithm, secret: String)
         Ok(Some(keys)) => keys,
         Ok(None) => return (None, secret),
         Err(problem) => {
-            pgrx::log!("webhook_delivery: {}", SecretProblem::UnreadableKeyFile(problem));
+            SecretProblem::UnreadableKeyFile(problem).log();
             refuse(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 "the secret of the endpoint cannot be encrypted",
@@ -208,8 +226,19 @@ fn reencrypt_secrets(plain: default!(bool, "false")) -> Result<i64, SpiError> {
         ),
         Err(problem) => SecretProblem::UnreadableKeyFile(problem).raise(),
     };
+    // SAFETY: a setting of this transaction.
+    if unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
+        refuse(
+            PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE,
+            "secrets cannot be encrypted again in a transaction that does not see later commits",
+            "Use a transaction with isolation level READ COMMITTED.",
+        );
+    }
     let _owner = as_extension_owner();
+    let _lock_wait = LockWait::bounded();
     Spi::connect_mut(|client| {
+        // Transactions that have written a secret with an old key must end first.
+        client.update("lock table webhook_delivery.endpoint_secrets in share row exclusive mode", None, &[])?;
         let read = include_str!("../../sql/statements/endpoint/secrets_to_reencrypt.sql");
         let write = include_str!("../../sql/statements/endpoint/store_reencrypted.sql");
         let mut number = 0;

@@ -1,7 +1,9 @@
-//! Time limits: work of the server that is ended after some milliseconds.
+//! Time limits: work of the server that is ended after some milliseconds of processor time.
+//!
+//! Not of elapsed time: a process that waits for a processor has done nothing wrong.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgrx::prelude::*;
@@ -12,9 +14,12 @@ use super::timeouts;
 // Not in pgrx: utils/timeout.h.
 unsafe extern "C-unwind" {
     fn RegisterTimeout(id: u32, handler: unsafe extern "C-unwind" fn()) -> u32;
-    fn enable_timeout_after(id: u32, milliseconds: i32);
+    fn enable_timeout_every(id: u32, first: pg_sys::TimestampTz, milliseconds: i32);
     fn disable_timeout(id: u32, keep_indicator: bool);
 }
+
+/// How often the timer fires, to compare the processor time with the limit.
+const TICK_MS: i32 = 5;
 
 /// Any number from `USER_TIMEOUT` on makes the server choose a free timer.
 const ANY_FREE_TIMER: u32 = 1000;
@@ -24,6 +29,9 @@ thread_local! {
     static TIMER: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
+/// The processor time of this thread, in nanoseconds, at which the limit is reached.
+static LIMIT: AtomicU64 = AtomicU64::new(0);
+
 /// Whether the time limit has requested the cancellation that is pending or was raised.
 static HAS_EXPIRED: AtomicBool = AtomicBool::new(false);
 
@@ -32,12 +40,20 @@ static HAS_EXPIRED: AtomicBool = AtomicBool::new(false);
 unsafe extern "C-unwind" fn expire() {
     // SAFETY: flags of this process that signal handlers may write.
     unsafe {
-        if pg_sys::QueryCancelPending == 0 {
+        if pg_sys::QueryCancelPending == 0 && processor_time().as_nanos() >= LIMIT.load(Ordering::Relaxed).into() {
             HAS_EXPIRED.store(true, Ordering::Relaxed);
             pg_sys::QueryCancelPending = 1;
             pg_sys::InterruptPending = 1;
         }
     }
+}
+
+/// The processor time that this thread has used.
+pub fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to the value, and may be called in a signal handler.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Whether the cancellation that was raised is that of a time limit.
@@ -54,8 +70,10 @@ impl Armed {
         unsafe {
             let timer = TIMER.get().unwrap_or_else(|| RegisterTimeout(ANY_FREE_TIMER, expire));
             TIMER.set(Some(timer));
-            HAS_EXPIRED.store(false, Ordering::Relaxed);
-            enable_timeout_after(timer, i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1));
+            let limit = (processor_time() + limit).as_nanos();
+            LIMIT.store(u64::try_from(limit).unwrap_or(u64::MAX), Ordering::Relaxed);
+            let first = pg_sys::GetCurrentTimestamp() + i64::from(TICK_MS) * 1000;
+            enable_timeout_every(timer, first, TICK_MS);
             Self(timer)
         }
     }
@@ -67,24 +85,36 @@ impl Drop for Armed {
         // over, the request is still pending and would cancel what comes next.
         unsafe {
             disable_timeout(self.0, false);
-            if HAS_EXPIRED.swap(false, Ordering::Relaxed) {
+            if has_expired() {
                 pg_sys::QueryCancelPending = 0;
             }
         }
     }
 }
 
-/// Runs `work` in a subtransaction that is rolled back, for at most this time: then it fails with
-/// `query_canceled`. The work has to check for interrupts, as all loops of the server do. The
-/// user can still cancel; only a cancellation in the microseconds between the end of the time and
-/// the server's next check is lost.
+/// Runs `work` in a subtransaction that is rolled back, for at most this processor time: then it
+/// fails with `query_canceled` at the server's next check for interrupts, so the work must not
+/// contain anything that takes long between two checks. The user can still cancel; only a
+/// cancellation between the end of the time and that check is lost.
 pub fn within<T>(limit: Duration, work: impl FnOnce() -> T) -> Result<T, SqlError> {
     let of_the_user = timeouts::active();
-    let _armed = Armed::for_at_most(limit);
-    let outcome = in_rolled_back_subtransaction(work);
-    match outcome {
-        // The user's own timeout fired at the same moment.
-        Err(failure) if has_expired() && timeouts::active() != of_the_user => failure.raise(),
-        outcome => outcome,
+    HAS_EXPIRED.store(false, Ordering::Relaxed);
+    let outcome = in_rolled_back_subtransaction(|| {
+        // Not around the subtransaction: nothing would catch the error if the time were over at
+        // its end.
+        let _armed = Armed::for_at_most(limit);
+        work()
+    });
+    if HAS_EXPIRED.swap(false, Ordering::Relaxed) && timeouts::active() != of_the_user {
+        // The user's own timeout fired meanwhile, too.
+        match outcome {
+            Err(failure) => failure.raise(),
+            // SAFETY: flags of this process, which the server checks next.
+            Ok(_) => unsafe {
+                pg_sys::QueryCancelPending = 1;
+                pg_sys::InterruptPending = 1;
+            },
+        }
     }
+    outcome
 }

@@ -6,7 +6,7 @@
 //! | an attempt, before and after it is made | `job.rs` |
 //! | body, headers and signature of a request | `body.rs`, `request.rs`, `signature.rs` |
 //! | encryption of signing secrets at rest | `secret_keys.rs` |
-//! | headers that a customer may add | `header.rs` |
+//! | headers that a customer may add, filters that an endpoint may have | `header.rs`, `filter.rs` |
 //! | the HTTP client with its limits of time and size | `client.rs` |
 //! | URLs that an endpoint may have, addresses that a request may reach | `url.rs`, `address.rs`, `address_guard.rs` |
 //! | name look-up, TCP and TLS connections | `resolver.rs`, `dial.rs`, `transport.rs`, `tls.rs` |
@@ -34,6 +34,7 @@ mod dial;
 mod failure;
 mod fair_share;
 mod files;
+mod filter;
 mod header;
 mod ids;
 mod job;
@@ -62,6 +63,7 @@ pub use breaker::Breaker;
 pub use client::Connections;
 pub use failure::Failure;
 pub use fair_share::Share;
+pub use filter::{InvalidFilter, check_filter};
 pub use header::{InvalidHeader, check_header};
 pub use ids::uuid_v7;
 pub use job::{Attempt, DeliveryKey, Destination, Job};

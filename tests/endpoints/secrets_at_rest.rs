@@ -159,6 +159,7 @@ fn missing_key_stops_sending_until_it_is_there() {
     scene.receiver.clear();
     for (keys, problem) in [(key(2), "is encrypted with the key"), ("no key".into(), "line 1")] {
         scene.write_keys(&keys);
+        scene.application.cluster.reload();
         scene.endpoint.emit(&mut scene.application.client, 1);
         let state = "select state::text, problem from webhook_delivery.status";
         wait_until("the state failing", DEADLINE, || {
@@ -180,12 +181,53 @@ fn missing_key_stops_sending_until_it_is_there() {
 }
 
 #[test]
+fn unknown_key_of_one_endpoint_does_not_stop_the_others() {
+    let mut scene = Scene::encrypted();
+    let url = scene.receiver.url("/other");
+    let other = scene.application.endpoint(sample::RIVERSIDE, &url, &["problem.created"]);
+    let unknown = "update webhook_delivery.endpoint_secrets set key_id = '0000000000000000' where endpoint_id = $1";
+    scene.client().execute(unknown, &[&other.id]).unwrap();
+    let emit = "select webhook_delivery.emit('problem.created', $1, '{}')";
+    scene.client().execute(emit, &[&sample::RIVERSIDE]).unwrap();
+    // That of the other endpoint waits.
+    scene.receiver.wait_for(1, DEADLINE);
+    scene.assert_next_request_is_signed();
+    assert_eq!(other.deliveries(scene.client())[0].status, "pending");
+    let state = "select state || ': ' || problem from webhook_delivery.status";
+    let state: String = scene.client().query_one(state, &[]).unwrap().get(0);
+    assert!(state.starts_with("failing: the secret of endpoint") && state.contains("0000000000000000"), "{state}");
+}
+
+#[test]
+fn reencryption_waits_for_transactions_that_write_secrets() {
+    let mut scene = Scene::encrypted();
+    let mut session = scene.application.cluster.connect();
+    let mut transaction = session.transaction().unwrap();
+    transaction.batch_execute("update webhook_endpoints set secret = 'written with the old key'").unwrap();
+    scene.write_keys(&(key(2) + &key(1)));
+    let refused = refusal(scene.client(), "select webhook_delivery.reencrypt_secrets()", &[]);
+    assert_eq!(refused.code().code(), "55P03");
+    transaction.commit().unwrap();
+    assert_eq!(scene.reencrypt(false), 1);
+    scene.write_keys(&key(2));
+    scene.endpoint.secret = "written with the old key".into();
+    scene.assert_next_request_is_signed();
+    let refused = refusal(
+        &mut session.build_transaction().isolation_level(postgres::IsolationLevel::RepeatableRead).start().unwrap(),
+        "select webhook_delivery.reencrypt_secrets()",
+        &[],
+    );
+    assert_eq!(refused.code().code(), "25000");
+}
+
+#[test]
 fn key_file_that_others_may_read_is_refused() {
     let mut scene = Scene::encrypted();
     fs::set_permissions(&scene.file, fs::Permissions::from_mode(0o644)).unwrap();
     let mut tenant = scene.application.create_tenant(sample::DANA);
     let path = scene.file.display().to_string();
     let insert = "insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}')";
+    tenant.batch_execute("set client_min_messages = log").unwrap();
     let refused = refusal(&mut tenant, insert, &[&sample::RIVERSIDE]);
     assert_eq!((refused.code().code(), refused.message()), ("F0000", "the secret of the endpoint cannot be encrypted"));
     assert!(!format!("{refused:?}").contains(&path), "{refused:?}");

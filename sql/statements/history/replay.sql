@@ -5,7 +5,7 @@
 with wanted as materialized (
     select event.id, event.event_type, row_number() over (order by event.id) - 1 as place
     from webhook_delivery.events as event
-    cross join (select endpoint.filter from public.webhook_endpoints as endpoint where endpoint.id = $1) as wanting
+    cross join (select endpoint.filter::jsonpath as filter from public.webhook_endpoints as endpoint where endpoint.id = $1) as wanting
     where event.id >= webhook_delivery.uuid_v7_floor($3) and event.id < webhook_delivery.uuid_v7_floor($4)
         and event.auction_id = $2
         -- Excludes tests: their events have not happened. A test is queued together with its event.

@@ -57,6 +57,9 @@ impl Worker {
         }
         let rewind_to = self.schedule.begin(now);
         rewind_to.into_iter().for_each(|due_at| self.fetcher.rewind_to(due_at));
+        if self.runtime.as_ref().is_some_and(|runtime| runtime.statements.unreadable_secrets.is_to_look_again()) {
+            self.schedule.request_rescan();
+        }
         if self.schedule.is_rescan_due() {
             self.rescan()?;
         }
@@ -124,6 +127,7 @@ impl Worker {
     fn rescan(&mut self) -> SpiResult<()> {
         let Some(Runtime { statements, pool, .. }) = &self.runtime else { return Ok(()) };
         self.fetcher.rewind_to_start();
+        statements.unreadable_secrets.forget();
         let waiting: HashSet<Uuid> = pool.waiting().endpoints().copied().chain(self.fetcher.rate_limited()).collect();
         let targets = statements.targets_now(waiting)?;
         for (endpoint_id, target) in &targets {

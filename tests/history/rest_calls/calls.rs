@@ -18,6 +18,31 @@ fn documented_calls_create_and_test_an_endpoint() {
 }
 
 #[test]
+fn calls_set_a_filter_and_an_asymmetric_signature() {
+    let scene = Scene::new(&[]);
+    let endpoint = scene.create(&scene.dana, sample::RIVERSIDE);
+    let own = format!("/webhook_endpoints?id=eq.{}", endpoint["id"].as_str().unwrap());
+    let terms = json!({ "filter": "$.total_car_count > 50", "signature": "ed25519" });
+    let changed = scene.rest.call("PATCH", &own, Some(&scene.dana), Some(terms)).expect(200);
+    assert_eq!(changed[0]["filter"], "($.\"total_car_count\" > 50)");
+    assert!(changed[0]["public_key"].as_str().unwrap().starts_with("whpk_"), "{changed}");
+    for wrong in ["$.total_car_count", "$.total_car_count >"] {
+        let answer = scene.rest.call("PATCH", &own, Some(&scene.dana), Some(json!({ "filter": wrong }))).expect(400);
+        assert_eq!(answer["code"], "22023", "{answer}");
+    }
+    let preview = |token: &str, filter: &str| {
+        let arguments = json!({ "auction_id": sample::RIVERSIDE, "filter": filter, "events": ["submission.created"] });
+        scene.rest.call("POST", "/rpc/preview_webhook_filter", Some(token), Some(arguments))
+    };
+    let tried = preview(&scene.dana, "$.total_car_count > 50").expect(200);
+    assert_eq!((tried[0]["occurred_at"].clone(), tried[0]["matches"].clone()), (Value::Null, json!(true)));
+    let refused = preview(&scene.dana, "$.total_car_count >").expect(400);
+    assert_eq!(refused["code"], "22023");
+    let others = preview(&scene.kim, "$.total_car_count > 50");
+    assert!([401, 403].contains(&others.status), "{others:?}");
+}
+
+#[test]
 fn calls_rotate_a_secret_change_terms_and_enable_an_endpoint() {
     let mut scene = Scene::new(&[]);
     let endpoint = scene.create(&scene.dana, sample::RIVERSIDE);

@@ -70,7 +70,7 @@ impl Testbed {
 
     /// Sets the filter of all endpoints.
     pub fn set_filter(&self, filter: Option<&str>) {
-        let set = "update webhook_endpoints set filter = $1::text::jsonpath";
+        let set = "update webhook_endpoints set filter = $1";
         self.connect().execute(set, &[&filter]).expect("a filter");
     }
 
