@@ -1,6 +1,6 @@
 //! Emitted events: the events of `emit()` that wait for the commit.
 
-use super::fan_out::Wanted;
+use super::subscriptions::Wanted;
 
 /// Maximum number of events, and of bytes of data, that wait for the commit; beyond it they are
 /// written at once.

@@ -15,11 +15,11 @@ use webhook_sender::uuid_v7;
 
 use super::capture_errors::{CaptureErrors, FailedRow};
 use super::event_key::{Event, RowTable};
-use super::fan_out::{Events, Wanted, fan_out};
+use super::fan_out::{Events, fan_out};
 use super::payload::{payload_of, rights_of_row_table};
 use super::pending_changes::{Row, WholeRow};
 use super::row_snapshot::SavedRow;
-use super::subscriptions;
+use super::subscriptions::{self, Wanted};
 use crate::ids::{id, id_datum};
 use crate::postgres::errors::refuse;
 use crate::postgres::security_context::{PinnedSettings, RoleGuard};

@@ -7,20 +7,12 @@ use pgrx::pg_sys::BuiltinOid::{JSONARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYO
 use pgrx::spi::{SpiClient, SpiResult};
 use uuid::Uuid;
 
-use super::filter;
-use super::subscriptions::{self, Interested};
+use super::apply_filters::apply_filters;
+use super::subscriptions::{self, Wanted};
 use crate::ids::{self, id_datum};
 use crate::postgres::cached_plan::CachedPlan;
 use crate::postgres::wakeup::{self, Wakeup};
 use crate::timestamp::Timestamp;
-
-/// An event that is written, with the endpoints that are interested in it: none if all events are
-/// recorded.
-pub struct Wanted {
-    pub event_id: Uuid,
-    pub auction_id: Uuid,
-    pub endpoints: Vec<Interested>,
-}
 
 /// Events of one type.
 pub struct Events<'a> {
@@ -44,7 +36,7 @@ pub fn fan_out(
     occurred_at: Timestamp,
     Events { mut wanted, row_ids, data }: Events<'_>,
 ) -> SpiResult<i64> {
-    if filter::apply(event_type, &mut wanted, &data) {
+    if apply_filters(event_type, &mut wanted, &data) {
         for event in &mut wanted {
             event.take_if(|event| !subscriptions::is_recorded(&event.endpoints));
         }

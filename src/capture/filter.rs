@@ -1,4 +1,4 @@
-//! Filters: an endpoint's condition on the data of its events.
+//! Filters: an endpoint's condition on the data of its events, and its evaluation.
 //!
 //! A filter is a jsonpath predicate of the customer. It decides which events are queued for the
 //! endpoint, and can lose none: an event is left out only if the filter is false. If it is unknown,
@@ -6,20 +6,19 @@
 //!
 //! The time that filters take is bounded. `webhook_sender::check_filter` accepts only conditions
 //! whose time is proportional to the data. Each auction has an allowance of processor time in each
-//! session, which evaluations use up, and a timer ends those that exceed it. Without allowance no filter of
-//! the auction is evaluated, and all its events are sent.
+//! session, which evaluations use up, and a timer ends those that exceed it. Without allowance no
+//! filter of the auction is evaluated, and all its events are sent.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::time::{Duration, Instant};
 
-use pgrx::datum::DatumWithOid;
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
 use uuid::Uuid;
+use webhook_sender::has_large_exponent;
 
-use super::fan_out::Wanted;
 use crate::ids::id;
 use crate::postgres::time_limit;
 use crate::postgres::varlena::Varlena;
@@ -50,9 +49,6 @@ const MAX_FAILURES: usize = 16;
 pub struct Filter(Varlena);
 
 impl Filter {
-    /// The binary form, because reading the text form compiles its regular expressions, which may
-    /// take a second and has no time limit.
-    ///
     /// # Safety
     /// The datum is a jsonpath.
     pub unsafe fn of(path: pg_sys::Datum) -> Self {
@@ -115,65 +111,15 @@ impl Allowance {
 }
 
 /// An evaluation to be made: a filter on the data of an event.
-struct Evaluation<'a> {
-    filter: &'a Filter,
+pub struct Evaluation<'a> {
+    pub filter: &'a Filter,
     /// A json value. Evaluations of the same data follow each other.
-    data: pg_sys::Datum,
-}
-
-/// Removes the endpoints whose filter rejects the event from these events of one type. Returns
-/// whether there was any filter. `data` is a json[] with the data of each event.
-pub fn apply(event_type: &str, wanted: &mut [Option<Wanted>], data: &DatumWithOid<'_>) -> bool {
-    let has_filter = |event: &Wanted| event.endpoints.iter().any(|endpoint| endpoint.filter.is_some());
-    let filtered =
-        |event: &Option<Wanted>| event.as_ref().filter(|event| has_filter(event)).map(|event| event.auction_id);
-    let mut places: Vec<(Uuid, usize)> =
-        wanted.iter().enumerate().filter_map(|(place, event)| Some((filtered(event)?, place))).collect();
-    if places.is_empty() {
-        return false;
-    }
-    let Some(data) = data.datum() else { return false };
-    // SAFETY: a json[].
-    let data = unsafe { elements(data.sans_lifetime()) };
-    places.sort_by_key(|(auction_id, _)| *auction_id);
-    for of_auction in places.chunk_by(|(one, _), (other, _)| one == other) {
-        let of_event = |place: usize| {
-            let filters = wanted[place].iter().flat_map(|event| &event.endpoints).filter_map(|e| e.filter.as_deref());
-            filters
-                .zip(std::iter::repeat(data[place]))
-                .filter_map(|(filter, data)| Some(Evaluation { filter, data: data? }))
-        };
-        let evaluations: Vec<_> = of_auction.iter().flat_map(|(_, place)| of_event(*place)).collect();
-        let mut matches = evaluate(of_auction[0].0, event_type, &evaluations).into_iter();
-        for (_, place) in of_auction {
-            if let (Some(event), Some(_)) = (&mut wanted[*place], data[*place]) {
-                let mut is_sent = || matches.next().flatten() != Some(false);
-                event.endpoints.retain(|endpoint| endpoint.filter.is_none() || is_sent());
-            }
-        }
-    }
-    true
-}
-
-/// The elements of an array of json.
-///
-/// # Safety
-/// The datum is a json[].
-unsafe fn elements(array: pg_sys::Datum) -> Vec<Option<pg_sys::Datum>> {
-    let (mut values, mut nulls, mut number) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    // SAFETY: as the caller promises; json has variable length and is aligned like int. The server
-    // sets the three outputs, arrays of this number of elements.
-    unsafe {
-        let array = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast();
-        let align = b'i' as std::ffi::c_char;
-        pg_sys::deconstruct_array(array, pg_sys::JSONOID, -1, false, align, &mut values, &mut nulls, &mut number);
-        (0..number as usize).map(|place| (!*nulls.add(place)).then(|| *values.add(place))).collect()
-    }
+    pub data: pg_sys::Datum,
 }
 
 /// For each evaluation whether the filter is true; `None` if it is unknown, failed or was not
 /// evaluated.
-fn evaluate(auction_id: Uuid, event_type: &str, evaluations: &[Evaluation<'_>]) -> Vec<Option<bool>> {
+pub fn evaluate(auction_id: Uuid, event_type: &str, evaluations: &[Evaluation<'_>]) -> Vec<Option<bool>> {
     let matches: Vec<Cell<Option<bool>>> = vec![Cell::new(None); evaluations.len()];
     let next = Cell::new(0);
     let mut allowance = Allowance::of(&auction_id);
@@ -230,17 +176,6 @@ fn evaluate_from(next: &Cell<usize>, event_type: &str, evaluations: &[Evaluation
         matches[next.get()].set(found);
         next.set(next.get() + 1);
     }
-}
-
-/// Whether a number in this JSON text may have an exponent of three digits or more: jsonb stores all
-/// digits of a number, so that a thousand bytes of text can become a hundred megabytes.
-fn has_large_exponent(text: &[u8]) -> bool {
-    text.windows(6).any(|window| {
-        matches!(window[1], b'e' | b'E') && window[0].is_ascii_digit() && {
-            let exponent = if matches!(window[2], b'+' | b'-') { &window[3..] } else { &window[2..5] };
-            exponent.iter().all(u8::is_ascii_digit)
-        }
-    })
 }
 
 /// This JSON text as jsonb.

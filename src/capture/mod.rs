@@ -12,7 +12,7 @@
 //! | code emits an event itself, or events of rows that existed before | `emit.rs`, `emitted.rs`, `backfill.rs` |
 //! | who may attach triggers and set payload functions | `caller_rights.rs` |
 //! | the interested endpoints, cached by the session | `subscriptions.rs` |
-//! | an endpoint's condition on the data of its events | `filter.rs` |
+//! | an endpoint's condition on the data of its events | `filter.rs`, `apply_filters.rs` |
 //! | at commit the events are built and written | `at_commit.rs` |
 //! | the data of all noted rows is read, and one queue row is written per interested endpoint | `event_builder.rs`, `payload.rs`, `fan_out.rs` |
 //! | foreign tables cannot be read during a commit | `foreign_tables.rs` |
@@ -22,6 +22,7 @@
 //! therefore show rows as they are committed: a submission has the entries that were inserted after
 //! it. A transaction that changed a thousand rows pays the fixed costs once.
 
+mod apply_filters;
 mod at_commit;
 mod backfill;
 mod builtin_trigger;

@@ -42,6 +42,14 @@ pub struct Interested {
     pub filter: Option<Rc<Filter>>,
 }
 
+/// An event that is written, with the endpoints that are interested in it: none if all events are
+/// recorded.
+pub struct Wanted {
+    pub event_id: Uuid,
+    pub auction_id: Uuid,
+    pub endpoints: Vec<Interested>,
+}
+
 #[derive(Default)]
 struct Cache {
     by_auction: HashMap<Uuid, Vec<Subscription>>,

@@ -19,3 +19,11 @@ pub use header::headers_in;
 fn refuse(message: String, hint: impl Into<String>) -> ! {
     errors::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
 }
+
+fn fail_without_random_bytes(problem: getrandom::Error) -> ! {
+    errors::refuse(
+        PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
+        format!("could not generate random bytes for a secret: {problem}"),
+        "The operating system provides them: try again.",
+    )
+}

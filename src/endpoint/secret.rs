@@ -11,9 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use pgrx::prelude::*;
 use webhook_sender::SigningKey;
 
-use super::refuse;
 use super::stored_secrets::Algorithm;
-use crate::postgres::errors::{self, check_writable};
+use super::{fail_without_random_bytes, refuse};
+use crate::postgres::errors::check_writable;
 
 /// A secret on its way from the row's BEFORE trigger to its AFTER trigger. Only the AFTER trigger
 /// knows that the row was written.
@@ -27,8 +27,8 @@ struct StashedSecret {
 }
 
 thread_local! {
-    /// By endpoint and algorithm. If a statement writes no row (ON CONFLICT DO NOTHING), its secret is removed
-    /// when it ends.
+    /// By endpoint and algorithm. If a statement writes no row (ON CONFLICT DO NOTHING), its secret
+    /// is removed when it ends.
     static STASH: RefCell<HashMap<([u8; 16], Algorithm), StashedSecret>> = RefCell::default();
 
     /// The subtransactions of the running statements that write endpoints. They are nested: a
@@ -121,14 +121,6 @@ fn random_bytes() -> [u8; 32] {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).unwrap_or_else(|problem| fail_without_random_bytes(problem));
     bytes
-}
-
-pub fn fail_without_random_bytes(problem: getrandom::Error) -> ! {
-    errors::refuse(
-        PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
-        format!("could not generate random bytes for a secret: {problem}"),
-        "The operating system provides them: try again.",
-    )
 }
 
 /// Raises an error (22023) for a secret of fewer than 16 or more than 256 characters, or one that

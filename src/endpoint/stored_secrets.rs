@@ -13,7 +13,7 @@ use pgrx::spi::{SpiError, SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{SecretKeys, SigningKey, StartError, UnopenedSecret};
 
-use super::secret::fail_without_random_bytes;
+use super::fail_without_random_bytes;
 use crate::ids::id;
 use crate::postgres::errors::refuse;
 use crate::postgres::security_context::as_extension_owner;

@@ -2,12 +2,15 @@
 
 use std::ffi::{CStr, c_void};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::PgTryBuilder;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 
-use super::time_limit;
+/// Whether a time limit has requested the cancellation that is pending or was raised. Then it is a
+/// failure like any other.
+pub static IS_CANCELLED_BY_US: AtomicBool = AtomicBool::new(false);
 
 /// An SQL error as a value, with the fields that a user would read.
 #[derive(Debug, Clone)]
@@ -134,7 +137,9 @@ impl Witness {
 
     fn failure(self, error: CaughtError) -> SqlError {
         match error {
-            CaughtError::PostgresError(_) if self.was_cancelled && !time_limit::has_expired() => error.rethrow(),
+            CaughtError::PostgresError(_) if self.was_cancelled && !IS_CANCELLED_BY_US.load(Ordering::Relaxed) => {
+                error.rethrow()
+            }
             CaughtError::PostgresError(_) => {
                 let failure = SqlError::from(error);
                 SqlError {

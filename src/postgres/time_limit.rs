@@ -3,12 +3,12 @@
 //! Not of elapsed time: a process that waits for a processor has done nothing wrong.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgrx::prelude::*;
 
-use super::subtransaction::{SqlError, in_rolled_back_subtransaction};
+use super::subtransaction::{IS_CANCELLED_BY_US, SqlError, in_rolled_back_subtransaction};
 use super::timeouts;
 
 // Not in pgrx: utils/timeout.h.
@@ -32,16 +32,13 @@ thread_local! {
 /// The processor time of this thread, in nanoseconds, at which the limit is reached.
 static LIMIT: AtomicU64 = AtomicU64::new(0);
 
-/// Whether the time limit has requested the cancellation that is pending or was raised.
-static HAS_EXPIRED: AtomicBool = AtomicBool::new(false);
-
 /// Called by the server's handler of SIGALRM. Requests what a user's cancellation requests, because
 /// the server's functions check for nothing else.
 unsafe extern "C-unwind" fn expire() {
     // SAFETY: flags of this process that signal handlers may write.
     unsafe {
         if pg_sys::QueryCancelPending == 0 && processor_time().as_nanos() >= LIMIT.load(Ordering::Relaxed).into() {
-            HAS_EXPIRED.store(true, Ordering::Relaxed);
+            IS_CANCELLED_BY_US.store(true, Ordering::Relaxed);
             pg_sys::QueryCancelPending = 1;
             pg_sys::InterruptPending = 1;
         }
@@ -54,11 +51,6 @@ pub fn processor_time() -> Duration {
     // SAFETY: writes to the value, and may be called in a signal handler.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
-}
-
-/// Whether the cancellation that was raised is that of a time limit.
-pub fn has_expired() -> bool {
-    HAS_EXPIRED.load(Ordering::Relaxed)
 }
 
 /// The armed timer. Disarms it at the end, even if `work` ends with an error.
@@ -85,7 +77,7 @@ impl Drop for Armed {
         // over, the request is still pending and would cancel what comes next.
         unsafe {
             disable_timeout(self.0, false);
-            if has_expired() {
+            if IS_CANCELLED_BY_US.load(Ordering::Relaxed) {
                 pg_sys::QueryCancelPending = 0;
             }
         }
@@ -98,14 +90,14 @@ impl Drop for Armed {
 /// cancellation between the end of the time and that check is lost.
 pub fn within<T>(limit: Duration, work: impl FnOnce() -> T) -> Result<T, SqlError> {
     let of_the_user = timeouts::active();
-    HAS_EXPIRED.store(false, Ordering::Relaxed);
+    IS_CANCELLED_BY_US.store(false, Ordering::Relaxed);
     let outcome = in_rolled_back_subtransaction(|| {
         // Not around the subtransaction: nothing would catch the error if the time were over at
         // its end.
         let _armed = Armed::for_at_most(limit);
         work()
     });
-    if HAS_EXPIRED.swap(false, Ordering::Relaxed) && timeouts::active() != of_the_user {
+    if IS_CANCELLED_BY_US.swap(false, Ordering::Relaxed) && timeouts::active() != of_the_user {
         // The user's own timeout fired meanwhile, too.
         match outcome {
             Err(failure) => failure.raise(),

@@ -79,6 +79,30 @@ pub fn check_filter(path: &str) -> Result<(), InvalidFilter> {
     if parser.rest.is_empty() { Ok(()) } else { Err(parser.unsupported()) }
 }
 
+/// Whether a number in this JSON text has an exponent of three digits or more. The type jsonb stores
+/// all digits of a number, so that a thousand bytes of text can become a hundred megabytes.
+pub fn has_large_exponent(json: &[u8]) -> bool {
+    let mut is_string = false;
+    let mut rest = json;
+    let mut last = b' ';
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match byte {
+            b'"' => is_string = !is_string,
+            b'\\' => rest = rest.get(1..).unwrap_or_default(),
+            b'e' | b'E' if !is_string && last.is_ascii_digit() => {
+                let digits = rest.strip_prefix(b"-").or(rest.strip_prefix(b"+")).unwrap_or(rest);
+                if digits.iter().take_while(|digit| digit.is_ascii_digit()).count() > 2 {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+        last = *byte;
+    }
+    false
+}
+
 /// A side of a comparison.
 #[derive(PartialEq, Eq)]
 enum Operand {
@@ -258,6 +282,21 @@ mod tests {
             r#"($"event" != "submission.created" || $."a" == 1)"#,
         ] {
             assert_eq!(check_filter(path), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn large_exponents_are_found_in_numbers_only() {
+        for (json, is_large) in [
+            (r#"{"n": 1e100}"#, true),
+            (r#"{"n": [1.5E+1000]}"#, true),
+            (r#"{"a\\": 1e-100}"#, true),
+            ("1e100", true),
+            (r#"{"n": 1e99, "t": true}"#, false),
+            (r#"{"id": "7e123456-0e11-4111-8111-1e1111111111", "b": "\" 1e100"}"#, false),
+            ("", false),
+        ] {
+            assert_eq!(has_large_exponent(json.as_bytes()), is_large, "{json}");
         }
     }
 

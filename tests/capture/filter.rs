@@ -107,7 +107,7 @@ fn event_is_sent_unless_its_filter_is_false() {
     let client = &mut application.client;
     for (filter, data) in cases {
         set_filter(client, &endpoint, Some(filter));
-        emit(client, "submission.created", r#"{"n": 0, "at": "2025-01-01"}"#);
+        emit(client, "submission.created", r#"{"n": 0, "at": "2025-01-01", "id": "7e123456"}"#);
         emit(client, "submission.created", data);
         assert_eq!(queued(client).pop().as_deref(), Some(data), "{filter}");
     }

@@ -32,7 +32,6 @@ impl FromStr for ProxyOrNone {
     }
 }
 
-/// Defines the settings. Called once, while the server loads the library.
 pub fn define() {
     define_certificates();
     define_proxy();

@@ -34,16 +34,10 @@ pub static REDELIVERIES_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(10_
 pub static BUSY_EVENTS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 pub static REDELIVERIES_PER_SECOND: GucSetting<i32> = GucSetting::<i32>::new(100);
 
-/// Defines the settings. Called once, while the server loads the library, after those of other
-/// modules are defined.
 pub fn define() {
     define_worker();
     define_capture();
     define_tenants();
-    super::connections::define();
-    // SAFETY: a NUL-terminated literal. From here on a misspelt webhook_delivery.* setting is an
-    // error, not silently ignored.
-    unsafe { pg_sys::MarkGUCPrefixReserved(c"webhook_delivery".as_ptr()) };
 }
 
 /// Settings of the worker: what it does, and how it sends.

@@ -11,7 +11,7 @@ use webhook_sender::{Connections, ProxyConfig, RetryPolicy, Rules, TlsFiles};
 mod connections;
 mod definitions;
 
-pub use definitions::{check, define};
+pub use definitions::check;
 
 use connections::{
     ALLOW_HTTP, ALLOWED_NETWORKS, ALLOWED_PORTS, CA_FILE, CLIENT_CERTIFICATE_FILE, CLIENT_KEY_FILE, DENIED_NETWORKS,
@@ -32,6 +32,16 @@ pub enum OnCaptureError {
     /// It fails.
     #[name = c"error"]
     Error,
+}
+
+/// Defines the settings. Called once, while the server loads the library, after those of other
+/// modules are defined.
+pub fn define() {
+    definitions::define();
+    connections::define();
+    // SAFETY: a NUL-terminated literal. From here on a misspelt webhook_delivery.* setting is an
+    // error, not silently ignored.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"webhook_delivery".as_ptr()) };
 }
 
 pub fn text(setting: &GucSetting<Option<CString>>) -> String {
