@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
 use uuid::Uuid;
-use webhook_sender::has_large_exponent;
+use webhook_sender::is_costly_as_jsonb;
 
 use crate::ids::id;
-use crate::postgres::time_limit;
 use crate::postgres::varlena::Varlena;
+use crate::postgres::{settings, time_limit};
 
 /// Maximum allowance of an auction in a session: the longest that its filters extend a commit of a
 /// few events.
@@ -145,6 +145,8 @@ pub fn evaluate(auction_id: Uuid, event_type: &str, evaluations: &[Evaluation<'_
 /// failed.
 fn evaluate_from(next: &Cell<usize>, event_type: &str, evaluations: &[Evaluation<'_>], matches: &[Cell<Option<bool>>]) {
     let variables = jsonb(&serde_json::json!({ "event": event_type }).to_string());
+    // Larger data is not sent: the delivery ends with an error that says so.
+    let max_payload = usize::try_from(settings::max_payload()).unwrap_or(0);
     let mut context = PgMemoryContexts::new("webhook filter");
     let mut last: Option<(pg_sys::Datum, Option<pg_sys::Datum>)> = None;
     while let Some(Evaluation { filter, data }) = evaluations.get(next.get()) {
@@ -160,7 +162,8 @@ fn evaluate_from(next: &Cell<usize>, event_type: &str, evaluations: &[Evaluation
                     Some((_, document)) => document,
                     None => {
                         let text = pg_sys::text_to_cstring(data.cast_mut_ptr());
-                        let is_small = !has_large_exponent(CStr::from_ptr(text).to_bytes());
+                        let json = CStr::from_ptr(text).to_bytes();
+                        let is_small = json.len() <= max_payload && !is_costly_as_jsonb(json);
                         is_small
                             .then(|| pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text.into())]))
                             .flatten()

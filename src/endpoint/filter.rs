@@ -16,7 +16,7 @@ use crate::postgres::subtransaction::in_rolled_back_subtransaction;
 const MAX_CHARACTERS: usize = 1000;
 
 const HINT: &str = "Compare a value with a literal: $.total_car_count > 50 && $.location_name == \"North Lot\". For the \
-    elements of an array: exists($.entries[*] ? (@.car_count > 20)). $event is the event type.";
+    elements of an array: exists($.entries[*] ? (@.car_count > 20)). For a field that is true or false: $.flag == true. $event is the event type.";
 
 type Tried = (String, Option<TimestampWithTimeZone>, String, Option<bool>);
 

@@ -63,7 +63,7 @@ pub use breaker::Breaker;
 pub use client::Connections;
 pub use failure::Failure;
 pub use fair_share::Share;
-pub use filter::{InvalidFilter, check_filter, has_large_exponent};
+pub use filter::{InvalidFilter, check_filter, is_costly_as_jsonb};
 pub use header::{InvalidHeader, check_header};
 pub use ids::uuid_v7;
 pub use job::{Attempt, DeliveryKey, Destination, Job};
