@@ -5,12 +5,50 @@ use std::collections::HashMap;
 use pgrx::pg_sys::BuiltinOid::*;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
+use uuid::Uuid;
 
-use super::parking::{Counted, Group, Left};
-use super::queue_row::required;
-use super::statements::column;
+use super::columns::{column, required};
 use crate::ids::{id, id_datum};
 use crate::timestamp::Timestamp;
+
+/// The deliveries with these values are counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Group {
+    pub endpoint_id: Uuid,
+    pub auction_id: Uuid,
+    pub is_test: bool,
+}
+
+impl Group {
+    /// A group without an endpoint: its row says that there are counts.
+    pub const MARKER: Self = Self { endpoint_id: Uuid::nil(), auction_id: Uuid::nil(), is_test: false };
+}
+
+/// The counts of a group.
+#[derive(Clone, Copy, Default)]
+pub struct Counted {
+    pub deliveries: i64,
+    pub due: i64,
+    pub oldest_due_at: Option<Timestamp>,
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+impl Counted {
+    pub fn add(&mut self, other: &Self) {
+        let earlier = |one: Option<Timestamp>, another| one.into_iter().chain(another).min();
+        self.deliveries += other.deliveries;
+        self.due += other.due;
+        self.oldest_due_at = earlier(self.oldest_due_at, other.oldest_due_at);
+        self.next_attempt_at = earlier(self.next_attempt_at, other.next_attempt_at);
+    }
+}
+
+/// Where the next step continues: the due time of the last parked delivery of each kind, if there
+/// may be more of the kind.
+pub struct Left {
+    pub overdue: Option<Timestamp>,
+    pub later: Option<Timestamp>,
+}
 
 pub struct ParkingStatements {
     has_to_park: OwnedPreparedStatement,

@@ -8,6 +8,7 @@ use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{DeliveryKey, Job};
 
+use super::columns::required;
 use super::outcome::{EndReason, Outcome};
 use super::target::{Target, Terms};
 use crate::ids::id;
@@ -214,9 +215,4 @@ impl QueueRow {
         let destination = Arc::clone(destination);
         Action::Send(Job { key, event_type, occurred_at, data, destination, timeout: bounds.timeout })
     }
-}
-
-/// A column that is never null.
-pub fn required<T>(value: Option<T>) -> T {
-    value.expect("the queue's columns are not null")
 }

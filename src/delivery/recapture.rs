@@ -9,7 +9,7 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BackgroundWorke
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
 
-use super::worker::lock_extension;
+use super::extension_lock::lock_extension;
 use crate::postgres::subtransaction::SqlError;
 use crate::postgres::{background_worker, worker_settings};
 

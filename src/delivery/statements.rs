@@ -8,12 +8,13 @@ use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{Attempt, DeliveryKey, Success};
 
+use super::columns::{column, required};
 use super::endpoint_health::{FailedDelivery, HealthChange, HealthNotice};
 use super::idle::Idle;
 use super::outcome::Outcome;
 use super::outcome_rows::OutcomeType;
 use super::parking_statements::ParkingStatements;
-use super::queue_row::{Batch, Bounds, Event, MAX_BATCH_BYTES, Position, QueueRow, required};
+use super::queue_row::{Batch, Bounds, Event, MAX_BATCH_BYTES, Position, QueueRow};
 use super::target::Target;
 use super::unreadable_secrets::UnreadableSecrets;
 use crate::endpoint::stored_secrets::KeyFile;
@@ -383,9 +384,4 @@ fn transaction_of(id: i64) -> i64 {
         }
         pg_sys::SubTransGetTopmostTransaction(transaction).into_inner().into()
     }
-}
-
-/// One of several arrays of equal length.
-pub fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
 }

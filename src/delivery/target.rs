@@ -8,7 +8,7 @@ use pgrx::spi::{SpiHeapTupleData, SpiResult};
 use uuid::Uuid;
 use webhook_sender::{Destination, RetrySchedule};
 
-use super::queue_row::required;
+use super::columns::required;
 use crate::endpoint::headers_in;
 use crate::endpoint::stored_secrets::{self, KeyFile, Secrets};
 use crate::ids::id;

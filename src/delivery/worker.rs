@@ -15,6 +15,7 @@ use webhook_sender::Pool;
 
 use super::completer::{Completer, MAX_BATCH_AGE};
 use super::endpoint_health::EndpointHealth;
+use super::extension_lock::lock_extension;
 use super::fetch_schedule::FetchSchedule;
 use super::fetcher::Fetcher;
 use super::idle::{Duty, Idle};
@@ -25,7 +26,6 @@ use super::status_reporter::StatusReporter;
 use super::task::{Task, Tasks, in_transaction};
 use super::throughput::Throughput;
 use crate::ids::uuid_floor;
-use crate::postgres::security_context::RoleGuard;
 use crate::postgres::wakeup::ClaimedSlot;
 use crate::postgres::worker_stats::WorkerStats;
 use crate::postgres::{background_worker, settings, worker_settings};
@@ -310,18 +310,4 @@ impl Worker {
 /// The lowest id that an event within the retention can have.
 fn oldest_event() -> Uuid {
     settings::retention().map_or(Uuid::nil(), |retention| uuid_floor(Timestamp::now() - retention))
-}
-
-/// Locks the extension until the transaction ends, and acts as the worker's role while the guard
-/// lives. It does not wait for a session that is dropping the extension, because that session waits
-/// for us.
-pub fn lock_extension() -> RoleGuard {
-    if !matches!(background_worker::extension(), background_worker::Extension::Present(_)) {
-        ereport!(
-            ERROR,
-            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
-            "extension webhook_delivery is being dropped or altered"
-        );
-    }
-    RoleGuard::of_worker()
 }

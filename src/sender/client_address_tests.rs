@@ -79,7 +79,7 @@ fn host_whose_ipv6_address_does_not_answer_is_reached_over_ipv4() {
         out.write_all(OK).unwrap();
         Then::Close
     });
-    let (silent, waiting) = crate::dial::tests::silent(&format!("[::1]:{}", server.address.port()));
+    let (silent, waiting) = crate::race::tests::silent(&format!("[::1]:{}", server.address.port()));
     let rules = Rules { networks: "127.0.0.0/8, ::1".parse().unwrap(), ..loopback() };
     let client = client_of(|_| Ok(vec!["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()]), rules);
     let url = format!("http://both.example:{}/", server.address.port());

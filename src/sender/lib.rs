@@ -9,7 +9,7 @@
 //! | headers that a customer may add, filters that an endpoint may have | `header.rs`, `filter.rs` |
 //! | the HTTP client with its limits of time and size | `client.rs` |
 //! | URLs that an endpoint may have, addresses that a request may reach | `url.rs`, `address.rs`, `address_guard.rs` |
-//! | name look-up, TCP and TLS connections | `resolver.rs`, `dial.rs`, `transport.rs`, `tls.rs` |
+//! | name look-up, TCP and TLS connections | `resolver.rs`, `dial.rs`, `race.rs`, `transport.rs`, `tls.rs` |
 //! | an HTTP proxy between us and the receivers | `proxy.rs` |
 //! | files of the operator, and what can be wrong with them | `files.rs`, `start_error.rs` |
 //! | how long each part of a request took | `timing.rs` |
@@ -41,6 +41,7 @@ mod job;
 mod journal;
 mod pool;
 mod proxy;
+mod race;
 mod request;
 mod resolver;
 mod retry;

@@ -18,8 +18,8 @@ use ureq::unversioned::transport::NextTimeout;
 use url::Url;
 
 use crate::address_guard::AddressGuard;
-use crate::dial::first_to_answer;
 use crate::files::read_private;
+use crate::race::first_to_answer;
 use crate::resolver::GuardedResolver;
 use crate::timing::note;
 use crate::transport::is_timeout;

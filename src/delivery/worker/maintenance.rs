@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Worker, lock_extension, oldest_event};
+use super::{Worker, oldest_event};
+use crate::delivery::extension_lock::lock_extension;
 use crate::delivery::idle::Duty;
 use crate::delivery::runtime::Runtime;
 use crate::delivery::statements::Expired;
