@@ -2,7 +2,7 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | a trigger (`../triggers.rs`) notes the key of the changed row, or the whole row | `firing.rs`, `builtin_trigger.rs`, `row_event.rs` |
+//! | a trigger (`../triggers.rs`) notes the key of the changed row, or the whole row | `fire.rs`, `firing.rs`, `builtin_trigger.rs`, `row_event.rs` |
 //! | a row that moves to another partition is an update | `partition_moves.rs` |
 //! | with Citus, triggers fire on shards, and on each copy of a table | `placement.rs` |
 //! | the owner can switch capture off | `toggle.rs` |
@@ -34,6 +34,7 @@ mod event_builder;
 mod event_key;
 mod fan_out;
 mod filter;
+mod fire;
 mod firing;
 mod foreign_tables;
 mod partition_moves;
@@ -48,5 +49,5 @@ mod toggle;
 
 pub use at_commit::init;
 pub use builtin_trigger::capture_row_change;
-pub use firing::fire;
+pub use fire::fire;
 pub use row_event::row_event;
