@@ -174,7 +174,7 @@ fn filter_that_is_no_condition_is_refused() {
         ("$.total_car_count", "invalid filter: it must be a condition, which is true or false"),
         ("$.a[*] ? (@ > 20)", "invalid filter: it must be a condition, which is true or false"),
         ("$.a == $.b", "invalid filter: one side of a comparison must be a literal"),
-        // Hours, which nothing could end: each value of one side is compared with each of the other.
+        // Each value of one side would be compared with each of the other, which nothing could end.
         (
             "$[0,0,0][0,0,0].type() == $[0,0,0][0,0,0].size()",
             "invalid filter: a subscript must be a number, last or *, and a field is written $.name",
