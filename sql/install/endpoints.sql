@@ -197,7 +197,7 @@ create view webhook_delivery.endpoint_targets as
             where one.endpoint_id = endpoint.id and (one.signs_until is null or one.signs_until > pg_catalog.now())
             order by one.algorithm, one.is_previous
         ) as signing
-        having bool_or(signing.algorithm = 'hmac') and (endpoint.signature = 'hmac' or bool_or(signing.algorithm = 'ed25519'))
+        having pg_catalog.bool_or(signing.algorithm = 'hmac') and (endpoint.signature = 'hmac' or pg_catalog.bool_or(signing.algorithm = 'ed25519'))
     ) as stored on true;
 
 comment on view webhook_delivery.endpoint_targets is 'Every endpoint, with the secrets that sign its requests';

@@ -49,17 +49,6 @@ pub enum UnopenedSecret {
     Altered,
 }
 
-impl fmt::Display for UnopenedSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UnknownKey => "the key that encrypted the secret is not in the key file",
-            Self::Altered => "the encrypted secret has been altered or moved",
-        })
-    }
-}
-
-impl std::error::Error for UnopenedSecret {}
-
 impl SecretKeys {
     /// Reads a key file: one key per line, 32 bytes in base64, at most 100 keys. Empty lines and
     /// lines that begin with `#` are ignored.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -227,7 +228,16 @@ fn key_file_that_others_may_read_is_refused() {
     let mut tenant = scene.application.create_tenant(sample::DANA);
     let path = scene.file.display().to_string();
     let insert = "insert into webhook_endpoints (auction_id, url, events) values ($1, 'https://example.com/', '{*}')";
-    tenant.batch_execute("set client_min_messages = log").unwrap();
+    // What the server sends to a client that asks for the messages of the log.
+    let messages = Arc::new(Mutex::new(String::new()));
+    let sent = Arc::clone(&messages);
+    let mut config = scene.application.cluster.config();
+    config.notice_callback(move |notice| sent.lock().unwrap().push_str(&format!("{notice:?}")));
+    let mut curious = config.connect(postgres::NoTls).unwrap();
+    curious.batch_execute("set client_min_messages = log; do $$ begin raise log 'the control'; end $$").unwrap();
+    assert_eq!(refusal(&mut curious, insert, &[&sample::RIVERSIDE]).code().code(), "F0000");
+    let messages = messages.lock().unwrap().clone();
+    assert!(messages.contains("the control") && !messages.contains(&path), "{messages}");
     let refused = refusal(&mut tenant, insert, &[&sample::RIVERSIDE]);
     assert_eq!((refused.code().code(), refused.message()), ("F0000", "the secret of the endpoint cannot be encrypted"));
     assert!(!format!("{refused:?}").contains(&path), "{refused:?}");
