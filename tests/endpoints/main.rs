@@ -5,6 +5,7 @@ mod endpoint_overrides;
 mod health;
 mod rotation;
 mod rows;
+mod scene;
 mod secrets;
 mod secrets_at_rest;
 mod signature;

@@ -1,35 +1,15 @@
 //! Rotation of secrets: a customer gets a new secret while receivers still accept every request.
 
-use postgres::Client;
 use uuid::Uuid;
 use webhook_harness::verify::{assert_signed, with_standard_webhooks};
-use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, Request, refusal, sample, tenant};
+use webhook_harness::{Request, refusal, tenant};
 
-struct Scene {
-    application: Application,
-    receiver: Receiver,
-    endpoint: Endpoint,
-    admin: Client,
-}
+use crate::scene::Scene;
 
 impl Scene {
-    fn new() -> Scene {
-        let receiver = Receiver::start(|_| Reply::ok());
-        let mut application = Application::start(&[]);
-        let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
-        let admin = application.create_tenant(sample::DANA);
-        Scene { application, receiver, endpoint, admin }
-    }
-
     fn rotate(&mut self, keep_old_for: &str) -> String {
         let sql = format!("select rotate_webhook_secret(endpoint_id => $1, keep_old_for => '{keep_old_for}')");
         self.admin.query_one(&sql, &[&self.endpoint.id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error())).get(0)
-    }
-
-    fn next_request(&mut self) -> Vec<Request> {
-        self.receiver.clear();
-        self.endpoint.emit(&mut self.application.client, 1);
-        self.receiver.wait_for(1, DEADLINE)
     }
 }
 

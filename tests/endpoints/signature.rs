@@ -1,36 +1,19 @@
 //! Asymmetric signatures: an endpoint whose requests are verified with a public key.
 
 use webhook_harness::verify::{assert_signed, with_public_key, with_python};
-use webhook_harness::{Application, DEADLINE, Endpoint, Receiver, Reply, Request, sample};
+use webhook_harness::{Request, sample};
 
-struct Scene {
-    application: Application,
-    receiver: Receiver,
-    endpoint: Endpoint,
-}
+use crate::scene::Scene;
 
 impl Scene {
-    fn new() -> Scene {
-        let receiver = Receiver::start(|_| Reply::ok());
-        let mut application = Application::start(&[]);
-        let endpoint = application.endpoint(sample::RIVERSIDE, &receiver.url("/"), &["*"]);
-        Scene { application, receiver, endpoint }
-    }
-
     fn update(&mut self, change: &str) {
         let sql = format!("update webhook_endpoints set {change} where id = $1");
-        self.application.client.execute(&sql, &[&self.endpoint.id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
+        self.admin.execute(&sql, &[&self.endpoint.id]).unwrap_or_else(|e| panic!("{:?}", e.as_db_error()));
     }
 
     fn public_key(&mut self) -> Option<String> {
         let sql = "select public_key from webhook_endpoints where id = $1";
-        self.application.client.query_one(sql, &[&self.endpoint.id]).unwrap().get(0)
-    }
-
-    fn next_request(&mut self) -> Vec<Request> {
-        self.receiver.clear();
-        self.endpoint.emit(&mut self.application.client, 1);
-        self.receiver.wait_for(1, DEADLINE)
+        self.admin.query_one(sql, &[&self.endpoint.id]).unwrap().get(0)
     }
 }
 
@@ -76,7 +59,7 @@ fn rotation_replaces_secret_and_key_pair() {
     scene.update("signature = 'ed25519'");
     let first = scene.public_key().unwrap();
     let rotate = "select rotate_webhook_secret($1)";
-    let secret: String = scene.application.client.query_one(rotate, &[&scene.endpoint.id]).unwrap().get(0);
+    let secret: String = scene.admin.query_one(rotate, &[&scene.endpoint.id]).unwrap().get(0);
     let second = scene.public_key().unwrap();
     assert_ne!(first, second);
     let requests = scene.next_request();
@@ -109,7 +92,7 @@ fn only_the_server_sets_the_public_key() {
     // An upsert of the row as it was read.
     let upsert = "insert into webhook_endpoints select * from webhook_endpoints where id = $1
         on conflict (id) do update set signature = excluded.signature, public_key = excluded.public_key";
-    scene.application.client.execute(upsert, &[&scene.endpoint.id]).unwrap();
+    scene.admin.execute(upsert, &[&scene.endpoint.id]).unwrap();
     assert_eq!(scene.public_key().as_ref(), Some(&key));
     assert!(is_valid(&key, &scene.next_request()));
 }
